@@ -1,0 +1,129 @@
+"""What a node may do about it: everything that `NodeCore.step` can answer. Each bears its reason, in words for `events` and `explain`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skerry.core.facts import FactBody
+from skerry.core.intent import Port, Probe, Service
+from skerry.core.records import Slot
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class Publish(Effect):
+    """Sign this fact about ourselves and store it; `sync`: on disk before it counts (claims). It comes back as RecordAccepted."""
+
+    kind: str
+    key: str
+    body: FactBody | None
+    sync: bool = False
+
+
+class Fetch(Effect):
+    """Get an image whole; try `sources` (node paths) in turn. Answered by ImageReady or ImageFailed."""
+
+    image: str
+    sources: tuple[str, ...]
+
+
+class Forget(Effect):
+    """This image is no longer wanted here: its objects may be collected."""
+
+    image: str
+
+
+class Start(Effect):
+    """Make and start the container. Answered by ContainerStarted or StartFailed. `versions`: (app, release)."""
+
+    slot: Slot
+    spec: str
+    image: str
+    service: Service
+    versions: tuple[int, int]
+
+
+class Stop(Effect):
+    """Wait `drain_s` (it has left the routes by then), signal, wait `grace_s`, kill, clean up. Answered by ContainerStopped."""
+
+    slot: Slot
+    spec: str
+    container: str
+    signal: str
+    drain_s: float
+    grace_s: float
+
+
+class Watch(Effect):
+    """Probe a container from here until Unwatch; tell changes by ProbeAnswered. `own`: it is this node's."""
+
+    slot: Slot
+    node: str
+    spec: str
+    address: str
+    probe: Probe
+    own: bool
+
+
+class Unwatch(Effect):
+    slot: Slot
+    node: str
+    spec: str
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One healthy replica: the container's address and the node it is on."""
+
+    slot: Slot
+    node: str
+    address: str
+
+
+class Route(Effect):
+    """The whole wanted state of published ports and names, replacing what was before.
+
+    `ports`: published port -> where it may go, own node's first. `names`: fully qualified ("store.guestbook.internal")
+    -> IPv4 addresses of healthy replicas (an empty tuple: the name exists, nothing healthy).
+    """
+
+    ports: tuple[tuple[Port, tuple[Target, ...]], ...]
+    names: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another enrolled node as the tunnel and the mesh need it; from its enrolment alone."""
+
+    node: str
+    wireguard: str
+    certificate: str
+    addresses: tuple[str, ...]
+    subnet: str
+
+
+class Peers(Effect):
+    """The whole wanted set of neighbours: tunnel peers, and links to keep up (`dial`: paths). Who is not in it is cut off."""
+
+    peers: tuple[Peer, ...]
+    dial: tuple[str, ...]
+
+
+class ProbePeer(Effect):
+    """Ask `via` whether it can reach `peer`. Answered by PeerReached, or never."""
+
+    peer: str
+    via: str
+
+
+class Note(Effect):
+    """Something to tell in `skerry events`. `subject`: a slot, node, service or image; `kind`: a stable word, as in docs/events.md."""
+
+    kind: str
+    subject: str
+
+
+class Wake(Effect):
+    """Step again with Timer at `at_s` of the monotonic clock; an earlier one replaces it."""
+
+    at_s: float

@@ -1,0 +1,127 @@
+"""What may happen to a node: everything that `NodeCore.step` can be told. Times come beside them, never in them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skerry.core.records import Record, Slot
+
+
+class Event(msgspec.Struct, frozen=True):
+    pass
+
+
+class Booted(Event):
+    """First event of a life. `resumed`: own claims and images that the disk held; they are no sign that anybody else lives."""
+
+    node: str  # own path
+    boot: int  # start count
+    cpus: float
+    memory_bytes: int
+    agent: str = ""
+
+
+class RecordAccepted(Event):
+    """Trust accepted it and the store has it. `source`: the neighbour's path, "" for ourselves, the disk or a client."""
+
+    record: Record
+    source: str = ""
+    from_disk: bool = False
+
+
+class LinkUp(Event):
+    peer: str
+
+
+class LinkDown(Event):
+    peer: str
+    why: str = ""
+    goodbye: bool = False  # it closed the link itself (process ended), rather than falling silent
+
+
+class PeerReached(Event):
+    """Answer to the effect ProbePeer: whether `via` could reach `peer`."""
+
+    peer: str
+    via: str
+    ok: bool
+
+
+class ContainerFound(Event):
+    """At start: a container of ours was there already and was adopted."""
+
+    slot: Slot
+    spec: str
+    image: str
+    address: str
+    container: str
+    running: bool
+    exit_code: int | None = None
+
+
+class ContainerStarted(Event):
+    slot: Slot
+    spec: str
+    address: str
+    container: str
+
+
+class StartFailed(Event):
+    """`passing`: worth another try here (the disk was full, say); else this version can't run here."""
+
+    slot: Slot
+    spec: str
+    why: str
+    passing: bool = True
+
+
+class ContainerExited(Event):
+    """It ended without being told to."""
+
+    slot: Slot
+    spec: str
+    container: str
+    exit_code: int
+    oom: bool = False
+    last_lines: str = ""
+
+
+class ContainerStopped(Event):
+    """What the effect Stop asked for is done: process gone, veth and root taken away."""
+
+    slot: Slot
+    spec: str
+    container: str
+
+
+class ProbeAnswered(Event):
+    """The word about a watched container changed (first answer, ok -> not ok after `retries`, and back)."""
+
+    slot: Slot
+    node: str  # whose container
+    spec: str
+    ok: bool
+    detail: str = ""
+
+
+class ImageReady(Event):
+    """All of it is here, verified, and its root tree is made."""
+
+    image: str
+
+
+class ImageFailed(Event):
+    image: str
+    why: str
+    passing: bool = True
+
+
+class ImageGone(Event):
+    """It was held and is no more (damaged, removed)."""
+
+    image: str
+
+
+class Timer(Event):
+    """The time that Wake asked for has come."""
+

@@ -1,0 +1,95 @@
+"""What is running: the bodies of the facts that each node signs about itself alone. A higher sequence replaces a lower one.
+
+A fact is named by (node, kind, key); a body of None withdraws it. Source: design.md section 6, `fact`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from skerry.core.intent import Shape
+
+
+class Up(Shape):
+    """I live. Key "". `heads` is the digest of the newest version of every path that I hold (gossip.heads_digest)."""
+
+    root: int
+    policy: int
+    heads: str
+    uptime_s: float
+    cpus: float
+    memory_bytes: int  # what containers may use in all
+    free_cpus: float
+    free_memory_bytes: int  # of that, not reserved
+    agent: str = ""  # version and bundle that runs
+    clock: float = 0.0  # own wall clock, unix seconds: compared, never obeyed
+
+
+class Claim(Shape):
+    """I hold this slot, for this version. Key: slot. Withdrawn when let go."""
+
+    spec: str
+    image: str
+    rank: int
+    reason: str
+
+
+class Decline(Shape):
+    """I can't run this slot in this version. Key: slot."""
+
+    spec: str
+    reason: str
+
+
+class SlotState(Shape):
+    """What I do with a slot that I claim. Key: slot. `address`: IPv4 of the container. `since`: unix seconds of this state.
+
+    `healthy`: my own probe's word (None: not known yet).
+    """
+
+    spec: str
+    image: str
+    state: Literal["waiting", "fetching", "starting", "running", "stopping", "exited", "failed"]
+    address: str = ""
+    healthy: bool | None = None
+    since: float = 0.0
+    restarts: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    why: str = ""
+    versions: tuple[int, int] = (0, 0)  # (app, release) it was started from
+
+
+class Saw(Shape):
+    """As a witness: what my probe of another node's slot said. Key: "slot@node"."""
+
+    spec: str
+    ok: bool
+    detail: str = ""
+
+
+class Lost(Shape):
+    """My vote that a node is down. Key: node. Withdrawn when a newer `up` of it comes."""
+
+    boot: int  # the start count of its last `up` that I hold
+    beat: int  # and its n
+    why: str = ""
+
+
+class Verdict(Shape):
+    """This version failed. Key: "app.service". Lasts until a newer version. `evidence`: node -> why."""
+
+    spec: str
+    evidence: dict[str, str]
+
+
+class Have(Shape):
+    """Images that I hold complete, by digest. Kind `object`, key ""."""
+
+    images: tuple[str, ...]
+
+
+FactBody = Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
+FACTS: dict[str, type[FactBody]] = {  # type: ignore[assignment]
+    "up": Up, "claim": Claim, "decline": Decline, "slot": SlotState, "saw": Saw, "lost": Lost, "verdict": Verdict, "object": Have,
+}

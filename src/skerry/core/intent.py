@@ -1,0 +1,218 @@
+"""What should run: the bodies of the documents that operators and CI sign. Shapes only; who may sign what is trust's.
+
+Every struct refuses unknown fields, so that a typing error or a smuggled right is never ignored in silence. Times that end
+in `_s` are seconds, sizes in `_bytes` bytes, cpus in cores. Source: design.md section 6, "Documents".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+
+class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """An immutable value that came from outside, strictly decoded."""
+
+
+class Port(Shape):
+    """`published` is open on every host; `target` is where the container listens. `protocol`: tcp or udp."""
+
+    target: int
+    published: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class VolumeMount(Shape):
+    """A named volume (never a path of the host) at `target` inside the container."""
+
+    volume: str
+    target: str
+    read_only: bool = False
+
+
+class Probe(Shape):
+    """How health is asked from outside: the container needs no tool for it. `path` is for http."""
+
+    kind: Literal["tcp", "http", "redis", "postgres", "mysql"]
+    port: int
+    path: str = "/"
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    retries: int = 3
+    start_period_s: float = 60.0
+
+
+class Restart(Shape):
+    """After an exit: `condition` as in compose's restart_policy; at most `max_attempts` in `window_s` (0: no limit)."""
+
+    condition: Literal["none", "on-failure", "any"] = "any"
+    delay_s: float = 0.5
+    max_attempts: int = 0
+    window_s: float = 60.0
+
+
+class Update(Shape):
+    """How a service goes from one version to the next (compose `update_config`)."""
+
+    parallelism: int = 1
+    delay_s: float = 0.0
+    monitor_s: float = 5.0
+    order: Literal["start-first", "stop-first"] = "stop-first"
+    failure_action: Literal["rollback", "pause", "continue"] = "rollback"
+
+
+class Needs(Shape):
+    """What one replica takes of a host: `reserve_*` decides whether it fits, `*_limit` is what the kernel enforces (0: none)."""
+
+    reserve_memory_bytes: int = 0
+    reserve_cpus: float = 0.0
+    memory_limit_bytes: int = 0
+    cpus_limit: float = 0.0
+    pids_limit: int = 512
+
+
+class Depends(Shape):
+    """Start only once `service` (same app) is `started` or `healthy`."""
+
+    service: str
+    condition: Literal["started", "healthy"] = "started"
+
+
+class Service(Shape):
+    """One image of an app and all that running it needs, except the image's digest, which the release names."""
+
+    replicas: int = 1
+    command: tuple[str, ...] = ()  # empty: the image's own
+    entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    hostname: str = ""
+    environment: dict[str, str] = {}  # NAME -> value sealed under the app's content key (base64), see trust.seal
+    ports: tuple[Port, ...] = ()
+    expose: tuple[int, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
+    writable: tuple[str, ...] = ()  # paths that get a tmpfs in the read-only root
+    capabilities: tuple[str, ...] = ()  # all others are dropped
+    probe: Probe | None = None
+    needs: Needs = Needs()
+    restart: Restart = Restart()
+    update: Update = Update()
+    constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
+    depends_on: tuple[Depends, ...] = ()
+    aliases: tuple[str, ...] = ()  # further names inside the app
+    stop_signal: str = "SIGTERM"
+    stop_grace_s: float = 10.0
+    drain_s: float = 0.2  # between "out of the routes" and the signal
+    allow: dict[str, str] = {}  # lint rule -> reason, signed by an operator
+
+
+class App(Shape):
+    """`app/<name>`, signed by operators: services, rights, limits. `deleted` is a tombstone and stays.
+
+    `fallback` is the payload hash of the app version to go back to together with a release's fallback ("" for none).
+    """
+
+    services: dict[str, Service] = {}
+    volumes: dict[str, bool] = {}  # name -> disposable (may be started empty elsewhere)
+    deleted: bool = False
+    fallback: str = ""
+
+
+class Release(Shape):
+    """`release/<name>`, signed by CI or operators: which image each service runs, and nothing else.
+
+    `images`: service -> "sha256:<hex>" of the OCI manifest. `fits`: the app version it was made with, the lowest it may run
+    with. `fallback`: payload hash of the release to turn back to ("" for none).
+    """
+
+    images: dict[str, str]
+    fits: int
+    fallback: str = ""
+
+
+class Node(Shape):
+    """`node/<host>`: an enrolment. Keys are lower-case hex; `certificate` is base64 DER; `addresses` are host:port of 7077.
+
+    `subnet` is the containers' IPv4 network ("10.77.3.0/24"); `salt` was chosen by the signer, so that nobody can grind
+    an order; `floor` are the versions that held when it was signed (path -> version).
+    """
+
+    signing: str
+    sealing: str
+    wireguard: str
+    certificate: str
+    addresses: tuple[str, ...]
+    subnet: str
+    salt: str
+    zone: str = ""
+    weight: int = 100
+    labels: dict[str, str] = {}
+    bundle: str = ""  # sha256 of the agent bundle that it shall run
+    state: Literal["active", "draining", "expelled"] = "active"
+    floor: dict[str, int] = {}
+
+
+class Operator(Shape):
+    """A person's signing key: hex Ed25519 key and the base64 DER certificate that pins its TLS identity."""
+
+    name: str
+    key: str
+    sealing: str
+    certificate: str
+
+
+class Root(Shape):
+    """`root`: who the root keys and operators are. `threshold` of `keys` sign the next root; `policy_threshold` operators a policy."""
+
+    keys: tuple[str, ...]
+    threshold: int
+    operators: tuple[Operator, ...]
+    policy_threshold: int = 1
+
+
+class Role(Shape):
+    """Which keys may sign which paths: `threshold` different `keys`, `kinds` of documents, `paths` (exact, or "app/*"), `until` unix seconds (0: no end).
+
+    `certificates`: key -> base64 DER, for holders that talk to nodes (CI). Operators' stand in the root.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    threshold: int = 1
+    kinds: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    until: float = 0.0
+    certificates: dict[str, str] = {}
+
+
+class Policy(Shape):
+    """`policy`: all roles, barred keys, and an epoch per path (absent: 0)."""
+
+    roles: tuple[Role, ...]
+    epochs: dict[str, int] = {}
+    barred: tuple[str, ...] = ()
+    voters: tuple[str, ...] = ()
+
+
+class Secret(Shape):
+    """`secret/<app>`: one content key, sealed to each node and operator that may have it: path or operator key -> base64 sealed box."""
+
+    key_id: str
+    boxes: dict[str, str]
+
+
+Body = Root | Policy | Node | App | Release | Secret
+KINDS: dict[str, type[Body]] = {  # type: ignore[assignment]
+    "root": Root, "policy": Policy, "node": Node, "app": App, "release": Release, "secret": Secret,
+}
+
+
+def spec_of(service: Service, image: str) -> str:
+    """The name of what one replica runs: 16 hex digits over the service and its image digest.
+
+    How many replicas there are, and how an update goes, is not part of it: changing these restarts nothing.
+    """
+    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=())
+    return hashlib.sha256(msgspec.json.encode(same, order="sorted") + image.encode()).hexdigest()[:16]

@@ -1,0 +1,81 @@
+"""Records as core sees them: verified by trust, without their signatures. Their bytes stay with the store, under `id`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from skerry.core.facts import FactBody
+from skerry.core.intent import Body
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified document. `hash`: SHA-256 (hex) of the signed payload; `id`: the record's name, which is its path."""
+
+    path: str
+    kind: str
+    epoch: int
+    version: int
+    prev: str
+    issued: float
+    expires: float
+    hash: str
+    body: Body
+    signers: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.path
+
+    @property
+    def order(self) -> tuple[int, int, float, str]:
+        """What is newer is greater: epoch, version; of one number the later issued, then the lower hash (hence inverted)."""
+        return (self.epoch, self.version, self.issued, _inverted(self.hash))
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified fact. `node` is the author's path ("node/vps-1"); `seq` is (start count, n); a body of None withdraws it."""
+
+    node: str
+    kind: str
+    key: str
+    seq: tuple[int, int]
+    time: float
+    body: FactBody | None
+    hash: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.node}|{self.kind}|{self.key}"
+
+    @property
+    def order(self) -> tuple[int, int, float, str]:
+        return (*self.seq, 0.0, _inverted(self.hash))
+
+
+Record = Document | Fact
+
+
+class Slot(NamedTuple):
+    """One replica: `guestbook.web/0`."""
+
+    app: str
+    service: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.app}.{self.service}/{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> Slot:
+        """Raises ValueError for what is not app.service/index."""
+        name, _, index = text.rpartition("/")
+        app, dot, service = name.partition(".")
+        if not (app and dot and service and index.isascii() and index.isdigit()):
+            raise ValueError(f"{text!r} is not a slot: app.service/index")
+        return cls(app, service, int(index))
+
+
+def _inverted(digest: str) -> str:
+    return digest.translate(str.maketrans("0123456789abcdef", "fedcba9876543210"))

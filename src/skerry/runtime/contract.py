@@ -1,0 +1,109 @@
+"""What every container runtime keeps: `oci` today, `docker`, `chroot` and `microvm` later. Its suite: tests/runtime/contract.py.
+
+A runtime makes and ends containers and tells how they ended. It decides nothing: no restarts, no health, no names.
+Containers outlive the agent; `list_containers` after a restart finds them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from skerry.errors import Passing, Refusal
+
+
+class RuntimeRefused(Refusal):
+    """This container can't be made on this host: trying again is useless (no such program in the image, a missing kernel feature)."""
+
+    code = "runtime-refused"
+
+
+class RuntimeBusy(Passing):
+    """It failed for a reason that may pass: no space, a clean-up still under way."""
+
+    code = "runtime-busy"
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A directory of the host at `target`. `source` "" is a tmpfs of at most `size_bytes`."""
+
+    target: str
+    source: str = ""
+    read_only: bool = False
+    size_bytes: int = 64 << 20
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a container is made of. Memory in bytes, cpus in cores; 0: no limit.
+
+    `labels` come back from `list_containers` unchanged: the agent keeps slot, spec, image and address there.
+    `netns`: path of a prepared network namespace, "" for none of its own (tests).
+    """
+
+    id: str
+    root: Path  # the image's tree; shared, never written
+    args: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    user: str = "0:0"  # numbers, or names of the image's /etc/passwd
+    working_dir: str = "/"
+    hostname: str = ""
+    netns: str = ""
+    mounts: tuple[Mount, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    cpus: float = 0.0
+    pids: int = 512
+    files: tuple[tuple[str, bytes], ...] = ()  # path -> content, bound read-only: /etc/hosts, /etc/resolv.conf
+    log_max_bytes: int = 10 << 20  # rotated once beyond
+    labels: dict[str, str] = {}
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    running: bool
+    pid: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    labels: dict[str, str] = {}
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True):
+    """`exit_code`: 128 + n for signal n. `oom`: the kernel ended it for memory."""
+
+    id: str
+    exit_code: int
+    oom: bool
+
+
+class Runtime(Protocol):
+    """Any call may be repeated after an interruption; ids are never used twice by the caller.
+
+    Raises RuntimeBusy (worth a retry) or RuntimeRefused (is not); anything else is our bug.
+    """
+
+    async def start(self, spec: ContainerSpec) -> Container:
+        """Make and start it. On error nothing of it is left."""
+        ...
+
+    async def stop(self, id: str, *, signal: str, grace_s: float) -> None:
+        """Signal, wait at most `grace_s`, kill, remove all that `start` made (not the logs). Already gone counts as stopped."""
+        ...
+
+    async def list_containers(self) -> list[Container]:
+        """All of ours, running or not, also those that an earlier agent started."""
+        ...
+
+    def exits(self) -> AsyncIterator[Exited]:
+        """Each container that ended by itself, once; those that ended while nobody looked come first."""
+        ...
+
+    def logs(self, id: str) -> list[Path]:
+        """Its log files, oldest first (CRI format: time, stream, F or P, text)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything but the containers."""
+        ...
