@@ -1,0 +1,67 @@
+# Skerry: `make demo` shows it, `make test` proves it. Both do all the set-up on a fresh Debian 12 machine.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
+       busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
+
+.PHONY: help setup venv bundle demo test lint fast real e2e bench soak clean
+
+help:            ## what can be made
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+
+setup: build/.apt venv     ## Debian packages and the virtual environment
+
+build/.apt: Makefile
+	@mkdir -p build
+	@missing=$$(for p in $(APT); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
+	  flock /tmp/skerry-apt.lock sh -c "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo $$missing)" >build/apt.log 2>&1 \
+	  || { tail -20 build/apt.log; exit 1; }; fi
+	@touch $@
+
+venv: .venv/.done          ## .venv with the command .venv/bin/skerry
+
+.venv/.done: requirements.txt pyproject.toml | build/.apt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+bundle: build/bundle/.done ## the agent with its own Python and libc, one file
+
+build/bundle/.done: $(shell find src/skerry -name '*.py' -not -path '*/cli/*' -not -path '*/lab/*' -not -path '*/sim/*') | venv
+	$(BIN)/python -m skerry.client.bundle build/bundle
+	@touch $@
+
+demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
+	$(BIN)/python -m skerry.lab.demo --json build/demo.json
+
+test: setup lint fast bundle real e2e   ## everything that CI runs
+
+lint: venv
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: venv       ## pure and in-process tests
+	$(BIN)/pytest -m 'not real and not e2e'
+
+real: setup      ## real containers, namespaces, machines
+	$(BIN)/pytest -m 'real and not e2e'
+
+e2e: setup bundle ## a whole cloud in the lab
+	$(BIN)/pytest -m e2e
+
+bench: setup bundle   ## figures for docs/benchmarks.md (20 minutes or less)
+	$(BIN)/python -m skerry.lab.bench --json build/bench.json
+
+soak: setup bundle    ## an hour of random kills, cuts and deploys
+	$(BIN)/python -m skerry.lab.soak --minutes 60
+
+clean:           ## take down what a demo or test may have left, and what was built
+	-$(BIN)/skerry lab down --all
+	rm -rf build
