@@ -1,0 +1,70 @@
+"""What the image room asks of others and how it refuses: the objects it keeps files in, and its errors. No code
+lives here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from skerry.errors import BadFormat, Passing, Refusal
+
+
+class Objects(Protocol):
+    """Files by the SHA-256 of their content (64 lower-case hex digits). `store.objects` is one; tests have one in
+    memory.
+
+    An object, once there, never changes: root trees are made of hard links to `path`.
+    """
+
+    def put(self, data: bytes) -> str:
+        """Keep it, and give its hash. The same again changes nothing."""
+        ...
+
+    def has(self, hash: str, /) -> bool: ...
+
+    def read(self, hash: str, /) -> bytes:
+        """The whole content. Only for objects that are there (`has`)."""
+        ...
+
+    def path(self, hash: str, /) -> Path:
+        """The file that holds it."""
+        ...
+
+
+class BadImage(BadFormat):
+    """A tree manifest, OCI manifest, config, layer or archive that breaks its format or a bound."""
+
+    code = "bad-image"
+
+
+class ImageNotFound(Refusal):
+    """No such image here: a digest or a name that the local store doesn't hold, or a path without an image."""
+
+    code = "image-not-found"
+
+
+class ImageIncomplete(Passing):
+    """Objects of this image are still missing: fetch what `Images.missing` names."""
+
+    code = "image-incomplete"
+
+
+class BuildRefused(Refusal):
+    """The recipe can't be built as it stands: an unknown package, an unresolved library, an empty glob, a failed
+    lint.
+    """
+
+    code = "build-refused"
+
+
+class DownloadFailed(Passing):
+    """A mirror or a package index couldn't be reached, or gave less than it promised."""
+
+    code = "download-failed"
+
+
+class DownloadRefused(Refusal):
+    """What was downloaded isn't what was signed or locked: a wrong hash, a bad signature, a package that is gone."""
+
+    code = "download-refused"

@@ -1,0 +1,169 @@
+"""The images of a host: what is missing of one, and the root tree that containers run on. Node side.
+
+A root tree is made whole in a directory of another name and then renamed, so `root` gives a complete tree or none.
+Files are hard links to the objects: a host pays for a file once, however many images have it. So a tree must never
+be written to: the runtime shows it read-only. Building and importing images live elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from skerry.image.contract import BadImage, ImageIncomplete, Objects
+from skerry.image.manifest import MAX_MANIFEST_BYTES, Entry, Tree, parse_tree
+from skerry.image.oci import DIGEST, MAX_JSON_BYTES, ImageConfig, Refs, hash_of, parse_config, parse_manifest
+
+
+class Images:
+    """Images by digest ("sha256:…") over `objects`, with their root trees in `directory`.
+
+    Make it once per host and directory: unfinished trees of an earlier process are removed here. Calls block (they
+    touch the disk): an agent runs `make` and `verify` in a thread.
+    """
+
+    def __init__(self, objects: Objects, directory: Path) -> None:
+        self._objects = objects
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        for left in directory.glob(".making-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def missing(self, digest: str) -> list[str]:
+        """The hashes to fetch next, each once; empty when the image is whole.
+
+        Ask again after each round: the OCI manifest names config and tree, and only the tree names the files. Raises
+        BadImage when one of those documents is not well formed: then this digest can never be made.
+        """
+        manifest = hash_of(digest)
+        if not self._objects.has(manifest):
+            return [manifest]
+        refs = self._refs(digest)
+        documents = [hash for hash in (refs.config, refs.tree) if not self._objects.has(hash)]
+        if documents:
+            return documents
+        parse_config(self._read(refs.config, MAX_JSON_BYTES))
+        return [hash for hash in self._tree(refs).objects() if not self._objects.has(hash)]
+
+    def make(self, digest: str) -> Path:
+        """Make the root tree, once all objects are there; made before is given at once. Raises ImageIncomplete,
+        BadImage, OSError.
+        """
+        done = self.root(digest)
+        if done is not None:
+            return done
+        if lacking := self.missing(digest):
+            raise ImageIncomplete(
+                f"image {digest} is not whole", f"{len(lacking)} objects are missing, {lacking[0]} first"
+            )
+        tree = self._tree(self._refs(digest))
+        making = self._directory / f".making-{hash_of(digest)}-{os.getpid()}"
+        shutil.rmtree(making, ignore_errors=True)
+        try:
+            (making / "root").mkdir(parents=True)
+            (making / "root").chmod(0o755)
+            for entry in tree.entries:
+                self._place(making / "root", entry)
+            (making / "ready").write_text(digest + "\n")
+            final = self._directory / hash_of(digest)
+            shutil.rmtree(final, ignore_errors=True)  # without its marker it never was whole
+            making.rename(final)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+        return final / "root"
+
+    def root(self, digest: str) -> Path | None:
+        """The root tree, if it has been made."""
+        home = self._directory / hash_of(digest)
+        return home / "root" if (home / "ready").is_file() else None
+
+    def config(self, digest: str) -> ImageConfig:
+        """How the image wants to be run. Needs its manifest and config objects."""
+        return parse_config(self._read(self._refs(digest).config, MAX_JSON_BYTES))
+
+    def tree(self, digest: str) -> Tree:
+        """Its tree. Needs its manifest and tree objects."""
+        return self._tree(self._refs(digest))
+
+    def objects(self, digest: str) -> list[str]:
+        """Every object that the image is made of, documents first: what a collection must keep and a peer may ask
+        for.
+        """
+        refs = self._refs(digest)
+        return [hash_of(digest), refs.config, refs.tree, *self._tree(refs).objects()]
+
+    def held(self) -> list[str]:
+        """The digests whose root trees are made, sorted."""
+        homes = (home for home in self._directory.iterdir() if DIGEST.match("sha256:" + home.name))
+        return sorted("sha256:" + home.name for home in homes if (home / "ready").is_file())
+
+    def forget(self, digest: str) -> None:
+        """Remove its root tree; the objects stay until they are collected. Already gone counts as forgotten."""
+        home = self._directory / hash_of(digest)
+        # The marker goes first: a tree that was half removed must not look whole after a power cut.
+        (home / "ready").unlink(missing_ok=True)
+        shutil.rmtree(home, ignore_errors=True)
+
+    def verify(self, digest: str) -> list[str]:
+        """The paths of the made tree that are missing, or are not what the manifest says; empty when all is well."""
+        root = self.root(digest)
+        if root is None:
+            raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
+        return [entry.path for entry in self.tree(digest).entries if not _same(root, entry)]
+
+    def _place(self, root: Path, entry: Entry) -> None:
+        target = root / entry.path
+        if entry.kind == "d":
+            target.mkdir()
+            target.chmod(entry.mode)  # mkdir's mode would pass through the umask
+        elif entry.kind == "l":
+            target.symlink_to(entry.link)
+        else:
+            source = self._objects.path(entry.sha256)
+            found = source.stat()
+            if found.st_size != entry.size:
+                raise BadImage(
+                    f"{entry.path} can't be placed", f"its object has {found.st_size} bytes, not {entry.size}"
+                )
+            # A link shares the object's inode, and with it the mode: only a plain file that all may read can be one.
+            if entry.mode == 0o644 and found.st_mode & 0o7555 == 0o444:
+                with contextlib.suppress(OSError):  # another device, or too many links
+                    os.link(source, target)
+                    return
+            shutil.copyfile(source, target)
+            target.chmod(entry.mode)
+            with target.open("rb") as copy:
+                os.fsync(copy.fileno())
+
+    def _refs(self, digest: str) -> Refs:
+        refs = parse_manifest(self._read(hash_of(digest), MAX_JSON_BYTES))
+        if not refs.tree:
+            raise BadImage(f"image {digest} was refused", "its manifest names no tree: import it first")
+        return refs
+
+    def _tree(self, refs: Refs) -> Tree:
+        return parse_tree(self._read(refs.tree, MAX_MANIFEST_BYTES))
+
+    def _read(self, hash: str, limit_bytes: int) -> bytes:
+        if not self._objects.has(hash):
+            raise ImageIncomplete("an image is not whole", f"object {hash} is missing")
+        if self._objects.path(hash).stat().st_size > limit_bytes:
+            raise BadImage("an image was refused", f"its document {hash} has more than {limit_bytes} bytes")
+        return self._objects.read(hash)
+
+
+def _same(root: Path, entry: Entry) -> bool:
+    path = root / entry.path
+    if entry.kind == "l":
+        return path.is_symlink() and str(path.readlink()) == entry.link
+    if path.is_symlink() or not path.exists():
+        return False
+    if entry.kind == "d":
+        return path.is_dir()
+    if not path.is_file() or path.stat().st_size != entry.size:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
