@@ -1,4 +1,6 @@
-"""What every container runtime keeps: `oci` today, `docker`, `chroot` and `microvm` later. Its suite: tests/runtime/contract.py.
+"""What every container runtime keeps: `oci` today, `docker`, `chroot` and `microvm` later.
+
+Its suite: tests/runtime/contract.py.
 
 A runtime makes and ends containers and tells how they ended. It decides nothing: no restarts, no health, no names.
 Containers outlive the agent; `list_containers` after a restart finds them again.
@@ -16,7 +18,7 @@ from skerry.errors import Passing, Refusal
 
 
 class RuntimeRefused(Refusal):
-    """This container can't be made on this host: trying again is useless (no such program in the image, a missing kernel feature)."""
+    """This container can't be made on this host, ever: no such program in the image, a missing kernel feature."""
 
     code = "runtime-refused"
 
@@ -89,7 +91,11 @@ class Runtime(Protocol):
         ...
 
     async def stop(self, id: str, *, signal: str, grace_s: float) -> None:
-        """Signal, wait at most `grace_s`, kill, remove all that `start` made (not the logs). Already gone counts as stopped."""
+        """Signal, wait at most `grace_s`, kill, remove all that `start` made (not the logs). Already gone is stopped.
+
+        A program that neither handles nor blocks the signal is killed at once: as first process of its namespace it
+        would never see it.
+        """
         ...
 
     async def list_containers(self) -> list[Container]:
