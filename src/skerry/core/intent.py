@@ -152,6 +152,7 @@ class Node(Shape):
     bundle: str = ""  # sha256 of the agent bundle that it shall run
     state: Literal["active", "draining", "expelled"] = "active"
     floor: dict[str, int] = {}
+    barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
 
 
 class Operator(Shape):
@@ -164,12 +165,16 @@ class Operator(Shape):
 
 
 class Root(Shape):
-    """`root`: who the root keys and operators are. `threshold` of `keys` sign the next root; `policy_threshold` operators a policy."""
+    """`root`: who the root keys and operators are. `threshold` of `keys` sign the next root; `policy_threshold` operators a policy.
+
+    `policy_epoch`: the epoch of the path `policy`; raised when an operator key is taken away, as policy does for other paths.
+    """
 
     keys: tuple[str, ...]
     threshold: int
     operators: tuple[Operator, ...]
     policy_threshold: int = 1
+    policy_epoch: int = 0
 
 
 class Role(Shape):
@@ -188,11 +193,15 @@ class Role(Shape):
 
 
 class Policy(Shape):
-    """`policy`: all roles, barred keys, and an epoch per path (absent: 0)."""
+    """`policy`: all roles, barred keys, and an epoch per path, exact or "app/*" (absent: 0; of several the highest).
+
+    `readmitted`: keys that an expulsion barred and that may be enrolled again.
+    """
 
     roles: tuple[Role, ...]
     epochs: dict[str, int] = {}
     barred: tuple[str, ...] = ()
+    readmitted: tuple[str, ...] = ()
     voters: tuple[str, ...] = ()
 
 
