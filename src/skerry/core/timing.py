@@ -1,0 +1,35 @@
+"""Every waiting time of the deciding rules, in one place, each with what it buys. Values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds of a monotonic clock, unless a name says otherwise."""
+
+    up_every_s: float = 1.0  # how often a node says that it lives
+    claim_delay_s: float = 0.5  # rank k waits k times this: longer than a claim takes to arrive
+    takeover_after_s: float = 20.0  # a node that just started leaves others' slots alone for so long
+    restart_grace_s: float = 2.0  # an agent that said goodbye may be back by then: an upgrade moves nothing
+    ask_again_s: float = 1.0  # between two questions whether somebody else reaches a missed node
+    silent_s: float = 40.0  # without a newer `up` for so long a node is down, whatever watchers say
+    bar_first_s: float = 8.0  # a failure bars a node from a slot; each further one for twice as long
+    bar_most_s: float = 600.0
+    start_limit_s: float = 60.0  # to become healthy, where the probe's start_period says nothing
+    start_exits: int = 3  # more exits than this within the start limit: it can't run here
+    backoff_first_s: float = 0.5  # before a container that ended is started again; doubles
+    backoff_most_s: float = 30.0
+    backoff_reset_s: float = 60.0  # well for so long: the next exit starts from backoff_first_s again
+    running_is_well_s: float = 1.0  # a service without a probe is healthy when it has run for so long
+    unwell_moves_s: float = 10.0  # once healthy and now not: its owner may mend it for so long
+    unwell_restart_s: float = 15.0  # nobody took it: its owner starts it anew
+    resume_link_s: float = 0.5  # after a start: a first neighbour has told what it knows by then
+    resume_alone_s: float = 3.0  # after a start: nobody answers, so go on alone
+    forget_image_s: float = 600.0  # an image that nothing refers to is kept so long: a deploy brings it before its documents
+    fetch_retry_first_s: float = 1.0
+    fetch_retry_most_s: float = 30.0
+    mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way
+    image_keepers: int = 3  # nodes that keep every wanted image and the fallback's
+    link_everyone: int = 30  # up to so many nodes everyone links with everyone
+    links: int = 10  # above that: so many each
