@@ -1,0 +1,98 @@
+"""The messages of a record link: shapes, bounds and bytes. When they are sent is gossip's; what records say is trust's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from skerry.errors import BadFormat
+
+FRAME_BYTES = 1 << 20  # one message on a link, at most
+PUSH_RECORDS = 512
+IDS_A_MESSAGE = 2048
+BUCKETS = 64
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
+Token = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
+Digest = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Raw = Annotated[bytes, msgspec.Meta(max_length=128 * 1024)]  # trust has the bounds of each kind
+PayloadHash = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What crosses a record link."""
+
+
+class Push(Message, frozen=True, tag="push"):
+    """Exact envelopes. Whoever receives them judges each one."""
+
+    records: Annotated[tuple[Raw, ...], msgspec.Meta(max_length=PUSH_RECORDS)]
+
+
+class Heads(Message, frozen=True, tag="heads"):
+    """Digest of everything that I hold but `up` facts. Who differs answers with Buckets."""
+
+    digest: Digest
+
+
+class Buckets(Message, frozen=True, tag="buckets"):
+    """The same, split by hash of the id. Who differs in some answers with their Ids."""
+
+    digests: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=BUCKETS, max_length=BUCKETS)]
+
+
+class Ids(Message, frozen=True, tag="ids"):
+    """All that I hold in this bucket with `after` < id <= `until` ("": no end): id -> token."""
+
+    bucket: Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]
+    after: Annotated[str, msgspec.Meta(max_length=400)]
+    until: Annotated[str, msgspec.Meta(max_length=400)]
+    tokens: Annotated[dict[Id, Token], msgspec.Meta(max_length=IDS_A_MESSAGE)]
+
+
+class Want(Message, frozen=True, tag="want"):
+    """Push me these."""
+
+    ids: Annotated[tuple[Id, ...], msgspec.Meta(max_length=PUSH_RECORDS)]
+
+
+class WantNamed(Message, frozen=True, tag="want-named"):
+    """Push me the documents with these payload hashes: fallbacks that no path names any more. The agent answers."""
+
+    hashes: Annotated[tuple[PayloadHash, ...], msgspec.Meta(max_length=PUSH_RECORDS)]
+
+
+class ProbeAsk(Message, frozen=True, tag="probe-ask"):
+    """Can you reach this node? The agent answers it."""
+
+    peer: Id
+
+
+class ProbeAnswer(Message, frozen=True, tag="probe-answer"):
+    peer: Id
+    ok: bool
+
+
+AnyMessage = Push | Heads | Buckets | Ids | Want | WantNamed | ProbeAsk | ProbeAnswer
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: AnyMessage) -> bytes:
+    """The bytes of one frame. At most FRAME_BYTES if the message kept to the bounds; else this is our bug."""
+    data = _encoder.encode(message)
+    if len(data) > FRAME_BYTES:
+        raise ValueError(f"a {type(message).__name__} of {len(data)} bytes")
+    return data
+
+
+def decode(data: bytes) -> AnyMessage:
+    """Raises BadFormat. What comes back keeps every bound above."""
+    if len(data) > FRAME_BYTES:
+        raise BadFormat("a link message was not taken", f"it has {len(data)} bytes, the limit is {FRAME_BYTES}")
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadFormat("a link message was not taken", str(error)) from None

@@ -1,0 +1,72 @@
+"""What a disk can do to us: be full. The error for it and the room that is left live here, for records and objects alike."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skerry.errors import Passing
+
+
+class DiskFull(Passing):
+    """Nothing was written; what was there before is whole."""
+
+    code = "disk-full"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            what=f"nothing could be written below {directory}",
+            why="the disk is full",
+            fix="make room on this host (`df -h` shows what fills it); Skerry then goes on by itself",
+        )
+
+
+class StoreDamaged(Passing):
+    """A file of the store is not what was written. It is put aside; what it held comes back from the neighbours."""
+
+    code = "store-damaged"
+
+
+@contextmanager
+def full_disk_told(directory: Path) -> Iterator[None]:
+    """Turns the system's "no space left" (or a quota's) into DiskFull; everything else passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(directory) from error
+        raise
+
+
+def free_bytes(directory: Path) -> int:
+    """Room that is left on this directory's disk for other users than root."""
+    return shutil.disk_usage(directory).free
+
+
+def sync_directory(directory: Path) -> None:
+    """A rename lasts only when the directory was synced too."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_synced(path: Path, data: bytes) -> None:
+    """Write a small file whole or not at all, on disk before this returns. Raises DiskFull."""
+    temporary = path.with_name(path.name + ".new")
+    with full_disk_told(path.parent):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)

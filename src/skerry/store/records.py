@@ -1,0 +1,241 @@
+"""Records as exact bytes, by id, in one SQLite file (WAL). Nothing here reads them: they are judged before they come.
+
+Three grades. `sync=True`: on disk before the call returns (intent, own claims, grants). Plain: gathered in memory and
+written together by `flush`, which the caller calls a few times a second; a power cut may take the last ones, neighbours
+give them back. `volatile=True`: memory alone (`up` facts: from a disk they would be no sign of life anyway).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from skerry.store.disk import DiskFull, StoreDamaged, replace_synced
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, hash TEXT NOT NULL, raw BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS records_by_hash ON records (hash);
+CREATE TABLE IF NOT EXISTS kept (hash TEXT PRIMARY KEY, raw BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS evidence (id TEXT PRIMARY KEY, raw BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
+"""
+CACHE_KIB = 512  # of pages in memory: the whole agent has 48 MB
+WAL_BYTES = 4 << 20
+
+
+class _Waiting(NamedTuple):
+    hash: str
+    raw: bytes
+    volatile: bool
+
+
+class RecordStore:
+    """The records of one node. One process, one thread.
+
+    Every call may raise DiskFull (nothing of that call was written) or StoreDamaged (start again: the file is then put
+    aside). `damaged` says, after opening, what was put aside just now.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = directory / "records.sqlite"
+        self._suspect = directory / "records.suspect"
+        self._boot = directory / "boot"
+        self._waiting: dict[str, _Waiting] = {}  # newer than what the file has
+        self.damaged: StoreDamaged | None = None
+        self._db = self._open_or_put_aside()
+
+    def put(self, id: str, raw: bytes, *, hash: str, sync: bool, volatile: bool = False) -> None:
+        """Keep these bytes under this id, replacing what was there. `hash`: of the payload, for `by_hash`."""
+        if sync:
+            with self._writing(sync=True):
+                self._insert(id, hash, raw)
+            self._waiting.pop(id, None)
+        else:
+            self._waiting[id] = _Waiting(hash, raw, volatile)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether `flush` has something to write."""
+        return any(not waiting.volatile for waiting in self._waiting.values())
+
+    def flush(self) -> None:
+        """Write what was gathered, in one go. It survives our own death from now on, and a power cut a little later."""
+        gathered = {id: waiting for id, waiting in self._waiting.items() if not waiting.volatile}
+        if gathered:
+            with self._writing(sync=False):
+                for id, waiting in gathered.items():
+                    self._insert(id, waiting.hash, waiting.raw)
+            for id in gathered:
+                del self._waiting[id]
+
+    def get(self, id: str) -> bytes | None:
+        if id in self._waiting:
+            return self._waiting[id].raw
+        return self._one("SELECT raw FROM records WHERE id = ?", id)
+
+    def by_hash(self, hash: str) -> bytes | None:
+        """The record, or the kept document, whose payload has this hash."""
+        for waiting in self._waiting.values():
+            if waiting.hash == hash:
+                return waiting.raw
+        raw = self._one("SELECT raw FROM records WHERE hash = ?", hash)
+        return raw if raw is not None else self._one("SELECT raw FROM kept WHERE hash = ?", hash)
+
+    def keep(self, hash: str, raw: bytes) -> None:
+        """Hold a document that no path names any more, because something may be turned back to it. Synced."""
+        with self._writing(sync=True):
+            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (hash, raw))
+
+    def unkeep(self, hash: str) -> None:
+        with self._writing(sync=False):
+            self._db.execute("DELETE FROM kept WHERE hash = ?", (hash,))
+
+    def kept(self) -> tuple[str, ...]:
+        """Payload hashes of all kept documents."""
+        with self._told():
+            return tuple(hash for (hash,) in self._db.execute("SELECT hash FROM kept"))
+
+    def evidence(self, id: str, raw: bytes) -> None:
+        """Keep the loser of two documents with one number: the last one for each path."""
+        with self._writing(sync=False):
+            self._db.execute("INSERT OR REPLACE INTO evidence VALUES (?, ?)", (id, raw))
+
+    def evidence_of(self, id: str) -> bytes | None:
+        return self._one("SELECT raw FROM evidence WHERE id = ?", id)
+
+    def drop(self, id: str) -> None:
+        self._waiting.pop(id, None)
+        with self._writing(sync=False):
+            self._db.execute("DELETE FROM records WHERE id = ?", (id,))
+
+    def drop_author(self, node: str) -> None:
+        """All facts of this node ("node/vps-1"), whose ids begin with its path and a bar. Its enrolment stays."""
+        for id in [id for id in self._waiting if id.startswith(f"{node}|")]:
+            del self._waiting[id]
+        with self._writing(sync=False):  # "}" is what comes after "|"
+            self._db.execute("DELETE FROM records WHERE id > ? AND id < ?", (f"{node}|", f"{node}}}"))
+
+    def all(self) -> Iterator[tuple[str, bytes]]:
+        """Every record, by id, as it is now; what is put meanwhile may be left out."""
+        with self._told():
+            ids = {id for (id,) in self._db.execute("SELECT id FROM records")} | self._waiting.keys()
+        for id in sorted(ids):
+            raw = self.get(id)
+            if raw is not None:
+                yield id, raw
+
+    def next_boot(self) -> int:
+        """One more than ever before, on disk before it returns: call it once each start.
+
+        In a file of its own: it must outlive a damaged database, or our facts would be refused as old.
+        """
+        try:
+            before = int(self._boot.read_text("ascii"))
+        except FileNotFoundError:
+            before = 0
+        except ValueError:
+            before = 0
+            self.damaged = self.damaged or StoreDamaged(
+                f"{self._boot} does not hold a number", fix="nothing to do: neighbours will tell the last one they saw"
+            )
+        replace_synced(self._boot, b"%d\n" % (before + 1))
+        return before + 1
+
+    def get_meta(self, key: str) -> bytes | None:
+        return self._one("SELECT value FROM meta WHERE key = ?", key)
+
+    def set_meta(self, key: str, value: bytes) -> None:
+        """Small things of the node itself. Synced."""
+        with self._writing(sync=True):
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Flush and end. After a power cut without it nothing that was synced is missing."""
+        try:
+            self.flush()
+        finally:
+            self._db.close()
+
+    def _insert(self, id: str, hash: str, raw: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (id, hash, raw))
+
+    def _one(self, query: str, key: str) -> bytes | None:
+        with self._told():
+            row = self._db.execute(query, (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    @contextmanager
+    def _writing(self, *, sync: bool) -> Iterator[None]:
+        """One transaction: all of it or nothing."""
+        with self._told():
+            # FULL syncs the log with the commit, and with it whatever was committed before.
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFull(self._path.parent) from error
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+                self._suspect.touch()  # the quick check at the next start might not find it
+                raise StoreDamaged(
+                    f"{self._path} can't be read", str(error), "start the agent again: it puts the file aside"
+                ) from error
+            raise
+
+    def _open_or_put_aside(self) -> sqlite3.Connection:
+        if not self._suspect.exists():
+            try:
+                return self._open()
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                    raise DiskFull(self._path.parent) from error
+                why = str(error)
+        else:
+            why = "the last run met damage in it"
+        aside = self._put_aside()
+        self._suspect.unlink(missing_ok=True)
+        self.damaged = StoreDamaged(
+            f"{self._path} was damaged and put aside as {aside.name}",
+            why,
+            "nothing to do: records come back from the neighbours; look at the disk if it happens again",
+        )
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            db.executescript(SCHEMA)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _put_aside(self) -> Path:
+        """One damaged file is kept to be looked at, not each of a series."""
+        for end in ("", "-wal", "-shm"):
+            path = self._path.with_name(self._path.name + end)
+            if path.exists():
+                path.replace(path.with_name("damaged." + path.name))
+        return self._path.with_name("damaged." + self._path.name)
