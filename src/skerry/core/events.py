@@ -19,6 +19,7 @@ class Booted(Event):
     cpus: float
     memory_bytes: int
     agent: str = ""
+    clock: float = 0.0  # unix seconds at this moment: only shown (`since`), never decided by
 
 
 class RecordAccepted(Event):
@@ -125,3 +126,9 @@ class ImageGone(Event):
 class Timer(Event):
     """The time that Wake asked for has come."""
 
+
+class VolumeGone(Event):
+    """An operator had a named volume of an app removed here: its slots may go elsewhere."""
+
+    app: str
+    volume: str

@@ -35,10 +35,11 @@ class Claim(Shape):
 
 
 class Decline(Shape):
-    """I can't run this slot in this version. Key: slot."""
+    """I can't run this slot in this version. Key: slot. `failed`: it was tried here and failed (else: no room, say)."""
 
     spec: str
     reason: str
+    failed: bool = False
 
 
 class SlotState(Shape):
