@@ -2,19 +2,77 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from skerry.client.compose.plan import ComposeApp
+from skerry.client.compose import values
+from skerry.client.compose.across import across
+from skerry.client.compose.document import TEXT_MAX_BYTES, read
+from skerry.client.compose.interpolate import interpolate, parse_env
+from skerry.client.compose.mistakes import ComposeErrors, Findings
+from skerry.client.compose.plan import ComposeApp, ServicePlan
+from skerry.client.compose.section import Section, Value
+from skerry.client.compose.service import Context, service_of
+from skerry.client.compose.table import NETWORK, TOP, VOLUME, X_VOLUME
+from skerry.errors import BadInput
+
+FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+SERVICES_MAX = 100
+
+
+class NoComposeFile(BadInput):
+    """There is no such file, or it can't be read."""
+
+    code = "no-compose-file"
 
 
 def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None, name: str = "") -> ComposeApp:
     """Read a compose file (or the folder that holds one) and all that it refers to.
 
-    `environ` goes before `env_file` (default: `.env` beside the file); `name`: the app's name, else `name:`, else
-    the folder's. Raises ComposeErrors with every mistake in it.
+    `environ` goes before `env_file` (default: `.env` beside the file). `name`: the app's name, else the file's `name:`,
+    else the folder's. Raises ComposeErrors with every mistake in it, NoComposeFile.
     """
-    raise NotImplementedError
+    if path.is_dir():
+        found = next((path / each for each in FILE_NAMES if (path / each).is_file()), None)
+        if found is None:
+            raise NoComposeFile(f"{path} holds no compose file", f"looked for {', '.join(FILE_NAMES)}", "name the file")
+        path = found
+    folder = path.parent
+    text = _content(path)
+    variables: dict[str, str] = {}
+    dotenv = env_file or folder / ".env"
+    if env_file is not None or dotenv.is_file():
+        variables, wrong = parse_env(_content(dotenv))
+        if wrong:
+            findings = Findings()
+            for line, what in wrong:
+                findings.mistake(line, 1, "", f"the line {what}", "write NAME=value")
+            raise ComposeErrors(findings.mistakes, str(dotenv))
+
+    def read_beside(named: str) -> str | None:
+        try:
+            return _content(folder / named)
+        except (NoComposeFile, ValueError):  # ValueError: a NUL in the path
+            return None
+
+    return parse(text, environ={**variables, **environ}, name=name, folder=folder, file=str(path), read=read_beside)
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(TEXT_MAX_BYTES + 1)
+    except OSError as error:
+        raise NoComposeFile(f"{path} can't be read", error.strerror or str(error), "check the path") from error
+    if len(data) > TEXT_MAX_BYTES:
+        raise NoComposeFile(
+            f"{path} was not read", f"it is larger than {TEXT_MAX_BYTES >> 20} MiB", "is it the right file?"
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NoComposeFile(f"{path} was not read", f"byte {error.start} is not UTF-8", "save it as UTF-8") from error
 
 
 def parse(
@@ -30,4 +88,87 @@ def parse(
 
     Gives a ComposeApp or raises ComposeErrors; never anything else, whatever the text is.
     """
-    raise NotImplementedError
+    findings = Findings()
+    app = _app(text, environ, name, folder, file, read, findings)
+    if app is None or findings.mistakes:
+        raise ComposeErrors(findings.mistakes, file)
+    return app
+
+
+_read_tree = read
+
+
+def _app(
+    text: str,
+    environ: Mapping[str, str],
+    name: str,
+    folder: Path,
+    file: str,
+    read: Callable[[str], str | None],
+    findings: Findings,
+) -> ComposeApp | None:
+    tree = _read_tree(text, findings, lambda value: interpolate(value, environ))
+    if tree is None:
+        return None
+    root = Value(tree, "", findings)
+    if not root.is_mapping:
+        root.mistake("this is not a compose file", "it begins with `services:`")
+        return None
+    section = root.section(TOP)
+    app_name = name or _name_in(section) or re.sub(r"[^a-z0-9_-]", "", folder.resolve().name.lower())
+    if not values.NAME.fullmatch(app_name):
+        (section.get("name") or root).mistake(
+            f"{app_name[:60]!r} can't be an app's name", "add name: with lower-case letters"
+        )
+    volumes = _volumes(section.get("volumes"))
+    networks = _networks(section.get("networks"))
+    services_value = section.get("services")
+    if services_value is None:
+        root.mistake("has no services", "add `services:` with at least one")
+        return None
+    pairs = list(services_value.pairs())
+    if not 0 < len(pairs) <= SERVICES_MAX and services_value.is_mapping:
+        services_value.mistake(f"should hold 1 to {SERVICES_MAX} services, not {len(pairs)}")
+    context = Context(environ, read, frozenset(n for n, _ in pairs), frozenset(volumes), frozenset(networks))
+    services: dict[str, ServicePlan] = {}
+    for service_name, value in pairs[:SERVICES_MAX]:
+        if not values.NAME.fullmatch(service_name):
+            value.mistake(
+                f"{service_name[:60]!r} can't be a service's name", "use lower-case letters, digits and dashes"
+            )
+        if value.is_mapping:
+            services[service_name] = service_of(service_name, value, context)
+        else:
+            value.mistake("should be a mapping", "begin with image:")
+    across(services, dict(pairs))
+    return ComposeApp(app_name, services, volumes, folder, file, tuple(findings.warnings))
+
+
+def _name_in(section: Section) -> str:
+    value = section.get("name")
+    return (value.text() if value else None) or ""
+
+
+def _volumes(value: Value | None) -> dict[str, bool]:
+    """Name -> disposable."""
+    volumes: dict[str, bool] = {}
+    for name, child in value.pairs() if value else ():
+        if not values.NAME.fullmatch(name):
+            child.mistake(f"{name[:60]!r} can't be a volume's name", "use lower-case letters, digits and dashes")
+        section = child.section(VOLUME)
+        if (driver := section.get("driver")) is not None:
+            driver.one_of("local")
+        own = section.section("x-skerry", X_VOLUME)
+        flag = own.get("disposable") if own else None
+        volumes[name] = bool(flag.flag()) if flag else False
+    return volumes
+
+
+def _networks(value: Value | None) -> list[str]:
+    names = []
+    for name, child in value.pairs() if value else ():
+        section = child.section(NETWORK)
+        if (driver := section.get("driver")) is not None:
+            driver.one_of("bridge", "overlay")
+        names.append(name)
+    return names

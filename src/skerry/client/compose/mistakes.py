@@ -49,9 +49,15 @@ class Findings:
     def __init__(self) -> None:
         self._mistakes: dict[Mistake, None] = {}
         self._warnings: dict[Mistake, None] = {}
+        self._spoiled: set[tuple[int, int]] = set()
 
     def mistake(self, line: int, column: int, key: str, what: str, fix: str = "") -> None:
-        self._mistakes[Mistake(line, column, key, what, fix)] = None
+        if (line, column) not in self._spoiled:
+            self._mistakes[Mistake(line, column, key, what, fix)] = None
+
+    def spoil(self, line: int, column: int) -> None:
+        """The value here could not be made: what else is wrong with it only follows from that."""
+        self._spoiled.add((line, column))
 
     def warning(self, line: int, column: int, key: str, what: str, fix: str = "") -> None:
         self._warnings[Mistake(line, column, key, what, fix)] = None

@@ -22,9 +22,13 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`x-skerry: image:` as it was written as plain dicts and lists. Its paths start from `ComposeApp.folder`."""
+    """To be built: `context` is the project's folder, relative to `ComposeApp.folder`.
 
-    content: dict[str, Any]
+    `content`: `x-skerry: image:` as plain dicts and lists, checked by image.recipe; None: the folder's image.toml.
+    """
+
+    content: dict[str, Any] | None
+    context: str = "."
 
 
 @dataclass(frozen=True)

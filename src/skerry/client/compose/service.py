@@ -1,0 +1,302 @@
+"""One service of a compose file as core's Service: names, image, command, environment, rights, dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skerry.client.compose import deployment, mounts, values
+from skerry.client.compose.interpolate import parse_env
+from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
+from skerry.client.compose.probe import probe_of
+from skerry.client.compose.section import Section, Value
+from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, ENV_FILE, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
+from skerry.core.intent import Depends, Service
+
+ENVIRONMENT_MAX_CHARS = 32 << 10  # the whole app has 64 KiB, encrypted
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a service's reader needs of the world. `read`: content of a file beside the compose file, None if absent."""
+
+    variables: Mapping[str, str]
+    read: Callable[[str], str | None]
+    services: frozenset[str]
+    volumes: frozenset[str]
+    networks: frozenset[str]
+
+
+def service_of(name: str, value: Value, context: Context) -> ServicePlan:
+    """What can't be read is left at its default; whoever asked throws the plan away once there are mistakes."""
+    section = value.section(SERVICE)
+    deploy = section.section("deploy", DEPLOY)
+    own = section.section("x-skerry", X_SKERRY)
+    replicas = deployment.replicas_of(deploy)
+    ports = mounts.ports_of(section.get("ports"))
+    exposed = mounts.expose_of(section.get("expose"))
+    volumes, tmpfs = mounts.volumes_of(section.get("volumes"), context.volumes)
+    hostname = _text(section, "hostname", _hostname)
+    aliases = _aliases(section, context, replicas)
+    names = frozenset({name, hostname.lower(), *aliases} - {""})
+    known_ports = sorted({port.target for port in ports} | set(exposed))
+    paths = (section.get("tmpfs"), own.get("writable") if own else None)
+    writable = dict.fromkeys((*tmpfs, *(path for part in paths if part for path in part.texts(_tmpfs))))
+    grace, drain = section.get("stop_grace_period"), own.get("drain") if own else None
+    grace_s = grace.read(values.duration_s) if grace else None
+    drain_s = drain.read(values.duration_s) if drain else None
+    _always(section)
+    service = Service(
+        replicas=replicas,
+        command=_command(section.get("command")),
+        entrypoint=_command(section.get("entrypoint")),
+        user=_text(section, "user", _user),
+        working_dir=_text(section, "working_dir", values.absolute),
+        hostname=hostname,
+        ports=ports,
+        expose=exposed,
+        volumes=volumes,
+        writable=tuple(writable),
+        capabilities=tuple(sorted(set(_texts(section, "cap_add", values.capability)))),
+        probe=probe_of(section.get("healthcheck"), own.get("probe") if own else None, known_ports, names),
+        needs=deployment.needs_of(deploy),
+        restart=deployment.restart_of(section.get("restart"), deploy),
+        update=deployment.update_of(deploy, replicas),
+        constraints=deployment.constraints_of(deploy),
+        depends_on=_depends(section.get("depends_on"), context, name),
+        aliases=tuple(alias for alias in aliases if alias != name),
+        stop_signal=_text(section, "stop_signal", values.signal_name) or "SIGTERM",
+        stop_grace_s=10.0 if grace_s is None else grace_s,
+        drain_s=0.2 if drain_s is None else drain_s,
+        allow=_allow(own.get("allow") if own else None),
+    )
+    lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
+    return ServicePlan(service, _environment(section, context), _image(section, own), lines)
+
+
+def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:
+    value = section.get(key)
+    return (value.read(reader) if value else None) or ""
+
+
+def _texts(section: Section, key: str, reader: Callable[[str], str]) -> list[str]:
+    value = section.get(key)
+    return [text for item in value.items() if (text := item.read(reader)) is not None] if value else []
+
+
+def _always(section: Section) -> None:
+    """Keys that may only say what holds anyway."""
+    if (read_only := section.get("read_only")) is not None and read_only.flag() is False:
+        read_only.mistake("the root is always read-only", "name the paths in x-skerry: writable, or mount a volume")
+    _texts(section, "cap_drop", lambda text: text if text.upper() == "ALL" else values.capability(text))
+    if (security := section.get("security_opt")) is not None:
+        for item in security.items():
+            if item.text() not in ("no-new-privileges:true", "no-new-privileges", "no-new-privileges=true", None):
+                item.mistake(
+                    "is not supported", "remove it; the default seccomp profile and no-new-privileges hold always"
+                )
+
+
+def _image(section: Section, own: Section | None) -> ImageRef | Recipe:
+    image, build, recipe = section.get("image"), section.get("build"), own.get("image") if own else None
+    context = _build_context(build) if build else "."
+    if recipe is not None:
+        if image is not None and build is None:
+            image.mistake("there is an x-skerry: image too", "keep one: the recipe, or the built image")
+        return Recipe(_recipe(recipe), context)
+    if build is not None:
+        return Recipe(None, context)
+    if image is None:
+        section.value.mistake("names no image", "add image: NAME, or x-skerry: image: with a recipe")
+        return ImageRef("")
+    return ImageRef(image.text() or "")
+
+
+def _build_context(build: Value) -> str:
+    context: Value | None = build
+    if build.is_mapping:
+        context = build.section(BUILD).get("context")
+    text = context.text() if context else "."
+    if context and text and ("://" in text or text.startswith("git@")):
+        context.mistake("the folder must be on this machine", "fetch it first")
+    return text or "."
+
+
+def _recipe(value: Value) -> dict[str, Any] | None:
+    from skerry.image.recipe import BadRecipe, parse_recipe
+
+    content = value.tree.plain()
+    if not isinstance(content, dict):
+        value.mistake("should be a recipe", "write {recipe: python, ...} or {recipe: debian, packages: [...]}")
+        return None
+    try:
+        parse_recipe(content)
+    except BadRecipe as error:
+        value.mistake(error.why, error.fix)
+    return content
+
+
+def _command(value: Value | None) -> tuple[str, ...]:
+    """Empty means "the image's own", so an empty list, which means "none" to compose, can't be said."""
+    if value is None:
+        return ()
+    if value.is_list:
+        words = [item.text() for item in value.items()]
+        said = [word for word in words if word is not None]
+    else:
+        said = value.read(values.words) or []
+    if not said:
+        value.mistake("is empty", "remove the key to use the image's own")
+    return tuple(said)
+
+
+def _user(text: str) -> str:
+    parts = text.split(":")
+    if len(parts) > 2 or not all(
+        part.replace("-", "").replace("_", "").isalnum() and len(part) <= 32 for part in parts
+    ):
+        raise ValueError(f"{text[:40]!r} is not a user: write uid:gid, or names that the image knows")
+    return text
+
+
+def _hostname(text: str) -> str:
+    if not values.HOSTNAME.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a host name")
+    return text
+
+
+def _alias(text: str) -> str:
+    if not values.NAME.fullmatch(text.lower()):
+        raise ValueError(f"{text[:40]!r} is not a name inside the app: letters, digits, dashes and underscores")
+    return text.lower()
+
+
+def _tmpfs(text: str) -> str:
+    path, colon, options = text.partition(":")
+    if colon:
+        raise ValueError(f"options such as {options[:20]!r} are not supported: a tmpfs has at most 64 MiB")
+    return values.absolute(path)
+
+
+def _aliases(section: Section, context: Context, replicas: int) -> list[str]:
+    aliases: list[str] = []
+    if (container := section.get("container_name")) is not None and (alias := container.read(_alias)):
+        aliases.append(alias)
+        if replicas != 1:
+            container.mistake(f"{replicas} replicas can't share one container name", "use networks: NAME: aliases")
+    networks = section.get("networks")
+    for name, network in _named(networks):
+        if name != "default" and name not in context.networks:
+            network.mistake(f"network {name[:40]!r} is not declared", f"add it: networks: {{{name[:40]}: }}")
+        if network.is_mapping and (given := network.section(NETWORK_OF_SERVICE).get("aliases")) is not None:
+            aliases += given.texts(_alias)
+    if networks is not None and len(list(_named(networks))) > 1:
+        networks.warning("all services of an app can reach each other: networks are names here")
+    return list(dict.fromkeys(aliases))
+
+
+def _named(value: Value | None) -> list[tuple[str, Value]]:
+    """A list of names, or a mapping from names."""
+    if value is None:
+        return []
+    if value.is_mapping:
+        return list(value.pairs())
+    return [(text, item) for item in value.items() if (text := item.text()) is not None]
+
+
+def _depends(value: Value | None, context: Context, own_name: str) -> tuple[Depends, ...]:
+    out: dict[str, Depends] = {}
+    for name, child in _named(value):
+        if name not in context.services or name == own_name:
+            child.mistake(
+                "a service can't wait for itself" if name == own_name else f"there is no service {name[:40]!r}"
+            )
+            continue
+        out[name] = Depends(service=name)
+        if not (value and value.is_mapping):
+            continue
+        section = child.section(DEPENDS)
+        if (required := section.get("required")) is not None and required.flag() is False:
+            required.mistake("is not supported: what is waited for is needed")
+        condition = section.get("condition")
+        if condition is None:
+            child.mistake("has no condition", "write condition: service_started or service_healthy")
+        elif condition.tree.raw == "service_completed_successfully":
+            condition.mistake(
+                "services run for good: one that ends is started again", "do that work in the application"
+            )
+        elif condition.one_of("service_started", "service_healthy") == "service_healthy":
+            out[name] = Depends(service=name, condition="healthy")
+    return tuple(out.values())
+
+
+def _allow(value: Value | None) -> dict[str, str]:
+    allowed: dict[str, str] = {}
+    for rule, reason in value.pairs() if value else ():
+        if text := reason.text():
+            allowed[rule] = text
+    return allowed
+
+
+def _environment(section: Section, context: Context) -> dict[str, str]:
+    """`environment` goes before `env_file`; of several files the later one."""
+    out: dict[str, str] = {}
+    if (files := section.get("env_file")) is not None:
+        for item in files.one_or_many():
+            out |= _env_file(item, context)
+    value = section.get("environment")
+    if value is None:
+        return out
+    for name, said, place in _variables(value):
+        if not name or "=" in name or "\0" in name:
+            place.mistake(f"{name[:40]!r} can't be the name of a variable")
+        elif said is not None:
+            out[name] = said
+        elif name in context.variables:
+            out[name] = context.variables[name]
+        else:
+            place.mistake(
+                f"{name[:60]} is not set", f'set it, put it into .env, or write {name[:60]}: "" for an empty one'
+            )
+    if sum(len(name) + len(text) for name, text in out.items()) > ENVIRONMENT_MAX_CHARS:
+        value.mistake(
+            f"the values have more than {ENVIRONMENT_MAX_CHARS >> 10} KiB in all", "put big ones into the image"
+        )
+    return out
+
+
+def _variables(value: Value) -> list[tuple[str, str | None, Value]]:
+    """(name, value or None for "from outside", place)."""
+    if value.is_mapping:
+        pairs = list(value.pairs())
+        return [(name, None if child.is_null else child.text() or "", child) for name, child in pairs]
+    out: list[tuple[str, str | None, Value]] = []
+    for item in value.items():
+        name, equals, text = (item.text() or "").partition("=")
+        out.append((name, text if equals else None, item))
+    return out
+
+
+def _env_file(item: Value, context: Context) -> dict[str, str]:
+    path_value: Value | None = item
+    required = True
+    if item.is_mapping:
+        section = item.section(ENV_FILE)
+        path_value = section.get("path")
+        if (flag := section.get("required")) is not None:
+            required = flag.flag() is not False
+    path = path_value.text() if path_value else None
+    if path is None:
+        if path_value is None:
+            item.mistake("has no path")
+        return {}
+    text = context.read(path)
+    if text is None:
+        if required:
+            item.mistake(f"{path[:200]} can't be read", "check the path; it starts from the compose file's folder")
+        return {}
+    found, wrong = parse_env(text)
+    for line, what in wrong[:10]:
+        item.mistake(f"{path[:200]}, line {line} {what}")
+    return found
