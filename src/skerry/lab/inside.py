@@ -58,7 +58,7 @@ def main() -> None:
             try:  # all children are in the new pid namespace already, where the host's first process is 1
                 _ip(
                     ["nsenter", f"--net={job['wires']}"],
-                    f"link add {job['link']} type veth peer name eth0 netns 1\n"
+                    f"link add {job['link']} type veth peer name eth0 address {job['mac']} netns 1\n"
                     f"link set {job['link']} master bridge0\nlink set {job['link']} up\n",
                 )
             except BaseException:

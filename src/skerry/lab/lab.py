@@ -154,7 +154,7 @@ class Lab:
         with state.locked(self.directory):
             lab, found = self._find(host)
             self._check_on(found)
-            found.cut, found.group, found.loss = False, 0, 0.0
+            found.cut, found.group, found.loss = False, None, 0.0
             wires.apply_rules(self.directory, lab)
             wires.set_speed(self.directory, found, rate=None, delay=None)
             wires.set_link(self.directory, found, up=True)
@@ -178,12 +178,12 @@ class Lab:
     def partition(self, *groups: Sequence[str]) -> None:
         """Hosts of different groups no longer reach one another; this machine reaches all. Undone by `heal` of each.
 
-        Hosts that no group names are with the first one.
+        Hosts that no group names reach everybody.
         """
         with state.locked(self.directory):
             lab = state.load(self.directory, self.name)
             for host in lab.hosts:
-                host.group = 0
+                host.group = None
             for number, group in enumerate(groups):
                 for name in group:
                     self._host(lab, name).group = number
@@ -253,6 +253,7 @@ class Lab:
                 lab=self.name,
                 name=host.name,
                 address=lab.address(host),
+                mac=lab.mac(host),
                 link=host.link,
                 wires=self.directory / "wires",
                 lower=lower,

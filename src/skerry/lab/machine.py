@@ -26,6 +26,7 @@ class Job(NamedTuple):
     lab: str
     name: str
     address: str
+    mac: str  # the same at each boot, as a network card's: neighbours remember it
     link: str  # our end of the wire
     wires: Path  # the network namespace that our end is in
     lower: Path

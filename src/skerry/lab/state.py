@@ -18,14 +18,14 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 
 
 class Host(msgspec.Struct, kw_only=True):
-    """One host. `pid` and `started` (ticks since boot) name its pid 1; 0 when off. `group`: 0 unless partitioned."""
+    """One host. `pid` and `started` (ticks since boot) name its pid 1; 0 when off. `group`: of a partition; None: reaches all."""
 
     name: str
     index: int
     pid: int = 0
     started: int = 0
     cut: bool = False
-    group: int = 0
+    group: int | None = None
     loss: float = 0.0  # share of packets dropped each way, 0.0 to 1.0
 
     @property
@@ -53,6 +53,10 @@ class State(msgspec.Struct, kw_only=True):
 
     def address(self, host: Host) -> str:
         return f"{self.subnet}.{10 + host.index}"
+
+    def mac(self, host: Host) -> str:
+        """02: given locally, to one machine."""
+        return f"02:5b:{self.network // 256:02x}:{self.network % 256:02x}:00:{host.index:02x}"
 
 
 def check_name(name: str) -> str:

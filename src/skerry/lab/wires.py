@@ -85,7 +85,9 @@ def rules(state: State) -> str:
     lines = ["table bridge lab", "delete table bridge lab", "table bridge lab {", " chain faults {"]
     lines.append("  type filter hook forward priority 0; policy accept;")
     for host in state.hosts:
-        others = [other.link for other in state.hosts if other.group != host.group]
+        others = [
+            other.link for other in state.hosts if None not in (other.group, host.group) and other.group != host.group
+        ]
         if others:
             names = ", ".join(f'"{name}"' for name in others)
             lines.append(f'  iifname "{host.link}" oifname {{ {names} }} drop')
