@@ -12,7 +12,10 @@ from skerry.errors import Passing
 
 
 class Binaries(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths (or names on the PATH) of the tools. `conntrack` and `iptables_legacy` may be missing: "" or not found is fine."""
+    """Paths (or names on the PATH) of the tools.
+
+    `conntrack` and `iptables_legacy` may be missing: "" or not found is fine.
+    """
 
     ip: str = "ip"
     nft: str = "nft"
@@ -43,7 +46,7 @@ def run_now(args: Sequence[str], stdin: str = "", timeout_s: float = 10.0) -> st
     For threads: a child started from a thread that sits in another network namespace is in that namespace, too.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - argument lists, no shell
+        done = subprocess.run(
             list(args), input=stdin, capture_output=True, text=True, timeout=timeout_s, errors="replace", check=False
         )
     except subprocess.TimeoutExpired:

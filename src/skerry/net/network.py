@@ -1,28 +1,56 @@
-"""The room's door: what the agent asks of the network of its host. Joins tunnel, veths, ports and names; decides nothing.
+"""The room's door: what the agent asks of the network of its host.
 
-What runs in the kernel (tunnel, veths, rules) outlives the agent; only the name server lives and dies with it. A container
-therefore knows the name servers of two other hosts as well (see `resolv_conf`).
+Joins tunnel, veths, rules and names; decides nothing.
+
+What runs in the kernel (tunnel, veths, rules) outlives the agent; only the name server lives and dies with it. A
+container therefore knows the name servers of two other hosts as well (see `resolv_conf`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from skerry.core.effects import Target
 from skerry.core.intent import Port
-from skerry.net.commands import Binaries
-from skerry.net.tunnel import TunnelPeer
-from skerry.net.veth import Attachment
+from skerry.errors import BadInput, SkerryError
+from skerry.net import ports as rules
+from skerry.net.addresses import Addresses, network_of
+from skerry.net.commands import Binaries, CommandFailed, run
+from skerry.net.foreign import Foreign
+from skerry.net.forwarding import Forwarding
+from skerry.net.names import NameServer
+from skerry.net.nft import Nft
+from skerry.net.tunnel import Tunnel, TunnelPeer
+from skerry.net.veth import Attachment, Veths
+
+LOOK_S = 5.0  # how often it is looked whether tunnel, address and table are still there
+LOOK_WIDER_S = 30.0  # the same for firewalls of others and silent endpoints
+
+log = logging.getLogger(__name__)
+
+
+class _Routes(msgspec.Struct, frozen=True):
+    """What `route` was told last; kept on disk, so that a new agent knows names before the first decision."""
+
+    ports: tuple[tuple[Port, tuple[Target, ...]], ...] = ()
+    names: dict[str, tuple[str, ...]] = {}
 
 
 class Network:
     """The network of one host.
 
-    `subnet`: the containers' IPv4 network on this host, `cloud_net`: the one that all of those lie in. The gateway is the
-    first address of `subnet`. `wireguard_private_key`: 64 hex digits, as keys stand in enrolments, or WireGuard's base64.
-    `directory` keeps addresses and the last routes over restarts; `run_dir` holds the network namespaces and must outlive
-    the agent (systemd's `RuntimeDirectory` takes it away unless `RuntimeDirectoryPreserve=yes`).
+    `subnet`: the containers' IPv4 network on this host; `cloud_net`: the one that all of those lie in. The gateway is
+    the first address of `subnet`. `wireguard_private_key`: 64 hex digits, as keys stand in enrolments, or base64.
+    `directory` keeps addresses and the last routes over restarts. `run_dir` holds the network namespaces and must
+    outlive the agent: systemd's `RuntimeDirectory` takes it away unless `RuntimeDirectoryPreserve=yes`.
     """
 
     def __init__(
@@ -40,61 +68,232 @@ class Network:
         mtu: int = 1420,
     ) -> None:
         """Raises BadInput for a subnet, a key or a name that can't be."""
-        raise NotImplementedError
+        own, cloud = network_of(subnet), network_of(cloud_net)
+        if not own.subnet_of(cloud):
+            raise BadInput(f"{subnet} is not a subnet of {cloud_net}", "all containers' networks lie in the cloud's")
+        if not re.fullmatch(r"[a-z]{1,5}", veth_prefix) or not re.fullmatch(r"[a-z][a-z0-9]{0,14}", tunnel_name):
+            raise BadInput("interface names can't be", f"{tunnel_name!r}, {veth_prefix!r}")
+        self._gateway = str(own[1])
+        self._own = own
+        self._directory = directory
+        self._binaries = binaries
+        self._ground = rules.Ground(
+            subnet=str(own), cloud_net=str(cloud), gateway=self._gateway, tunnel=tunnel_name, veth_prefix=veth_prefix,
+            closed=(port, port + 1),
+        )  # fmt: skip
+        self._tunnel = Tunnel(
+            binaries, name=tunnel_name, private_key=wireguard_private_key, port=port, gateway=self._gateway, mtu=mtu
+        )
+        self._veths = Veths(binaries, run_dir, prefix=veth_prefix, gateway=self._gateway, mtu=mtu)
+        self._forwarding = Forwarding(
+            binaries, gateway=self._gateway, subnet=str(own), cloud_net=str(cloud), note=directory / "forwarding"
+        )
+        self._nft = Nft(binaries.nft)
+        self._foreign = Foreign(self._nft, self._ground, binaries)
+        self._names = NameServer(self._gateway)
+        self._addresses = Addresses.load(directory / "addresses.json", str(own))
+        self._routes = self._saved_routes()
+        self._applied = ""  # the text of the table that is in force, as far as this object knows
+        self._lock = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def gateway(self) -> str:
         """The host's address on the containers' side: their router and name server."""
-        raise NotImplementedError
+        return self._gateway
 
     async def start(self) -> list[str]:
         """Tunnel, gateway address, forwarding, rules, name server. May be called again; keeps all that runs.
 
-        Gives what it changed outside of its own things (a line each, for events and `host add`): forwarding switched on, rules
-        let into a foreign firewall. Raises CommandFailed (passing), TunnelImpossible, NamesTaken (final).
+        Gives what it changed outside of its own things, a line each: forwarding switched on, rules let into a foreign
+        firewall. Raises CommandFailed (passing), TunnelImpossible, NamesTaken (final).
         """
-        raise NotImplementedError
+        self._directory.mkdir(parents=True, exist_ok=True)
+        changed = await self._forwarding.start()
+        await self._tunnel.start()
+        async with self._lock:
+            # After a boot the own containers are gone and the saved rules would lead nowhere; names are right either
+            # way.
+            if not self._nft.has(f"table ip {self._ground.table}"):
+                self._routes = msgspec.structs.replace(self._routes, ports=())
+            await self._apply()
+        if self._routes.names:
+            self._names.set(self._routes.names)
+        await self._names.start()
+        changed += await self._foreign.let_in()
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name="net keeper")
+        return changed
 
     async def set_peers(self, peers: Iterable[TunnelPeer]) -> None:
-        """The whole wanted set. Keys, endpoints, allowed addresses and routes; who is not in it is cut off. No change: no cost."""
-        raise NotImplementedError
+        """The whole wanted set: keys, endpoints, allowed addresses, routes. Who is not in it is cut off.
+
+        No change, no cost.
+        """
+        await self._tunnel.set_peers(peers)
 
     async def attach(self, container_id: str) -> Attachment:
         """A network namespace with an address of its own, ready before the container is made. Repeated: the same one.
 
         Raises NoAddressLeft, CommandFailed (both passing), BadInput for an id that is no plain name.
         """
-        raise NotImplementedError
+        self._veths.path(container_id)
+        address = self._addresses.take(container_id)
+        self._save_addresses()  # before it is used: a crash in between must not lead to using it twice
+        try:
+            return await self._veths.attach(container_id, address)
+        except Exception:
+            self._addresses.free(container_id)
+            self._save_addresses()
+            raise
 
     async def detach(self, container_id: str) -> None:
-        """Take it away and let go of the address, which is used again only after all others. Already gone counts as done."""
-        raise NotImplementedError
+        """Take it away and let go of the address, which is used again only after all others.
+
+        Already gone counts as done.
+        """
+        await self._veths.detach(container_id)
+        if self._addresses.free(container_id):
+            self._save_addresses()
 
     def adopt(self, container_id: str, address: str) -> None:
-        """After a restart of the agent: this container lives and has this address."""
-        raise NotImplementedError
+        """After a restart of the agent: this container lives and has this address.
+
+        Raises BadInput for a foreign one.
+        """
+        if self._addresses.get(container_id) != address:
+            self._addresses.adopt(container_id, address)
+            self._save_addresses()
+
+    def attached(self) -> dict[str, str]:
+        """Container id -> address, as on the list: what no container answers to may be detached."""
+        return self._addresses.held()
 
     async def route(self, ports: Sequence[tuple[Port, Sequence[Target]]], names: Mapping[str, Sequence[str]]) -> None:
         """The whole wanted state of published ports and names (as in the effect Route), in one atomic step."""
-        raise NotImplementedError
+        routes = _Routes(
+            tuple((port, tuple(targets)) for port, targets in ports), {name: tuple(a) for name, a in names.items()}
+        )
+        async with self._lock:
+            if self._applied and routes == self._routes:
+                return
+            before, self._routes = self._routes, routes
+            try:
+                await self._apply()
+            except BaseException:
+                self._routes = before
+                raise
+            self._names.set(routes.names)
+            _write(self._directory / "routes.json", msgspec.json.encode(routes))
 
     async def forget(self, addresses: Iterable[str]) -> None:
-        """Cut established flows to these container addresses (their host was found dead), so that clients fail now and not at
-        their time-out. Does nothing where the tool `conntrack` is missing."""
-        raise NotImplementedError
+        """
+
+        ut flows to these container addresses (their host was found dead), so that clients fail now, not at their
+        time-out.
+
+        Call it after `route`, else the flow is only taken up again. Does nothing where the tool `conntrack` is missing.
+        """
+        for address in addresses:
+            with contextlib.suppress(CommandFailed):  # no such flow, or no such tool
+                await run([self._binaries.conntrack, "-D", "-r", str(ipaddress.IPv4Address(address))])
 
     def resolv_conf(self, app: str) -> bytes:
-        """A container's /etc/resolv.conf: own gateway, then the gateways of two peers, for while this agent is not there."""
-        raise NotImplementedError
+        """A container's /etc/resolv.conf:
+
+        own gateway, then those of two peers, for while this host's agent is not there.
+
+        A closed port is answered at once, so the detour costs no time-out; which two differs from host to host.
+        """
+        others = sorted(str(network_of(subnet)[1]) for subnet in self._tunnel.subnets)
+        start = next((i for i, gateway in enumerate(others) if _after(gateway, self._gateway)), 0)
+        servers = [self._gateway, *(others[start:] + others[:start])[:2]]
+        lines = [f"nameserver {server}" for server in servers]
+        return "\n".join([*lines, f"search {app}.internal", "options timeout:1 attempts:2", ""]).encode()
 
     def hosts(self, address: str, hostname: str) -> bytes:
         """A container's /etc/hosts."""
-        raise NotImplementedError
+        own = f"{address} {hostname}\n" if hostname else ""
+        return f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{own}".encode()
 
     async def close(self) -> None:
         """Stop answering names; let everything else run."""
-        raise NotImplementedError
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        await self._names.close()
+        await asyncio.to_thread(self._nft.close)
 
     async def purge(self) -> None:
-        """Take all of ours away: rules, tunnel, veths, namespaces, routes, address, and what `start` changed."""
-        raise NotImplementedError
+        """Take all of ours away: rules, tunnel, veths, namespaces, routes, address, and what `start` changed.
+
+        Ends in `close`.
+        """
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await self._names.close()
+        await self._veths.purge()
+        await self._tunnel.purge()
+        await self._foreign.purge()
+        await self._nft.run(rules.purged(self._ground))
+        await self._forwarding.purge()
+        for name in ("addresses.json", "routes.json"):
+            (self._directory / name).unlink(missing_ok=True)
+        await self.close()
+
+    async def _apply(self) -> None:
+        text = rules.render(self._routes.ports, self._ground)
+        if text != self._applied:
+            await self._nft.run(text)
+            self._applied = text
+
+    async def _keep(self) -> None:
+        """Others may take away what is ours: a firewall that is reloaded, a wireguard-go that is killed.
+
+        Put it back.
+        """
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_S)
+            looks += 1
+            try:
+                await self.look_after(wider=looks % round(LOOK_WIDER_S / LOOK_S) == 0)
+            except SkerryError as e:
+                log.warning("the network could not be mended: %s", e)
+
+    async def look_after(self, *, wider: bool = False) -> None:
+        """Put back what is missing. Nothing missing: under a millisecond; `wider`: some."""
+        if not self._forwarding.is_there:
+            await self._forwarding.start()
+        if not self._tunnel.is_there:
+            log.warning("the tunnel was gone; making it again")
+            await self._tunnel.start()
+        async with self._lock:
+            if not self._nft.has(f"chain ip {self._ground.table} ports"):
+                log.warning("the rules were gone; putting them back")
+                self._applied = ""
+                await self._apply()
+        if wider:
+            for line in await self._foreign.let_in():
+                log.warning("again: %s", line)
+            await self._tunnel.try_other_endpoints()
+
+    def _saved_routes(self) -> _Routes:
+        try:
+            return msgspec.json.decode((self._directory / "routes.json").read_bytes(), type=_Routes)
+        except (OSError, msgspec.DecodeError):
+            return _Routes()
+
+    def _save_addresses(self) -> None:
+        self._addresses.save(self._directory / "addresses.json")
+
+
+def _after(one: str, other: str) -> bool:
+    return ipaddress.IPv4Address(one) > ipaddress.IPv4Address(other)
+
+
+def _write(path: Path, content: bytes) -> None:
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)

@@ -1,0 +1,136 @@
+"""The one nftables table of ours, as text: published ports, source addresses, and what containers may not do. Pure.
+
+Every change replaces the whole table in one transaction: there is never a moment without it, and never half of it. (A
+moment without it kills flows: their packets would pass untranslated.) Only the first packet of a flow meets the nat
+rules, so flows that exist live through a replace that takes their target away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+import msgspec
+
+from skerry.core.effects import Target
+from skerry.core.intent import Port
+from skerry.net.addresses import network_of
+
+Routes = Sequence[tuple[Port, Sequence[Target]]]
+
+
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What the rules of one host are made of besides the ports. `closed`: own ports that containers may not reach."""
+
+    subnet: str
+    cloud_net: str
+    gateway: str
+    tunnel: str
+    veth_prefix: str
+    closed: tuple[int, ...] = (7077, 7078)
+    table: str = "skerry"
+
+
+def render(routes: Routes, ground: Ground) -> str:
+    """The whole table, as one transaction for `nft -f`: made if missing, deleted, filled."""
+    g, veths, tunnel = ground, f'"{ground.veth_prefix}*"', f'"{ground.tunnel}"'
+    closed = ", ".join(str(p) for p in g.closed)
+    lines = [
+        f"table ip {g.table}",
+        f"delete table ip {g.table}",
+        f"table ip {g.table} {{",
+        "\tchain ports {",
+        *(f"\t\t{rule}" for rule in port_rules(routes, g.subnet)),
+        "\t}",
+        # Before connection tracking: sources that can't be where they come from, and the host's loopback,
+        # which route_localnet would open to a container that forges packets.
+        "\tchain sources {",
+        "\t\ttype filter hook prerouting priority -300; policy accept;",
+        f"\t\tiifname {veths} fib saddr . iif oif 0 drop",
+        f"\t\tiifname {veths} ip daddr 127.0.0.0/8 drop",
+        f"\t\tiifname {tunnel} ip saddr != {g.cloud_net} drop",
+        f"\t\tiifname {tunnel} ip saddr {g.subnet} drop",
+        f"\t\tiifname {tunnel} ip daddr 127.0.0.0/8 drop",
+        "\t}",
+        "\tchain pre {",
+        "\t\ttype nat hook prerouting priority -100; policy accept;",
+        "\t\tfib daddr type local jump ports",
+        "\t}",
+        "\tchain out {",
+        "\t\ttype nat hook output priority -100; policy accept;",
+        "\t\tfib daddr type local jump ports",
+        "\t}",
+        # A client of a remote replica appears there as this host's gateway address: the answer then comes back
+        # through the tunnel. Not masquerade: the tunnel has no address of its own, and the peer drops any other than
+        # the subnet's.
+        "\tchain post {",
+        "\t\ttype nat hook postrouting priority 100; policy accept;",
+        f"\t\toifname {tunnel} ip saddr != {g.cloud_net} snat to {g.gateway}",
+        f"\t\toifname {veths} ip saddr 127.0.0.0/8 snat to {g.gateway}",
+        # A container that meets itself through a published port would drop packets from its own address.
+        f"\t\tct status dnat ip saddr {g.subnet} ip daddr {g.subnet} snat to {g.gateway}",
+        f"\t\tip saddr {g.subnet} oifname != {tunnel} oifname != {veths} masquerade",
+        "\t}",
+        # The gateway address serves names and nothing else; the agent's ports are for hosts.
+        "\tchain input {",
+        "\t\ttype filter hook input priority 0; policy accept;",
+        "\t\tct state established,related accept",
+        f"\t\tiifname {veths} jump inside",
+        f"\t\tiifname {tunnel} jump inside",
+        "\t}",
+        "\tchain inside {",
+        f"\t\ttcp dport {{ {closed} }} drop",
+        f"\t\tudp dport {{ {closed} }} drop",
+        f"\t\tip daddr {g.gateway} udp dport 53 accept",
+        f"\t\tip daddr {g.gateway} tcp dport 53 accept",
+        f"\t\tip daddr {g.gateway} icmp type echo-request accept",
+        f"\t\tip daddr {g.gateway} drop",
+        "\t}",
+        # From outside only what a published port let in. The provider's metadata service may hold the machine's
+        # secrets.
+        "\tchain forward {",
+        "\t\ttype filter hook forward priority 0; policy accept;",
+        "\t\tct state established,related accept",
+        f"\t\tiifname {veths} ip daddr 169.254.0.0/16 reject",
+        f"\t\tiifname {veths} accept",
+        f"\t\tiifname {tunnel} oifname {veths} accept",
+        f"\t\toifname {veths} ct status dnat accept",
+        f"\t\toifname {veths} drop",
+        f"\t\toifname {tunnel} ct status dnat accept",
+        f"\t\toifname {tunnel} drop",
+        f"\t\tiifname {tunnel} drop",
+        "\t}",
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def port_rules(routes: Routes, own_subnet: str) -> list[str]:
+    """One rule for each published port that has a healthy replica.
+
+    The others are left to the host, which refuses at once.
+    """
+    rules = []
+    for port, targets in sorted(routes, key=lambda route: (route[0].published, route[0].protocol)):
+        if addresses := chosen(targets, own_subnet):
+            rules.append(f"{port.protocol} dport {port.published} dnat to {_spread(addresses)}:{port.target}")
+    return rules
+
+
+def chosen(targets: Sequence[Target], own_subnet: str) -> list[str]:
+    """Own replicas if there are any, else all: a way through the tunnel costs time and the client's address."""
+    own = network_of(own_subnet)
+    addresses = sorted({target.address for target in targets}, key=IPv4Address)
+    return [a for a in addresses if IPv4Address(a) in own] or addresses
+
+
+def _spread(addresses: list[str]) -> str:
+    if len(addresses) == 1:
+        return addresses[0]
+    return f"numgen inc mod {len(addresses)} map {{ {', '.join(f'{i} : {a}' for i, a in enumerate(addresses))} }}"
+
+
+def purged(ground: Ground) -> str:
+    """The transaction that takes the table away, whether it is there or not."""
+    return f"table ip {ground.table}\ndelete table ip {ground.table}\n"

@@ -1,0 +1,203 @@
+"""An agent's part for the tests: one `Network` in a process of its own, told what to do by lines of JSON.
+
+Started inside of a host that is a set of namespaces (see bench.py). Also does what a client there would do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import http.client
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from dnslib import QTYPE, DNSRecord
+
+from skerry.core.effects import Target
+from skerry.core.intent import Port
+from skerry.core.records import Slot
+from skerry.errors import SkerryError
+from skerry.net.network import Network
+from skerry.net.tunnel import TunnelPeer
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def inside(netns: str, work: Any) -> Any:
+    """Run `work` in a thread that is in the network namespace at this path ("" for our own)."""
+    result: list[Any] = []
+
+    def body() -> None:
+        try:
+            if netns:
+                handle = os.open(netns, os.O_RDONLY)
+                if _libc.setns(handle, 0x40000000):
+                    raise OSError(ctypes.get_errno(), "setns")
+                os.close(handle)
+            result.append((True, work()))
+        except Exception as e:
+            result.append((False, f"{type(e).__name__}: {e}"))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    ok, value = result[0]
+    if not ok:
+        raise RuntimeError(value)
+    return value
+
+
+def get(address: str, port: int, timeout_s: float) -> str:
+    connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
+    connection.request("GET", "/")
+    return connection.getresponse().read().decode()
+
+
+def ask(server: str, name: str, kind: str, tcp: bool) -> dict[str, Any]:
+    reply = DNSRecord.parse(DNSRecord.question(name, kind).send(server, 53, tcp=tcp, timeout=3))
+    return {"rcode": reply.header.rcode, "found": [str(r.rdata) for r in reply.rr if r.rtype == QTYPE.A]}
+
+
+class Load:
+    """Requests one after the other until told to stop: a new connection each, 1 s time-out, no second try."""
+
+    def __init__(self, addresses: list[str], port: int, netns: str) -> None:
+        self.done, self.failed, self.stopped = 0, [], threading.Event()
+        self.threads = [
+            threading.Thread(target=inside, args=(netns, lambda a=a: self.body(a, port))) for a in addresses
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def body(self, address: str, port: int) -> None:
+        while not self.stopped.is_set():
+            try:
+                get(address, port, 1.0)
+            except (OSError, http.client.HTTPException) as e:
+                self.failed.append(f"{type(e).__name__}: {e}")
+            self.done += 1
+
+    def stop(self) -> dict[str, Any]:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+        return {"done": self.done, "failed": self.failed}
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.network: Network | None = None
+        self.load: Load | None = None
+        self.flow: tuple[socket.socket, Any] | None = None
+
+    async def do(self, call: str, a: dict[str, Any]) -> Any:
+        n = self.network
+        match call:
+            case "new":
+                self.network = Network(
+                    Path(a["directory"]), Path("/run/skn"), subnet=a["subnet"], wireguard_private_key=a["key"],
+                    tunnel_name="skn0", veth_prefix="sknv",
+                )  # fmt: skip
+            case "start":
+                return await n.start()
+            case "peers":
+                await n.set_peers([TunnelPeer(**{**p, "endpoints": tuple(p["endpoints"])}) for p in a["peers"]])
+            case "attach":
+                found = await n.attach(a["id"])
+                return {"netns": found.netns, "address": found.address}
+            case "detach":
+                await n.detach(a["id"])
+            case "adopt":
+                n.adopt(a["id"], a["address"])
+            case "route":
+                routes = [
+                    (Port(**port), [Target(slot=Slot("a", "s", 0), node="node/x", address=x) for x in addresses])
+                    for port, addresses in a["ports"]
+                ]
+                began = time.perf_counter()
+                await n.route(routes, a.get("names", {}))
+                return time.perf_counter() - began
+            case "forget":
+                await n.forget(a["addresses"])
+            case "resolv_conf":
+                return n.resolv_conf(a["app"]).decode()
+            case "look_after":
+                await n.look_after(wider=a.get("wider", False))
+            case "purge":
+                await n.purge()
+            case "get":
+                return await asyncio.to_thread(
+                    inside, a.get("netns", ""), lambda: get(a["to"], a["port"], a.get("timeout_s", 1.5))
+                )
+            case "ask":
+                return await asyncio.to_thread(
+                    inside,
+                    a.get("netns", ""),
+                    lambda: ask(a["server"], a["name"], a.get("kind", "A"), a.get("tcp", False)),
+                )
+            case "load":
+                self.load = Load(a["to"], a["port"], a.get("netns", ""))
+            case "loaded":
+                return self.load.done
+            case "unload":
+                return await asyncio.to_thread(self.load.stop)
+            case "flow":  # a connection that stays, to the echo port
+                self.flow = socket.create_connection((a["to"], a["port"]), timeout=3)
+                return self.say("hello")
+            case "say":
+                return self.say(a["text"])
+            case "measure":
+                return await self.measure(a["times"], a["targets"])
+            case "python":
+                return await asyncio.to_thread(inside, a.get("netns", ""), lambda: eval(a["expression"]))  # noqa: S307
+            case _:
+                raise ValueError(call)
+        return None
+
+    def say(self, text: str) -> str:
+        self.flow.sendall(text.encode())
+        return self.flow.recv(100).decode()
+
+    async def measure(self, times: int, targets: list[str]) -> dict[str, list[float]]:
+        """Milliseconds of attach, of route, and of detach, one after the other."""
+        spent: dict[str, list[float]] = {"attach": [], "route": [], "detach": []}
+        addresses = list(targets)
+        for i in range(times):
+            began = time.perf_counter()
+            found = await self.network.attach(f"m{i}")
+            attached = time.perf_counter()
+            addresses.append(found.address)
+            goals = [Target(slot=Slot("a", "s", 0), node="node/x", address=x) for x in addresses]
+            await self.network.route([(Port(target=80, published=9000), goals)], {"s.a.internal": addresses})
+            spent["attach"].append((attached - began) * 1e3)
+            spent["route"].append((time.perf_counter() - attached) * 1e3)
+        for i in range(times):
+            began = time.perf_counter()
+            await self.network.detach(f"m{i}")
+            spent["detach"].append((time.perf_counter() - began) * 1e3)
+        return spent
+
+
+async def main() -> None:
+    worker = Worker()
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        order = json.loads(line)
+        try:
+            answer = {"ok": True, "value": await worker.do(order.pop("call"), order)}
+        except SkerryError as e:
+            answer = {"ok": False, "error": f"{e.code}: {e} {e.fix}"}
+        except Exception as e:
+            answer = {"ok": False, "error": f"{type(e).__name__}: {e}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
