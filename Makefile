@@ -32,18 +32,18 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
-build/bundle/.done: $(shell find src/skerry -name '*.py' -not -path '*/cli/*' -not -path '*/lab/*' -not -path '*/sim/*') | venv
+build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
 	$(BIN)/python -m skerry.client.bundle build/bundle
 	@touch $@
 
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
-	$(BIN)/python -m skerry.lab.demo --json build/demo.json
+	$(BIN)/python -m demo --json build/demo.json
 
 test: setup lint fast bundle real e2e   ## everything that CI runs
 
 lint: venv
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests demo bench
+	$(BIN)/ruff format --check src tests demo bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -57,10 +57,10 @@ e2e: setup bundle ## a whole cloud in the lab
 	$(BIN)/pytest -m e2e
 
 bench: setup bundle   ## figures for docs/benchmarks.md (20 minutes or less)
-	$(BIN)/python -m skerry.lab.bench --json build/bench.json
+	$(BIN)/python -m bench --json build/bench.json
 
 soak: setup bundle    ## an hour of random kills, cuts and deploys
-	$(BIN)/python -m skerry.lab.soak --minutes 60
+	$(BIN)/python -m bench.soak --minutes 60
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all

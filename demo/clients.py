@@ -1,0 +1,116 @@
+"""The client outside: it keeps reading and writing through the hosts' published ports while machines die and versions change.
+
+Time-out 1 s, one retry on another host; a request has failed when its retry failed too. Each client waits for its answer
+before it asks again, as a browser would.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+TIMEOUT_S = 1.0
+PAUSE_S = 0.02
+
+
+@dataclass
+class Count:
+    """What happened while it was looked at. `versions`: answers by the version that gave them."""
+
+    requests: int = 0
+    retried: int = 0
+    failed: int = 0
+    written: int = 0
+    whys: list[str] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+class Clients:
+    """`how_many` clients against host:port addresses, from `with` to its end. `write`: every fourth request writes an entry."""
+
+    def __init__(self, addresses: list[str], *, how_many: int = 4, write: bool = True) -> None:
+        self._addresses = addresses
+        self._write = write
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._count = Count()
+        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(how_many)]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(10 * TIMEOUT_S)
+
+    def take(self) -> Count:
+        """What has been counted since the last take."""
+        with self._lock:
+            count, self._count = self._count, Count()
+        return count
+
+    def _run(self, number: int) -> None:
+        turns = itertools.islice(itertools.cycle(self._addresses), number, None)
+        for n in itertools.count():
+            if self._stop.wait(PAUSE_S):
+                return
+            first, second = next(turns), next(turns)
+            entry = f"client {number}, entry {n}" if self._write and n % 4 == 0 else None
+            version, why = ask(first, entry)
+            retried = bool(why)
+            if why:
+                version, why = ask(second, entry)
+            with self._lock:
+                count = self._count
+                count.requests += 1
+                count.retried += retried
+                count.failed += bool(why)
+                count.written += entry is not None and not why
+                if why:
+                    count.whys.append(f"{time.strftime('%H:%M:%S')} {first}, then {second}: {why}")
+                else:
+                    count.versions[version] = count.versions.get(version, 0) + 1
+
+
+def ask(address: str, entry: str | None = None, path: str = "/entries") -> tuple[str, str]:
+    """One request. (version that answered, "") or ("", why it failed)."""
+    connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
+    try:
+        if entry is None:
+            connection.request("GET", path)
+        else:
+            body = json.dumps({"text": entry})
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status >= 400:
+            return "", f"HTTP {answer.status}"
+        return answer.getheader("X-Version", ""), ""
+    except (OSError, http.client.HTTPException) as error:
+        return "", f"{type(error).__name__} {error}"
+    finally:
+        connection.close()
+
+
+def entries(address: str) -> list[str]:
+    """All entries of the guestbook. Raises OSError when it can't say."""
+    connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/entries")
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise OSError(f"HTTP {answer.status}: {body[:200].decode(errors='replace')}")
+        return [e["text"] if isinstance(e, dict) else e for e in json.loads(body)["entries"]]
+    finally:
+        connection.close()

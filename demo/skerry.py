@@ -1,0 +1,71 @@
+"""The command `skerry`, run as a person runs it, in a home of the demo's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COMMAND = Path(sys.executable).with_name("skerry")
+
+
+class CommandFailed(RuntimeError):
+    """It ended with an error; its own words are the message."""
+
+
+class Skerry:
+    """`home`: $SKERRY_HOME. `tell` gets each line of progress."""
+
+    def __init__(self, home: Path, tell: Callable[[str], None]) -> None:
+        self.home = home
+        self._environment = {
+            **os.environ,
+            "SKERRY_HOME": str(home),
+            "SKERRY_PASSPHRASE": "",
+            "NO_COLOR": "1",
+        }
+        self._tell = tell
+
+    def run(self, *args: str, ok: bool = True, quiet: bool = False) -> str:
+        """Its standard output. Progress (standard error) is told line by line. Raises CommandFailed unless `ok` is False."""
+        with subprocess.Popen(
+            [COMMAND, *args],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        ) as process:
+            assert process.stdout is not None and process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if not quiet:
+                    self._tell(line.rstrip())
+            out = process.stdout.read()
+        if process.returncode and ok:
+            raise CommandFailed(
+                f"skerry {' '.join(args)} ended with {process.returncode}: {''.join(said[-8:])}{out[-500:]}"
+            )
+        return out
+
+    def json(self, *args: str, quiet: bool = True) -> Any:
+        return json.loads(self.run(*args, "--json", quiet=quiet))
+
+    def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+        """Until `condition` gives something true; its value. Commands that fail meanwhile count as not yet."""
+        deadline_s = time.monotonic() + timeout_s
+        last = ""
+        while time.monotonic() < deadline_s:
+            try:
+                if value := condition():
+                    return value
+            except (CommandFailed, OSError) as error:
+                last = str(error)
+            time.sleep(0.1)
+        raise TimeoutError(f"waited {timeout_s:.0f} s for {what}. {last}")

@@ -1,0 +1,127 @@
+"""Record links: frames of neighbours to gossip and door, and gossip's wishes to frames.
+
+Gossip is pure and speaks of record ids; the bytes are the door's. What a neighbour did wrong is answered here: a newer
+record for an old one, the end of the link for a forged signature.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from skerry.core import gossip as g
+from skerry.core import messages as m
+from skerry.core.events import Event, LinkDown, LinkUp, PeerReached
+from skerry.errors import BadFormat, TrustRefusal
+from skerry.mesh.links import Mesh
+from skerry.trust.accept import FalseSignature, Stale
+
+from .door import Door
+
+log = logging.getLogger(__name__)
+REACH_TIMEOUT_S = 1.0
+PUSH_BYTES = m.FRAME_BYTES - 4096
+
+
+class Links:
+    """`note(kind, subject, reason)` writes an event for people."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        gossip: g.Gossip,
+        door: Door,
+        *,
+        now_s: Callable[[], float],
+        post: Callable[[Event], None],
+        note: Callable[[str, str, str], None],
+        spawn: Callable[..., None],
+    ) -> None:
+        self._mesh = mesh
+        self._gossip = gossip
+        self._door = door
+        self._now_s = now_s
+        self._post = post
+        self._note = note
+        self._spawn = spawn
+        door.refused = self.refused
+
+    def changed(self, peer: str, up: bool, why: str, goodbye: bool) -> None:
+        if up:
+            self._post(LinkUp(peer))
+            self.carry(self._gossip.link_up(peer, self._now_s()))
+        else:
+            self._gossip.link_down(peer)
+            self._post(LinkDown(peer, why, goodbye))
+
+    def heard(self, peer: str, data: bytes) -> None:
+        """One frame of a neighbour. A malformed one costs it the link."""
+        try:
+            message = m.decode(data)
+        except BadFormat as error:
+            self._close(peer, f"sent a malformed frame: {error}")
+            return
+        if isinstance(message, m.Push):
+            for raw in message.records:
+                self._offer(raw, peer)
+        elif isinstance(message, m.ProbeAsk):
+            self._spawn(self._reach_for(peer, message.peer))
+        elif isinstance(message, m.ProbeAnswer):
+            self._post(PeerReached(message.peer, peer, message.ok))
+        elif isinstance(message, m.WantNamed):
+            self._push(peer, [raw for hash in message.hashes if (raw := self._door.by_hash(hash))])
+        else:
+            self.carry(self._gossip.heard(peer, message, self._now_s()))
+
+    def carry(self, sends: Iterable[g.Send]) -> None:
+        for send in sends:
+            if isinstance(send, g.SendRecords):
+                self._push(send.peer, self._door.bytes_of(send.ids))
+            else:
+                self._mesh.send(send.peer, m.encode(send.message))
+
+    def ask_reach(self, peer: str, via: str) -> None:
+        self._mesh.send(via, m.encode(m.ProbeAsk(peer)))
+
+    def refused(self, refusal: TrustRefusal, source: str) -> None:
+        """What to do about a neighbour that brought what trust refuses."""
+        if isinstance(refusal, Stale):
+            self.carry(self._gossip.outdated(refusal.id, source, self._now_s()))
+            return
+        self._note("refused", source or "client", str(refusal))
+        if isinstance(refusal, FalseSignature) and source:
+            self._close(source, str(refusal))
+
+    def _push(self, peer: str, raws: list[bytes]) -> None:
+        """As few frames as the bound on a frame allows."""
+        batch: list[bytes] = []
+        size = 0
+        for raw in raws:
+            if batch and (size + len(raw) > PUSH_BYTES or len(batch) == m.PUSH_RECORDS):
+                self._mesh.send(peer, m.encode(m.Push(tuple(batch))))
+                batch, size = [], 0
+            batch.append(raw)
+            size += len(raw) + 8
+        if batch:
+            self._mesh.send(peer, m.encode(m.Push(tuple(batch))))
+
+    def _offer(self, raw: bytes, peer: str) -> None:
+        try:
+            self._door.offer(raw, peer)
+        except TrustRefusal as refusal:
+            self.refused(refusal, peer)
+
+    def _close(self, peer: str, why: str) -> None:
+        log.warning("closing the link to %s: %s", peer, why)
+        self._mesh.close_link(peer, why)
+
+    async def _reach_for(self, asker: str, peer: str) -> None:
+        ok = await self._mesh.reach(peer, REACH_TIMEOUT_S)
+        self._mesh.send(asker, m.encode(m.ProbeAnswer(peer, ok)))
+
+    async def tick(self) -> None:
+        """Runs for ever: the background reconciliation."""
+        while True:
+            await asyncio.sleep(g.RECONCILE_S)
+            self.carry(self._gossip.tick(self._now_s()))

@@ -1,0 +1,136 @@
+"""The agent's loop: gather → core → carry out. The only place on a host that joins the rooms.
+
+Events are handed to core one at a time, in the order in which they came; each effect is carried out at once or, where it
+has to wait for something, by a task of its own. No effect's failure reaches core but as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from skerry.core import effects as do
+from skerry.core.events import Event, Timer
+from skerry.core.facts import FactBody
+from skerry.core.node import NodeCore
+
+log = logging.getLogger(__name__)
+
+Carry = Callable[[Any], Any]
+
+
+class Loop:
+    """`carriers`: effect type -> what carries it out (a function, or one that gives a coroutine)."""
+
+    def __init__(self, core: NodeCore, *, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.core = core
+        self.now_s = now_s
+        self.carriers: dict[type[do.Effect], Carry] = {}
+        self._events: deque[Event] = deque()
+        self._stepping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake: asyncio.TimerHandle | None = None
+        self.broken: asyncio.Future[None] | None = None
+
+    def post(self, event: Event) -> None:
+        """Take an event in. Safe to call from within an effect: events are never nested."""
+        self._events.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._events:
+                for effect in self.core.step(self._events.popleft(), self.now_s()):
+                    self._carry(effect)
+        finally:
+            self._stepping = False
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run beside the loop. A bug in it ends the agent (systemd starts it anew): half an agent is worse than none."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _carry(self, effect: do.Effect) -> None:
+        if isinstance(effect, do.Wake):
+            self._set_wake(effect.at_s)
+            return
+        work = self.carriers[type(effect)](effect)
+        if asyncio.iscoroutine(work):
+            self.spawn(work)
+
+    def _set_wake(self, at_s: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        delay_s = max(0.0, at_s - self.now_s())
+        self._wake = asyncio.get_running_loop().call_later(delay_s, self.post, Timer())
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("a task of the agent broke", exc_info=task.exception())
+        if self.broken is not None and not self.broken.done():
+            self.broken.set_exception(task.exception())  # type: ignore[arg-type]
+
+
+class Author:
+    """Signs this node's facts: sequence (start count, n), never reused."""
+
+    def __init__(
+        self,
+        sign: Callable[[str, str, tuple[int, int], float, FactBody | None], bytes],
+        boot: int,
+        wall_s: Callable[[], float],
+        offer: Callable[[bytes], Any],
+    ) -> None:
+        self._sign = sign
+        self._boot = boot
+        self._n = 0
+        self._wall_s = wall_s
+        self._offer = offer
+
+    def publish(self, effect: do.Publish) -> None:
+        self._n += 1
+        self._offer(self._sign(effect.kind, effect.key, (self._boot, self._n), self._wall_s(), effect.body))
+
+
+class Routes:
+    """Brings the newest wanted routes into force, one replacement at a time; what came meanwhile is folded into the next."""
+
+    def __init__(self, apply: Callable[[do.Route], Coroutine[Any, Any, None]]) -> None:
+        self._apply = apply
+        self._wanted: do.Route | None = None
+        self._new = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    def carry(self, effect: do.Route) -> None:
+        self._wanted = effect
+        self._settled.clear()
+        self._new.set()
+
+    async def settled(self) -> None:
+        """Wait until what was wanted when this was called is in force."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        while True:
+            await self._new.wait()
+            self._new.clear()
+            wanted = self._wanted
+            assert wanted is not None
+            await self._apply(wanted)
+            if not self._new.is_set():
+                self._settled.set()

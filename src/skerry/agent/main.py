@@ -1,0 +1,101 @@
+"""`skerry-agent`: what runs on a host. Four verbs: keys, join, run, purge. People use `skerry`, never this.
+
+skerry-agent keys  --state DIR           make the host's keys if there are none; print the public ones as JSON
+skerry-agent join  --state DIR [--adopt] take the host into a cloud; the JSON on standard input says which
+skerry-agent run   --state DIR           the daemon (systemd starts it)
+skerry-agent purge --state DIR           end all containers, take away every rule, interface and mount of ours
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import logging
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from skerry.agent.files import HostFiles, Membership
+from skerry.errors import BadInput, SkerryError
+from skerry.store.records import RecordStore
+from skerry.trust.accept import Trusted
+
+
+class Join(msgspec.Struct, forbid_unknown_fields=True):
+    """What `skerry host add` hands over: the pinned cloud, this node's path, and the records that a node starts with."""
+
+    cloud: str
+    node: str
+    records: list[str]  # base64 envelopes: roots in order, policy, nodes, the rest
+    network: str = "10.77.0.0/16"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="skerry-agent", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", choices=["keys", "join", "run", "purge"])
+    parser.add_argument("--state", type=Path, default=Path("/var/lib/skerry"))
+    parser.add_argument("--run", type=Path, default=Path("/run/skerry"), dest="run_dir")
+    parser.add_argument("--adopt", action="store_true", help="join: replace the cloud that the host belongs to")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    files = HostFiles(options.state, options.run_dir)
+    try:
+        if options.verb == "keys":
+            files.state.mkdir(parents=True, exist_ok=True)
+            print(msgspec.json.encode(files.make_keys()).decode())
+        elif options.verb == "join":
+            join(files, sys.stdin.buffer.read(16 << 20), adopt=options.adopt)
+        elif options.verb == "run":
+            from skerry.agent.daemon import run
+
+            asyncio.run(run(files))
+        else:
+            from skerry.agent.daemon import purge
+
+            asyncio.run(purge(files))
+    except SkerryError as error:
+        print(msgspec.json.encode({"error": error.as_dict()}).decode(), file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
+    """Verify what was handed over against the pinned cloud before anything is written. Raises BadInput, TrustRefusal, OtherCloud."""
+    try:
+        asked = msgspec.json.decode(data, type=Join)
+        raws = [base64.b64decode(text, validate=True) for text in asked.records]
+    except (msgspec.DecodeError, ValueError) as error:
+        raise BadInput(
+            "the host was not joined", f"what was handed over can't be read: {error}", "use one version of skerry"
+        ) from None
+    trusted = Trusted(asked.cloud)
+    accepted = []
+    for raw in raws:
+        record = trusted.judge(raw, now_s=time.time(), source="")
+        trusted.commit(record, raw, time.time())
+        accepted.append((record, raw))
+    enrolment = trusted.nodes.get(asked.node)
+    if enrolment is None or enrolment.body.signing != files.make_keys().signing:
+        raise BadInput(
+            "the host was not joined",
+            f"the enrolment {asked.node} is not for this host's keys",
+            "run skerry host add again",
+        )
+    files.join(Membership(asked.cloud, asked.node, asked.network), adopt=adopt)
+    if adopt:
+        RecordStore(files.state).clear()
+    store = RecordStore(files.state)
+    from skerry.core.gossip import token_of
+
+    for record, raw in accepted:
+        store.put(record.id, raw, token=token_of(record), sync=True)
+    store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The operator's own image store, and what a compose file's images are in it: built by recipe, imported, or there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
+from skerry.client.keys import write_atomically
+from skerry.image.build import build
+from skerry.image.local import resolve_image
+from skerry.image.recipe import parse_recipe
+from skerry.image.trees import Images
+from skerry.store.objects import ObjectStore
+
+Progress = Callable[[str], None]
+
+
+class LocalImages:
+    """Below `$SKERRY_HOME/images`: objects by hash, a cache of downloads, and names.json (name -> digest)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.objects = ObjectStore(directory)
+        self.images = Images(self.objects, directory / "trees")
+        self._names_file = directory / "names.json"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names that builds and imports left: "guestbook.web" -> digest."""
+        try:
+            return msgspec.json.decode(self._names_file.read_bytes(), type=dict[str, str])
+        except FileNotFoundError:
+            return {}
+
+    def resolve(self, app: str, service: str, plan: ServicePlan, folder: Path, progress: Progress) -> str:
+        """The digest of a service's image. Raises what building and importing raise: BuildRefused, ImageNotFound, BadImage."""
+        name = f"{app}.{service}"
+        if isinstance(plan.image, ImageRef):
+            return resolve_image(plan.image.text, objects=self.objects, names=self.names, base=folder)
+        assert isinstance(plan.image, Recipe)
+        content = dict(plan.image.content)
+        context = folder / str(content.pop("context", "."))
+        built = build(
+            parse_recipe(content),
+            context,
+            objects=self.objects,
+            cache=self._directory / "cache",
+            name=service,
+            progress=lambda line: progress(f"{name}: {line}"),
+        )
+        for finding in built.findings:
+            progress(f"{name}: {finding}")
+        progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
+        write_atomically(self._names_file, msgspec.json.format(msgspec.json.encode({**self.names, name: built.digest})))
+        return built.digest

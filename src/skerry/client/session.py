@@ -1,0 +1,271 @@
+"""An operator's connection to a cloud: which hosts there are, asking any of them, and signing what shall change.
+
+The operator's machine verifies what hosts say exactly as hosts verify each other: it holds a `Trusted` of its own, filled
+from the cloud's home, and takes nothing older than what it has seen before. No host is special; the first that answers serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from skerry.client.home import CloudHome, Head
+from skerry.client.keys import KeyMissing, Passphrase
+from skerry.core.intent import Body, Node, Policy
+from skerry.core.records import Document
+from skerry.errors import BadFormat, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
+from skerry.mesh.dial import Identity, dial
+from skerry.mesh.streams import Stream, recv_bytes, send_bytes
+from skerry.trust.accept import AlreadyHeld, NotYet, Trusted
+from skerry.trust.documents import sign_document
+from skerry.trust.identity import Signer, private_pem
+from skerry.trust.requests import make_request
+
+DIAL_TIMEOUT_S = 3.0
+LIFE_S = 365 * 86400.0  # of a document, by default
+PORT = 7077
+
+
+class Answered(SkerryError):
+    """What a host answered instead of doing it; code, words and exit code are the host's."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(str(error.get("what", "")), str(error.get("why", "")), str(error.get("fix", "")))
+        self.code = str(error.get("code", "error"))  # type: ignore[misc]
+        self.exit_code = int(error.get("exit_code", 1))  # type: ignore[misc]
+
+
+class PassingAnswer(Answered, Passing):
+    """Worth another try."""
+
+
+class FinalAnswer(Answered, Refusal):
+    """Not worth another try."""
+
+
+class Session:
+    """Use as `async with`. `trusted` is what this operator has verified so far."""
+
+    def __init__(self, home: CloudHome, passphrase: Passphrase) -> None:
+        self.home = home
+        self.file = home.read()
+        self.passphrase = passphrase
+        self.trusted = Trusted(self.file.id)
+        self._signer: Signer | None = None
+        self._preferred: str | None = None
+        for text in (*self.file.roots, *self.file.documents.values()):
+            self._learn(base64.b64decode(text), load=True)
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.save()
+
+    @property
+    def name(self) -> str:
+        return self.home.name
+
+    @property
+    def signer(self) -> Signer:
+        """This operator's key; asks for the passphrase at the first use."""
+        if self._signer is None:
+            self._signer = Signer(self.home.read_key("operator", self.passphrase))
+        return self._signer
+
+    @property
+    def nodes(self) -> dict[str, Document]:
+        """Enrolments that aren't expelled, by path."""
+        return {
+            path: d for path, d in self.trusted.nodes.items() if isinstance(d.body, Node) and d.body.state != "expelled"
+        }
+
+    def document(self, path: str) -> Document | None:
+        return self.trusted.document(path)
+
+    def save(self) -> None:
+        """Remember what was verified, so that an older state is never taken later."""
+        self.home.write(self.file)
+        self.home.write_heads({path: Head(*head) for path, head in self.trusted.heads().items()})
+
+    # -- asking
+
+    async def request(self, verb: str, args: Any = None, *, node: str | None = None) -> Any:
+        """One answer. Without `node` any host will do. Raises Unreachable, or what the host answered."""
+        async for item in self.stream(verb, args, node=node):
+            return item
+        raise BadFormat(f"request {verb} got no answer", "the host closed the stream", "try again")
+
+    async def stream(self, verb: str, args: Any = None, *, node: str | None = None) -> AsyncIterator[Any]:
+        stream, who = await self.open("/request", node)
+        try:
+            hello = msgspec.json.decode(await recv_bytes(stream), type=dict[str, str])
+            if hello.get("node") != who:
+                raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
+            raw = make_request(self.signer, self.file.id, who, verb, args or {}, hello["nonce"], time.time())
+            await send_bytes(stream, raw)
+            while True:
+                frame = msgspec.json.decode(await recv_bytes(stream))
+                if "item" in frame:
+                    yield frame["item"]
+                elif "error" in frame:
+                    kind = PassingAnswer if frame["error"].get("type") == "passing" else FinalAnswer
+                    raise kind(frame["error"])
+                else:
+                    return
+        finally:
+            await stream.close()
+
+    async def everywhere(self, verb: str, args: Any = None) -> dict[str, Any]:
+        """Ask all hosts at once: path -> answer, or the SkerryError."""
+
+        async def one(node: str) -> Any:
+            try:
+                return await self.request(verb, args, node=node)
+            except SkerryError as error:
+                return error
+
+        nodes = list(self.nodes)
+        return dict(zip(nodes, await asyncio.gather(*(one(node) for node in nodes)), strict=True))
+
+    async def open(self, path: str, node: str | None = None) -> tuple[Stream, str]:
+        """A stream to `node`, or to the first host that answers; pinned to its enrolment. Raises Unreachable."""
+        candidates = [node] if node else self._candidates()
+        whys = []
+        for candidate in candidates:
+            document = self.nodes.get(candidate)
+            if document is None:
+                raise Unreachable(f"{candidate} can't be asked", "this cloud has no such host", "see skerry host ls")
+            enrolment: Node = document.body  # type: ignore[assignment]
+            try:
+                pinned = base64.b64decode(enrolment.certificate)
+                stream = await dial(enrolment.addresses, pinned, self._identity(), path, DIAL_TIMEOUT_S)
+            except Unreachable as error:
+                whys.append(f"{candidate.removeprefix('node/')}: {error.why or error}")
+                continue
+            self._preferred = candidate
+            return stream, candidate
+        raise Unreachable(
+            f"no host of cloud {self.name} could be reached"
+            if not node
+            else f"{node.removeprefix('node/')} could not be reached",
+            "; ".join(whys) or "it has no hosts yet",
+            "check the network and the hosts; the first host is joined by: skerry host add root@ADDRESS",
+        )
+
+    def _candidates(self) -> list[str]:
+        nodes = sorted(self.nodes, key=lambda n: (n != self._preferred, n))
+        return nodes
+
+    def _identity(self) -> Identity:
+        der = next(
+            (base64.b64decode(o.certificate) for o in self.trusted.operators() if o.key == self.signer.key), None
+        )
+        if der is None:
+            certificates = [
+                c for role in self.policy.roles for k, c in role.certificates.items() if k == self.signer.key
+            ]
+            if not certificates:
+                raise KeyMissing(
+                    "no host can be asked", "this key is neither an operator's nor in a role", "see skerry role ls"
+                )
+            der = base64.b64decode(certificates[0])
+        return Identity(der, private_pem(self.signer.seed))
+
+    # -- learning
+
+    @property
+    def policy(self) -> Policy:
+        document = self.trusted.policy
+        assert document is not None and isinstance(document.body, Policy)
+        return document.body
+
+    async def sync(self, hosts: int = 2) -> list[str]:
+        """Learn the newest documents from up to `hosts` hosts; gives who answered. Raises Unreachable when none did."""
+        answered: list[str] = []
+        errors: list[SkerryError] = []
+        for node in self._candidates():
+            if len(answered) >= hosts:
+                break
+            try:
+                heads = await self.request("heads", node=node)
+                held = self.trusted.heads()
+                newer = [
+                    path
+                    for path, head in heads.items()
+                    if held.get(path) is None or tuple(head[:2]) > tuple(held[path][:2])
+                ]
+                if newer:
+                    order = {"root": 0, "policy": 1}
+                    newer.sort(key=lambda p: (order.get(p, 2 if p.startswith("node/") else 3), p))
+                    for text in await self.request("get", {"paths": newer}, node=node):
+                        self._learn(base64.b64decode(text))
+            except (Unreachable, Answered) as error:
+                errors.append(error)
+                continue
+            answered.append(node)
+        if not answered:
+            raise (
+                errors[0]
+                if errors
+                else Unreachable(
+                    f"cloud {self.name} has no hosts yet", "", "join the first: skerry host add root@ADDRESS"
+                )
+            )
+        self.save()
+        return answered
+
+    def _learn(self, raw: bytes, *, load: bool = False) -> None:
+        try:
+            record = self.trusted.load(raw) if load else self.trusted.judge(raw, now_s=time.time(), source="")
+        except (AlreadyHeld, NotYet, TrustRefusal):
+            if load:
+                raise
+            return
+        if not load:
+            self.trusted.commit(record, raw, time.time())
+        if isinstance(record, Document) and not load:
+            self._remember(record, raw)
+
+    def _remember(self, record: Document, raw: bytes) -> None:
+        text = base64.b64encode(raw).decode()
+        if record.kind == "root":
+            self.file = msgspec.structs.replace(self.file, roots=(*self.file.roots, text))
+        else:
+            self.file = msgspec.structs.replace(self.file, documents={**self.file.documents, record.path: text})
+
+    # -- changing
+
+    def draft(self, path: str, body: Body, *, life_s: float = LIFE_S, signer: Signer | None = None) -> bytes:
+        """Sign the next version of `path`, resting on what was verified here."""
+        held = self.trusted.document(path)
+        epoch = self.policy.epochs.get(path, 0)
+        now_s = time.time()
+        return sign_document(
+            signer or self.signer,
+            self.file.id,
+            path,
+            body,
+            epoch=epoch,
+            version=held.version + 1 if held is not None and held.epoch == epoch else 1,
+            prev=held.hash if held is not None else "",
+            issued=max(now_s, held.issued + 0.001 if held is not None else 0.0),
+            expires=now_s + life_s,
+        )
+
+    async def put(self, raws: Sequence[bytes], *, node: str | None = None) -> dict[str, Any]:
+        """Hand records to one host, which has a second one sync them. Verified here first, so that our own mistakes stay here."""
+        answer = await self.request("put", {"records": [base64.b64encode(raw).decode() for raw in raws]}, node=node)
+        for raw in raws:
+            self._learn(raw)
+        self.save()
+        return dict(answer)
+
+    async def change(self, bodies: Sequence[tuple[str, Body]], *, node: str | None = None) -> dict[str, Any]:
+        """Sign and hand over several documents as one step, in the order given."""
+        return await self.put([self.draft(path, body) for path, body in bodies], node=node)

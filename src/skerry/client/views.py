@@ -1,0 +1,135 @@
+"""What people look at: asked of one host where one is enough, of all where each knows only its own, and merged here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from skerry.client.session import Session
+from skerry.errors import SkerryError
+
+
+async def ps(session: Session, app: str | None = None) -> list[dict[str, Any]]:
+    return list(await session.request("ps", {"subject": app or ""}))
+
+
+async def hosts(session: Session) -> list[dict[str, Any]]:
+    return list(await session.request("hosts"))
+
+
+async def explain(session: Session, subject: str) -> dict[str, Any]:
+    return dict(await session.request("explain", {"subject": subject}))
+
+
+async def status(session: Session) -> dict[str, Any]:
+    """One line per host, the answers side by side, and what is not as it should be."""
+    answers = await session.everywhere("status")
+    rows = await hosts(session)
+    replicas = await ps(session)
+    return {
+        "cloud": session.name,
+        "id": session.file.id,
+        "hosts": rows,
+        "agents": {
+            n.removeprefix("node/"): a if not isinstance(a, SkerryError) else {"error": str(a)}
+            for n, a in answers.items()
+        },
+        "replicas": len(replicas),
+        "healthy": sum(1 for r in replicas if r["healthy"]),
+        "not_healthy": [
+            {"slot": r["slot"], "state": r["state"], "why": r.get("why", "")} for r in replicas if not r["healthy"]
+        ],
+    }
+
+
+async def volumes(session: Session) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for answer in (await session.everywhere("volumes", {"subject": ""})).values():
+        if not isinstance(answer, SkerryError):
+            rows += answer
+    return sorted(rows, key=lambda r: (r["app"], r["volume"], r["node"]))
+
+
+async def volume_rm(session: Session, node: str, app: str, volume: str) -> dict[str, Any]:
+    return dict(await session.request("volume-rm", {"app": app, "volume": volume}, node=f"node/{node}"))
+
+
+async def events(session: Session, *, follow: bool = False, tail: int = 100) -> AsyncIterator[dict[str, Any]]:
+    """All hosts' events: the past in order of time, then (follow) as they come."""
+    async for row in _merged(session, "events", {"targets": [], "follow": follow, "tail": tail}, follow):
+        yield row
+
+
+async def logs(
+    session: Session, targets: list[str], *, follow: bool = False, tail: int = 100, since: float = 0.0
+) -> AsyncIterator[dict[str, Any]]:
+    """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text."""
+    async for row in _merged(
+        session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": since}, follow
+    ):
+        yield row
+
+
+async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncIterator[dict[str, Any]]:
+    """Streams of all hosts as one. The past is sorted by time; a host that can't be asked is told as a row of its own."""
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(1000)
+
+    async def one(node: str) -> None:
+        name = node.removeprefix("node/")
+        try:
+            async for row in session.stream(verb, args, node=node):
+                await queue.put({"node": name, **row})
+        except SkerryError as error:
+            await queue.put({"node": name, "time": 0.0, "unanswered": str(error)})
+        await queue.put(None)
+
+    tasks = [asyncio.create_task(one(node)) for node in session.nodes]
+    left = len(tasks)
+    past: list[dict[str, Any]] = []
+    try:
+        while left:
+            row = await queue.get()
+            if row is None:
+                left -= 1
+            elif follow:
+                yield row
+            else:
+                past.append(row)
+        for row in sorted(past, key=lambda r: r["time"])[-args["tail"] :]:
+            yield row
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def doctor(session: Session) -> list[dict[str, Any]]:
+    """Checks a person would make by hand: {check, ok, detail, fix}."""
+    import time
+
+    checks: list[dict[str, Any]] = []
+
+    def add(check: str, ok: bool, detail: str, fix: str = "") -> None:
+        checks.append({"check": check, "ok": ok, "detail": detail, "fix": "" if ok else fix})
+
+    policy = session.trusted.policy
+    assert policy is not None
+    days = (policy.expires - time.time()) / 86400
+    add("policy", days > 30, f"expires in {days:.0f} days", "any operator's command renews it past half its life")
+    answers = await session.everywhere("status")
+    for node, answer in answers.items():
+        name = node.removeprefix("node/")
+        if isinstance(answer, SkerryError):
+            add(f"{name} answers", False, str(answer), answer.fix)
+            continue
+        off = abs(answer["time"] + answer["clock_offset_s"] - time.time())
+        add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")
+        add(f"{name} clock", off < 5, f"differs by {off:.1f} s", "run a time service on it (systemd-timesyncd)")
+        missing = set(answers) - {node} - set(answer["neighbours"])
+        add(
+            f"{name} links",
+            not missing,
+            f"linked to {len(answer['neighbours'])} of {len(answers) - 1}",
+            f"open 7077/tcp between them: {', '.join(sorted(missing))}",
+        )
+    return checks
