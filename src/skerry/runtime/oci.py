@@ -1,22 +1,54 @@
-"""Containers by crun or runc with conmon, without a daemon."""
+"""Containers by crun or runc with conmon, without a daemon. Here is the order of the steps; how, in the files beside.
+
+A container's folder is its life line: it is made before, and removed after, everything else of the container. So at
+whatever moment the agent dies, the next one finds the folder and knows what to look for. What is told as ended is
+what the monitor wrote; a monitor that was killed takes its container with it: nobody would read its output any more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
 import msgspec
 
-from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime
+from skerry.runtime import conmon, overlay, processes, record
+from skerry.runtime.bundle import host_limits, prepare
+from skerry.runtime.cgroups import Cgroups
+from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime, RuntimeBusy, RuntimeRefused
+from skerry.runtime.logfiles import LogFiles
+from skerry.runtime.signals import signal_number, would_notice
+
+COMMAND_WITHIN_S = 20.0
+KILLED_WITHIN_S = 5.0
+LOGS_LOOKED_AT_EVERY_S = 2.0
+KILLED = 128 + signal.SIGKILL
+_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,126}")
 
 
 class Binaries(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths of the programs. `runtime`: of "crun" and "runc", the one that works here (see probe.find_runtime)."""
+    """Paths of the programs. `runtime`: which of the two makes new containers (see probe.find_runtime)."""
 
     conmon: Path
-    runtime: Path
-    crun: Path | None = None
-    runc: Path | None = None
+    crun: Path
+    runc: Path
+    runtime: str = "crun"
+
+    def path(self, runtime: str) -> Path:
+        return self.runc if runtime == "runc" else self.crun
+
+
+class _Life(msgspec.Struct):
+    """A container whose end is awaited: its monitor's pidfd, and who waits."""
+
+    monitor: int
+    ended: asyncio.Event
 
 
 class OciRuntime(Runtime):
@@ -24,28 +56,298 @@ class OciRuntime(Runtime):
 
     `directory`: one folder per container (bundle, record). `run_dir`: short-lived state, gone after a reboot.
     `logs`: one folder per container; the newest of ended ones are kept. `cgroup_parent`: containers are in
-    `<parent>/<id>`, monitors in `<parent>/mon`.
+    `<parent>/<id>`, monitors in `<parent>/mon`. One process at a time may own these places.
     """
 
     def __init__(
         self, directory: Path, run_dir: Path, logs: Path, binaries: Binaries, cgroup_parent: str = "/skerry"
     ) -> None:
-        raise NotImplementedError
+        self._directory = directory
+        self._exits_dir = run_dir / "exits"
+        self._state_dir = run_dir / "oci"
+        self._logs = LogFiles(logs)
+        self._binaries = binaries
+        self._parent = cgroup_parent
+        self._cgroups = Cgroups()
+        self._limits = host_limits(swap=self._cgroups.can_limit_swap())
+        self._boot = record.boot_id()
+        self._lives: dict[str, _Life] = {}
+        self._stopping: set[str] = set()
+        self._told: asyncio.Queue[Exited] = asyncio.Queue()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._adoption: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, spec: ContainerSpec) -> Container:
-        raise NotImplementedError
+        _check_id(spec.id)
+        await self._adopted()
+        async with self._lock(spec.id):
+            held = self._look(spec.id)
+            if held is not None:
+                return held
+            try:
+                return await self._make(spec)
+            except BaseException:
+                # Cancelled, too: nothing of it may be left, and nobody else knows of it yet.
+                await asyncio.shield(self._remove(spec.id))
+                raise
 
     async def stop(self, id: str, *, signal: str, grace_s: float) -> None:
-        raise NotImplementedError
+        _check_id(id)
+        number = signal_number(signal)
+        await self._adopted()
+        self._stopping.add(id)
+        try:
+            async with self._lock(id):
+                if self._folder(id).exists():
+                    await self._end(id, number, grace_s)
+                    await asyncio.shield(self._remove(id))
+        finally:
+            self._stopping.discard(id)
+            self._locks.pop(id, None)
 
     async def list_containers(self) -> list[Container]:
-        raise NotImplementedError
+        await self._adopted()
+        return [container for id in self._ids() if (container := self._look(id)) is not None]
 
-    def exits(self) -> AsyncIterator[Exited]:
-        raise NotImplementedError
+    async def exits(self) -> AsyncIterator[Exited]:
+        await self._adopted()
+        while True:
+            exited = await self._told.get()
+            if self._folder(exited.id).exists():  # else it was removed meanwhile, on request
+                yield exited
 
     def logs(self, id: str) -> list[Path]:
-        raise NotImplementedError
+        _check_id(id)
+        return self._logs.paths(id)
 
     async def close(self) -> None:
-        raise NotImplementedError
+        pending = [*self._tasks, *([self._adoption] if self._adoption else [])]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for id in list(self._lives):
+            self._let_go(id)
+        self._logs.close()
+
+    # Making one
+
+    async def _make(self, spec: ContainerSpec) -> Container:
+        runtime = self._binaries.runtime
+        places = self._places(spec.id, runtime)
+        held = record.Record(id=spec.id, runtime=runtime, boot=self._boot, labels=spec.labels)
+        self._logs.make(spec.id)
+        await asyncio.to_thread(prepare, spec, places, held, f"{self._parent}/{spec.id}", self._limits)
+        pid = await conmon.create(
+            self._binaries.conmon, self._binaries.path(runtime), places, max(spec.log_max_bytes // 2, 4096)
+        )
+        monitor = conmon.read_pid(places.monitor_pid)
+        self._logs.watch(spec.id)
+        # The monitor leaves the agent's cgroup while the runtime starts the program: neither waits for the other.
+        moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/mon")
+        started = self._command(runtime, "start", spec.id)
+        (ended, _) = await asyncio.gather(started, moved)
+        if ended.code != 0:
+            raise conmon.failed(spec.id, ended.words)
+        record.write(places.bundle, record.Made(pid=pid, monitor=monitor))
+        self._await_end(spec.id, monitor)
+        return Container(id=spec.id, running=True, pid=pid, labels=dict(spec.labels))
+
+    # Ending one
+
+    async def _end(self, id: str, number: int, grace_s: float) -> None:
+        """Until its process is gone. Raises RuntimeBusy if even SIGKILL doesn't end it."""
+        life = self._lives.get(id)
+        if life is None:
+            return
+        pid = self._first_process(id)
+        if pid is not None and number != signal.SIGKILL and grace_s > 0 and _send(pid, number):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await life.ended.wait()
+        if not life.ended.is_set():
+            await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")
+            try:
+                async with asyncio.timeout(KILLED_WITHIN_S):
+                    await life.ended.wait()
+            except TimeoutError as error:
+                why = f"it lives {KILLED_WITHIN_S:g} s after SIGKILL: it hangs in the kernel"
+                raise RuntimeBusy(f"container {id} was not stopped", why, "look at this host's disks") from error
+
+    async def _remove(self, id: str) -> None:
+        """Take away all that was made, in any state it may be in; the folder last. Safe to repeat."""
+        self._let_go(id)
+        folder = self._folder(id)
+        held = record.read(folder, record.Record)
+        runtime = held.runtime if held is not None else self._binaries.runtime
+        places = self._places(id, runtime)
+        await asyncio.to_thread(_kill_makers, places)
+        if (places.state / id).exists():
+            ended = await self._command(runtime, "delete", "--force", id)
+            if ended.code != 0 and (places.state / id / "state.json").exists():
+                raise conmon.failed(id, ended.words)
+        await asyncio.to_thread(self._sweep, places)
+
+    def _sweep(self, places: conmon.Places) -> None:
+        if not self._cgroups.remove(f"{self._parent}/{places.id}"):
+            why = "a process of it can't be killed: it hangs in the kernel"
+            raise RuntimeBusy(f"container {places.id} was not removed", why, "look at this host's disks")
+        overlay.unmount_below(places.bundle)
+        shutil.rmtree(places.state / places.id, ignore_errors=True)
+        places.exit.unlink(missing_ok=True)
+        # The record goes last: what is found without it next time would be nobody's.
+        for path in places.bundle.iterdir() if places.bundle.exists() else ():
+            if path.name != "record.json":
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(places.bundle, ignore_errors=True)
+        self._logs.ended(places.id)
+
+    # Knowing what there is
+
+    async def _adopted(self) -> None:
+        """Once per life, before anything else: what runs is watched, what ended told, what is half-made removed."""
+        if self._adoption is None:
+            self._adoption = asyncio.get_running_loop().create_task(self._adopt())
+        await asyncio.shield(self._adoption)
+
+    async def _adopt(self) -> None:
+        self._keep(self._follow_rotations())
+        for id in self._ids():
+            made = record.read(self._folder(id), record.Made)
+            held = self._look(id)
+            if made is None or held is None:
+                await self._remove(id)
+            elif held.running:
+                self._logs.watch(id)
+                await asyncio.to_thread(self._cgroups.move, made.monitor, f"{self._parent}/mon")
+                self._await_end(id, made.monitor)
+            else:
+                self._told.put_nowait(Exited(id=id, exit_code=held.exit_code or 0, oom=held.oom))
+
+    def _look(self, id: str) -> Container | None:
+        """What its folder and the kernel say; None if it isn't there or is half-made."""
+        folder = self._folder(id)
+        held, made = record.read(folder, record.Record), record.read(folder, record.Made)
+        if held is None or made is None:
+            return None
+        ended = conmon.read_exit(self._places(id, held.runtime))
+        if ended is None and held.boot == self._boot and self._is_monitor(id, made.monitor):
+            return Container(id=id, running=True, pid=made.pid, labels=held.labels)
+        # Without an exit code the machine was switched off, or the monitor was killed: so was the container.
+        exit_code, oom = ended or (KILLED, False)
+        return Container(id=id, running=False, exit_code=exit_code, oom=oom, labels=held.labels)
+
+    def _is_monitor(self, id: str, pid: int) -> bool:
+        bundle = b"\0" + os.fsencode(self._folder(id)) + b"\0"
+        try:
+            return bundle in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
+        except OSError:
+            return False
+
+    def _first_process(self, id: str) -> int | None:
+        """A pidfd-checked pid: it is in the container's own cgroup, so it can't be anybody else's."""
+        made = record.read(self._folder(id), record.Made)
+        return made.pid if made is not None and made.pid in self._cgroups.pids(f"{self._parent}/{id}") else None
+
+    # Being told
+
+    def _await_end(self, id: str, monitor: int) -> None:
+        file = processes.open_process(monitor)
+        life = _Life(-1 if file is None else file, asyncio.Event())
+        self._lives[id] = life
+        loop = asyncio.get_running_loop()
+        if file is None or not self._is_monitor(id, monitor):
+            loop.call_soon(self._monitor_ended, id)
+        else:
+            loop.add_reader(file, self._monitor_ended, id)
+
+    def _monitor_ended(self, id: str) -> None:
+        self._keep(self._tell(id))
+        life = self._lives.get(id)
+        if life is not None and life.monitor >= 0:
+            asyncio.get_running_loop().remove_reader(life.monitor)
+
+    async def _tell(self, id: str) -> None:
+        life = self._lives.pop(id, None)
+        if life is None:
+            return
+        if life.monitor >= 0:
+            os.close(life.monitor)
+        held = self._look(id)
+        if held is not None and conmon.read_exit(self._places(id, self._binaries.runtime)) is None:
+            await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")
+        life.ended.set()
+        if held is not None and id not in self._stopping:
+            self._told.put_nowait(Exited(id=id, exit_code=held.exit_code or 0, oom=held.oom))
+
+    def _let_go(self, id: str) -> None:
+        life = self._lives.pop(id, None)
+        if life is not None and life.monitor >= 0:
+            asyncio.get_running_loop().remove_reader(life.monitor)
+            os.close(life.monitor)
+
+    async def _follow_rotations(self) -> None:
+        while True:
+            await asyncio.sleep(LOGS_LOOKED_AT_EVERY_S)
+            self._logs.look()
+
+    # Small words
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _command(self, runtime: str, *words: str) -> processes.Ended:
+        argv = [str(self._binaries.path(runtime)), "--root", str(self._state_dir / runtime), *words]
+        try:
+            return await processes.run(argv, timeout_s=COMMAND_WITHIN_S)
+        except TimeoutError as error:
+            raise RuntimeBusy(f"{runtime} {words[0]} was ended", f"no end in {COMMAND_WITHIN_S:g} s") from error
+
+    def _folder(self, id: str) -> Path:
+        return self._directory / id
+
+    def _places(self, id: str, runtime: str) -> conmon.Places:
+        return conmon.Places(
+            id=id,
+            bundle=self._folder(id),
+            state=self._state_dir / runtime,
+            exits=self._exits_dir,
+            log=self._logs.current(id),
+        )
+
+    def _ids(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(path.name for path in self._directory.iterdir() if _ID.fullmatch(path.name))
+        return []
+
+    def _lock(self, id: str) -> asyncio.Lock:
+        return self._locks.setdefault(id, asyncio.Lock())
+
+
+def _check_id(id: str) -> None:
+    if not _ID.fullmatch(id):
+        raise RuntimeRefused(f"{id[:80]!r} is no container", "an id has letters, digits, _ . -, at most 127", "")
+
+
+def _send(pid: int, number: int) -> bool:
+    """Whether it was sent, and to somebody who would notice."""
+    try:
+        if not would_notice(number, Path(f"/proc/{pid}/status").read_text()):
+            return False
+        os.kill(pid, number)
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return True
+
+
+def _kill_makers(places: conmon.Places) -> None:
+    """End a monitor or runtime that an agent which died left at work on this container."""
+    for _ in range(50):
+        makers = processes.processes_with_argument(str(places.bundle))
+        if not makers:
+            return
+        for pid in makers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

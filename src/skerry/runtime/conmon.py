@@ -1,0 +1,150 @@
+"""conmon, the monitor that stays with each container: its command line, its first word, its exit files.
+
+One small process per container holds its output and learns its exit code, so that the agent may die and come back.
+Source: conmon(8); the sync pipe: conmon's `sync_pipe_fd`, one JSON line with the pid, or -1 and the runtime's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from skerry.runtime import processes
+from skerry.runtime.contract import RuntimeBusy, RuntimeRefused
+
+CREATE_WITHIN_S = 30.0
+FIRST_WORD_MAX_BYTES = 16 << 10
+WHY_MAX = 600
+# What the world may mend; all other words of a runtime are about the container.
+_PASSING = (
+    "no space left",
+    "resource temporarily unavailable",
+    "cannot allocate memory",
+    "too many open files",
+    "device or resource busy",
+    "disk quota exceeded",
+    "input/output error",
+)
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one container's files are. `bundle`: its folder; `state`: the OCI runtime's `--root`."""
+
+    id: str
+    bundle: Path
+    state: Path
+    exits: Path
+    log: Path
+
+    @property
+    def monitor_pid(self) -> Path:
+        return self.bundle / "conmon.pid"
+
+    @property
+    def exit(self) -> Path:
+        return self.exits / self.id
+
+    @property
+    def oom(self) -> Path:
+        return self.bundle / "persist" / "oom"
+
+
+class _FirstWord(msgspec.Struct):
+    data: int
+    message: str = ""
+
+
+def arguments(conmon: Path, runtime: Path, places: Places, log_max_bytes: int) -> list[str]:
+    """conmon's command line. It makes the container by `runtime create`; starting it is a second step."""
+    return [
+        str(conmon),
+        *("--api-version", "1"),
+        *("-c", places.id, "-u", places.id),
+        *("-r", str(runtime), "--runtime-arg", "--root", "--runtime-arg", str(places.state)),
+        *("-b", str(places.bundle)),
+        *("-p", str(places.bundle / "pid"), "--conmon-pidfile", str(places.monitor_pid)),
+        *("--exit-dir", str(places.exits), "--persist-dir", str(places.bundle / "persist")),
+        *("-l", f"k8s-file:{places.log}", "--log-size-max", str(log_max_bytes)),
+        *("--log-level", "error"),
+        "--full-attach",  # its socket in the bundle: nothing of it elsewhere
+        "--no-sync-log",  # an exit is told at once, not after the disk
+    ]
+
+
+async def create(conmon: Path, runtime: Path, places: Places, log_max_bytes: int) -> int:
+    """Start the monitor, which makes the container; gives the container's pid. It waits to be started.
+
+    Raises RuntimeRefused or RuntimeBusy with the runtime's own words.
+    """
+    ours, its = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(its, True)
+    environment = {**processes.ENVIRONMENT, "_OCI_SYNCPIPE": "3"}
+    argv = arguments(conmon, runtime, places, log_max_bytes)
+    try:
+        try:
+            ended = await processes.run(argv, timeout_s=CREATE_WITHIN_S, environment=environment, give=its)
+        finally:
+            os.close(its)
+        async with asyncio.timeout(CREATE_WITHIN_S):
+            line = await _read_line(ours)
+    except TimeoutError as error:
+        raise RuntimeBusy(f"container {places.id} was not made", f"no word in {CREATE_WITHIN_S:g} s") from error
+    except OSError as error:
+        raise RuntimeBusy(f"container {places.id} was not made", f"{conmon}: {error.strerror}") from error
+    finally:
+        os.close(ours)
+    return parse_first_word(line, places.id, ended.words)
+
+
+def parse_first_word(line: bytes, id: str, words: str = "") -> int:
+    """The container's pid out of the sync pipe's line; `words`: what conmon itself complained about."""
+    try:
+        word = msgspec.json.decode(line, type=_FirstWord)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise failed(id, words or "the monitor ended without a word") from None
+    if word.data <= 0:
+        raise failed(id, word.message or words)
+    return word.data
+
+
+def failed(id: str, words: str) -> RuntimeRefused | RuntimeBusy:
+    """The error for what a runtime said; passing only where its words name something that passes."""
+    why = " ".join(words.split())[:WHY_MAX]
+    if any(sign in why.lower() for sign in _PASSING):
+        return RuntimeBusy(f"container {id} was not started", why, "free what is short on this host")
+    return RuntimeRefused(f"container {id} was not started", why, "mend the image, or the service's command and rights")
+
+
+def read_exit(places: Places) -> tuple[int, bool] | None:
+    """Exit code and whether the kernel ended it for memory; None while it runs (or was never told)."""
+    try:
+        text = places.exit.read_text()
+    except FileNotFoundError:
+        return None
+    if not text.strip().isdigit():
+        return None  # made, and not written yet
+    code = int(text)
+    # The kernel may also have killed a child only, and the program gone on: then it did not end for memory.
+    return code, code == 137 and places.oom.exists()
+
+
+def read_pid(path: Path) -> int:
+    """A pid file; 0 if it isn't there or isn't whole."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return int(path.read_text())
+    return 0
+
+
+async def _read_line(file: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and len(line) < FIRST_WORD_MAX_BYTES:
+        await processes.wait_readable(file)
+        piece = os.read(file, FIRST_WORD_MAX_BYTES)
+        if not piece:
+            break
+        line += piece
+    return line

@@ -1,0 +1,44 @@
+"""The system calls that Python has no word for: mount, umount2, unshare, setns. Nothing is decided here.
+
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+CLONE_NEWNS, CLONE_NEWNET = 0x0002_0000, 0x4000_0000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    """Mount `source` at `target`. `kind`: file system; `data`: its options, comma-separated."""
+    words = (os.fsencode(word) or None for word in (source, target, kind))
+    _check(_libc.mount(*words, flags, os.fsencode(data) or None), target)
+
+
+def unmount(target: str, flags: int = UMOUNT_NOFOLLOW) -> None:
+    """Unmount what is uppermost at `target`."""
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags` (of this thread only) for new ones."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def setns(file: int, kind: int) -> None:
+    """Join (this thread only) the namespace that `file` is open on."""
+    _check(_libc.setns(file, kind), "setns")
+
+
+def _check(answer: int, about: str) -> None:
+    if answer != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), about)
