@@ -1,4 +1,4 @@
-"""The messages of a record link: shapes, bounds and bytes. When they are sent is gossip's; what records say is trust's."""
+"""The messages of a record link: shapes, bounds, bytes. When they are sent is gossip's; what records say is trust's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a disk can do to us: be full. The error for it and the room that is left live here, for records and objects alike."""
+"""What a disk can do to us: be full, or damage what it holds. Errors and small helpers for records and objects alike."""
 
 from __future__ import annotations
 

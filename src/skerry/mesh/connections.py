@@ -1,0 +1,76 @@
+"""One connection as the mesh needs it: it notes when it last heard anything, and says in words why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+
+class _Hearing(Connection):
+    heard_s: float  # of the loop's clock; any byte counts, a pong too
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.heard_s = self.loop.time()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_s = self.loop.time()
+        super().data_received(data)
+
+
+class Outgoing(_Hearing, ClientConnection):
+    """A link that we dialled."""
+
+
+class Incoming(_Hearing, ServerConnection):
+    """A link or stream that came in. `who`: the peer or client, set by `arrived` once TLS is done ("": nobody)."""
+
+    who: str = ""
+
+    def __init__(self, arrived: Callable[[Incoming], None], *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._arrived = arrived
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._arrived(self)
+
+
+@dataclass
+class Link:
+    """The connection for records with one neighbour. `key`, `dialler`: fingerprints; `cut`: why we ended it."""
+
+    peer: str
+    key: str
+    connection: Incoming | Outgoing
+    dialler: str
+    since_s: float
+    sent_s: float = 0.0
+    cut: str = ""
+
+
+async def beat(connection: Connection) -> None:
+    """Say that we live: an unasked pong is the protocol's heartbeat in one direction (RFC 6455, 5.5.3)."""
+    with suppress(ConnectionClosed):  # whoever reads from it takes note
+        await connection.pong()
+
+
+def told(closed: ConnectionClosed) -> tuple[str, bool]:
+    """Why it ended, and whether the other end did it: by a goodbye, or because its process is gone."""
+    if closed.sent is not None and not (closed.rcvd is not None and closed.rcvd_then_sent):
+        return f"we closed it: {closed.sent.reason or closed.sent.code}", False
+    if closed.rcvd is not None:
+        return f"it closed the link: {closed.rcvd.reason or closed.rcvd.code}", True
+    cause = closed.__cause__
+    if cause is None or isinstance(cause, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError):
+        return "its process ended", True
+    return f"the connection broke: {cause}", False
