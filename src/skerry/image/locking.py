@@ -1,0 +1,59 @@
+"""From wishes to a lock: solve the packages and choose the wheels, or keep what the lock file already says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from skerry.image.debian import fetch_debs, read_index
+from skerry.image.lock import Deb, Lock, read_lock, write_lock
+from skerry.image.mirrors import archives
+from skerry.image.resolve import Package, resolve
+from skerry.image.rules import packages_for
+from skerry.image.wheels import fetch_wheels, lock_wheels
+
+
+def lock(
+    packages: Iterable[str],
+    requirements: str,
+    *,
+    file: Path,
+    name: str,
+    context: Path,
+    cache: Path,
+    mirror: str = "",
+    progress: Callable[[str], None],
+) -> Lock:
+    """The lock of these wishes, read from section `name` of `file` or made and written there; all that it names is
+    fetched.
+    """
+    wishes = tuple(sorted(set(packages)))
+    wanted = hashlib.sha256("\n".join([*wishes, "", requirements]).encode()).hexdigest()[:16]
+    found = read_lock(file, name)
+    if found is None or found.wanted != wanted:
+        debs = lock_debs(wishes, cache, mirror, progress)
+        found = Lock(wanted, debs, lock_wheels(requirements, context, cache, progress))
+        write_lock(file, name, found)
+        progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
+    fetch_debs(found.debs, archives(mirror), cache, progress)
+    fetch_wheels(found.wheels, cache, progress)
+    return found
+
+
+def lock_debs(wishes: Iterable[str], cache: Path, mirror: str, progress: Callable[[str], None]) -> tuple[Deb, ...]:
+    """The packages for these wishes with what the rules want beside them."""
+    wanted = tuple(wishes)
+    if not wanted:
+        return ()
+    index = read_index(archives(mirror), cache, progress)
+    found = resolve(index, wanted)
+    more = packages_for(package.name for package in found)
+    if more:
+        found = resolve(index, (*wanted, *sorted(more)))
+    return tuple(sorted(map(_deb, found)))
+
+
+def _deb(package: Package) -> Deb:
+    archive = "debian-security" if package.archive == "debian-security" else "debian"
+    return Deb(package.name, package.version, package.sha256, package.size, archive, package.path)

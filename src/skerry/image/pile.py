@@ -1,0 +1,90 @@
+"""What an image may be made of: the files of all its packages, by path, read only when they are wanted.
+
+The closure picks from a pile; whatever isn't picked is never copied. Paths are those of a merged /usr: "lib/x" is
+"usr/lib/x".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+MERGED = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32")}
+MAX_LINKS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One path of a package. `load` gives the content of a file; `origin` names the package for people."""
+
+    path: str
+    kind: Literal["f", "d", "l"]
+    link: str = ""
+    sha256: str = ""
+    size: int = 0
+    origin: str = ""
+    load: Callable[[], bytes] = field(default=bytes, compare=False, repr=False)
+
+
+def file_of(path: str, data: bytes, origin: str) -> File:
+    """A file that is made here."""
+    return File(path, "f", "", hashlib.sha256(data).hexdigest(), len(data), origin, lambda: data)
+
+
+def link_to(path: str, target: str, origin: str) -> File:
+    return File(path, "l", target, origin=origin)
+
+
+def merged(path: str) -> str:
+    """The path under a merged /usr."""
+    first, slash, rest = path.partition("/")
+    return MERGED[first] + slash + rest if first in MERGED else path
+
+
+class Pile:
+    """Files by path. A later one of the same path replaces an earlier one, except that a directory never hides a
+    link.
+    """
+
+    def __init__(self, files: Iterable[File] = ()) -> None:
+        self._files: dict[str, File] = {old: link_to(old, new, "merged /usr") for old, new in MERGED.items()}
+        self.add(files)
+
+    def add(self, files: Iterable[File]) -> None:
+        for file in files:
+            if file.kind != "d" or file.path not in self._files:
+                self._files[file.path] = file
+
+    def get(self, path: str) -> File | None:
+        return self._files.get(path)
+
+    def paths(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def follow(self, path: str) -> tuple[list[File], File | None]:
+        """Walk a path (absolute or relative to the root) as the kernel would: the links passed, and what is at its
+        end.
+        """
+        links: list[File] = []
+        todo = [part for part in path.split("/") if part]
+        here = ""
+        while todo:
+            part = todo.pop(0)
+            if part in (".", ".."):
+                here = posixpath.dirname(here) if part == ".." else here
+                continue
+            step = f"{here}/{part}" if here else part
+            found = self._files.get(step)
+            if found is None or found.kind != "l":
+                here = step
+                continue
+            links.append(found)
+            if len(links) > MAX_LINKS:
+                return links, None
+            if found.link.startswith("/"):
+                here = ""
+            todo = [piece for piece in found.link.split("/") if piece] + todo
+        return links, self._files.get(here)

@@ -1,0 +1,31 @@
+"""What every image has: the merged /usr, mount points of the runtime, and who the app's user is."""
+
+from __future__ import annotations
+
+from skerry.image.closure import Closure
+from skerry.image.pile import MERGED
+
+EMPTY_FILES = ("etc/hosts", "etc/resolv.conf", "etc/hostname")  # the runtime binds the real ones over them
+DIRECTORIES = ("dev", "proc", "sys", "tmp", "run")
+STICKY = ("tmp", "run")  # become tmpfs: runc gives such a mount the mode of the directory below
+
+
+def apply(closure: Closure, user: str) -> None:
+    for old, new in MERGED.items():
+        if any(path.startswith(new + "/") for path in closure.kept):
+            closure.link(old, new)
+    for path in EMPTY_FILES:
+        closure.write(path, b"")
+    for path in DIRECTORIES:
+        closure.directory(path)
+    uid, _, gid = user.partition(":")
+    named = uid.isdigit() and uid not in ("0", "65534")
+    passwd = ["root:x:0:0:root:/:/nonexistent", "nobody:x:65534:65534:nobody:/:/nonexistent"]
+    group = ["root:x:0:", "nogroup:x:65534:"]
+    if named:
+        passwd.insert(1, f"app:x:{uid}:{gid or uid}:app:/:/nonexistent")
+        group.insert(1, f"app:x:{gid or uid}:")
+    closure.write("etc/passwd", "\n".join(passwd).encode() + b"\n")
+    closure.write("etc/group", "\n".join(group).encode() + b"\n")
+    # Some package's own link there (to ../run, ../usr/…) would take the place of what is written above.
+    closure.link("var/run", "/run")

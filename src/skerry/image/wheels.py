@@ -1,0 +1,167 @@
+"""Python's packages: chosen and fetched by pip, then read straight from the wheels. pip never runs inside an image,
+and no foreign code runs here: only wheels are taken, no sources.
+
+Which index is used is pip's own matter, as the operator has configured it. Environment markers are judged by the
+Python that runs this, except for the version, which is the image's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
+from skerry.image.lock import Wheel
+from skerry.image.pile import File
+
+PYTHON = "3.11"
+GLIBC_MINOR = 36  # of the image's Debian: wheels for an older glibc run, for a newer one don't
+PIP_TIMEOUT_S = 300
+MAX_FILES = 100_000
+MAX_WHEEL_BYTES = 2 << 30
+_NAME = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl\Z")
+
+
+def requirements_of(context: Path, named: str) -> str:
+    """What a project needs, as text of a requirements file: `named`, else requirements.txt, else pyproject.toml's
+    dependencies.
+    """
+    if named or (context / "requirements.txt").is_file():
+        path = context / (named or "requirements.txt")
+        if not path.is_file():
+            raise BuildRefused(f"{path} can't be read", "there is no such file", "see `requirements` in the recipe")
+        return path.read_text("utf-8")
+    project = context / "pyproject.toml"
+    if not project.is_file():
+        return ""
+    try:
+        dependencies = tomllib.loads(project.read_text("utf-8")).get("project", {}).get("dependencies", [])
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BuildRefused(f"{project} can't be read", str(error)) from error
+    return "".join(f"{line}\n" for line in dependencies)
+
+
+def lock_wheels(requirements: str, context: Path, cache: Path, progress: Callable[[str], None]) -> tuple[Wheel, ...]:
+    """Choose and fetch the wheels for a requirements text. Raises BuildRefused, DownloadFailed."""
+    if not requirements.strip():
+        return ()
+    progress("choosing wheels")
+    found = _download(requirements, context, cache, ())
+    return tuple(sorted(found))
+
+
+def fetch_wheels(wheels: Iterable[Wheel], cache: Path, progress: Callable[[str], None]) -> None:
+    """Bring the wheels of a lock into the cache, where `wheel_path` finds them. Raises DownloadRefused,
+    DownloadFailed.
+    """
+    lacking = [wheel for wheel in wheels if not wheel_path(wheel, cache).is_file()]
+    if not lacking:
+        return
+    progress(f"fetching {len(lacking)} wheels")
+    text = "".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in lacking)
+    _download(text, cache, cache, ("--no-deps", "--require-hashes"))
+    for wheel in lacking:
+        if not wheel_path(wheel, cache).is_file():
+            raise DownloadRefused(f"{wheel.file} can't be had", "the index gave another file for it", "remove the lock file")
+
+
+def wheel_path(wheel: Wheel, cache: Path) -> Path:
+    return cache / "wheels" / wheel.sha256 / wheel.file
+
+
+def unpack_wheel(wheel: Wheel, cache: Path, site: str) -> list[File]:
+    """A wheel's files as installed below `site` (a path in the image). Scripts are left out. Source: PEP 427.
+
+    Raises DownloadRefused for anything that would land elsewhere.
+    """
+    path = wheel_path(wheel, cache)
+    listing = cache / "unpacked" / f"{wheel.sha256}.msgpack"
+    try:
+        if not listing.is_file():
+            listing.parent.mkdir(parents=True, exist_ok=True)
+            part = listing.with_suffix(".part")
+            part.write_bytes(msgspec.msgpack.encode(_list(path)))
+            part.replace(listing)
+        members = msgspec.msgpack.decode(listing.read_bytes(), type=list[tuple[str, str, str, int]])
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise DownloadRefused(f"{wheel.file} was refused", f"it is not a wheel: {error}") from error
+    archive = zipfile.ZipFile(path)
+
+    def loader(member: str) -> Callable[[], bytes]:
+        return lambda: archive.read(member)
+
+    origin = f"{wheel.name} {wheel.version}"
+    return [File(f"{site}/{to}", "f", "", sha, size, origin, loader(member)) for member, to, sha, size in members]
+
+
+def _list(path: Path) -> list[tuple[str, str, str, int]]:
+    """(member, path below site, sha256, size) of what is installed."""
+    found = []
+    with zipfile.ZipFile(path) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        if len(infos) > MAX_FILES or sum(info.file_size for info in infos) > MAX_WHEEL_BYTES:
+            raise zipfile.BadZipFile("it has too many or too large files")
+        for info in infos:
+            parts = info.filename.split("/")
+            if info.filename.startswith("/") or {"", ".", ".."} & set(parts) or "\\" in info.filename:
+                raise zipfile.BadZipFile(f"{info.filename!r} leaves its folder")
+            if parts[0].endswith(".data"):
+                if len(parts) < 3 or parts[1] not in ("purelib", "platlib"):
+                    continue  # scripts, headers, data: nothing that an import needs
+                parts = parts[2:]
+            data = archive.read(info)
+            found.append((info.filename, "/".join(parts), hashlib.sha256(data).hexdigest(), len(data)))
+    return found
+
+
+def _download(requirements: str, context: Path, cache: Path, options: tuple[str, ...]) -> list[Wheel]:
+    platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(GLIBC_MINOR, 16, -1)]
+    platforms += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="pip-") as temporary:
+        file = Path(temporary) / "requirements.txt"
+        file.write_text(requirements, "utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}",
+        f"--dest={temporary}/wheels"] command += [f"--platform={name}" for name in platforms]
+        try:
+            done = subprocess.run(
+                [*command, *options, "-r", str(file)],
+                cwd=context,
+                capture_output=True,
+                text=True,
+                timeout=PIP_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DownloadFailed("the wheels could not be fetched", f"pip was not done in {PIP_TIMEOUT_S} s") from error
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr[-400:]]
+            raise BuildRefused(
+                "the wheels can't be had",
+                "pip says: " + " ".join(line.removeprefix("ERROR: ") for line in lines[-2:])[:600],
+                "only wheels for Linux x86-64 and Python 3.11 are taken, no sources: choose versions that have them",
+            )
+        return [_keep(path, cache) for path in sorted((Path(temporary) / "wheels").glob("*.whl"))]
+
+
+def _keep(path: Path, cache: Path) -> Wheel:
+    named = _NAME.match(path.name)
+    if not named:
+        raise BuildRefused(f"{path.name} can't be used", "it does not have a wheel's name")
+    data = path.read_bytes()
+    name = re.sub(r"[-_.]+", "-", named[1]).lower()
+    wheel = Wheel(name, named[2], hashlib.sha256(data).hexdigest(), len(data), path.name)
+    kept = wheel_path(wheel, cache)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(kept)
+    return wheel
