@@ -106,8 +106,7 @@ def _run(home: Path, sources: Sequence[Source]) -> list[tuple[Source, bytes]]:
     done = subprocess.run(
         [str(library / "ld-linux-x86-64.so.2"), "--library-path", str(library), python, "-S", "-c", _DRIVER],
         input=given,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         env={"PYTHONHOME": str(home / "usr"), "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
         timeout=TIMEOUT_S,
         check=True,
@@ -128,9 +127,7 @@ def _interpreter(pile: Pile, cache: Path, maker: str) -> Path:
         return home
     closure = Closure(pile)
     closure.program(PROGRAM)
-    closure.take(
-        [path for path in pile.paths() if path.startswith(f"{STDLIB}/encodings/") or path == f"{STDLIB}/os.py"]
-    )
+    closure.take([f"{STDLIB}/os.py", *(path for path in pile.paths() if path.startswith(f"{STDLIB}/encodings/"))])
     making = home.with_name(f".{maker}.{os.getpid()}")
     for path, file in sorted(closure.kept.items()):
         if file.kind == "f":

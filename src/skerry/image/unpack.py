@@ -7,6 +7,7 @@ deb(5).
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import lzma
@@ -15,7 +16,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 
 import msgspec
 import zstandard
@@ -95,20 +96,18 @@ def _decompress(name: str, data: bytes, sink: BinaryIO) -> None:
 
 def _blocks(name: str, data: bytes) -> Iterator[bytes]:
     source = io.BytesIO(data)
-    reader: io.IOBase | zstandard.ZstdDecompressionReader
+    reader: IO[bytes]
     if name.endswith(".xz"):
-        reader = lzma.open(source)
+        reader = lzma.LZMAFile(source)
     elif name.endswith(".zst"):
         reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(source)
     elif name.endswith(".gz"):
-        import gzip
-
-        reader = gzip.open(source)
+        reader = gzip.GzipFile(fileobj=source)
     elif name == "data.tar":
         reader = source
     else:
         raise tarfile.ReadError(f"{name} is compressed in an unknown way")
-    while block := reader.read(BLOCK_BYTES):  # type: ignore[union-attr]
+    while block := reader.read(BLOCK_BYTES):
         yield block
 
 

@@ -71,7 +71,7 @@ def fetch_wheels(wheels: Iterable[Wheel], cache: Path, progress: Callable[[str],
     _download(text, cache, cache, ("--no-deps", "--require-hashes"))
     for wheel in lacking:
         if not wheel_path(wheel, cache).is_file():
-            raise DownloadRefused(f"{wheel.file} can't be had", "the index gave another file for it", "remove the lock file")
+            raise DownloadRefused(f"{wheel.file} can't be had", "the index gave another file", "remove the lock file")
 
 
 def wheel_path(wheel: Wheel, cache: Path) -> Path:
@@ -131,8 +131,9 @@ def _download(requirements: str, context: Path, cache: Path, options: tuple[str,
         file = Path(temporary) / "requirements.txt"
         file.write_text(requirements, "utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-        command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}",
-        f"--dest={temporary}/wheels"] command += [f"--platform={name}" for name in platforms]
+        command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
+        command += [f"--dest={temporary}/wheels"]
+        command += [f"--platform={name}" for name in platforms]
         try:
             done = subprocess.run(
                 [*command, *options, "-r", str(file)],
