@@ -1,0 +1,160 @@
+"""What an app may ask of every host that runs it. Bounds only: whether the parts make sense together is the client's
+to say, with the line of the compose file; here stands what no signature makes acceptable.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+
+from skerry.core.intent import App, Needs, Port, Probe, Service
+from skerry.trust.bounds import (
+    CPUS_MAX,
+    MEMORY_MAX_BYTES,
+    VALUE,
+    base64_of,
+    count,
+    digest_or_none,
+    matches,
+    name,
+    need,
+    within,
+)
+
+OWN_PORTS = {7077, 7078}  # publishing these would cut the hosts' links
+REPLICAS_MAX = 1000
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
+CAPABILITY = re.compile(r"[A-Z][A-Z_]{1,40}")
+SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,8}([+-][0-9]{1,2})?|[1-9][0-9]?")
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
+HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+CONSTRAINT = re.compile(r"(node|zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+URL_PATH = re.compile(r"/[!-~]{0,511}")
+DAY_S = 86_400.0
+
+
+def app(body: App) -> None:
+    count(body.services, "services", 64)
+    count(body.volumes, "volumes", 64)
+    for volume in body.volumes:
+        matches(volume, "volumes", VALUE, "a volume's name has at most 63 letters, digits, - _ .")
+    digest_or_none(body.fallback, "fallback")
+    published: set[tuple[int, str]] = set()
+    for service_name, service in body.services.items():
+        name(service_name, "services")
+        _service(service_name, service, body)
+        for port in service.ports:
+            need((port.published, port.protocol) not in published, f"{service_name}.ports", "a port is published twice")
+            published.add((port.published, port.protocol))
+
+
+def _service(who: str, service: Service, body: App) -> None:
+    within(service.replicas, f"{who}.replicas", 0, REPLICAS_MAX)
+    for field in ("command", "entrypoint"):
+        count(getattr(service, field), f"{who}.{field}", 256)
+        _words(getattr(service, field), f"{who}.{field}")
+    if service.user:
+        matches(service.user, f"{who}.user", USER, "must be user or user:group")
+    if service.hostname:
+        matches(service.hostname, f"{who}.hostname", HOSTNAME, "is no host name")
+    if service.working_dir:
+        _absolute(service.working_dir, f"{who}.working_dir")
+    _environment(who, service)
+    _ports(who, service)
+    _paths(who, service, body)
+    count(service.capabilities, f"{who}.capabilities", 64)
+    for capability in service.capabilities:
+        matches(capability, f"{who}.capabilities", CAPABILITY, "is no capability")
+    if service.probe is not None:
+        _probe(who, service.probe)
+    _needs(who, service.needs)
+    _times(who, service)
+    matches(service.stop_signal, f"{who}.stop_signal", SIGNAL, "is no signal")
+    count(service.constraints, f"{who}.constraints", 32)
+    for constraint in service.constraints:
+        matches(constraint, f"{who}.constraints", CONSTRAINT, "must be label.NAME==VALUE, zone or node, == or !=")
+    count(service.aliases, f"{who}.aliases", 32)
+    for alias in service.aliases:
+        matches(alias, f"{who}.aliases", HOSTNAME, "is no host name")
+    count(service.depends_on, f"{who}.depends_on", 64)
+    for depends in service.depends_on:
+        need(depends.service in body.services and depends.service != who, f"{who}.depends_on", "no such other service")
+    count(service.allow, f"{who}.allow", 64)
+    _words([*service.allow, *service.allow.values()], f"{who}.allow")
+
+
+def _environment(who: str, service: Service) -> None:
+    count(service.environment, f"{who}.environment", 512)
+    for variable, value in service.environment.items():
+        matches(variable, f"{who}.environment", ENV_NAME, "is no variable's name")
+        base64_of(
+            value, f"{who}.environment.{variable} (sealed)", 40, 64 << 10
+        )  # a value in the clear is never published
+
+
+def _ports(who: str, service: Service) -> None:
+    count(service.ports, f"{who}.ports", 64)
+    count(service.expose, f"{who}.expose", 64)
+    for port in service.ports:
+        _port(who, port)
+    for number in service.expose:
+        within(number, f"{who}.expose", 1, 65535)
+
+
+def _port(who: str, port: Port) -> None:
+    within(port.target, f"{who}.ports", 1, 65535)
+    within(port.published, f"{who}.ports", 1, 65535)
+    need(port.published not in OWN_PORTS, f"{who}.ports", f"{port.published} is Skerry's own on every host")
+
+
+def _paths(who: str, service: Service, body: App) -> None:
+    count(service.volumes, f"{who}.volumes", 64)
+    count(service.writable, f"{who}.writable", 64)
+    for mount in service.volumes:
+        need(mount.volume in body.volumes, f"{who}.volumes", f"volume {mount.volume[:63]} is not declared by the app")
+        _absolute(mount.target, f"{who}.volumes")
+    for path in service.writable:
+        _absolute(path, f"{who}.writable")
+    targets = [mount.target for mount in service.volumes] + list(service.writable)
+    need(len(set(targets)) == len(targets), f"{who}.volumes", "two are mounted at one path")
+    need("/" not in targets, f"{who}.volumes", "the root of a container can't be mounted over")
+
+
+def _absolute(path: str, field: str) -> None:
+    _words([path], field)
+    plain = path.startswith("/") and not path.startswith("//") and posixpath.normpath(path) == path and len(path) <= 512
+    need(plain, field, "must be an absolute path without .., //, or a / at its end")
+
+
+def _words(words: Iterable[str], field: str) -> None:
+    for word in words:
+        need("\0" not in word, field, "holds a NUL character")
+
+
+def _probe(who: str, probe: Probe) -> None:
+    within(probe.port, f"{who}.probe.port", 1, 65535)
+    matches(probe.path, f"{who}.probe.path", URL_PATH, "must begin with / and hold no spaces")
+    within(probe.interval_s, f"{who}.probe.interval_s", 0.01, DAY_S)
+    within(probe.timeout_s, f"{who}.probe.timeout_s", 0.01, 300)
+    within(probe.retries, f"{who}.probe.retries", 1, 1000)
+    within(probe.start_period_s, f"{who}.probe.start_period_s", 0, DAY_S)
+
+
+def _needs(who: str, needs: Needs) -> None:
+    for field in ("reserve_memory_bytes", "memory_limit_bytes"):
+        within(getattr(needs, field), f"{who}.needs.{field}", 0, MEMORY_MAX_BYTES)
+    for field in ("reserve_cpus", "cpus_limit"):
+        within(getattr(needs, field), f"{who}.needs.{field}", 0, CPUS_MAX)
+    within(needs.pids_limit, f"{who}.needs.pids_limit", 1, 1 << 22)
+
+
+def _times(who: str, service: Service) -> None:
+    within(service.restart.delay_s, f"{who}.restart.delay_s", 0, DAY_S)
+    within(service.restart.max_attempts, f"{who}.restart.max_attempts", 0, 1_000_000)
+    within(service.restart.window_s, f"{who}.restart.window_s", 0, 30 * DAY_S)
+    within(service.update.parallelism, f"{who}.update.parallelism", 1, REPLICAS_MAX)
+    within(service.update.delay_s, f"{who}.update.delay_s", 0, DAY_S)
+    within(service.update.monitor_s, f"{who}.update.monitor_s", 0, DAY_S)
+    within(service.stop_grace_s, f"{who}.stop_grace_s", 0, DAY_S)
+    within(service.drain_s, f"{who}.drain_s", 0, DAY_S)

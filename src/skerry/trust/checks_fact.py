@@ -1,0 +1,96 @@
+"""What a fact may say: its key's form, its figures, and nothing about what belongs to others.
+
+Words (`reason`, `why`, `detail`) have no rule but the fact's 4 KiB: whoever shows them makes them safe for a terminal.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from skerry.core.facts import Claim, FactBody, Have, Lost, SlotState, Up, Verdict
+from skerry.core.intent import Node
+from skerry.core.records import Fact, Slot
+from skerry.trust.bounds import CPUS_MAX, MEMORY_MAX_BYTES, NUMBER_MAX, image, name, need, node_path, within
+
+
+def fact(record: Fact, author: Node) -> None:
+    """A fact within what this author may say about itself. `author`: its enrolment."""
+    need(len(record.key) <= 200, "key", "at most 200 characters")
+    _FACT_KEYS[record.kind](record.key)
+    if record.body is not None:
+        _fact_body(record.body, author)
+
+
+def _slot(text: str) -> None:
+    try:
+        slot = Slot.parse(text)
+    except ValueError:
+        need(False, "key", "must be a slot: app.service/index")
+        return
+    name(slot.app, "key")
+    name(slot.service, "key")
+    within(slot.index, "key", 0, 999)
+    need(str(slot) == text, "key", "must be a slot: app.service/index")
+
+
+def _nothing(text: str) -> None:
+    need(not text, "key", "must be empty")
+
+
+def _slot_at_node(text: str) -> None:
+    slot, _, node = text.rpartition("@")
+    _slot(slot)
+    node_path(node, "key")
+
+
+def _service(text: str) -> None:
+    app, _, service = text.partition(".")
+    name(app, "key")
+    name(service, "key")
+
+
+def _node_path(text: str) -> None:
+    node_path(text, "key")
+
+
+_FACT_KEYS: dict[str, Callable[[str], None]] = {
+    "up": _nothing, "object": _nothing, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
+    "lost": _node_path, "verdict": _service,
+}  # fmt: skip
+
+
+def _fact_body(body: FactBody, author: Node) -> None:
+    if isinstance(body, Up):
+        for field in ("root", "policy", "uptime_s", "memory_bytes", "cpus"):
+            within(getattr(body, field), field, 0, NUMBER_MAX)
+        within(body.cpus, "cpus", 0, CPUS_MAX)
+        within(body.memory_bytes, "memory_bytes", 0, MEMORY_MAX_BYTES)
+        for field in ("free_cpus", "free_memory_bytes"):  # may be below zero: more is reserved than there is
+            within(getattr(body, field), field, -(NUMBER_MAX), NUMBER_MAX)
+    elif isinstance(body, SlotState):
+        image(body.image, "image")
+        if body.address:  # else a captured node could draw other hosts' traffic, or send it to strangers
+            need(_is_in(body.address, author.subnet), "address", "must be in the node's own subnet")
+        for field in ("restarts", "since"):
+            within(getattr(body, field), field, 0, NUMBER_MAX)
+    elif isinstance(body, Claim):
+        image(body.image, "image")
+        within(body.rank, "rank", 0, 1_000_000)
+    elif isinstance(body, Lost):
+        within(body.boot, "boot", 0, NUMBER_MAX)
+        within(body.beat, "beat", 0, NUMBER_MAX)
+    elif isinstance(body, Have):
+        for held in body.images:
+            image(held, "images")
+    elif isinstance(body, Verdict):
+        for node in body.evidence:
+            node_path(node, "key")
+    # Decline and Saw hold a spec and words only, which 4 KiB bound.
+
+
+def _is_in(address: str, network: str) -> bool:
+    try:
+        return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(network)
+    except ValueError:
+        return False

@@ -1,0 +1,24 @@
+"""What time it is, as far as trust asks: for expiry, and for documents from the future. Nothing else obeys a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+AHEAD_MAX_S = 300.0
+DIFFERS_S = 60.0
+
+
+def agreed_s(own_s: float, neighbours_s: Sequence[float], *, not_before_s: float = 0.0) -> float:
+    """The median of one's own clock and one's neighbours', never earlier than the newest policy's or root's `issued`.
+
+    The median, so that one wrong clock (one's own too) decides nothing; the floor, so that a clock that was set back
+    doesn't bring back what has expired. Times: unix seconds.
+    """
+    return max(median((own_s, *neighbours_s)), not_before_s)
+
+
+def differs(own_s: float, neighbours_s: Sequence[float]) -> float | None:
+    """By how many seconds one's own clock differs from the median, if by more than 60: worth an event, nothing else."""
+    off_s = own_s - median((own_s, *neighbours_s))
+    return off_s if abs(off_s) > DIFFERS_S else None

@@ -1,0 +1,56 @@
+"""Token buckets: how fast one link may bring records, and one author may make them. The caller says what time it is.
+
+A link is charged before a signature is checked, as checking is what costs. An author is charged after, or forged
+records would use up somebody else's rate.
+"""
+
+from __future__ import annotations
+
+from skerry.trust.refusals import RateExceeded
+
+LINK_PER_S, LINK_BURST = 2000.0, 2000.0
+AUTHOR_PER_S, AUTHOR_BURST = 20.0, 200.0
+
+
+class Bucket:
+    """`burst` at once, `per_s` in the long run. A clock that goes back gives nothing and takes nothing."""
+
+    __slots__ = ("_at_s", "_burst", "_left", "_per_s")
+
+    def __init__(self, per_s: float, burst: float, now_s: float) -> None:
+        self._per_s, self._burst = per_s, burst
+        self._left, self._at_s = burst, now_s
+
+    def take(self, now_s: float) -> bool:
+        """Take one, if there is one."""
+        self._left = min(self._burst, self._left + max(0.0, now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Rates:
+    """One bucket per name. Names are links and enrolled authors, so there are never more than those; forget them when
+    they go.
+    """
+
+    def __init__(self, per_s: float, burst: float, what: str) -> None:
+        self._per_s, self._burst, self._what = per_s, burst, what
+        self._buckets: dict[str, Bucket] = {}
+
+    def charge(self, name: str, now_s: float) -> None:
+        """Raises RateExceeded."""
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(self._per_s, self._burst, now_s)
+        if not bucket.take(now_s):
+            raise RateExceeded(
+                f"a record of {self._what} {name} was not taken",
+                f"it sends more than {self._per_s:g} a second",
+                "nothing: it will be asked for again",
+            )
+
+    def forget(self, name: str) -> None:
+        self._buckets.pop(name, None)
