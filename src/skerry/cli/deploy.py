@@ -1,0 +1,110 @@
+"""`skerry deploy`: from a compose file to running replicas. The way from here on: docs/architecture.md."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from skerry.cli import run
+from skerry.cli.options import Duration
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal
+
+if TYPE_CHECKING:
+    from skerry.client.compose import ComposeApp
+
+
+def compose_options(function):  # type: ignore[no-untyped-def]
+    """What every command takes that reads a compose file."""
+    function = click.argument("file", type=click.Path(path_type=Path), default=Path())(function)
+    function = click.option("--name", default="", help="The app's name; else the file's `name:`, else the folder's.")(
+        function
+    )
+    env = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option("--env-file", type=env, default=None, metavar="FILE", help="Instead of .env beside FILE.")(
+        function
+    )
+
+
+def read_compose(terminal: Terminal, file: Path, name: str, env_file: Path | None) -> ComposeApp:
+    from skerry.client.compose import load
+
+    compose = load(file, environ=os.environ, env_file=env_file, name=name)
+    for warning in compose.warnings:
+        terminal.warn(f"{compose.file}, {warning}")
+    return compose
+
+
+@declare(name="deploy", example="skerry deploy compose.yaml\nskerry deploy --dry-run", codes=(0, 1, 2, 3, 4, 5))
+@compose_options
+@click.option("--dry-run", is_flag=True, help="Check the file and its images; no cloud is needed, nothing is changed.")
+@click.option("--detach", is_flag=True, help="Do not wait until it is healthy.")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
+)
+def command(
+    terminal: Terminal,
+    file: Path,
+    name: str,
+    env_file: Path | None,
+    dry_run: bool,
+    detach: bool,
+    timeout_s: float,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Build, sign and roll out a compose file.
+
+    FILE is a compose file or a folder that holds one; without it, this folder.
+    """
+    compose = read_compose(terminal, file, name, env_file)
+    if dry_run:
+        show_plan(terminal, compose)
+        return
+    from skerry.client import deploy
+    from skerry.client.images import LocalImages
+
+    images = LocalImages(run.home().images)
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: deploy.deploy(
+            session, compose, images=images, detach=detach, timeout_s=timeout_s, progress=terminal.say
+        ),
+    )
+    done = "is accepted" if detach else "runs"
+    terminal.answer(result, f"{result['app']} {done} after {result['seconds']:.1f} s")
+
+
+def show_plan(terminal: Terminal, compose: ComposeApp) -> None:
+    """The file is good; now the images: those without a recipe must be there already."""
+    from skerry.client.compose import ImageRef
+    from skerry.client.images import LocalImages
+
+    images = LocalImages(run.home().images)
+    rows = []
+    for name, plan in compose.services.items():
+        service = plan.service
+        if isinstance(plan.image, ImageRef):
+            image = images.resolve(compose.name, name, plan, compose.folder, terminal.say)
+        else:
+            image = f"to be built from {plan.image.context}"
+        rows.append(
+            {
+                "service": f"{compose.name}.{name}",
+                "replicas": service.replicas,
+                "image": image,
+                "ports": [f"{port.published}:{port.target}/{port.protocol}" for port in service.ports],
+                "memory_bytes": service.needs.reserve_memory_bytes,
+                "volumes": [mount.volume for mount in service.volumes],
+                "probe": f"{service.probe.kind}:{service.probe.port}" if service.probe else "",
+            }
+        )
+    columns = ("service", "replicas", "ports", "memory_bytes", "volumes", "probe", "image")
+    terminal.rows(rows, columns)
+    terminal.say("the file is good; nothing was changed")

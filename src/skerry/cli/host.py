@@ -1,0 +1,229 @@
+"""`skerry host`: the machines of a cloud. Parse, one call, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skerry.cli import run
+from skerry.cli.options import Duration, Pair
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal
+
+CHANGES = (0, 1, 2, 3, 4, 5)
+
+
+@click.group(name="host")
+def command() -> None:
+    """Join, list, drain, upgrade and remove hosts."""
+
+
+def ssh_options(function: Any) -> Any:
+    """`ssh`'s own configuration is used; these only point it elsewhere."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    function = click.option("--identity", type=file, default=None, metavar="FILE", help="The private key for ssh.")(
+        function
+    )
+    return click.option("--ssh-config", type=file, default=None, metavar="FILE", help="Instead of ~/.ssh/config.")(
+        function
+    )
+
+
+@declare(command, "add", example="skerry host add root@198.51.100.7 --label disk=ssd --zone a", codes=CHANGES)
+@click.argument("target")
+@click.option("--name", default=None, help="Its name in the cloud; else its own host name.")
+@click.option(
+    "--label", "labels", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For placement constraints; repeatable."
+)
+@click.option("--zone", default="", help="Hosts of one zone fail together; replicas are spread over zones.")
+@click.option("--address", default=None, metavar="ADDRESS", help="Where other hosts reach it, if not where ssh does.")
+@ssh_options
+def add(
+    terminal: Terminal,
+    target: str,
+    name: str | None,
+    labels: tuple[tuple[str, str], ...],
+    zone: str,
+    address: str | None,
+    ssh_config: Path | None,
+    identity: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Join the machine behind TARGET (root@ADDRESS) by one SSH session.
+
+    Run again it changes nothing and mends a broken agent. SSH is not used afterwards.
+    """
+    from skerry.client import hosts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: hosts.add(
+            session,
+            target,
+            name=name,
+            labels=dict(labels),
+            zone=zone,
+            ssh_config=ssh_config,
+            identity=identity,
+            address=address,
+            progress=terminal.say,
+        ),
+    )
+    for closed in result.get("closed_from", result.get("closed", [])):
+        terminal.warn(f"its port 7077 is not open from {closed}")
+    terminal.answer(result, f"{result['name']} has joined")
+
+
+@declare(command, "ls", example="skerry host ls --json")
+def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
+    """List the hosts, as the first one that answers sees them."""
+    from skerry.client import hosts
+
+    rows = run.in_cloud(terminal, cloud, passphrase_file, hosts.ls)
+    terminal.rows(
+        rows,
+        ("name", "state", "address", "labels", "capacity", "free"),
+        empty="no host yet: skerry host add root@ADDRESS",
+    )
+
+
+@declare(command, "rm", example="skerry host rm vps-2 --purge", codes=CHANGES)
+@click.argument("name")
+@click.option("--purge", is_flag=True, help="Also delete its volumes and keys.")
+@click.option(
+    "--target", default=None, metavar="USER@ADDRESS", help="Where ssh reaches it, if not at root@ its address."
+)
+@ssh_options
+def rm(
+    terminal: Terminal,
+    name: str,
+    purge: bool,
+    target: str | None,
+    ssh_config: Path | None,
+    identity: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Take host NAME out of the cloud and leave the machine as it was before."""
+    from skerry.client import hosts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: hosts.rm(
+            session, name, purge, target=target, ssh_config=ssh_config, identity=identity, progress=terminal.say
+        ),
+    )
+    terminal.answer(result, f"{name} is removed" + ("" if purge else "; its volumes are still on it"))
+
+
+@declare(command, "drain", example="skerry host drain vps-2 --timeout 60", codes=CHANGES)
+@click.argument("name")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
+)
+def drain(terminal: Terminal, name: str, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
+    """Move every replica off host NAME; undo with `skerry host undrain NAME`."""
+    from skerry.client import hosts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: hosts.drain(session, name, timeout_s, progress=terminal.say),
+        changes=True,
+    )
+    left = result.get("left", [])
+    terminal.answer(result, f"{name} is drained" + (f"; these stay with their data: {', '.join(left)}" if left else ""))
+
+
+@declare(command, "undrain", example="skerry host undrain vps-2", codes=CHANGES)
+@click.argument("name")
+def undrain(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
+    """Let host NAME take replicas again."""
+    from skerry.client import hosts
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: hosts.undrain(session, name), changes=True)
+    terminal.answer(result, f"{name} takes replicas again")
+
+
+@declare(command, "upgrade", example="skerry host upgrade --all", codes=CHANGES)
+@click.argument("names", nargs=-1)
+@click.option("--all", "all_hosts", is_flag=True, help="Every host, one at a time.")
+@ssh_options
+def upgrade(
+    terminal: Terminal,
+    names: tuple[str, ...],
+    all_hosts: bool,
+    ssh_config: Path | None,
+    identity: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Give hosts NAMES the agent that this skerry ships; containers run on.
+
+    An agent that has not rejoined after 60 s is replaced by the one before.
+    """
+    if bool(names) == all_hosts:
+        raise click.UsageError("name the hosts, or say --all")
+    from skerry.client import hosts
+
+    rows = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: hosts.upgrade(
+            session, list(names), ssh_config=ssh_config, identity=identity, progress=terminal.say
+        ),
+    )
+    terminal.rows(rows, ("name", "from", "bundle"), empty="no host")
+
+
+@declare(command, "expel", example="skerry host expel vps-2", codes=CHANGES)
+@click.argument("name")
+def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
+    """Cut a captured host NAME off everywhere; lists the secrets that it could read."""
+    from skerry.client import hosts
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: hosts.expel(session, name), changes=True)
+    secrets = result["secrets_it_could_read"]
+    advice = f"\nchange what these apps keep secret: {', '.join(secrets)}" if secrets else ""
+    terminal.answer(result, f"{name} is expelled: no host talks to it any more{advice}")
+
+
+@declare(command, "adopt", example="skerry host adopt root@198.51.100.7", codes=CHANGES)
+@click.argument("target")
+@ssh_options
+def adopt(
+    terminal: Terminal,
+    target: str,
+    ssh_config: Path | None,
+    identity: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Take over the host behind TARGET by SSH alone, whatever cloud it is in; containers run on.
+
+    For clouds whose keys are lost. SSH access as root is the proof.
+    """
+    from skerry.client import hosts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: hosts.adopt(
+            session, target, ssh_config=ssh_config, identity=identity, progress=terminal.say
+        ),
+    )
+    terminal.answer(result, f"{result['name']} is adopted")

@@ -1,0 +1,134 @@
+"""Everything that `skerry` writes to a terminal goes through here. The rules:
+
+- stdout is for the answer: a table or a few lines for people, or, with `--json`, one JSON document and nothing else.
+  (`-f` never ends, so there each line is a document.)
+- stderr is for the rest: which cloud is changed (first line), progress, warnings, questions, errors.
+- An error says what, why and how to mend it; with `--json` the document is {"error": {code, what, why, fix, type}}.
+- Colour only where a person looks (a terminal, and NO_COLOR is not set), and never as the only sign.
+- Text that others wrote (logs, names, reasons) can't move the cursor: control characters are shown, not sent.
+- Times are RFC 3339 in JSON, ages ("3m") in tables. Units stand in the header or beside the figure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from skerry.errors import SkerryError
+
+COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
+
+
+class Terminal:
+    """Where a command writes. `as_json`: `--json` was given."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+
+    # -- stdout
+
+    def answer(self, value: Any, text: str) -> None:
+        """The command's answer: `value` with --json, `text` (already cleaned) without."""
+        sys.stdout.write(
+            (json.dumps(value, indent=2, ensure_ascii=False) if self.as_json else text.rstrip("\n")) + "\n"
+        )
+        sys.stdout.flush()
+
+    def rows(self, rows: Sequence[dict[str, Any]], columns: Sequence[str], empty: str = "nothing") -> None:
+        """A list of objects: all of it as JSON, or these columns as a table."""
+        self.answer(list(rows), table(rows, columns) if rows else f"({empty})")
+
+    def line(self, value: Any, text: str) -> None:
+        """One of a stream that may never end."""
+        sys.stdout.write((json.dumps(value, ensure_ascii=False) if self.as_json else text) + "\n")
+        sys.stdout.flush()
+
+    # -- stderr
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        self._error_line(clean(text))
+
+    def warn(self, text: str) -> None:
+        self._error_line(f"{self.paint('warning:', 'yellow')} {clean(text)}")
+
+    def cloud(self, name: str) -> None:
+        """The first line of every command that changes something."""
+        self._error_line(self.paint(f"cloud {clean(name)}", "bold"))
+
+    def error(self, error: SkerryError) -> None:
+        self._error_line(f"{self.paint('error:', 'red')} {clean(error.what)}")
+        for label, part in (("why", error.why), ("fix", error.fix)):
+            for i, row in enumerate(part.splitlines()):
+                self._error_line(f"  {label if i == 0 else '   '}: {clean(row)}" if i == 0 else f"       {clean(row)}")
+        if self.as_json:
+            document = error.as_dict()
+            mistakes = getattr(error, "mistakes", None)
+            if mistakes:
+                document["mistakes"] = [mistake._asdict() for mistake in mistakes]  # type: ignore[assignment]
+            self.answer({"error": document}, "")
+
+    def paint(self, text: str, colour: str) -> str:
+        if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+            return text
+        return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+
+    def _error_line(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def clean(text: object) -> str:
+    """Foreign text in one line that can't steer the terminal: control characters come out as \\x1b, \\n."""
+    return "".join(c if c.isprintable() or c == " " else _shown(c) for c in str(text))
+
+
+def _shown(character: str) -> str:
+    return ascii(character)[1:-1]
+
+
+def table(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Columns padded to their widest cell; the last one isn't, so that long reasons don't push lines apart."""
+    cells = [[title.upper().replace("_", " ") for title in columns]]
+    cells += [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    widths[-1] = 0
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "" or value == [] or value == {}:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, dict):
+        return ",".join(f"{clean(key)}={_cell(part)}" for key, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join(_cell(part) for part in value)
+    return clean(value)
+
+
+def age(since: str | float | None) -> str:
+    """RFC 3339 or unix seconds -> "3m"."""
+    if not since:
+        return "-"
+    then_s = since if isinstance(since, (int, float)) else _unix_s(since)
+    seconds = max(time.time() - then_s, 0.0)
+    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def _unix_s(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

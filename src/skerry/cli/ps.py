@@ -1,0 +1,59 @@
+"""`skerry ps`: every replica."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from skerry.cli import run
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal, age, table
+
+if TYPE_CHECKING:
+    from skerry.client.session import Session
+
+COLUMNS = ("slot", "node", "state", "healthy", "version", "image", "age", "why")
+WATCH_EVERY_S = 1.0
+
+
+@declare(name="ps", example="skerry ps guestbook\nskerry ps --watch")
+@click.argument("app", required=False)
+@click.option("--watch", is_flag=True, help="Show it again every second, until you interrupt it.")
+def command(terminal: Terminal, app: str | None, watch: bool, cloud: str, passphrase_file: str | None) -> None:
+    """Show every replica: where, how, since when.
+
+    APP limits it to one app.
+    """
+    from skerry.client import views
+
+    if watch:
+        run.in_cloud(terminal, cloud, passphrase_file, lambda session: _watch(terminal, session, app))
+        return
+    rows = run.in_cloud(terminal, cloud, passphrase_file, lambda session: views.ps(session, app))
+    terminal.answer(rows, _text(rows))
+
+
+def _text(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "(nothing runs: skerry deploy compose.yaml)"
+    short = [{**row, "image": str(row.get("image") or "")[7:19], "age": age(row.get("since"))} for row in rows]
+    return table(short, COLUMNS)
+
+
+async def _watch(terminal: Terminal, session: Session, app: str | None) -> None:
+    from skerry.client import views
+
+    if terminal.as_json:
+        while True:
+            terminal.line(await views.ps(session, app), "")
+            await asyncio.sleep(WATCH_EVERY_S)
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(), auto_refresh=False) as live:
+        while True:
+            live.update(Text(_text(await views.ps(session, app))), refresh=True)
+            await asyncio.sleep(WATCH_EVERY_S)

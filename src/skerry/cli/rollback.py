@@ -1,0 +1,32 @@
+"""`skerry rollback`: the release before this one."""
+
+from __future__ import annotations
+
+import click
+
+from skerry.cli import run
+from skerry.cli.options import Duration
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal
+
+
+@declare(name="rollback", example="skerry rollback guestbook", codes=(0, 1, 2, 3, 4, 5))
+@click.argument("app")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
+)
+def command(terminal: Terminal, app: str, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
+    """Go back to the release before this one.
+
+    Its images are still on the hosts, so nothing is sent.
+    """
+    from skerry.client import deploy
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: deploy.rollback(session, app, progress=terminal.say, timeout_s=timeout_s),
+    )
+    terminal.answer(result, f"{app} is back at the release before")

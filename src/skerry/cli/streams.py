@@ -1,0 +1,33 @@
+"""How `logs` and `events` show rows that come one after the other, perhaps for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from skerry.cli.output import Terminal, clean
+
+
+async def show(
+    terminal: Terminal, rows: AsyncIterator[dict[str, Any]], follow: bool, text: Callable[[dict[str, Any]], str]
+) -> None:
+    """With --json: one list, or, when following, one document a line. A host that did not answer is told on stderr."""
+    collected = []
+    async for row in rows:
+        if "unanswered" in row:
+            terminal.warn(f"{row['node']} did not answer: {row['unanswered']}")
+        elif terminal.as_json and not follow:
+            collected.append(row)
+        else:
+            terminal.line(row, text(row))
+    if terminal.as_json and not follow:
+        terminal.answer(collected, "")
+
+
+def clock(seconds: Any) -> str:
+    """Unix seconds (or RFC 3339) as local wall time."""
+    from datetime import datetime
+
+    if isinstance(seconds, (int, float)):
+        return datetime.fromtimestamp(seconds).strftime("%H:%M:%S.%f")[:-3]
+    return clean(seconds)
