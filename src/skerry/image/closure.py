@@ -97,6 +97,8 @@ class Closure:
         """Add what the closure could only guess: libraries named as text, programs that may want a shell."""
         hints: dict[str, str] = {}
         for path, elf in sorted(self._elves.items()):
+            if posixpath.basename(path) == "libc.so.6":
+                continue  # it names the ways to look up names that it has itself since 2.34
             for name in elf.hints:
                 if not self.has_library(name) and self._find_name(name):
                     hints.setdefault(name, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 from skerry.image.debian import fetch_debs, read_index
 from skerry.image.lock import Deb, Lock, read_lock, write_lock
@@ -55,5 +56,6 @@ def lock_debs(wishes: Iterable[str], cache: Path, mirror: str, progress: Callabl
 
 
 def _deb(package: Package) -> Deb:
+    archive: Literal["debian", "debian-security"]
     archive = "debian-security" if package.archive == "debian-security" else "debian"
     return Deb(package.name, package.version, package.sha256, package.size, archive, package.path)

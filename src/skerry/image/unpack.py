@@ -96,9 +96,9 @@ def _decompress(name: str, data: bytes, sink: BinaryIO) -> None:
 
 def _blocks(name: str, data: bytes) -> Iterator[bytes]:
     source = io.BytesIO(data)
-    reader: IO[bytes]
+    reader: IO[bytes] | gzip.GzipFile
     if name.endswith(".xz"):
-        reader = lzma.LZMAFile(source)
+        reader = lzma.LZMAFile(source)  # noqa: SIM115 (what it reads is in memory)
     elif name.endswith(".zst"):
         reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(source)
     elif name.endswith(".gz"):

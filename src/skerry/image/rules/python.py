@@ -35,6 +35,7 @@ DENIED: dict[str, tuple[str, ...]] = {
     "sqlite3": ("sqlite3", "lib-dynload/_sqlite3*"),
     "nis": ("lib-dynload/nis*",),
     "config": ("config-3.11-x86_64-linux-gnu",),
+    "pure": ("_pydecimal.py", "_pyio.py"),  # what stands in for C modules that are there
     "audio": ("lib-dynload/ossaudiodev*", "lib-dynload/audioop*"),
 }
 

@@ -1,0 +1,83 @@
+"""The files of a user's project, as they go into an image: what is code goes, what is a tool's litter or a secret stays."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from skerry.image.contract import BuildRefused
+from skerry.image.pile import File, file_of, link_to
+
+MAX_FILES = 50_000
+MAX_BYTES = 512 << 20
+ALWAYS_OUT = (
+    ".*",  # .git, .venv, .env, caches: hidden files are tools' or secrets
+    "__pycache__",
+    "*.pyc",
+    "*.egg-info",
+    "venv",
+    "node_modules",
+    "image.toml",
+    "skerry.lock",
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "Dockerfile",
+)
+
+
+def project_files(context: Path, below: str, exclude: Iterable[str] = ()) -> list[File]:
+    """Every file and link of the project, to be placed at `below` in the image, sorted by path.
+
+    Left out: `ALWAYS_OUT`, the lines of .dockerignore, and `exclude`. A pattern without a slash is about names at any depth,
+    one with a slash about paths from the project's folder. Raises BuildRefused for links that leave the project, for files
+    that are neither, and beyond the bounds.
+    """
+    patterns = (*ALWAYS_OUT, *_ignored(context), *exclude)
+    files: list[File] = []
+    total_bytes = 0
+    for path, place in _walk(context, "", patterns):
+        target = f"{below}/{place}"
+        if path.is_symlink():
+            link = os.readlink(path)
+            inside = os.path.normpath(os.path.join(os.path.dirname(place), link))  # noqa: PTH118, PTH120 (not this machine's)
+            if link.startswith("/") or inside.startswith(".."):
+                raise BuildRefused(f"{path} can't be put into an image", f"it is a link out of the project, to {link}")
+            files.append(link_to(target, link, "project"))
+        elif path.is_file():
+            data = path.read_bytes()
+            total_bytes += len(data)
+            files.append(file_of(target, data, "project"))
+        else:
+            raise BuildRefused(f"{path} can't be put into an image", "it is neither a file nor a link")
+        if len(files) > MAX_FILES or total_bytes > MAX_BYTES:
+            raise BuildRefused(
+                f"the project {context} can't be put into an image",
+                f"it has more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB",
+                "name what doesn't belong there in .dockerignore, or in the recipe's `exclude`",
+            )
+    return sorted(files, key=lambda file: file.path)
+
+
+def _walk(folder: Path, inside: str, patterns: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    for path in sorted(folder.iterdir()):
+        place = f"{inside}{path.name}"
+        if any(fnmatch.fnmatchcase(place if "/" in p else path.name, p) for p in patterns):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path, place + "/", patterns)
+        else:
+            yield path, place
+
+
+def _ignored(context: Path) -> list[str]:
+    path = context / ".dockerignore"
+    lines = path.read_text("utf-8", "replace").splitlines()[:1000] if path.is_file() else []
+    patterns = [line.strip().strip("/").removeprefix("**/") for line in lines if line.strip() and line[0] not in "#!"]
+    if any(line.startswith("!") for line in lines):
+        raise BuildRefused(
+            f"{path} can't be honoured", "exceptions (lines with !) are not supported", "write it without them"
+        )
+    return patterns
