@@ -16,7 +16,12 @@ from skerry.trust.roles import OPERATORS
 def operator(name: str, seed: bytes, sealing_secret: bytes, serial: int) -> Operator:
     """An operator as the root names one. `serial`: of the certificate, 1 to 2**159."""
     der = certificate(seed, name, serial)
-    return Operator(name, Signer(seed).key, sealing_public(sealing_secret), base64.b64encode(der).decode())
+    return Operator(
+        name=name,
+        key=Signer(seed).key,
+        sealing=sealing_public(sealing_secret),
+        certificate=base64.b64encode(der).decode(),
+    )
 
 
 def first_root(

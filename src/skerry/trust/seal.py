@@ -29,12 +29,8 @@ def seal_value(content_key: bytes, name: str, value: str) -> str:
     """An environment value as the app's document bears it: base64 of nonce and ciphertext. `name`: of the variable."""
     text = value.encode()
     label = name.encode()
-    nonce = hashlib.blake2b(
-        b"%d:%b%b" % (len(label), label, text),
-        key=content_key,
-        digest_size=SecretBox.NONCE_SIZE,
-        person=b"skerry-value",
-    ).digest()
+    named = b"%d:%b%b" % (len(label), label, text)
+    nonce = hashlib.blake2b(named, key=content_key, digest_size=SecretBox.NONCE_SIZE, person=b"skerry-value").digest()
     return base64.b64encode(bytes(SecretBox(content_key).encrypt(text, nonce))).decode()
 
 
@@ -75,7 +71,7 @@ def open_box(sealing_secret: bytes, box: str) -> bytes:
 
 
 def content_key(sealing_secret: bytes, holder: str, document: Document | None) -> bytes:
-    """The content key that `secret/<app>` holds for `holder` (a node's path or an operator's key). Raises CannotOpen."""
+    """The content key that `secret/<app>` holds for `holder` (node path or operator key). Raises CannotOpen."""
     boxes = document.body.boxes if document is not None and isinstance(document.body, Secret) else {}
     if holder not in boxes:
         what = document.path if document is not None else "the app's secret"
