@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from skerry.core.intent import Node, Policy, Root
 from skerry.core.records import Document
+from skerry.errors import TrustRefusal
 from skerry.trust import roles
-from skerry.trust.refusals import Conflicting, EpochNotRaised, PrevMismatch, TrustRefusal
+from skerry.trust.refusals import Conflicting, EpochNotRaised, PrevMismatch
 
 if TYPE_CHECKING:
     from skerry.trust.holdings import Holdings

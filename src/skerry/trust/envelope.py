@@ -93,7 +93,7 @@ def parse(raw: bytes, *, limit_bytes: int = ENVELOPE_BYTES) -> Envelope:
     """Read an envelope strictly. Raises TooBig or Malformed, nothing else. No signature is verified here."""
     if len(raw) > limit_bytes:
         raise TooBig("a record was not read", f"it has {len(raw)} bytes; {limit_bytes} are allowed")
-    envelope = read_json(raw, _decoder)
+    envelope: Envelope = read_json(raw, _decoder)
     if not envelope.kind:
         raise Malformed("a record was not read", "its payload type is none of Skerry's")
     if not 1 <= len(envelope.signatures) <= SIGNATURES:

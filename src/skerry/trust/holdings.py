@@ -15,9 +15,10 @@ import msgspec
 
 from skerry.core.intent import App, Node, Operator, Policy, Release, Role, Root
 from skerry.core.records import Document, Fact, Record
+from skerry.errors import TrustRefusal
 from skerry.trust import roles
 from skerry.trust.quotas import Author, Mark
-from skerry.trust.refusals import BarredKey, EpochAhead, EpochMismatch, NotYet, Stale, TrustRefusal
+from skerry.trust.refusals import BarredKey, EpochAhead, EpochMismatch, NotYet, Stale
 
 Head = tuple[int, int, str]
 
