@@ -1,7 +1,7 @@
-"""Hosts made of namespaces: network, mounts, processes, an own /run. One more, `outside`, holds the bridge and the clients.
+"""Hosts made of namespaces: network, mounts, processes, an own /run. One more, `outside`, has the bridge and the clients.
 
-A host is one process (pid 1 of its process namespace); its end is the end of all that runs in it. Nothing is made outside of
-these namespaces, so nothing can be left behind.
+A host is one process (pid 1 of its process namespace); its end is the end of all that runs in it. Nothing is made outside
+of these namespaces, so nothing can be left behind.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Place:
         self.processes: list[subprocess.Popen[str]] = []
         self.holder = subprocess.Popen(
             ["unshare", "-n", "-m", "-u", "-p", "-f", "--mount-proc", "--kill-child", "sh", "-c",
-             f"mount --make-rprivate / && mount -t tmpfs {name} /run && mkdir -p /run/wireguard /run/netns && hostname {name}"
+             f"mount --make-rprivate / && mount -t tmpfs {name} /run && mkdir -p /run/wireguard && hostname {name}"
              " && ip link set lo up && echo ready && while :; do sleep 1000; done"],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert self.holder.stdout is not None and self.holder.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()
@@ -47,10 +47,9 @@ class Place:
         ]
         return [*entered, *command]
 
-    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
-        done = subprocess.run(
-            self.enter(*command), input=stdin, capture_output=True, text=True, timeout=20, check=False
-        )
+    def run(self, *command: str, stdin: str = "", check: bool = True, netns: str = "") -> str:
+        entered = self.enter(*command, netns=netns)
+        done = subprocess.run(entered, input=stdin, capture_output=True, text=True, timeout=20, check=False)
         assert not check or done.returncode == 0, f"{self.name}: {command}: {done.stderr}"
         return done.stdout
 
@@ -69,12 +68,12 @@ class Place:
         self.worker.wait()
         self.worker = None
 
-    def call(self, call: str, timeout_s: float = 20.0, **arguments: Any) -> Any:
+    def call(self, call: str, answer_s: float = 20.0, **arguments: Any) -> Any:
         """Ask the agent's process; raises RuntimeError with its error."""
         assert self.worker is not None and self.worker.stdin is not None and self.worker.stdout is not None
         self.worker.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
         self.worker.stdin.flush()
-        assert select.select([self.worker.stdout], [], [], timeout_s)[0], f"{self.name}: no answer to {call}"
+        assert select.select([self.worker.stdout], [], [], answer_s)[0], f"{self.name}: no answer to {call}"
         answer = json.loads(self.worker.stdout.readline() or '{"ok": false, "error": "it died"}')
         if not answer["ok"]:
             raise RuntimeError(answer["error"])
@@ -114,11 +113,15 @@ class Host(Place):
         # By nsenter -n alone: the host's pid means nothing in the process namespace of `outside`.
         subprocess.run(
             ["nsenter", "-t", str(outside.pid), "-n", "ip", "-batch", "-"], text=True, check=True,
-            input=f"link add sknb{number} type veth peer name eth0 netns {self.pid}\nlink set sknb{number} master sknbr up\n",
+            input=f"link add sknb{number} type veth peer name eth0 netns {self.pid}\n"
+            f"link set sknb{number} master sknbr up\n",
         )  # fmt: skip
         self.run("ip", "-batch", "-", stdin=(
             f"addr add {self.address}/24 dev eth0\nlink set eth0 up\nroute add default via 10.93.0.254\n"
         ))  # fmt: skip
+        directory.mkdir(parents=True)
+        (directory / "resolv.conf").write_text("nameserver 10.93.0.254\n")
+        self.run("mount", "--bind", str(directory / "resolv.conf"), "/etc/resolv.conf")
         self.start_agent()
         self.call("new", directory=str(directory), subnet=self.subnet, key=self.key)
 

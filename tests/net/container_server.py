@@ -1,4 +1,7 @@
-"""The application of a test's container: tells its name and who asked (TCP 80), echoes (TCP 81), tells its name (UDP 82)."""
+"""The application of a test's container:
+
+tells its name and who asked (TCP 80), echoes (TCP 81), tells its name (UDP 82).
+"""
 
 from __future__ import annotations
 

@@ -64,6 +64,22 @@ def ask(server: str, name: str, kind: str, tcp: bool) -> dict[str, Any]:
     return {"rcode": reply.header.rcode, "found": [str(r.rdata) for r in reply.rr if r.rtype == QTYPE.A]}
 
 
+def udp(address: str, port: int) -> str:
+    with socket.socket(type=socket.SOCK_DGRAM) as asking:
+        asking.settimeout(1.5)
+        asking.sendto(b"?", (address, port))
+        return asking.recv(100).decode()
+
+
+class Upstream(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        question = DNSRecord.parse(data)
+        self.transport.sendto(question.replyZone(f"{question.q.qname} 60 A 192.0.2.1").pack(), addr)
+
+
 class Load:
     """Requests one after the other until told to stop: a new connection each, 1 s time-out, no second try."""
 
@@ -147,6 +163,11 @@ class Worker:
                 return self.load.done
             case "unload":
                 return await asyncio.to_thread(self.load.stop)
+            case "upstream":  # a name server of the world outside, which knows one name
+                loop = asyncio.get_running_loop()
+                await loop.create_datagram_endpoint(Upstream, local_addr=(a["address"], 53))
+            case "udp":
+                return await asyncio.to_thread(inside, a.get("netns", ""), lambda: udp(a["to"], a["port"]))
             case "flow":  # a connection that stays, to the echo port
                 self.flow = socket.create_connection((a["to"], a["port"]), timeout=3)
                 return self.say("hello")
@@ -155,7 +176,7 @@ class Worker:
             case "measure":
                 return await self.measure(a["times"], a["targets"])
             case "python":
-                return await asyncio.to_thread(inside, a.get("netns", ""), lambda: eval(a["expression"]))  # noqa: S307
+                return await asyncio.to_thread(inside, a.get("netns", ""), lambda: eval(a["expression"]))
             case _:
                 raise ValueError(call)
         return None

@@ -7,6 +7,7 @@ rules, so flows that exist live through a replace that takes their target away.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
@@ -40,7 +41,7 @@ def render(routes: Routes, ground: Ground) -> str:
         f"delete table ip {g.table}",
         f"table ip {g.table} {{",
         "\tchain ports {",
-        *(f"\t\t{rule}" for rule in port_rules(routes, g.subnet)),
+        *(f"\t\t{rule}" for rule in port_rules(routes, g)),
         "\t}",
         # Before connection tracking: sources that can't be where they come from, and the host's loopback,
         # which route_localnet would open to a container that forges packets.
@@ -106,23 +107,32 @@ def render(routes: Routes, ground: Ground) -> str:
     return "\n".join(lines)
 
 
-def port_rules(routes: Routes, own_subnet: str) -> list[str]:
+def port_rules(routes: Routes, ground: Ground) -> list[str]:
     """One rule for each published port that has a healthy replica.
 
-    The others are left to the host, which refuses at once.
+    The others are left to the host, which refuses at once. Of two apps with one port, the first given has it.
     """
     rules = []
     for port, targets in sorted(routes, key=lambda route: (route[0].published, route[0].protocol)):
-        if addresses := chosen(targets, own_subnet):
+        possible = 0 < port.published < 65536 and 0 < port.target < 65536  # one that isn't must not block the others
+        if possible and (addresses := chosen(targets, ground)):
             rules.append(f"{port.protocol} dport {port.published} dnat to {_spread(addresses)}:{port.target}")
     return rules
 
 
-def chosen(targets: Sequence[Target], own_subnet: str) -> list[str]:
-    """Own replicas if there are any, else all: a way through the tunnel costs time and the client's address."""
-    own = network_of(own_subnet)
-    addresses = sorted({target.address for target in targets}, key=IPv4Address)
-    return [a for a in addresses if IPv4Address(a) in own] or addresses
+def chosen(targets: Sequence[Target], ground: Ground) -> list[str]:
+    """Own replicas if there are any, else all: a way through the tunnel costs time and the client's address.
+
+    Addresses come from facts of other hosts: what isn't an address of the containers' networks is passed over.
+    """
+    own, cloud = network_of(ground.subnet), network_of(ground.cloud_net)
+    found = []
+    for text in {target.address for target in targets}:
+        with contextlib.suppress(ValueError):
+            if (address := IPv4Address(text)) in cloud:
+                found.append(address)
+    found.sort()
+    return [str(address) for address in found if address in own] or [str(address) for address in found]
 
 
 def _spread(addresses: list[str]) -> str:

@@ -6,7 +6,9 @@ come.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from dnslib import QTYPE, RCODE, RR, A, DNSHeader, DNSRecord
 
@@ -45,7 +47,8 @@ class Zone:
         self.ready = False
 
     def set(self, names: Mapping[str, Sequence[str]]) -> None:
-        self._names = {name.lower().rstrip("."): tuple(addresses) for name, addresses in names.items()}
+        """Fully qualified names -> IPv4 addresses; these come from other hosts' facts: what isn't one is passed over."""
+        self._names = {name.lower().rstrip("."): _ipv4(addresses) for name, addresses in names.items()}
         self.ready = True
 
     def answer(self, question: DNSRecord) -> bytes | None:
@@ -65,6 +68,14 @@ class Zone:
             for address in (addresses[start:] + addresses[:start])[:MOST_ADDRESSES]:
                 reply.add_answer(RR(question.q.qname, QTYPE.A, ttl=TTL_S, rdata=A(address)))
         return bytes(reply.pack())
+
+
+def _ipv4(addresses: Sequence[str]) -> tuple[str, ...]:
+    found = []
+    for text in addresses:
+        with contextlib.suppress(ValueError):
+            found.append(str(IPv4Address(text)))
+    return tuple(found)
 
 
 def refusal(question: DNSRecord, code: int) -> bytes:

@@ -1,0 +1,96 @@
+"""Published ports as rules: whole tables against a golden file, and what holds for any input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skerry.core.effects import Target
+from skerry.core.intent import Port
+from skerry.core.records import Slot
+from skerry.net.ports import Ground, chosen, port_rules, render
+
+GROUND = Ground(
+    subnet="10.77.1.0/24", cloud_net="10.77.0.0/16", gateway="10.77.1.1", tunnel="skerry0", veth_prefix="skv"
+)
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def target(address: str) -> Target:
+    return Target(slot=Slot("guestbook", "web", 0), node="node/x", address=address)
+
+
+WEB = Port(target=80, published=8000)
+DNS = Port(target=53, published=5353, protocol="udp")
+CASES = {
+    "nothing published": [],
+    "own host first, udp beside tcp, nothing healthy": [
+        (WEB, [target("10.77.1.10"), target("10.77.2.10"), target("10.77.1.11")]),
+        (DNS, [target("10.77.3.9")]),
+        (Port(target=6379, published=6379), []),
+    ],
+    "all elsewhere": [(WEB, [target("10.77.3.10"), target("10.77.2.10"), target("10.77.20.10")])],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_table(name: str) -> None:
+    file = GOLDEN / f"{name.replace(' ', '-').replace(',', '')}.nft"
+    text = render(CASES[name], GROUND)
+    if os.environ.get("REWRITE"):  # read the difference before you commit it
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nft_takes_it(name: str) -> None:
+    if not shutil.which("nft") or os.geteuid():
+        pytest.skip("needs nft and root")
+    text = render(CASES[name], GROUND)
+    done = subprocess.run(
+        ["unshare", "-n", "nft", "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+addresses = st.integers(0x0A4D0002, 0x0A4DFFFE).map(lambda n: str(IPv4Address(n)))
+
+
+@given(st.lists(addresses, max_size=20))
+def test_own_replicas_are_all_that_is_used_if_there_are_any(found: list[str]) -> None:
+    own = {a for a in found if a.startswith("10.77.1.")}
+    assert set(chosen([target(a) for a in found], GROUND)) == (own or set(found))
+
+
+@given(st.permutations([target(f"10.77.{i}.10") for i in range(1, 6)]))
+def test_the_order_of_targets_changes_no_rule(targets: list[Target]) -> None:
+    ground = Ground(
+        subnet="10.77.9.0/24", cloud_net="10.77.0.0/16", gateway="10.77.9.1", tunnel="skerry0", veth_prefix="skv"
+    )
+    in_order = [target(f"10.77.{i}.10") for i in range(1, 6)]
+    assert port_rules([(WEB, targets)], ground) == port_rules([(WEB, in_order)], ground)
+
+
+@given(st.text(max_size=40))
+def test_no_fact_of_another_host_can_write_rules(text: str) -> None:
+    assert chosen([target(text)], GROUND) in ([], [text])
+    assert "drop" not in port_rules([(WEB, [target(text)])], GROUND).__str__()
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "10.78.1.1", "127.0.0.1", "10.77.1.5; add rule", "::1", ""])
+def test_an_address_outside_of_the_cloud_is_passed_over(address: str) -> None:
+    assert port_rules([(WEB, [target(address), target("10.77.2.2")])], GROUND) == [
+        "tcp dport 8000 dnat to 10.77.2.2:80"
+    ]
+
+
+def test_an_impossible_port_does_not_block_the_others() -> None:
+    routes = [(Port(target=80, published=70000), [target("10.77.2.2")]), (WEB, [target("10.77.2.2")])]
+    assert port_rules(routes, GROUND) == ["tcp dport 8000 dnat to 10.77.2.2:80"]

@@ -1,0 +1,262 @@
+"""Published ports, names and walls between three real hosts (namespaces), with real WireGuard, nftables and veths."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from net.conftest import Cloud
+
+pytestmark = pytest.mark.real
+
+
+def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def all_healthy(cloud: Cloud) -> None:
+    cloud.route("a1", "b1", "a2")
+
+
+def servers(cloud: Cloud, to: str, *, tries: int = 4, **where: str) -> set[str]:
+    """Which replicas answer on port 8000 of this address, asked from outside, a host, or a container."""
+    place = next((h for h in cloud.hosts if h.name == where.get("host")), cloud.outside)
+    netns = ""
+    if container := where.get("container"):
+        place = cloud.hosts[0] if container.endswith("1") else cloud.hosts[1]
+        netns = cloud.netns[container]
+    return {place.call("get", to=to, port=8000, netns=netns).split()[0] for _ in range(tries)}
+
+
+def test_from_outside_every_host_answers_own_replicas_first(cloud: Cloud) -> None:
+    one, two, three = cloud.hosts
+    assert servers(cloud, one.address) == {"a1", "b1"}
+    assert servers(cloud, two.address) == {"a2"}
+    assert servers(cloud, three.address, tries=6) == {"a1", "b1", "a2"}
+
+
+def test_a_host_without_healthy_own_replicas_takes_the_others(cloud: Cloud) -> None:
+    cloud.route("a2")
+    assert servers(cloud, cloud.hosts[0].address) == {"a2"}
+
+
+def test_a_local_replica_sees_the_clients_address(cloud: Cloud) -> None:
+    assert cloud.outside.call("get", to=cloud.hosts[1].address, port=8000) == "a2 10.93.0.254"
+
+
+def test_a_remote_replica_sees_the_gateway_of_the_host_that_was_asked(cloud: Cloud) -> None:
+    cloud.route("a2")
+    assert cloud.outside.call("get", to=cloud.hosts[2].address, port=8000) == "a2 10.77.3.1"
+
+
+def test_the_host_itself_by_its_own_address_and_by_loopback(cloud: Cloud) -> None:
+    for host, expected in zip(cloud.hosts, ({"a1", "b1"}, {"a2"}, {"a1", "b1", "a2"}), strict=True):
+        assert servers(cloud, host.address, host=host.name, tries=6) == expected
+        assert servers(cloud, "127.0.0.1", host=host.name, tries=6) == expected
+
+
+def test_a_container_through_any_hosts_port(cloud: Cloud) -> None:
+    one, two, three = cloud.hosts
+    assert servers(cloud, one.address, container="a1") == {"a1", "b1"}  # itself among them
+    assert servers(cloud, two.address, container="a2") == {"a2"}  # itself alone
+    assert servers(cloud, two.address, container="a1") == {"a2"}
+    assert servers(cloud, three.address, container="a1", tries=6) == {"a1", "b1", "a2"}
+
+
+def test_containers_reach_each_other_by_address_and_see_it(cloud: Cloud) -> None:
+    one, two, _ = cloud.hosts
+    there = one.call("get", to=cloud.address["a2"], port=80, netns=cloud.netns["a1"])
+    back = two.call("get", to=cloud.address["b1"], port=80, netns=cloud.netns["a2"])
+    assert (there, back) == (f"a2 {cloud.address['a1']}", f"b1 {cloud.address['a2']}")
+
+
+def test_a_host_probes_replicas_everywhere(cloud: Cloud) -> None:
+    assert cloud.hosts[2].call("get", to=cloud.address["a1"], port=80) == "a1 10.77.3.1"
+
+
+def test_a_published_udp_port(cloud: Cloud) -> None:
+    assert cloud.outside.call("udp", to=cloud.hosts[1].address, port=8002) == "a2"
+    assert cloud.outside.call("udp", to=cloud.hosts[2].address, port=8002) in ("a1", "b1", "a2")
+
+
+def test_nothing_healthy_is_refused_at_once(cloud: Cloud) -> None:
+    cloud.route()
+    with pytest.raises(RuntimeError, match="ConnectionRefused"):
+        cloud.outside.call("get", to=cloud.hosts[0].address, port=8000)
+
+
+def test_a_container_that_is_not_there_is_unreachable_at_once(cloud: Cloud) -> None:
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"OSError.*113"):
+        cloud.hosts[0].call("get", to="10.77.2.200", port=80, netns=cloud.netns["a1"], timeout_s=3)
+    assert time.monotonic() - began < 1
+
+
+# Names
+
+
+def test_names_by_udp_and_tcp_from_the_own_host_and_from_others(cloud: Cloud) -> None:
+    expected = sorted(cloud.address[name] for name in ("a1", "b1", "a2"))
+    for host in cloud.hosts:
+        for tcp in (False, True):
+            found = cloud.hosts[0].call(
+                "ask", server=host.gateway, name="web.shop.internal", netns=cloud.netns["a1"], tcp=tcp
+            )
+            assert (found["rcode"], sorted(found["found"])) == (0, expected)
+
+
+def test_known_but_idle_unknown_and_foreign_names(cloud: Cloud) -> None:
+    def ask(name: str, kind: str = "A") -> dict:
+        return cloud.hosts[0].call("ask", server="10.77.1.1", name=name, kind=kind, netns=cloud.netns["a1"])
+
+    assert ask("idle.shop.internal") == {"rcode": 0, "found": []}
+    assert ask("web.shop.internal", "AAAA") == {"rcode": 0, "found": []}
+    assert ask("nobody.shop.internal")["rcode"] == 3
+    assert ask("example.org") == {"rcode": 0, "found": ["192.0.2.1"]}
+
+
+# Walls
+
+
+def test_a_container_does_not_reach_the_agents_port_or_other_ports_of_the_gateway(cloud: Cloud) -> None:
+    for port in (7077, 22):
+        for address in (
+            (cloud.hosts[0].address, "10.77.1.1", "10.77.2.1") if port == 7077 else ("10.77.1.1", "10.77.2.1")
+        ):
+            with pytest.raises(RuntimeError, match="TimeoutError"):
+                cloud.hosts[0].call("get", to=address, port=port, netns=cloud.netns["a1"], timeout_s=0.2)
+
+
+def test_from_outside_only_published_ports_lead_in(cloud: Cloud) -> None:
+    one = cloud.hosts[0]
+    cloud.outside.run("ip", "route", "replace", "10.77.1.0/24", "via", one.address)
+    with pytest.raises(RuntimeError, match="TimeoutError"):
+        cloud.outside.call("get", to=cloud.address["a1"], port=80, timeout_s=0.3)
+    cloud.outside.run("ip", "route", "delete", "10.77.1.0/24")
+
+
+def test_the_providers_metadata_service_is_closed(cloud: Cloud) -> None:
+    with pytest.raises(RuntimeError, match="ConnectionRefused"):
+        cloud.hosts[0].call("get", to="169.254.169.254", port=80, netns=cloud.netns["a1"])
+
+
+def test_a_forged_source_is_dropped(cloud: Cloud) -> None:
+    one = cloud.hosts[0]
+    one.run("ip", "addr", "add", "10.77.1.99/32", "dev", "lo", netns=cloud.netns["b1"])
+    reached = one.run(
+        "ping", "-c1", "-W1", "-I", "10.77.1.99", cloud.address["a1"], netns=cloud.netns["b1"], check=False
+    )
+    one.run("ip", "addr", "delete", "10.77.1.99/32", "dev", "lo", netns=cloud.netns["b1"])
+    assert " 0 received" in reached or not reached
+
+
+# Change under way
+
+
+def test_replaces_under_load_fail_no_request(cloud: Cloud) -> None:
+    cloud.outside.call("load", to=[h.address for h in cloud.hosts], port=8000)
+    until(lambda: cloud.outside.call("loaded") > 20)
+    for round_ in range(10):
+        cloud.route(*(("a1", "a2"), ("b1", "a2"))[round_ % 2])
+        seen = cloud.outside.call("loaded")
+        until(lambda seen=seen: cloud.outside.call("loaded") > seen + 10)
+    result = cloud.outside.call("unload")
+    assert result["done"] > 100
+    assert result["failed"] == []
+
+
+def test_out_of_the_routes_first_then_ended_fails_no_request(cloud: Cloud) -> None:
+    one = cloud.hosts[0]
+    cloud.add(one, "late1")
+    cloud.route("late1", "a2")
+    cloud.outside.call("load", to=[one.address] * 3, port=8000)
+    until(lambda: cloud.outside.call("loaded") > 20)
+    cloud.route("a2")
+    time.sleep(0.2)  # the drain time: what a service's `drain_s` is by default
+    one.run("pkill", "-9", "-f", "container_server.py late1")  # in the host's own process namespace
+    one.call("detach", id="late1")
+    seen = cloud.outside.call("loaded")
+    until(lambda: cloud.outside.call("loaded") > seen + 20)
+    assert cloud.outside.call("unload")["failed"] == []
+
+
+def test_a_flow_outlives_its_route_and_the_agent(cloud: Cloud) -> None:
+    two, three = cloud.hosts[1:]
+    cloud.route("a2")
+    assert cloud.outside.call("flow", to=three.address, port=8001) == "a2 hello"
+    cloud.route("a1")
+    assert cloud.outside.call("say", text="still there?") == "a2 still there?"
+    for host in (two, three):
+        before = host.run("ip", "-o", "link", "show", "skn0").split()[0]
+        host.restart_agent()
+        assert cloud.outside.call("say", text="without agent") == "a2 without agent"
+        assert host.call("start") == []
+        assert host.run("ip", "-o", "link", "show", "skn0").split()[0] == before, "the tunnel was made anew"
+        assert host.call("attach", id="fresh")["address"] not in cloud.address.values()
+        host.call("detach", id="fresh")
+        host.call("peers", peers=[other.peer() for other in cloud.hosts if other is not host])
+        assert cloud.outside.call("say", text="new agent") == "a2 new agent"
+    assert servers(cloud, two.address) == {"a1"}  # as before the restart
+
+
+def test_while_an_agent_is_away_the_others_answer_its_containers(cloud: Cloud) -> None:
+    one, two = cloud.hosts[:2]
+    conf = one.call("resolv_conf", app="shop")
+    assert conf.startswith("nameserver 10.77.1.1\nnameserver 10.77.2.1\nnameserver 10.77.3.1\nsearch shop.internal\n")
+    one.kill_agent()
+    script = (
+        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.connect(('10.77.1.1', 53)); s.settimeout(1)\n"
+        "s.send(b'x' * 20)\ntry: s.recv(9)\nexcept ConnectionRefusedError: print('refused at once')"
+    )
+    assert one.run("python3", "-c", script, netns=cloud.netns["a1"]) == "refused at once\n"
+    one.start_agent()
+    one.call("new", directory=str(one.directory), subnet=one.subnet, key=one.key)
+    asked = one.call("ask", server=two.gateway, name="web.shop.internal", netns=cloud.netns["a1"])
+    assert len(asked["found"]) == 3
+    one.call("start")
+    asked = one.call("ask", server=one.gateway, name="web.shop.internal", netns=cloud.netns["a1"])
+    assert len(asked["found"]) == 3, "known before anybody told the new agent"
+    one.call("peers", peers=[other.peer() for other in cloud.hosts if other is not one])
+
+
+def test_a_flow_to_a_lost_host_can_be_cut(cloud: Cloud) -> None:
+    two, three = cloud.hosts[1:]
+    cloud.route("a2")
+    assert cloud.outside.call("flow", to=three.address, port=8001) == "a2 hello"
+    two.run("ip", "link", "set", "eth0", "down")
+    try:
+        cloud.route("a1")
+        three.call("forget", addresses=[cloud.address["a2"]])
+        with pytest.raises(RuntimeError, match="ConnectionReset"):
+            cloud.outside.call("say", text="anybody?")
+    finally:
+        two.run("ip", "link", "set", "eth0", "up")
+        two.run("ip", "route", "add", "default", "via", "10.93.0.254")
+
+
+def test_what_others_take_away_comes_back(cloud: Cloud) -> None:
+    three = cloud.hosts[2]
+    three.run("nft", "flush", "ruleset")
+    three.run("pkill", "-9", "wireguard-go")  # in the host's own process namespace
+    until(lambda: "skn0" not in three.run("ip", "-o", "link"))
+    three.run("ip", "addr", "delete", f"{three.gateway}/32", "dev", "lo")
+    three.call("look_after", wider=True)
+    until(lambda: servers(cloud, three.address, tries=6) == {"a1", "b1", "a2"})
+
+
+def test_who_is_no_peer_any_more_is_cut_off(cloud: Cloud) -> None:
+    one, two, three = cloud.hosts
+    cloud.route("a2")
+    one.call("peers", peers=[three.peer()])
+    with pytest.raises(RuntimeError):
+        two.call("get", to=cloud.address["a1"], port=80, timeout_s=0.3)
+    with pytest.raises(RuntimeError):
+        one.call("get", to=cloud.address["a2"], port=80, timeout_s=0.3)
+    one.call("peers", peers=[two.peer(), three.peer()])
+    until(lambda: servers(cloud, one.address) == {"a2"})
