@@ -14,101 +14,22 @@ from skerry.image.contract import BuildRefused
 from skerry.image.elf import read_elf
 from skerry.image.manifest import Tree
 
-SHELLS = frozenset(
-    [
-        "ash",
-        "bash",
-        "busybox",
-        "csh",
-        "dash",
-        "fish",
-        "ksh",
-        "ksh93",
-        "mksh",
-        "mrsh",
-        "nu",
-        "rbash",
-        "rc",
-        "rksh",
-        "sash",
-        "sh",
-        "static-sh",
-        "tcsh",
-        "toybox",
-        "xonsh",
-        "yash",
-        "zsh",
-    ]
-)
-TOOLS = frozenset(
-    [
-        "apk",
-        "apt",
-        "apt-get",
-        "aptitude",
-        "conda",
-        "dnf",
-        "dpkg",
-        "gem",
-        "microdnf",
-        "npm",
-        "npx",
-        "opkg",
-        "pip",
-        "pip3",
-        "pnpm",
-        "rpm",
-        "yarn",
-        "yum",
-        "zypper",
-        "dropbear",
-        "rlogin",
-        "rsh",
-        "scp",
-        "sftp",
-        "ssh",
-        "sshd",
-        "telnet",
-        "telnetd",
-        "as",
-        "cc",
-        "clang",
-        "g++",
-        "gcc",
-        "go",
-        "ld",
-        "make",
-        "nasm",
-        "rustc",
-        "tcc",
-        "curl",
-        "ftp",
-        "nc",
-        "ncat",
-        "netcat",
-        "nmap",
-        "socat",
-        "tcpdump",
-        "tftp",
-        "tshark",
-        "wget",
-        "gdb",
-        "lldb",
-        "ltrace",
-        "nsenter",
-        "perf",
-        "strace",
-        "awk",
-        "ed",
-        "emacs",
-        "gawk",
-        "mawk",
-        "nano",
-        "perl",
-        "vi",
-        "vim",
-    ]
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+SHELLS = _words("""
+    ash bash busybox csh dash fish ksh ksh93 mksh mrsh nu rbash rc rksh sash sh static-sh tcsh toybox xonsh yash zsh
+""")
+TOOLS = _words("""
+    apk apt apt-get aptitude conda dnf dpkg gem microdnf npm npx opkg pip pip3 pnpm rpm yarn yum zypper
+    dropbear rlogin rsh scp sftp ssh sshd telnet telnetd
+    as cc clang g++ gcc go ld make nasm rustc tcc
+    curl ftp nc ncat netcat nmap socat tcpdump tftp tshark wget
+    gdb lldb ltrace nsenter perf strace
+    awk ed emacs gawk mawk nano perl vi vim
+""")
 DATABASES = re.compile(r"(?:var/lib/(?:dpkg|rpm|apt|pacman)|lib/apk/db|etc/apt|etc/apk)(?:/|\Z)")
 # Strings that survive renaming, for those that are often linked statically.
 VERSIONS = {

@@ -1,17 +1,48 @@
-"""Which image a compose file's `image:` means: a digest or a name in the local store, or a path to an archive."""
+"""Which image a compose file's `image:` means: a digest or a name in the local store, or a path to an archive. Nothing else:
+Skerry knows no registry, so that what runs is what was built or brought here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from skerry.image.contract import Objects
+from skerry.image.archive import import_archive
+from skerry.image.contract import ImageNotFound, Objects
+from skerry.image.oci import DIGEST, hash_of
 
 
-def resolve_image(ref: str, *, objects: Objects, names: Mapping[str, str], base: Path) -> str:
+def resolve_image(
+    ref: str,
+    *,
+    objects: Objects,
+    names: Mapping[str, str],
+    base: Path,
+    progress: Callable[[str], None] = lambda line: None,
+) -> str:
     """The digest ("sha256:…") of the image that `ref` means; an archive is imported into `objects` for that.
 
-    `names`: name -> digest of the local store; `base`: the folder that relative paths start from. Raises ImageNotFound
-    (with what to do) and BadImage.
+    `names`: name -> digest of the local store; `base`: the folder that relative paths start from; `progress` gets a line for
+    each finding of an import. Raises ImageNotFound (with what to do) and BadImage.
     """
-    raise NotImplementedError
+    digest = ref if DIGEST.match(ref) else names.get(ref, "")
+    if digest:
+        if not objects.has(hash_of(digest)):
+            raise ImageNotFound(f"the image {ref} was not found", "the local store does not have it", _FIX)
+        return digest
+    path = base / ref
+    if path.is_dir() or path.is_file():
+        imported = import_archive(path, objects)
+        for finding in imported.findings[:20]:
+            progress(finding)
+        if len(imported.findings) > 20:
+            progress(f"and {len(imported.findings) - 20} findings more")
+        return imported.digest
+    raise ImageNotFound(
+        f"the image {ref!r} was not found", "it is no digest or name of the local store, and no path", _FIX
+    )
+
+
+_FIX = (
+    "build it by a recipe (x-skerry: image: in the compose file), or save it and give the path: "
+    "docker save NAME -o web.tar, or skopeo copy docker://NAME oci:web"
+)

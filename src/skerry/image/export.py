@@ -1,0 +1,95 @@
+"""An image of the local store as an OCI layout, for other tools: a folder, or a tar of it. Source: OCI image-layout.md."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from skerry.image.contract import BadImage, ImageNotFound, Objects
+from skerry.image.manifest import Tree, parse_tree
+from skerry.image.oci import MANIFEST_TYPE, hash_of, layer_of, parse_manifest
+
+
+class _Sized(msgspec.Struct):
+    size: int
+
+
+class _Layers(msgspec.Struct):
+    layers: list[_Sized]
+
+
+def export_layout(digest: str, objects: Objects, directory: Path, name: str = "latest") -> None:
+    """Write the image as an OCI layout into `directory` (made if needed), under the tag `name`."""
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+    documents, layer, tree = _parts(digest, objects)
+    for hash in documents:
+        (blobs / hash).write_bytes(objects.read(hash))
+    with (blobs / layer).open("wb") as sink:
+        for block in layer_of(tree, objects.read):
+            sink.write(block)
+    for path, data in _heads(digest, len(objects.read(hash_of(digest))), name):
+        (directory / path).write_bytes(data)
+
+
+def export_tar(digest: str, objects: Objects, out: Path, name: str = "latest") -> None:
+    """Write the image as one tar of an OCI layout. Equal images give equal bytes."""
+    documents, layer, tree = _parts(digest, objects)
+    manifest = objects.read(hash_of(digest))
+    with tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as tar:
+        for path, data in _heads(digest, len(manifest), name):
+            _add(tar, path, io.BytesIO(data), len(data))
+        for hash in documents:
+            data = objects.read(hash)
+            _add(tar, f"blobs/sha256/{hash}", io.BytesIO(data), len(data))
+        size = msgspec.json.decode(manifest, type=_Layers).layers[0].size
+        _add(tar, f"blobs/sha256/{layer}", _Blocks(layer_of(tree, objects.read)), size)
+
+
+def _parts(digest: str, objects: Objects) -> tuple[list[str], str, Tree]:
+    manifest = hash_of(digest)
+    if not objects.has(manifest):
+        raise ImageNotFound(f"{digest} can't be exported", "the local store does not have it")
+    refs = parse_manifest(objects.read(manifest))
+    if not refs.tree:
+        raise BadImage(f"{digest} can't be exported", "its manifest names no tree")
+    return [manifest, refs.config], refs.layers[0], parse_tree(objects.read(refs.tree))
+
+
+def _heads(digest: str, size: int, name: str) -> Iterator[tuple[str, bytes]]:
+    annotations = {"org.opencontainers.image.ref.name": name}
+    manifest = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": size, "annotations": annotations}
+    yield "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'
+    yield "index.json", json.dumps({"schemaVersion": 2, "manifests": [manifest]}, sort_keys=True).encode()
+
+
+def _add(tar: tarfile.TarFile, path: str, source: io.BufferedIOBase, size: int) -> None:
+    info = tarfile.TarInfo(path)
+    info.size, info.mode = size, 0o644
+    tar.addfile(info, source)
+
+
+class _Blocks(io.BufferedIOBase):
+    """A layer's blocks as the file that tarfile wants."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        taken = bytearray()
+        while size is None or size < 0 or len(taken) < size:
+            if not self._rest:
+                block = next(self._blocks, None)
+                if block is None:
+                    break
+                self._rest = memoryview(block)
+            want = len(self._rest) if size is None or size < 0 else size - len(taken)
+            taken += self._rest[:want]
+            self._rest = self._rest[want:]
+        return bytes(taken)

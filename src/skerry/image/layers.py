@@ -1,0 +1,156 @@
+"""Foreign layers, one over the other, into one tree: whiteouts, hard links, links on the way. Everything in them is distrusted.
+
+Nothing is written into a directory: contents go to the object store, paths are resolved among the entries alone, so no name
+and no link in an archive can reach this machine's files. Owners and times are dropped; modes become a tree's. Source: OCI
+image spec 1.0, layer.md.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from typing import IO
+
+from skerry.image.contract import BadImage, Objects
+from skerry.image.manifest import MAX_ENTRIES, Entry, Tree, tree_of
+
+MAX_FILE_BYTES = 1 << 30
+MAX_TOTAL_BYTES = 8 << 30
+MAX_LINKS = 40
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+
+
+class Layers:
+    """The tree that grows layer by layer. `findings`: what was left out or changed, in sentences."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.findings: list[str] = []
+        self._objects = objects
+        self._entries: dict[str, Entry] = {}
+        self._children: dict[str, set[str]] = {"": set()}
+        self._total_bytes = 0
+        self._members = 0
+
+    def add(self, stream: IO[bytes]) -> None:
+        """Lay one uncompressed layer over what is there. Raises BadImage."""
+        fresh: set[str] = set()
+        try:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for info in tar:
+                    self._members += 1
+                    if self._members > 4 * MAX_ENTRIES:
+                        raise BadImage("an image's layer was refused", "it has too many members")
+                    self._add_member(tar, info, fresh)
+        except (tarfile.TarError, UnicodeError, EOFError, ValueError) as error:
+            raise BadImage("an image's layer was refused", f"it is not a whole tar: {error}") from error
+
+    def tree(self) -> Tree:
+        return tree_of(self._entries.values())
+
+    def _add_member(self, tar: tarfile.TarFile, info: tarfile.TarInfo, fresh: set[str]) -> None:
+        name = _clean(info.name)
+        if not name:
+            return
+        folder, _, last = name.rpartition("/")
+        folder = self._resolve(folder, name)
+        path = f"{folder}/{last}" if folder else last
+        if last == OPAQUE:
+            for child in list(self._children.get(folder, ())):
+                self._hide(child, fresh)
+            return
+        if last.startswith(WHITEOUT):
+            self._hide(posixpath.join(folder, last.removeprefix(WHITEOUT)), fresh)
+            return
+        entry = self._entry(tar, info, path)
+        if entry is None:
+            return
+        self._make_folders(folder, fresh)
+        held = self._entries.get(path)
+        if held is not None and not (held.kind == "d" and entry.kind == "d"):
+            self._remove(path)
+        self._set(entry, fresh)
+
+    def _entry(self, tar: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> Entry | None:
+        if info.mode & 0o6000 and not info.isdir():
+            self.findings.append(f"{path} was set-user-id or set-group-id; it no longer is")
+        if info.isdir():
+            return Entry(path, "d", 0o1777 if info.mode & 0o1000 else 0o755)
+        if info.issym():
+            return Entry(path, "l", 0o777, link=info.linkname)
+        if info.islnk():
+            target_name = _clean(info.linkname)
+            folder, _, last = target_name.rpartition("/")
+            target = self._entries.get(posixpath.join(self._resolve(folder, path), last))
+            if target is None or target.kind == "d":
+                raise BadImage("an image's layer was refused", f"{path[:200]!r} is a hard link to nothing")
+            return Entry(path, target.kind, target.mode, target.link, target.sha256, target.size)
+        if not info.isreg():
+            self.findings.append(f"{path} was a device or a pipe; it was left out")
+            return None
+        self._total_bytes += info.size
+        if info.size > MAX_FILE_BYTES or self._total_bytes > MAX_TOTAL_BYTES or info.sparse is not None:
+            raise BadImage("an image's layer was refused", f"{path[:200]!r} is too large, sparse, or one too many")
+        source = tar.extractfile(info)
+        data = source.read() if source else b""
+        if len(data) != info.size:
+            raise BadImage("an image's layer was refused", f"{path[:200]!r} is cut")
+        return Entry(path, "f", 0o755 if info.mode & 0o111 else 0o644, sha256=self._objects.put(data), size=len(data))
+
+    def _resolve(self, folder: str, asked: str) -> str:
+        """The real path of a folder: links in it are followed inside the tree, as they would be in the container."""
+        todo, here, links = [part for part in folder.split("/") if part], "", 0
+        while todo:
+            part = todo.pop(0)
+            if part in (".", ".."):
+                here = posixpath.dirname(here) if part == ".." else here
+                continue
+            step = f"{here}/{part}" if here else part
+            found = self._entries.get(step)
+            if found is None or found.kind != "l":
+                here = step
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise BadImage("an image's layer was refused", f"{asked[:200]!r} leads through a circle of links")
+            here = "" if found.link.startswith("/") else here
+            todo = [piece for piece in found.link.split("/") if piece] + todo
+        return here
+
+    def _make_folders(self, folder: str, fresh: set[str]) -> None:
+        parts = folder.split("/") if folder else []
+        for depth in range(1, len(parts) + 1):
+            path = "/".join(parts[:depth])
+            held = self._entries.get(path)
+            if held is not None and held.kind != "d":
+                self._remove(path)
+                held = None
+            if held is None:
+                self._set(Entry(path, "d", 0o755), fresh)
+
+    def _set(self, entry: Entry, fresh: set[str]) -> None:
+        if len(self._entries) >= MAX_ENTRIES:
+            raise BadImage("an image was refused", f"it has more than {MAX_ENTRIES} entries")
+        self._entries[entry.path] = entry
+        self._children.setdefault(posixpath.dirname(entry.path), set()).add(entry.path)
+        fresh.add(entry.path)
+
+    def _hide(self, path: str, fresh: set[str]) -> None:
+        """A whiteout: what lower layers put there goes, what this layer put there stays."""
+        for child in list(self._children.get(path, ())):
+            self._hide(child, fresh)
+        if path in self._entries and path not in fresh and not self._children.get(path):
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        for child in self._children.pop(path, set()):
+            self._remove(child)
+        if self._entries.pop(path, None) is not None:
+            self._children.get(posixpath.dirname(path), set()).discard(path)
+
+
+def _clean(name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts or name.startswith("/"):
+        raise BadImage("an image's layer was refused", f"{name[:200]!r} leaves the image")
+    return "/".join(parts)
