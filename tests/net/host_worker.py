@@ -64,9 +64,10 @@ def ask(server: str, name: str, kind: str, tcp: bool) -> dict[str, Any]:
     return {"rcode": reply.header.rcode, "found": [str(r.rdata) for r in reply.rr if r.rtype == QTYPE.A]}
 
 
-def udp(address: str, port: int) -> str:
+def udp(address: str, port: int, source: int) -> str:
     with socket.socket(type=socket.SOCK_DGRAM) as asking:
         asking.settimeout(1.5)
+        asking.bind(("", source))
         asking.sendto(b"?", (address, port))
         return asking.recv(100).decode()
 
@@ -167,7 +168,8 @@ class Worker:
                 loop = asyncio.get_running_loop()
                 await loop.create_datagram_endpoint(Upstream, local_addr=(a["address"], 53))
             case "udp":
-                return await asyncio.to_thread(inside, a.get("netns", ""), lambda: udp(a["to"], a["port"]))
+                work = lambda: udp(a["to"], a["port"], a.get("source", 0))  # noqa: E731
+                return await asyncio.to_thread(inside, a.get("netns", ""), work)
             case "flow":  # a connection that stays, to the echo port
                 self.flow = socket.create_connection((a["to"], a["port"]), timeout=3)
                 return self.say("hello")

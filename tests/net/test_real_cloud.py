@@ -147,13 +147,18 @@ def test_the_providers_metadata_service_is_closed(cloud: Cloud) -> None:
 
 
 def test_a_forged_source_is_dropped(cloud: Cloud) -> None:
-    one = cloud.hosts[0]
-    one.run("ip", "addr", "add", "10.77.1.99/32", "dev", "lo", netns=cloud.netns["b1"])
-    reached = one.run(
-        "ping", "-c1", "-W1", "-I", "10.77.1.99", cloud.address["a1"], netns=cloud.netns["b1"], check=False
-    )
-    one.run("ip", "addr", "delete", "10.77.1.99/32", "dev", "lo", netns=cloud.netns["b1"])
-    assert " 0 received" in reached or not reached
+    one, forged = cloud.hosts[0], "10.77.2.77"
+    one.run("nft", "-f", "-", stdin=(
+        f"table ip spy {{ chain before {{ type filter hook prerouting priority -310; ip saddr {forged} counter; }}\n"
+        f"chain after {{ type filter hook prerouting priority -290; ip saddr {forged} counter; }}\n}}\n"
+    ))  # fmt: skip
+    netns = cloud.netns["b1"]
+    one.run("ip", "addr", "add", f"{forged}/32", "dev", "lo", netns=netns)
+    one.run("ping", "-c1", "-W0.2", "-I", forged, cloud.address["a1"], netns=netns, check=False)
+    one.run("ip", "addr", "delete", f"{forged}/32", "dev", "lo", netns=netns)
+    seen = [line.split()[5] for line in one.run("nft", "list", "table", "ip", "spy").splitlines() if "counter" in line]
+    one.run("nft", "delete", "table", "ip", "spy")
+    assert seen == ["1", "0"]
 
 
 # Change under way
@@ -240,6 +245,13 @@ def test_a_flow_to_a_lost_host_can_be_cut(cloud: Cloud) -> None:
         two.run("ip", "route", "add", "default", "via", "10.93.0.254")
 
 
+def test_a_udp_client_that_keeps_its_port_goes_over_to_a_healthy_replica(cloud: Cloud) -> None:
+    three = cloud.hosts[2]
+    for name in ("a1", "a2", "b1"):
+        cloud.route(name)
+        assert cloud.outside.call("udp", to=three.address, port=8002, source=5555) == name
+
+
 def test_what_others_take_away_comes_back(cloud: Cloud) -> None:
     three = cloud.hosts[2]
     three.run("nft", "flush", "ruleset")
@@ -260,3 +272,14 @@ def test_who_is_no_peer_any_more_is_cut_off(cloud: Cloud) -> None:
         one.call("get", to=cloud.address["a2"], port=80, timeout_s=0.3)
     one.call("peers", peers=[two.peer(), three.peer()])
     until(lambda: servers(cloud, one.address) == {"a2"})
+
+
+def test_an_endpoint_that_does_not_answer_gives_way_to_the_next(cloud: Cloud) -> None:
+    one, two, three = cloud.hosts
+    one.call("peers", peers=[three.peer()])
+    two.call("peers", peers=[{**one.peer(), "endpoints": []}, three.peer()])  # it waits to be called
+    one.call("peers", peers=[{**two.peer(), "endpoints": ["10.93.0.99:7077", f"{two.address}:7077"]}, three.peer()])
+    with pytest.raises(RuntimeError):
+        one.call("get", to=cloud.address["a2"], port=80, timeout_s=0.3)
+    one.call("look_after", wider=True)
+    assert one.call("get", to=cloud.address["a2"], port=80, timeout_s=6) == "a2 10.77.1.1"

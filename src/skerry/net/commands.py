@@ -12,16 +12,15 @@ from skerry.errors import Passing
 
 
 class Binaries(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths (or names on the PATH) of the tools.
+    """Paths (or names on the PATH) of the tools. `nft` is run only where libnftables isn't found.
 
-    `conntrack` and `iptables_legacy` may be missing: "" or not found is fine.
+    `iptables_legacy` is the host's own, for firewalls that nftables can't see; it may be missing.
     """
 
     ip: str = "ip"
     nft: str = "nft"
     wg: str = "wg"
     wireguard_go: str = "wireguard-go"
-    conntrack: str = "conntrack"
     iptables_legacy: str = "iptables-legacy"
 
 

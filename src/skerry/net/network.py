@@ -21,9 +21,10 @@ import msgspec
 from skerry.core.effects import Target
 from skerry.core.intent import Port
 from skerry.errors import BadInput, SkerryError
+from skerry.net import flows
 from skerry.net import ports as rules
 from skerry.net.addresses import Addresses, network_of
-from skerry.net.commands import Binaries, CommandFailed, run
+from skerry.net.commands import Binaries, CommandFailed
 from skerry.net.foreign import Foreign
 from skerry.net.forwarding import Forwarding
 from skerry.net.names import NameServer
@@ -117,12 +118,12 @@ class Network:
             if not self._nft.has(f"table ip {self._ground.table}"):
                 self._routes = msgspec.structs.replace(self._routes, ports=())
             await self._apply()
-        if self._routes.names:
-            self._names.set(self._routes.names)
-        await self._names.start()
         changed += await self._foreign.let_in()
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="net keeper")
+        if self._routes.names:
+            self._names.set(self._routes.names)
+        await self._names.start()  # last: all else works even if another program has the port
         return changed
 
     async def set_peers(self, peers: Iterable[TunnelPeer]) -> None:
@@ -185,18 +186,21 @@ class Network:
                 raise
             self._names.set(routes.names)
             _write(self._directory / "routes.json", msgspec.json.encode(routes))
+        # UDP has no end to wait for: who spoke to a replica that left speaks to another from the next packet on.
+        left = _udp_targets(before) - _udp_targets(routes)
+        if left:
+            try:
+                await asyncio.to_thread(flows.cut, left, protocol=flows.UDP)
+            except CommandFailed as e:  # the routes are right all the same
+                log.warning("UDP flows to %s could not be cut: %s", sorted(map(str, left)), e)
 
     async def forget(self, addresses: Iterable[str]) -> None:
-        """
+        """Cut flows to these container addresses (their host was found dead): clients fail now, not at their time-out.
 
-        ut flows to these container addresses (their host was found dead), so that clients fail now, not at their
-        time-out.
-
-        Call it after `route`, else the flow is only taken up again. Does nothing where the tool `conntrack` is missing.
+        Call it after `route`, else the flow is only taken up again. Not for replicas that drain: their flows shall end
+        by themselves. Raises CommandFailed, BadInput.
         """
-        for address in addresses:
-            with contextlib.suppress(CommandFailed):  # no such flow, or no such tool
-                await run([self._binaries.conntrack, "-D", "-r", str(ipaddress.IPv4Address(address))])
+        await asyncio.to_thread(flows.cut, _addresses(addresses))
 
     def resolv_conf(self, app: str) -> bytes:
         """A container's /etc/resolv.conf:
@@ -274,6 +278,7 @@ class Network:
                 log.warning("the rules were gone; putting them back")
                 self._applied = ""
                 await self._apply()
+        await self._names.start()
         if wider:
             for line in await self._foreign.let_in():
                 log.warning("again: %s", line)
@@ -287,6 +292,22 @@ class Network:
 
     def _save_addresses(self) -> None:
         self._addresses.save(self._directory / "addresses.json")
+
+
+def _addresses(texts: Iterable[str]) -> set[ipaddress.IPv4Address]:
+    try:
+        return {ipaddress.IPv4Address(text) for text in texts}
+    except ValueError as e:
+        raise BadInput("not an address", str(e)) from None
+
+
+def _udp_targets(routes: _Routes) -> set[ipaddress.IPv4Address]:
+    found = set()
+    for port, targets in routes.ports:
+        for target in targets if port.protocol == "udp" else ():
+            with contextlib.suppress(ValueError):  # another host's word
+                found.add(ipaddress.IPv4Address(target.address))
+    return found
 
 
 def _after(one: str, other: str) -> bool:

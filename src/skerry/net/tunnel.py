@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from skerry.net.addresses import network_of
 from skerry.net.commands import Binaries, CommandFailed, run
 
 ROUTE_PROTOCOL = "77"  # marks our routes in the kernel's table (free for any program's own use)
+
+
+HANDSHAKE_S = 180.0  # so long is a handshake good for (WireGuard's REJECT_AFTER_TIME); keepalives renew it before
 
 
 class TunnelImpossible(Refusal):
@@ -116,14 +120,14 @@ class Tunnel:
                     raise
 
     async def try_other_endpoints(self) -> None:
-        """Peers with several endpoints and no handshake so far: the next one's turn."""
+        """Peers with several endpoints and no handshake that still counts: the next one's turn."""
         several = {wireguard_key(p.public_key): p for p in self._peers if len(p.endpoints) > 1}
         if not several:
             return
         silent = []
         for line in (await run([self._binaries.wg, "show", self._name, "latest-handshakes"])).splitlines():
             key, _, seconds = line.partition("\t")
-            if seconds == "0" and key in several:
+            if key in several and time.time() - int(seconds or 0) > HANDSHAKE_S:
                 silent.append(several[key].public_key)
         if silent:
             async with self._lock:
