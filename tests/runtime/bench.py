@@ -1,4 +1,4 @@
-"""What the tests of real containers stand on: places of their own, a small tree with one static program, a look at leftovers."""
+"""What tests of real containers stand on: places of their own, a tree with one static program, a look at leftovers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skerry.runtime.oci import Binaries, OciRuntime
 BUSYBOX = Path("/usr/bin/busybox")
 BINARIES = Binaries(conmon=Path("/usr/bin/conmon"), crun=Path("/usr/bin/crun"), runc=Path("/usr/sbin/runc"))
 PLAYS: dict[Play, str] = {
-    "runs": "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done",
+    "runs": "trap 'exit 0' TERM; while :; do sleep 0.05; done",
     "exits with 3": "exit 3",
     "has no program": "",
     "is stubborn": "trap '' TERM; while :; do sleep 1; done",
@@ -26,10 +26,10 @@ PLAYS: dict[Play, str] = {
 
 
 class OciBench:
-    """`own`: a short folder (sockets have short names), on a plain disk (overlayfs needs one)."""
+    """`own`: a folder with a short name (of sockets), on a tmpfs as a host's /run is."""
 
     def __init__(self, runtime: str) -> None:
-        self.own = Path(tempfile.mkdtemp(prefix="skr-", dir="/var/tmp"))
+        self.own = Path(tempfile.mkdtemp(prefix="skr-", dir="/dev/shm"))
         self.cgroup = f"/{self.own.name}"
         self.binaries = msgspec.structs.replace(BINARIES, runtime=runtime)
         self.tree = make_tree(self.own / "tree")

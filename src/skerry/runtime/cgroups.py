@@ -102,11 +102,10 @@ class Cgroups:
         at = tree
         for part in path.strip("/").split("/"):
             parent, at = at, at / part
-            try:
+            with contextlib.suppress(FileExistsError):
                 at.mkdir()
-            except FileExistsError:
-                continue
-            # v1 cpuset: a new group has no cpu and takes no process until it is given some.
+            # v1 cpuset: a new group has no cpu and takes no process until it is given some. Somebody else (the runtime)
+            # may have made it a moment ago and not have given it any yet, hence not only for those that we made.
             for name in ("cpuset.cpus", "cpuset.mems"):
                 with contextlib.suppress(FileNotFoundError):
                     if not (at / name).read_text().strip():

@@ -54,7 +54,9 @@ class _Life(msgspec.Struct):
 class OciRuntime(Runtime):
     """`Runtime` by crun or runc with conmon.
 
-    `directory`: one folder per container (bundle, record). `run_dir`: short-lived state, gone after a reboot.
+    `directory`: one folder per container (bundle, record); best on a tmpfs, as the dozen small files of a start take
+    longer than the kernel's part on a disk, and nothing in it is worth more than the container. `run_dir`:
+    short-lived state, gone after a reboot.
     `logs`: one folder per container; the newest of ended ones are kept. `cgroup_parent`: containers are in
     `<parent>/<id>`, monitors in `<parent>/mon`. One process at a time may own these places.
     """
@@ -120,6 +122,13 @@ class OciRuntime(Runtime):
     def logs(self, id: str) -> list[Path]:
         _check_id(id)
         return self._logs.paths(id)
+
+    async def purge(self) -> None:
+        """Stop and remove all containers, and the cgroups that hold them; for a host that leaves. Logs stay."""
+        for container in await self.list_containers():
+            await self.stop(container.id, signal="SIGTERM", grace_s=1.0)
+        if not await asyncio.to_thread(self._cgroups.remove, self._parent):
+            raise RuntimeBusy(f"{self._parent} was not removed", "a process in it can't be killed", "reboot this host")
 
     async def close(self) -> None:
         pending = [*self._tasks, *([self._adoption] if self._adoption else [])]

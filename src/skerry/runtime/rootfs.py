@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from skerry.runtime.contract import RuntimeRefused
-from skerry.runtime.spec import User
+from skerry.runtime.spec import MountPoint, User
 
 LINKS_MAX = 40  # as the kernel
 PATH_MAX = 4096
@@ -70,39 +70,41 @@ def find(tree: Path, path: str) -> Found:
     return Found("/" + "/".join(done), kind)
 
 
-def lacking(tree: Path, places: Iterable[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Of the mount points (path, whether a directory) those that the tree lacks, resolved.
+def lacking(tree: Path, points: Iterable[MountPoint]) -> list[MountPoint]:
+    """Those mount points that the tree lacks, or has with another mode; resolved.
 
     Raises RuntimeRefused where there is a file and a directory is asked for, or the other way round.
     """
     lacks = []
-    for path, directory in places:
-        found = find(tree, path)
-        if found.kind == "missing":
-            lacks.append((found.path, directory))
-        elif (found.kind == "directory") != directory:
-            raise _refused(tree, path, f"it is a {found.kind} in the image")
+    for point in points:
+        found = find(tree, point.path)
+        if found.kind != "missing" and (found.kind == "directory") != point.directory:
+            raise _refused(tree, point.path, f"it is a {found.kind} in the image")
+        if found.kind == "missing" or point.mode not in (None, stat.S_IMODE(_at(tree, found).lstat().st_mode)):
+            lacks.append(point._replace(path=found.path))
     return lacks
 
 
-def make_skeleton(tree: Path, skeleton: Path, lacks: Iterable[tuple[str, bool]]) -> None:
+def make_skeleton(tree: Path, skeleton: Path, lacks: Iterable[MountPoint]) -> None:
     """Directories and empty files to be laid over the tree. Parents that the tree has keep its modes and owners.
 
     Safe to repeat. `lacks` comes from `lacking`, so no symlink of the tree is on the way.
     """
     skeleton.mkdir(mode=0o755, exist_ok=True)
     _like(tree, skeleton)
-    for path, directory in lacks:
-        parts = path.strip("/").split("/")
+    for point in lacks:
+        parts = point.path.strip("/").split("/")
         for depth in range(1, len(parts) + 1):
             at = "/".join(parts[:depth])
             place = skeleton / at
-            if depth == len(parts) and not directory:
+            if depth == len(parts) and not point.directory:
                 place.touch(mode=0o644, exist_ok=True)
             elif not place.exists():
                 place.mkdir(mode=0o755)
                 if (tree / at).is_dir():
                     _like(tree / at, place)
+        if point.mode is not None:
+            (skeleton / point.path.strip("/")).chmod(point.mode)
 
 
 def find_user(tree: Path, user: str) -> User:
@@ -158,6 +160,10 @@ def _table(tree: Path, path: str) -> list[list[str]]:
     finally:
         os.close(file)
     return [line.split(":") for line in text.splitlines()]
+
+
+def _at(tree: Path, found: Found) -> Path:
+    return tree / found.path.lstrip("/")
 
 
 def _kind(tree: Path, parts: list[str]) -> Literal["directory", "missing"]:

@@ -20,9 +20,12 @@ ARCHITECTURES = {"x86_64": ("amd64", "SCMP_ARCH_X86_64"), "aarch64": ("arm64", "
 
 
 class Argument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`valueTwo`: what the masked argument must be, for SCMP_CMP_MASKED_EQ; named as OCI names it."""
+
     index: int
     value: int
     op: str
+    valueTwo: int = 0
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"with_": "with"}):

@@ -11,12 +11,15 @@ def signal_number(name: str) -> int:
     """ "SIGTERM", "TERM", "15" or "SIGRTMIN+3" as a number. Raises RuntimeRefused."""
     word = name.upper().removeprefix("SIG")
     base, plus, offset = word.partition("+")
-    if word.isdigit():
+    number = 0
+    if not name.isascii() or len(name) > 16:
+        pass
+    elif word.isdigit():
         number = int(word)
-    elif base in ("RTMIN", "RTMAX") and (not plus or offset.isdigit()):
-        number = int(getattr(signal, f"SIG{base}")) + int(offset or 0)
-    else:
-        number = int(getattr(signal.Signals, f"SIG{word}", 0)) if word.isalpha() or word.isalnum() else 0
+    elif base == "RTMIN" and (not plus or offset.isdigit()):
+        number = signal.SIGRTMIN + int(offset or 0)
+    elif f"SIG{word}" in signal.Signals.__members__:
+        number = int(signal.Signals[f"SIG{word}"])
     if not 1 <= number <= signal.SIGRTMAX:
         raise RuntimeRefused(f"{name!r} was not sent", "there is no such signal", "give one such as SIGTERM")
     return number

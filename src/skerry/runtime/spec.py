@@ -32,6 +32,15 @@ READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 # Writable in every container, as hardly a program runs without them; lost with the container.
 ALWAYS_TMPFS = (Mount(target="/tmp"), Mount(target="/run", size_bytes=16 << 20))
 TMPFS_MAX_BYTES = 1 << 40
+TMPFS_MODE = 0o1777  # the program may be any user, and may change to another
+
+
+class MountPoint(NamedTuple):
+    """A path that must exist in the root. `mode`: what it must have; None: whatever it has."""
+
+    path: str
+    directory: bool
+    mode: int | None = None
 
 
 class User(NamedTuple):
@@ -104,14 +113,18 @@ def all_mounts(spec: ContainerSpec) -> list[Mount]:
     return sorted(mounts, key=lambda m: m.target.count("/"))
 
 
-def mount_points(spec: ContainerSpec, files: Sequence[str]) -> list[tuple[str, bool]]:
-    """All paths that must exist in the root, and whether as a directory."""
-    places = [(mount["destination"], True) for mount in _system_mounts() if mount["destination"].count("/") == 1]
-    places += [(mount.target, True) for mount in all_mounts(spec)]
+def mount_points(spec: ContainerSpec, files: Sequence[str]) -> list[MountPoint]:
+    """All paths that must exist in the root.
+
+    A tmpfs gets the mode of its mount point from runc, whatever its options say: hence the mode here, too.
+    """
+    system = [mount["destination"] for mount in _system_mounts()]
+    points = [MountPoint(path, True) for path in system if path.count("/") == 1]
+    points += [MountPoint(m.target, True, None if m.source else TMPFS_MODE) for m in all_mounts(spec)]
     for target in files:
         _check_target(spec.id, target)
-        places.append((target, False))
-    return places
+        points.append(MountPoint(target, False))
+    return points
 
 
 def _process(spec: ContainerSpec, user: User, limits: Limits) -> dict[str, Any]:
@@ -176,7 +189,7 @@ def _mount(mount: Mount) -> dict[str, Any]:
         options = ["rbind", "rprivate", "nosuid", "nodev", access]
         return {"destination": mount.target, "type": "bind", "source": mount.source, "options": options}
     size_bytes = min(max(mount.size_bytes, 4096), TMPFS_MAX_BYTES)
-    options = ["nosuid", "nodev", "noexec", "mode=1777", f"size={size_bytes}", access]
+    options = ["nosuid", "nodev", "noexec", f"mode={TMPFS_MODE:o}", f"size={size_bytes}", access]
     return {"destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": options}
 
 
