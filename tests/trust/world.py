@@ -161,7 +161,7 @@ class Host:
             self.take(raw, **how)
         except TrustRefusal as refusal:
             assert (self.trusted.heads(), self.trusted.fact_heads()) == before
-            assert refusal.what and refusal.why or refusal.code == "already-held"
+            assert (refusal.what and refusal.why) or refusal.code == "already-held"
             return refusal
         raise AssertionError("it was accepted")
 

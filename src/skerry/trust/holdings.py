@@ -24,13 +24,12 @@ Head = tuple[int, int, str]
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True):
-    """What taking a record in changed, for whoever keeps bytes and links. Raw bytes come with what they are kept
-    under.
+    """What taking a record in changed, for whoever keeps bytes and links. Raw bytes come with what they are kept under.
 
     `evidence`: (path, raw) that had the same number and lost. `named`: (hash, raw) to keep although it is not the
     newest: a fallback, or a root of the chain; `unnamed`: hashes that nothing names any more. `expelled`: nodes whose
-    links and facts go now. `forgotten`: ids of withdrawn facts that were let go for room. `lapsed`: paths that
-    stopped being covered.
+    links and facts go now: they were expelled, or enrolled anew with another key. `forgotten`: ids of withdrawn facts
+    that were let go for room. `lapsed`: paths that stopped being covered.
     """
 
     replaced: Record | None = None
@@ -251,6 +250,8 @@ class Holdings:
         if record.kind in ("root", "policy", "node"):
             self._judge_again(record.kind, held)
         expelled = tuple(path for path in self._nodes if path not in out and self.enrolled(path) is None)
+        if held is not None and record.kind == "node" and _node(held).signing != _node(record).signing:
+            expelled = tuple({*expelled, record.path})  # what the old key said, nobody could check any more
         for path in expelled:
             self._authors.pop(path, None)
         return Committed(

@@ -1,0 +1,92 @@
+"""Signed requests: who may ask what, of whom, and only once."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skerry.errors import TrustRefusal
+from skerry.trust import envelope
+from skerry.trust.requests import PUTS, READS, judge_request, make_request
+from trust.world import CLOUD, ROOT, T0, Host, cloud_of_three, policy, policy_body, signer
+
+ME = "node/vps-1"
+TRUSTED = cloud_of_three().trusted
+
+
+def ask(by: str = "anna", verb: str = "volume-rm", *, cloud: str = CLOUD, node: str = ME, nonce: str = "n1") -> bytes:
+    return make_request(signer(by), cloud, node, verb, {"app": "web"}, nonce, T0)
+
+
+def judge(raw: bytes, *, nonce: str = "n1", now_s: float = T0, trusted=TRUSTED):
+    return judge_request(raw, trusted, node=ME, nonce=nonce, now_s=now_s)
+
+
+def test_an_operator_may_ask_everything():
+    request = judge(ask())
+    assert (request.verb, request.args, request.role, request.name) == (
+        "volume-rm",
+        {"app": "web"},
+        "operators",
+        "anna",
+    )
+
+
+@pytest.mark.parametrize("verb", sorted(READS | PUTS))
+def test_ci_may_read_and_hand_over(verb):
+    assert judge(ask("ci", verb)).role == "ci"
+
+
+@pytest.mark.parametrize("verb", ["volume-rm", "shell", "", "PUT"])
+def test_ci_may_do_nothing_else(verb):
+    with pytest.raises(TrustRefusal) as refusal:
+        judge(ask("ci", verb))
+    assert refusal.value.code == "verb-not-allowed"
+
+
+@pytest.mark.parametrize(
+    "raw, nonce, code",
+    [
+        (ask(cloud="0" * 64), "n1", "request-refused"),
+        (ask(node="node/vps-2"), "n1", "request-refused"),  # recorded by one host, repeated to another
+        (ask(), "n2", "request-refused"),  # repeated later
+        (ask(nonce=""), "", "request-refused"),
+        (ask("vps-2", "heads"), "n1", "unknown-key"),  # a host is no client
+        (ask("stranger", "heads"), "n1", "unknown-key"),
+        (envelope.add_signature(ask(), signer("ben")), "n1", "malformed"),
+        (envelope.sign("app", envelope.parse(ask()).payload, [signer("anna")]), "n1", "malformed"),
+    ],
+)
+def test_what_is_not_asked_here_and_now_is_refused(raw, nonce, code):
+    with pytest.raises(TrustRefusal) as refusal:
+        judge(raw, nonce=nonce)
+    assert refusal.value.code == code
+
+
+def test_a_request_in_anothers_name_is_false():
+    opened = msgspec.json.decode(ask("ci", "heads"))
+    opened["signatures"][0]["keyid"] = signer("anna").key
+    with pytest.raises(TrustRefusal) as refusal:
+        judge(msgspec.json.encode(opened))
+    assert refusal.value.code == "false-signature"
+
+
+def test_a_role_that_is_over_and_a_barred_key_ask_nothing():
+    ci = msgspec.structs.replace(policy_body().roles[1], until=T0 + 10)
+    roles = (policy_body().roles[0], ci)
+    trusted = Host(ROOT, policy(roles=roles)).trusted
+    assert judge(ask("ci", "heads"), trusted=trusted, now_s=T0 + 10).role == "ci"
+    with pytest.raises(TrustRefusal):
+        judge(ask("ci", "heads"), trusted=trusted, now_s=T0 + 11)
+    for name in ("ci", "ben"):
+        barred = Host(ROOT, policy(barred=(signer(name).key,))).trusted
+        with pytest.raises(TrustRefusal):
+            judge(ask(name, "heads"), trusted=barred)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused(raw):
+    with pytest.raises(TrustRefusal):
+        judge(raw)
