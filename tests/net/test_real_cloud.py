@@ -272,6 +272,13 @@ def test_who_is_no_peer_any_more_is_cut_off(cloud: Cloud) -> None:
         one.call("get", to=cloud.address["a2"], port=80, timeout_s=0.3)
     one.call("peers", peers=[two.peer(), three.peer()])
     until(lambda: servers(cloud, one.address) == {"a2"})
+    one.restart_agent()
+    one.call("start")
+    assert "peer" in one.run("wg", "show"), "the tunnel works on while the new agent knows nobody yet"
+    one.call("peers", peers=[])
+    assert "peer" not in one.run("wg", "show"), "nor may those stay who went while no agent was there"
+    one.call("peers", peers=[two.peer(), three.peer()])
+    until(lambda: servers(cloud, one.address) == {"a2"})
 
 
 def test_an_endpoint_that_does_not_answer_gives_way_to_the_next(cloud: Cloud) -> None:

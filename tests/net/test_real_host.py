@@ -51,6 +51,8 @@ def test_purge_leaves_nothing(lone: Cloud) -> None:
     assert state(host) != before
     host.call("purge")
     assert state(host) == before
+    host.call("purge")
+    assert state(host) == before, "twice, and on a host where nothing is"
 
 
 def test_forwarding_that_was_on_stays_on(lone: Cloud) -> None:
@@ -80,7 +82,7 @@ def test_a_host_with_dockers_and_ufws_kind_of_firewall(lone: Cloud) -> None:
     assert "-A FORWARD -i sknv+" in shown and "-P FORWARD DROP" in shown, "iptables itself must still read its chains"
     assert host.call("start") == [], "run twice it changes nothing"
     host.run("iptables", "-F", "FORWARD")  # a firewall that is reloaded
-    host.call("look_after", wider=True)
+    host.call("look_after")
     assert published(lone) == "web"
     host.run("iptables", "-A", "FORWARD", "-j", "DOCKER-USER")
     host.call("purge")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -55,6 +56,14 @@ def run_now(args: Sequence[str], stdin: str = "", timeout_s: float = 10.0) -> st
     if done.returncode:
         raise CommandFailed(args, done.stderr or done.stdout or f"exit code {done.returncode}")
     return done.stdout
+
+
+def write_setting(name: str, value: str) -> None:
+    """Write /proc/sys/`name`, in the network namespace of this thread. Raises CommandFailed."""
+    try:
+        (Path("/proc/sys") / name).write_text(value)
+    except OSError as e:
+        raise CommandFailed(["sysctl", f"{name}={value}"], str(e)) from None
 
 
 async def run(args: Sequence[str], stdin: str = "", timeout_s: float = 10.0) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import socket
 from pathlib import Path
 
-from skerry.net.commands import Binaries, CommandFailed, run
+from skerry.net.commands import Binaries, CommandFailed, run, write_setting
 from skerry.net.tunnel import ROUTE_PROTOCOL
 
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -50,10 +50,10 @@ class Forwarding:
         if _FORWARD.read_text().strip() == "1":
             return False
         self._note.write_text("was off\n")
-        _FORWARD.write_text("1")
+        write_setting("net/ipv4/ip_forward", "1")
         return True
 
     def _switch_back(self) -> None:
         if self._note.exists():
-            _FORWARD.write_text("0")
+            write_setting("net/ipv4/ip_forward", "0")
             self._note.unlink()

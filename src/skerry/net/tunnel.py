@@ -14,13 +14,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
 from skerry.errors import BadInput, Refusal
 from skerry.net.addresses import network_of
-from skerry.net.commands import Binaries, CommandFailed, run
+from skerry.net.commands import Binaries, CommandFailed, run, write_setting
 
 ROUTE_PROTOCOL = "77"  # marks our routes in the kernel's table (free for any program's own use)
 
@@ -77,6 +76,7 @@ class Tunnel:
         self._binaries, self._name, self._port, self._gateway, self._mtu = binaries, name, port, gateway, mtu
         self._private_key = wireguard_key(private_key)
         self._peers: tuple[TunnelPeer, ...] = ()
+        self._known = False  # an earlier agent may have left peers in the device: the first `set_peers` always counts
         self._turn: dict[str, int] = {}  # public key -> which of its endpoints is tried
         self._lock = asyncio.Lock()
 
@@ -109,7 +109,7 @@ class Tunnel:
     async def set_peers(self, peers: Iterable[TunnelPeer]) -> None:
         wanted = tuple(sorted(peers, key=lambda peer: peer.public_key))
         async with self._lock:
-            if wanted != self._peers:
+            if wanted != self._peers or not self._known:
                 for peer in wanted:  # all checked before anything changes
                     wireguard_key(peer.public_key), network_of(peer.subnet)
                 before, self._peers = self._peers, wanted
@@ -118,6 +118,7 @@ class Tunnel:
                 except BaseException:
                     self._peers = before
                     raise
+                self._known = True
 
     async def try_other_endpoints(self) -> None:
         """Peers with several endpoints and no handshake that still counts: the next one's turn."""
@@ -144,7 +145,7 @@ class Tunnel:
 
     def _let_loopback_out(self) -> None:
         """Requests of the host itself to 127.0.0.1:PORT may go to a remote replica."""
-        Path(f"/proc/sys/net/ipv4/conf/{self._name}/route_localnet").write_text("1")
+        write_setting(f"net/ipv4/conf/{self._name}/route_localnet", "1")
 
     async def _answers(self) -> bool:
         try:

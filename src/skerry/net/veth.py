@@ -8,7 +8,6 @@ needn't wait.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import ipaddress
 import os
@@ -21,12 +20,13 @@ from pathlib import Path
 import msgspec
 
 from skerry.errors import BadInput
-from skerry.net.commands import Binaries, CommandFailed, run_now
+from skerry.net.commands import Binaries, CommandFailed, run_now, write_setting
 
 _CLONE_NEWNET = 0x40000000
 _MS_BIND = 4096
 _MNT_DETACH = 2
 _HOST_MAC = "02:73:6b:00:00:01"
+_IPV6 = Path("/proc/sys/net/ipv6")  # missing in a kernel without it
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -103,10 +103,9 @@ class Veths:
         thread.join()
         if failures:
             raise failures[0]
-        settings = Path("/proc/sys/net")
-        (settings / f"ipv4/conf/{name}/route_localnet").write_text("1")  # 127.0.0.1:port of the host reaches it
-        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-            (settings / f"ipv6/conf/{name}/disable_ipv6").write_text("1")  # our rules speak IPv4 only
+        write_setting(f"net/ipv4/conf/{name}/route_localnet", "1")  # 127.0.0.1:PORT of the host reaches it
+        if _IPV6.exists():
+            write_setting(f"net/ipv6/conf/{name}/disable_ipv6", "1")  # our rules speak IPv4 only
         run_now(
             [self._binaries.ip, "-batch", "-"],
             f"link set {name} up\n"
@@ -116,10 +115,9 @@ class Veths:
 
     def _furnish(self, name: str, address: str) -> None:
         """In the new namespace: settings, interface, address, way out. One process; 2 ms."""
-        settings = Path("/proc/sys/net")
-        (settings / "ipv4/ip_unprivileged_port_start").write_text("0")  # port 80 without a capability
-        with contextlib.suppress(FileNotFoundError):
-            (settings / "ipv6/conf/default/disable_ipv6").write_text("1")  # eth0 takes it over; ::1 stays
+        write_setting("net/ipv4/ip_unprivileged_port_start", "0")  # port 80 without a capability
+        if _IPV6.exists():
+            write_setting("net/ipv6/conf/default/disable_ipv6", "1")  # eth0 takes it over; ::1 stays
         run_now(
             [self._binaries.ip, "-batch", "-"],
             "link set lo up\n"
