@@ -18,7 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 
 
 class Host(msgspec.Struct, kw_only=True):
-    """One host. `pid` and `started` (ticks since boot) name its pid 1; 0 when off. `group`: of a partition; None: reaches all."""
+    """One host. `pid` and `started` (ticks since boot) name its pid 1; 0 when off. `group` of a partition: None, in none."""
 
     name: str
     index: int

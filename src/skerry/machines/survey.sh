@@ -1,0 +1,41 @@
+# What this host is: read and tried, nothing changed. Sent to `sh -s` by machines/survey.py; lines of "key value".
+# Kernel features are tried in a network namespace that ends with the command; else looked up among the kernel's modules
+# and symbols, as the smallest hosts have neither ip nor nft.
+export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
+echo "skerry-survey 1"
+echo "clock $(date +%s.%N)"
+echo "user $(id -un)"
+echo "hostname $(cat /proc/sys/kernel/hostname)"
+set -- $SSH_CONNECTION
+echo "address ${3:-}"
+echo "distribution $(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$NAME}")"
+echo "kernel $(uname -r)"
+echo "arch $(uname -m)"
+[ -d /run/systemd/system ] && echo "systemd $(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
+case $(stat -fc %T /sys/fs/cgroup 2>/dev/null) in cgroup2fs) echo "cgroups 2" ;; tmpfs) echo "cgroups 1" ;; esac
+echo "memory_kib $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
+echo "cpus $(nproc)"
+echo "disk_kib $(df -Pk /opt /var/lib 2>/dev/null | awk 'NR > 1 && (least == "" || $4 < least) { least = $4 } END { print least }')"
+
+has() { # has MODULE SYMBOL
+    grep -qw "$2" /proc/kallsyms 2>/dev/null || [ -d "/sys/module/$1" ] || modprobe -nq "$1" 2>/dev/null
+}
+yes() { echo "$1 yes"; }
+{ grep -qw overlay /proc/filesystems || modprobe -nq overlay 2>/dev/null; } && yes overlay
+{ unshare -n ip link add a type veth peer name b 2>/dev/null || has veth veth_setup; } && yes veth
+{ unshare -n nft list ruleset >/dev/null 2>&1 || has nf_tables nft_do_chain; } && yes nftables
+{ [ -c /dev/net/tun ] || has tun tun_chr_open; } && yes tun
+unshare -n ip link add a type wireguard 2>/dev/null && yes wireguard
+
+{ [ -S /run/docker.sock ] || command -v dockerd >/dev/null; } && yes docker
+grep -qi '^ENABLED=yes' /etc/ufw/ufw.conf 2>/dev/null && yes ufw
+if command -v ss >/dev/null; then
+    ss -Hlntup 2>/dev/null | sed 's/^/ss /'
+else
+    for protocol in tcp udp; do cat "/proc/net/$protocol" "/proc/net/${protocol}6" 2>/dev/null | sed "s/^/$protocol /"; done
+fi
+
+echo "version $(basename "$(readlink /opt/skerry/current 2>/dev/null)")"
+[ -r /var/lib/skerry/node.json ] && echo "node $(tr -d '\n' </var/lib/skerry/node.json)"
+echo "pid $(systemctl show -p MainPID --value skerry.service 2>/dev/null)"
+exit 0
