@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import struct
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -43,7 +44,8 @@ async def ask(probe: Probe, address: str) -> Answer:
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return Answer(False, f"port {probe.port}: closed before a whole {probe.kind} answer")
     except OSError as error:
-        return Answer(False, f"port {probe.port}: {error.strerror or error}"[:DETAIL_MAX])
+        why = os.strerror(error.errno) if error.errno else str(error)
+        return Answer(False, f"port {probe.port}: {why}"[:DETAIL_MAX])
 
 
 def judge_http(status_line: bytes) -> Answer:

@@ -70,14 +70,7 @@ def join_lines(raws: Iterable[bytes]) -> list[LogLine]:
 
 def tail(paths: Sequence[Path], n: int) -> list[LogLine]:
     """The last `n` lines of log files given oldest first; at most TAIL_MAX_BYTES are read. Missing files are empty."""
-    if n <= 0:
-        return []
-    data = b""
-    for path in reversed(paths):
-        data = _read_end(path, TAIL_MAX_BYTES - len(data)) + data
-        if len(data) >= TAIL_MAX_BYTES or data.count(b"\n") > n * 2:
-            break
-    return join_lines(data.splitlines())[-n:]
+    return _last_lines(paths, n, None)
 
 
 async def follow(paths: Callable[[], Sequence[Path]], n: int = 0) -> AsyncIterator[LogLine]:
@@ -91,7 +84,7 @@ async def follow(paths: Callable[[], Sequence[Path]], n: int = 0) -> AsyncIterat
     try:
         begin = os.fstat(file).st_size
         begin -= _unended(file, begin)
-        for old in tail([*list(paths())[:-1], Path(f"/proc/self/fd/{file}")], n):
+        for old in _last_lines([*list(paths())[:-1], Path(f"/proc/self/fd/{file}")], n, begin):
             yield old
         position, left = begin, b""
         while True:
@@ -117,6 +110,18 @@ async def follow(paths: Callable[[], Sequence[Path]], n: int = 0) -> AsyncIterat
         os.close(file)
 
 
+def _last_lines(paths: Sequence[Path], n: int, end: int | None) -> list[LogLine]:
+    """`end`: read the last file only so far, as what comes after it will be read by somebody else."""
+    data = b""
+    for path in reversed(paths if n > 0 else ()):
+        piece = _read_end(path, TAIL_MAX_BYTES - len(data), end)
+        data = piece[: piece.rfind(b"\n") + 1] + data
+        end = None
+        if len(data) >= TAIL_MAX_BYTES or data.count(b"\n") > n * 2:
+            break
+    return join_lines(data.split(b"\n")[:-1])[-n:] if data else []
+
+
 def _parse(raw: bytes) -> _Part:
     text = raw.decode("utf-8", "replace")
     pieces = text.split(" ", 3)
@@ -125,14 +130,14 @@ def _parse(raw: bytes) -> _Part:
     return _Part("", "stdout", True, text)
 
 
-def _read_end(path: Path, limit: int) -> bytes:
+def _read_end(path: Path, limit: int, end: int | None) -> bytes:
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            size = os.fstat(file.fileno()).st_size if end is None else end
             if size > limit:
                 file.seek(size - limit)
                 file.readline()  # begin at a line
-            return file.read(limit)
+            return file.read(max(0, size - file.tell()))
     except FileNotFoundError:
         return b""
 
