@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from ipaddress import IPv4Address
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.net.flows import Flow, attributes, parse
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", len(value) + 4, kind) + value + b"\0" * (-len(value) % 4)
+from skerry.net.flows import Flow, parse
+from skerry.net.netlink import attribute, attributes
 
 
 def side(source: str, target: str, protocol: int) -> bytes:

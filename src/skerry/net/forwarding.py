@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from skerry.net.commands import Binaries, CommandFailed, run, write_setting
-from skerry.net.tunnel import ROUTE_PROTOCOL
+from skerry.net.interfaces import OUR_ROUTES
 
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
@@ -24,7 +24,7 @@ class Forwarding:
 
     def __init__(self, binaries: Binaries, *, gateway: str, subnet: str, cloud_net: str, note: Path) -> None:
         self._binaries, self._gateway, self._note = binaries, gateway, note
-        self._walls = [f"unreachable {net} metric 4000 proto {ROUTE_PROTOCOL}" for net in (subnet, cloud_net)]
+        self._walls = [f"unreachable {net} metric 4000 proto {OUR_ROUTES}" for net in (subnet, cloud_net)]
 
     @property
     def is_there(self) -> bool:

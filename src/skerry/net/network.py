@@ -85,7 +85,7 @@ class Network:
         self._tunnel = Tunnel(
             binaries, name=tunnel_name, private_key=wireguard_private_key, port=port, gateway=self._gateway, mtu=mtu
         )
-        self._veths = Veths(binaries, run_dir, prefix=veth_prefix, gateway=self._gateway, mtu=mtu)
+        self._veths = Veths(run_dir, prefix=veth_prefix, gateway=self._gateway, mtu=mtu)
         self._forwarding = Forwarding(
             binaries, gateway=self._gateway, subnet=str(own), cloud_net=str(cloud), note=directory / "forwarding"
         )

@@ -20,9 +20,7 @@ import msgspec
 from skerry.errors import BadInput, Refusal
 from skerry.net.addresses import network_of
 from skerry.net.commands import Binaries, CommandFailed, run, write_setting
-
-ROUTE_PROTOCOL = "77"  # marks our routes in the kernel's table (free for any program's own use)
-
+from skerry.net.interfaces import OUR_ROUTES
 
 HANDSHAKE_S = 180.0  # so long is a handshake good for (WireGuard's REJECT_AFTER_TIME); keepalives renew it before
 
@@ -192,7 +190,7 @@ class Tunnel:
         there = {str(entry.get("dst")) for entry in msgspec.json.decode(shown or "[]")}
         wanted = {str(network_of(subnet)) for subnet in self.subnets}
         lines = [
-            f"route replace {subnet} dev {self._name} src {self._gateway} proto {ROUTE_PROTOCOL}"
+            f"route replace {subnet} dev {self._name} src {self._gateway} proto {OUR_ROUTES}"
             for subnet in sorted(wanted - there)
         ]
         lines += [f"route delete {subnet} dev {self._name}" for subnet in sorted(there - wanted)]
