@@ -83,8 +83,7 @@ def _become(job: dict[str, Any], trees: list[cgroups.Tree], ready_told: int, tie
         socket.sethostname(job["name"])
         _mount_all(job, trees)
         kernel.enter_root(job["root"])
-        kernel.drop_capability(kernel.CAP_SYS_TIME)
-        kernel.drop_capability(kernel.CAP_SYS_MODULE)
+        kernel.give_up_the_machine()
         nothing = os.open("/dev/null", os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nothing, number)

@@ -26,8 +26,8 @@ BIND = 4096
 RECURSIVE = 16384
 PRIVATE = 1 << 18
 
-CAP_SYS_MODULE = 16
-CAP_SYS_TIME = 25
+_CAP_SYS_MODULE = 16
+_CAP_SYS_TIME = 25
 
 _DETACH = 2
 _PR_CAPBSET_DROP = 24
@@ -72,9 +72,13 @@ def enter_root(root: str) -> None:
     os.chdir("/")
 
 
-def drop_capability(number: int) -> None:
-    """Take it from the bounding set: nothing that is executed from here on can ever have it."""
-    _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), f"drop capability {number}")
+def give_up_the_machine() -> None:
+    """Take from this process and all that it starts, root or not, what no namespace holds back: clock and modules.
+
+    From the bounding set: nothing that is executed from here on can ever have them.
+    """
+    for number in (_CAP_SYS_MODULE, _CAP_SYS_TIME):
+        _check(_libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0), f"drop capability {number}")
 
 
 def _check(result: int, what: str) -> None:
