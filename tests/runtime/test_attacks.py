@@ -18,7 +18,7 @@ from runtime.bench import OciBench
 from runtime.contract import next_exit
 from skerry.runtime import record
 from skerry.runtime.cgroups import Cgroups
-from skerry.runtime.contract import ContainerSpec, Mount
+from skerry.runtime.contract import ContainerSpec, Mount, RuntimeRefused
 from skerry.runtime.probe import elf
 
 pytestmark = pytest.mark.real
@@ -164,6 +164,31 @@ async def test_a_killed_monitor_takes_its_container_with_it_and_that_is_told(ben
     assert (await next_exit(exits)).exit_code == 137
     await bench.runtime.stop("a", signal="SIGTERM", grace_s=1)
     assert bench.leftovers() == []
+
+
+async def test_a_monitor_killed_while_no_agent_looked(bench: OciBench) -> None:
+    await bench.runtime.start(bench.spec("a", "runs"))
+    made = record.read(bench.own / "c/a", record.Made)
+    assert made is not None
+    await bench.runtime.close()
+    os.kill(made.monitor, signal.SIGKILL)
+    await bench.restart()
+    assert (await next_exit(bench.runtime.exits())).exit_code == 137
+
+
+async def test_a_host_that_leaves_keeps_nothing(bench: OciBench) -> None:
+    for id in ("a", "b"):
+        await bench.runtime.start(bench.spec(id, "runs"))
+    await bench.runtime.purge()
+    assert bench.leftovers() == []
+    assert not any((tree / bench.cgroup.strip("/")).exists() for tree in Cgroups().trees)
+
+
+@pytest.mark.parametrize("id", ["", "..", "a/b", "mon", ".hidden", "a" * 128, "a\n"])
+async def test_an_id_is_never_a_path(bench: OciBench, id: str) -> None:
+    for call in (bench.runtime.start(bench.spec(id, "runs")), bench.runtime.stop(id, signal="SIGTERM", grace_s=0)):
+        with pytest.raises(RuntimeRefused, match="is no container"):
+            await call
 
 
 async def test_the_monitor_is_in_a_cgroup_of_its_own_and_the_container_in_another(bench: OciBench) -> None:

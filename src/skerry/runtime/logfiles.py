@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-ENDED_KEPT = 32  # folders of containers that are gone; beyond, the longest untouched go
+ENDED_KEPT = 16  # folders of containers that are gone; beyond, the longest untouched go
 
 
 class LogFiles:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.errors import SkerryError
 from skerry.runtime import conmon, overlay, processes, record
 from skerry.runtime.bundle import host_limits, prepare
 from skerry.runtime.cgroups import Cgroups
@@ -28,6 +29,8 @@ from skerry.runtime.signals import signal_number, would_notice
 COMMAND_WITHIN_S = 20.0
 KILLED_WITHIN_S = 5.0
 LOGS_LOOKED_AT_EVERY_S = 2.0
+REMOVED_AGAIN_EVERY_S = 5.0
+MONITORS = "mon"
 KILLED = 128 + signal.SIGKILL
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,126}")
 
@@ -54,11 +57,10 @@ class _Life(msgspec.Struct):
 class OciRuntime(Runtime):
     """`Runtime` by crun or runc with conmon.
 
-    `directory`: one folder per container (bundle, record); best on a tmpfs, as the dozen small files of a start take
-    longer than the kernel's part on a disk, and nothing in it is worth more than the container. `run_dir`:
-    short-lived state, gone after a reboot.
-    `logs`: one folder per container; the newest of ended ones are kept. `cgroup_parent`: containers are in
-    `<parent>/<id>`, monitors in `<parent>/mon`. One process at a time may own these places.
+    `directory`: one folder per container (bundle, record); best on a tmpfs, as the dozen small files of a start cost
+    8 ms on a disk, and nothing in it is worth more than the container. `run_dir`: the runtimes' state and exit codes, to
+    be gone after a reboot. `logs`: one folder per container; the newest of ended ones are kept. `cgroup_parent`:
+    containers are in `<parent>/<id>`, monitors in `<parent>/mon`. One process at a time may own these places.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class OciRuntime(Runtime):
                 return await self._make(spec)
             except BaseException:
                 # Cancelled, too: nothing of it may be left, and nobody else knows of it yet.
-                await asyncio.shield(self._remove(spec.id))
+                await asyncio.shield(self._remove_sometime(spec.id))
                 raise
 
     async def stop(self, id: str, *, signal: str, grace_s: float) -> None:
@@ -151,9 +153,11 @@ class OciRuntime(Runtime):
             self._binaries.conmon, self._binaries.path(runtime), places, max(spec.log_max_bytes // 2, 4096)
         )
         monitor = conmon.read_pid(places.monitor_pid)
+        if monitor <= 0:  # 0 would mean ourselves
+            raise RuntimeBusy(f"container {spec.id} was not made", "its monitor left no pid", "")
         self._logs.watch(spec.id)
         # The monitor leaves the agent's cgroup while the runtime starts the program: neither waits for the other.
-        moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/mon")
+        moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/{MONITORS}")
         started = self._command(runtime, "start", spec.id)
         (ended, _) = await asyncio.gather(started, moved)
         if ended.code != 0:
@@ -169,8 +173,7 @@ class OciRuntime(Runtime):
         life = self._lives.get(id)
         if life is None:
             return
-        pid = self._first_process(id)
-        if pid is not None and number != signal.SIGKILL and grace_s > 0 and _send(pid, number):
+        if number != signal.SIGKILL and grace_s > 0 and self._send(id, number):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace_s):
                     await life.ended.wait()
@@ -182,6 +185,24 @@ class OciRuntime(Runtime):
             except TimeoutError as error:
                 why = f"it lives {KILLED_WITHIN_S:g} s after SIGKILL: it hangs in the kernel"
                 raise RuntimeBusy(f"container {id} was not stopped", why, "look at this host's disks") from error
+
+    def _send(self, id: str, number: int) -> bool:
+        """Whether the first process was sent it and would notice. By pidfd: a pid alone may be somebody else's by now."""
+        made = record.read(self._folder(id), record.Made)
+        file = processes.open_process(made.pid) if made is not None else None
+        if made is None or file is None:
+            return False
+        try:
+            if made.pid not in self._cgroups.pids(f"{self._parent}/{id}"):
+                return False
+            if not would_notice(number, Path(f"/proc/{made.pid}/status").read_text()):
+                return False
+            signal.pidfd_send_signal(file, number)
+        except (ProcessLookupError, FileNotFoundError):
+            return False
+        finally:
+            os.close(file)
+        return True
 
     async def _remove(self, id: str) -> None:
         """Take away all that was made, in any state it may be in; the folder last. Safe to repeat."""
@@ -196,6 +217,19 @@ class OciRuntime(Runtime):
             if ended.code != 0 and (places.state / id / "state.json").exists():
                 raise conmon.failed(id, ended.words)
         await asyncio.to_thread(self._sweep, places)
+
+    async def _remove_sometime(self, id: str) -> None:
+        """Remove what nobody will ask to be removed again: at once, or else in the background until it succeeds."""
+        try:
+            await self._remove(id)
+        except SkerryError:
+            self._keep(self._remove_later(id))
+
+    async def _remove_later(self, id: str) -> None:
+        while True:
+            await asyncio.sleep(REMOVED_AGAIN_EVERY_S)
+            with contextlib.suppress(SkerryError):
+                return await self._remove(id)
 
     def _sweep(self, places: conmon.Places) -> None:
         if not self._cgroups.remove(f"{self._parent}/{places.id}"):
@@ -225,12 +259,13 @@ class OciRuntime(Runtime):
             made = record.read(self._folder(id), record.Made)
             held = self._look(id)
             if made is None or held is None:
-                await self._remove(id)
+                await self._remove_sometime(id)
             elif held.running:
                 self._logs.watch(id)
-                await asyncio.to_thread(self._cgroups.move, made.monitor, f"{self._parent}/mon")
+                await asyncio.to_thread(self._cgroups.move, made.monitor, f"{self._parent}/{MONITORS}")
                 self._await_end(id, made.monitor)
             else:
+                await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")  # if its monitor was killed
                 self._told.put_nowait(Exited(id=id, exit_code=held.exit_code or 0, oom=held.oom))
 
     def _look(self, id: str) -> Container | None:
@@ -252,11 +287,6 @@ class OciRuntime(Runtime):
             return bundle in Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
         except OSError:
             return False
-
-    def _first_process(self, id: str) -> int | None:
-        """A pidfd-checked pid: it is in the container's own cgroup, so it can't be anybody else's."""
-        made = record.read(self._folder(id), record.Made)
-        return made.pid if made is not None and made.pid in self._cgroups.pids(f"{self._parent}/{id}") else None
 
     # Being told
 
@@ -283,8 +313,7 @@ class OciRuntime(Runtime):
         if life.monitor >= 0:
             os.close(life.monitor)
         held = self._look(id)
-        if held is not None and conmon.read_exit(self._places(id, self._binaries.runtime)) is None:
-            await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")
+        await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")  # if it was the monitor that was killed
         life.ended.set()
         if held is not None and id not in self._stopping:
             self._told.put_nowait(Exited(id=id, exit_code=held.exit_code or 0, oom=held.oom))
@@ -336,19 +365,9 @@ class OciRuntime(Runtime):
 
 
 def _check_id(id: str) -> None:
-    if not _ID.fullmatch(id):
-        raise RuntimeRefused(f"{id[:80]!r} is no container", "an id has letters, digits, _ . -, at most 127", "")
-
-
-def _send(pid: int, number: int) -> bool:
-    """Whether it was sent, and to somebody who would notice."""
-    try:
-        if not would_notice(number, Path(f"/proc/{pid}/status").read_text()):
-            return False
-        os.kill(pid, number)
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    return True
+    if not _ID.fullmatch(id) or id == MONITORS:
+        why = f"an id has letters, digits, _ . and -, at most 127, and is not {MONITORS!r}"
+        raise RuntimeRefused(f"{id[:80]!r} is no container", why, "give another id")
 
 
 def _kill_makers(places: conmon.Places) -> None:
