@@ -237,6 +237,15 @@ def test_a_disk_without_root_or_policy_loads_nothing_yet():
     assert not again.heads()
 
 
+def test_a_chain_of_roots_is_walked_on_the_way_from_disk_too():
+    again = Trusted(CLOUD)
+    again.load(ROOT)
+    false = sign("root", root_body(), ("root-a", "anna"), version=2, prev=hash_of(ROOT), expires=T0 + 5 * YEAR_S)
+    with pytest.raises(NotYet):
+        again.load(false)
+    assert again.heads() == {"root": (0, 1, CLOUD)}
+
+
 def test_a_disk_that_was_changed_is_not_believed():
     from skerry.trust.refusals import FalseSignature
 

@@ -105,13 +105,11 @@ class Trusted(Holdings):
             return record
         checks.document(record)
         self._check_cloud(cloud, record.id, first=record.path == "root" and record.version == 1, hash=record.hash)
-        if record.kind == "root" and self.root is None:
-            self.permit(record)
-        elif self._check_newer(record, self.document(record.path)):
+        if not (record.kind == "root" and self.root is None) and self._check_newer(record, self.document(record.path)):
             raise Stale(record.id, record.order[:2], record.order[:2])
-        if (record.kind not in ("root", "policy") and self.policy is None) or (
-            record.kind == "policy" and self.root is None
-        ):
+        if record.kind == "root":
+            self.permit(record)
+        elif self.root is None or (self.policy is None and record.kind != "policy"):
             raise NotYet(
                 f"{record.path} was not loaded", "what it rests on was not loaded yet", "load root and policy first"
             )
