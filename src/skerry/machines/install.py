@@ -154,10 +154,12 @@ class Install:
             if shown["ActiveState"] == "active" and shown["InvocationID"] != before["InvocationID"]:
                 self._changed = False
                 return
-            if int(shown["NRestarts"]) >= GIVE_UP_RESTARTS:
+            if int(shown["NRestarts"]) - int(before["NRestarts"]) >= GIVE_UP_RESTARTS:
                 break
             time.sleep(POLL_S)
-        words = self._run("journalctl", "-u", "skerry.service", "-n", "8", "-o", "cat", "--no-pager")
+        journal = ("journalctl", "-n", "8", "-o", "cat", "--no-pager", "-q")
+        words = self._run(*journal, "_SYSTEMD_UNIT=skerry.service")  # what it said itself; else what systemd says of it
+        words = words or self._run(*journal, "-u", "skerry.service")
         raise AgentFailed(
             "the agent does not start",
             f"systemd says {shown['ActiveState']} ({shown['SubState']}); its last words: "

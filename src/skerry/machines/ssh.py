@@ -7,6 +7,7 @@ ssh can't share a connection, each command makes its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -105,16 +106,15 @@ class Ssh:
         try:
             out, err = process.communicate(given, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            _end(process)
+            self.close()  # it holds our pipes and the command there: both end with it; the next command connects anew
             raise SshNotInTime(
                 what or f"{self.target} did not finish in time",
                 f"{argv[0]} had not ended after {timeout_s:.0f} s",
                 "the host may be busy: try again",
             ) from None
         except BaseException:
-            process.kill()
-            process.wait()
+            _end(process)
             raise
         words = err.decode(errors="replace").strip()[-4000:]
         connected = self._master is not None and self._master.poll() is None
@@ -222,6 +222,16 @@ def parse_target(target: str) -> tuple[str, int]:
         raise BadTarget(target)
     user = f"{match['user']}@" if match["user"] else ""
     return user + (match["v6"] or match["host"]), int(match["port"] or 0)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Without waiting for what it may still say: the shared connection has its pipes, too."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with contextlib.suppress(OSError):  # what was not yet sent
+                pipe.close()
+    process.wait()
 
 
 def _environment() -> dict[str, str]:
