@@ -42,8 +42,8 @@ async def test_whatever_moment_the_agent_is_killed_at_the_next_one_knows_or_clea
         await bench.restart()
         found = await bench.runtime.list_containers()
         assert all(container.labels == {"n": container.id} for container in found), (seed, found)
-        # Told to stop and killed before it was cleaned away: it ended, and is still known.
-        assert all(container.running or container.exit_code == 0 for container in found), (seed, found)
+        # Not running: it was told to stop (so early perhaps that it had no handler yet) and not yet cleaned away.
+        assert all(container.running or container.exit_code in (0, 137) for container in found), (seed, found)
         for container in found:
             await bench.runtime.stop(container.id, signal="SIGTERM", grace_s=1)
         assert bench.leftovers() == [], seed

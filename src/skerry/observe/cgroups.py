@@ -58,8 +58,8 @@ def parse_pressure(text: str) -> Pressure:
     """
     rows: dict[str, dict[str, float]] = {}
     for line in text.splitlines():
-        kind, *fields = line.split()
         try:
+            kind, *fields = line.split()
             rows[kind] = {k: float(v) / 100 for k, _, v in (f.partition("=") for f in fields) if k.startswith("avg")}
         except ValueError as error:
             raise BadFormat("a pressure file can't be read", f"line {line[:80]!r}") from error

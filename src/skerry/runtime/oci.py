@@ -211,6 +211,8 @@ class OciRuntime(Runtime):
         held = record.read(folder, record.Record)
         runtime = held.runtime if held is not None else self._binaries.runtime
         places = self._places(id, runtime)
+        # From here on it is half-made again: if we die on the way, the next agent goes on and tells nobody of an end.
+        record.erase(folder, record.Made)
         await asyncio.to_thread(_kill_makers, places)
         if (places.state / id).exists():
             ended = await self._command(runtime, "delete", "--force", id)
@@ -372,10 +374,13 @@ def _check_id(id: str) -> None:
 
 def _kill_makers(places: conmon.Places) -> None:
     """End a monitor or runtime that an agent which died left at work on this container."""
-    for _ in range(50):
+    unseen = 0
+    for _ in range(100):
         makers = processes.processes_with_argument(str(places.bundle))
-        if not makers:
-            return
         for pid in makers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        # Twice: the first look misses a child whose parent was listed, made it and ended before it was looked at.
+        unseen = 0 if makers else unseen + 1
+        if unseen == 2:
+            return

@@ -7,6 +7,7 @@ loses them has ended the container, too.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +51,12 @@ def read(folder: Path, shape: type[ShapeT]) -> ShapeT | None:
         return msgspec.json.decode((folder / _name(shape)).read_bytes(), type=shape)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
+
+
+def erase(folder: Path, shape: type) -> None:
+    """Take a step back. Not there is well."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (folder / _name(shape)).unlink()
 
 
 def _name(shape: type) -> str:
