@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def test_ten_hosts_at_once(lab: Lab) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("mmdebstrap") is None, reason="needs mmdebstrap")
 def test_a_minimal_host_has_an_ssh_server_and_little_else(lab: Lab) -> None:
     lab.up(1, base="minimal")
     done = subprocess.run(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.errors import BadInput
-from skerry.lab import Lab, cgroups, wires
-from skerry.lab.errors import LabBadInput, LabError
+from skerry.lab import Lab, cgroups, programs, wires
+from skerry.lab.errors import LabBadInput, LabError, LabNeedsLinux, LabNeedsPackages, LabNeedsRoot
 from skerry.lab.state import Host, State
 
 HYBRID = """\
@@ -72,3 +74,30 @@ def test_what_the_help_says_is_taken() -> None:
     assert wires.check_rate("10mbit") == "10mbit"
     assert wires.check_loss("1%") == 0.01
     assert wires.check_delay("20ms") == "20ms"
+
+
+def test_what_this_machine_lacks_is_said_with_the_way_to_mend_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(LabNeedsPackages) as caught:
+        programs.check_programs({"no-such-program-a": "a-tool", "no-such-program-b": "b-tool"})
+    assert caught.value.fix == "apt-get install --no-install-recommends a-tool b-tool"
+    lab = Lab("t-nothing", directory=tmp_path / "lab")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(LabNeedsRoot):
+        lab.up()
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(LabNeedsLinux):
+        lab.up()
+    assert not lab.directory.exists()
+
+
+@pytest.mark.parametrize(("hosts", "base"), [(0, "host"), (51, "host"), (3, "ubuntu")])
+def test_a_lab_that_cannot_be_made_is_refused_before_anything_is(
+    hosts: int, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(LabBadInput):
+        Lab("t-nothing").up(hosts, base)
+    assert not Lab("t-nothing").directory.exists()

@@ -15,7 +15,8 @@ echo "arch $(uname -m)"
 case $(stat -fc %T /sys/fs/cgroup 2>/dev/null) in cgroup2fs) echo "cgroups 2" ;; tmpfs) echo "cgroups 1" ;; esac
 echo "memory_kib $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 echo "cpus $(nproc)"
-echo "disk_kib $(df -Pk /opt /var/lib 2>/dev/null | awk 'NR > 1 && (least == "" || $4 < least) { least = $4 } END { print least }')"
+state=/var/lib; [ -d /var/lib/skerry ] && state=/var/lib/skerry
+echo "disk_kib $(df -Pk /opt $state 2>/dev/null | awk 'NR > 1 && (least == "" || $4 < least) { least = $4 } END { print least }')"
 
 has() { # has MODULE SYMBOL
     grep -qw "$2" /proc/kallsyms 2>/dev/null || [ -d "/sys/module/$1" ] || modprobe -nq "$1" 2>/dev/null
