@@ -7,7 +7,7 @@ import base64
 import msgspec
 import pytest
 
-from skerry.core.intent import App, Depends, Needs, Port, Probe, Restart, Secret, Service, Update, VolumeMount
+from skerry.core.intent import App, Depends, Needs, Port, Probe, Restart, Role, Secret, Service, Update, VolumeMount
 from skerry.trust import seal
 from trust.world import IMAGE, app_body, cloud_of_three, policy, policy_body, release_body, seed, sign, signer
 
@@ -70,6 +70,18 @@ def test_an_app_with_impossible_values_is_out_of_bounds(body):
     assert cloud_of_three().refuse(sign("app/web", body)).code == "out-of-bounds"
 
 
+@pytest.mark.parametrize("body", [
+    app(command=("x",) * 257), app(entrypoint=("x",) * 257), app(capabilities=tuple("A" * n for n in range(2, 40)) * 2),
+    app(constraints=("zone==a",) * 33), app(depends_on=(Depends(service="store"),) * 65),
+    app(environment={f"A{n}": SEALED for n in range(513)}), app(ports=tuple(Port(target=80, published=8000 + n) for n in range(65))),
+    app(expose=tuple(range(1, 66))), app(volumes=tuple(VolumeMount(volume="db_data", target=f"/d{n}") for n in range(65))),
+    app(writable=tuple(f"/w{n}" for n in range(65))), app(aliases=("a",) * 33), app(allow={f"r{n}": "" for n in range(65)}),
+    app_body(volumes={f"v{n}": True for n in range(65)}),
+])  # fmt: skip
+def test_an_app_has_few_enough_of_everything(body):
+    assert cloud_of_three().refuse(sign("app/web", body)).code == "out-of-bounds"
+
+
 BOX = base64.b64encode(bytes(80)).decode()
 
 
@@ -95,6 +107,12 @@ def test_a_secret_holds_boxes_for_hosts_and_keys(body, code):
     {"roles": (msgspec.structs.replace(policy_body().roles[0], keys=()),)},
     {"roles": (msgspec.structs.replace(policy_body().roles[1], keys=(signer("x").key,)),)},  # its certificate is of another key
     {"roles": (msgspec.structs.replace(policy_body().roles[1], until=-1.0),)},
+    {"roles": (msgspec.structs.replace(policy_body().roles[1], name="-x"),)},
+    {"roles": (msgspec.structs.replace(policy_body().roles[1], keys=(signer("ci").key, "x")),)},
+    {"roles": (msgspec.structs.replace(policy_body().roles[1], keys=(signer("ci").key,) * 2),)},
+    {"roles": (msgspec.structs.replace(policy_body().roles[1], certificates={signer("ci").key: "AAAA"}),)},
+    {"roles": (msgspec.structs.replace(policy_body().roles[1], paths=tuple(f"release/a{n}" for n in range(1001))),)},
+    {"roles": tuple(Role(name=f"r{n}", keys=(signer("ci").key,)) for n in range(257))},
 ])  # fmt: skip
 def test_a_policy_with_impossible_values_is_out_of_bounds(changes):
     assert cloud_of_three().refuse(policy(version=2, **changes)).code == "out-of-bounds"

@@ -86,6 +86,15 @@ def test_a_role_that_is_over_and_a_barred_key_ask_nothing():
             judge(ask(name, "heads"), trusted=barred)
 
 
+@pytest.mark.parametrize("depth", [100, 450, 900, 990, 1000, 5000, 100_000])
+def test_arguments_as_deep_as_they_may_be_end_in_nothing_worse_than_a_refusal(depth):
+    payload = envelope.parse(ask()).payload.replace(b'{"app":"web"}', b"[" * depth + b"]" * depth)
+    try:
+        judge(envelope.sign("request", payload, [signer("anna")]))
+    except TrustRefusal as refusal:
+        assert refusal.code in ("malformed", "too-big")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(raw):
     with pytest.raises(TrustRefusal):

@@ -161,7 +161,6 @@ def _release(release: Release) -> None:
 
 def _secret(secret: Secret) -> None:
     matches(secret.key_id, "key_id", VALUE, "at most 63 letters, digits, - _ .")
-    count(secret.boxes, "boxes", 1000)
     for holder, box in secret.boxes.items():
         need(is_key(holder) or holder.startswith("node/"), "boxes", "a box is for a node's path or a key")
         if holder.startswith("node/"):

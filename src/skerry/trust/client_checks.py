@@ -87,14 +87,15 @@ def _policy(holdings: Holdings, policy: Policy) -> None:
     before = held.body if held is not None else None
     assert before is None or isinstance(before, Policy)
     for document in holdings.documents():
-        if document.kind in ("root", "policy") or holdings.lapsed(document.path):
+        if document.kind in ("root", "policy"):
             continue
         old, new = (roles.epoch_of(document.path, None, p) for p in (before, policy))
         if new < old:
             raise EpochNotRaised(
                 "policy was not accepted", f"it lowers the epoch of {document.path}", "epochs only ever rise"
             )
-        if new == old and not _permitted(document, policy):
+        was = before is not None and document.epoch == old and _permitted(document, before)
+        if was and new == old and not _permitted(document, policy):
             raise EpochNotRaised(
                 "policy was not accepted",
                 f"nobody who signed {document.path} may any more, and its epoch is the same",

@@ -180,6 +180,14 @@ class Holdings:
             return
         if policy is None:
             raise NotYet(f"{record.path} was not accepted", "no policy is held here yet", "send the policy first")
+        if (
+            "policy" in self._lapsed
+        ):  # else a stolen operator's last policy would outlive the root that took the key away
+            raise NotYet(
+                f"{record.path} was not accepted",
+                "the policy held here is not one of the newest root's operators",
+                "let operators sign the policy again",
+            )
         roles.permit(record, policy, self._known_keys())
         if isinstance(record.body, Node) and record.body.state != "expelled":
             self._check_barred(record.path, record.body, policy)
@@ -281,7 +289,7 @@ class Holdings:
         if kind == "node" and before == self._barred:
             return
         todo = self._nodes if kind == "node" else self._documents
-        for path, document in todo.items():
+        for path, document in sorted(todo.items(), key=lambda item: item[0] != "policy"):  # all others rest on it
             if path == "root" or self._allowed(document):
                 self._lapsed.discard(path)
             else:
