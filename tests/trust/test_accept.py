@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skerry.core.facts import Claim
 from skerry.trust import clock
 from skerry.trust.accept import Trusted
-from skerry.trust.refusals import NotNamed, NotYet, Stale
+from skerry.trust.refusals import FalseSignature, Malformed, NotNamed, NotYet, OutOfBounds, Stale, WrongCloud
 from trust.world import (
     CLOUD,
     DAY_S,
@@ -250,7 +250,6 @@ def test_a_chain_of_roots_is_walked_on_the_way_from_disk_too():
 
 def test_a_record_from_disk_keeps_its_bounds():
     from skerry.trust import envelope
-    from skerry.trust.refusals import OutOfBounds
 
     again = Trusted(CLOUD)
     again.load(ROOT)
@@ -260,9 +259,41 @@ def test_a_record_from_disk_keeps_its_bounds():
         again.load(swapped)
 
 
-def test_a_disk_that_was_changed_is_not_believed():
-    from skerry.trust.refusals import FalseSignature
+def test_another_clouds_disk_is_not_loaded():
+    again = Trusted(CLOUD)
+    again.load(ROOT)
+    again.load(policy())
+    again.load(enrol("vps-1"))
+    for raw in (sign("app/web", app_body(), cloud="0" * 64), fact("vps-1", "up", "", (1, 1), UP, cloud="0" * 64)):
+        with pytest.raises(WrongCloud):
+            again.load(raw)
 
+
+def test_of_two_twins_on_a_disk_the_winner_is_held():
+    again = Trusted(CLOUD)
+    early, late = (sign("app/web", app_body(), issued=T0 + n) for n in (2, 3))
+    for raw in (ROOT, policy(), late):
+        again.load(raw)
+    with pytest.raises(Stale):
+        again.load(early)
+    assert again.heads()["app/web"][2] == hash_of(late)
+
+
+@pytest.mark.parametrize("spoil, error", [
+    (lambda one: sign("release/web", release_body(), "ci", cloud="0" * 64), WrongCloud),
+    (lambda one: sign("release/web", release_body("nginx"), "ci"), OutOfBounds),
+    (lambda one: one.replace(one[-40:-30], one[-41:-31]), FalseSignature),
+    (lambda one: up("vps-1"), Malformed),
+])  # fmt: skip
+def test_a_fallback_is_checked_in_all_but_its_role(spoil, error):
+    host = cloud_of_three()
+    spoilt = spoil(sign("release/web", release_body(), "ci"))
+    host.take(sign("release/web", release_body(IMAGE_2, fallback=hash_of(spoilt)), "ci", version=2))
+    with pytest.raises(error):
+        host.trusted.judge_named(spoilt, hash_of(spoilt))
+
+
+def test_a_disk_that_was_changed_is_not_believed():
     again = Trusted(CLOUD)
     again.load(ROOT)
     again.load(policy())

@@ -15,7 +15,7 @@ from skerry.core.intent import Service
 from skerry.errors import TrustRefusal
 from skerry.trust import envelope
 from skerry.trust.accept import Trusted
-from skerry.trust.refusals import AlreadyHeld, FalseSignature, NotYet, RootAhead, Stale, Twin
+from skerry.trust.refusals import AlreadyHeld, FalseSignature, NotYet, Quota, RootAhead, Stale, Twin
 from trust.world import (
     CLOUD,
     DAY_S,
@@ -223,7 +223,7 @@ ANNA, BEN = operator("anna"), operator("ben")
     {"operators": (ANNA, ANNA)}, {"operators": (ANNA, msgspec.structs.replace(ANNA, name="other"))},
     {"keys": (signer("anna").key, KEY_A, KEY_B)}, {"operators": (ANNA, msgspec.structs.replace(BEN, name="anna"))},
     {"operators": (ANNA, msgspec.structs.replace(BEN, name="-b"))}, {"operators": (ANNA, msgspec.structs.replace(BEN, sealing="x"))},
-    {"operators": (ANNA, BEN, *(msgspec.structs.replace(BEN, name=f"o{n}", key=signer(f"o{n}").key) for n in range(63)))},
+    {"operators": tuple(operator(f"o{n}") for n in range(65))},
     {"operators": (ANNA, msgspec.structs.replace(BEN, certificate=ANNA.certificate))},
 ])  # fmt: skip
 def test_a_root_that_would_not_hold_is_out_of_bounds(changes):
@@ -478,10 +478,18 @@ def test_a_fact_under_an_older_key_of_its_host_is_not_yet_acceptable():
     {"wireguard": "short"}, {"addresses": ("no port",)}, {"addresses": ("a:99999",)}, {"addresses": ("-rf:22",)}, {"weight": -1},
     {"labels": {"a b": "c"}}, {"zone": "a\nb"}, {"bundle": "../../etc/passwd"}, {"certificate": "AAAA"}, {"salt": "x" * 200},
     {"certificate": node_body("vps-2").certificate}, {"labels": {f"l{n}": "" for n in range(65)}}, {"floor": {"root": -1}},
-    {"floor": {f"app/a{n}": 1 for n in range(1001)}}, {"barred": ("x",)}, {"addresses": ("a:1",) * 17},
+    {"floor": {f"app/a{n}": 1 for n in range(1001)}}, {"barred": ("x",)}, {"labels": {"a": "b c"}}, {"floor": {"x" * 81: 1}},
+    {"addresses": ("a:1",) * 17},
 ])  # fmt: skip
 def test_an_enrolment_with_impossible_values_is_out_of_bounds(changes):
     assert cloud_of_three().refuse(enrol("vps-4", **changes)).code == "out-of-bounds"
+
+
+@pytest.mark.parametrize("path", ["app", "app/", "app/web/1", "policy/x", "root/x", "app/" + "x" * 9000])
+def test_a_document_lives_where_its_kind_does_and_no_refusal_repeats_a_long_path(path):
+    body = {"app": app_body(), "policy": policy_body(), "root": root_body()}[path.partition("/")[0]]
+    refusal = cloud_of_three().refuse(sign(path, body, OPERATORS))
+    assert refusal.code == "out-of-bounds" and len(str(refusal)) < 300
 
 
 @pytest.mark.parametrize("name", ["-rf", "a/b", "..", "", "A", "x" * 64, "a_b", "é"])
@@ -546,6 +554,31 @@ def test_a_fact_with_impossible_values_is_out_of_bounds(kind, key, body):
 def test_a_fact_of_two_signers_is_malformed():
     raw = envelope.add_signature(up("vps-1"), signer("vps-2"))
     assert cloud_of_three().refuse(raw).code == "malformed"
+
+
+def test_two_facts_of_one_number_end_alike_in_both_orders():
+    twins = sorted(
+        (fact("vps-1", "claim", "web.web/0", (1, 5), msgspec.structs.replace(CLAIM, rank=r)) for r in (0, 1)),
+        key=hash_of,
+    )
+    host = cloud_of_three()
+    host.take(twins[0])
+    with pytest.raises(Twin):
+        host.trusted.judge(twins[1], now_s=host.now_s)
+    host = cloud_of_three()
+    host.take(twins[1])
+    host.take(twins[0])
+    assert host.trusted.fact_heads()["node/vps-1|claim|web.web/0"] == (1, 5, hash_of(twins[0]))
+
+
+def test_a_fact_that_can_not_be_committed_is_not_judged_good():
+    host = cloud_of_three()
+    for n in range(1000):
+        host.take(fact("vps-1", "claim", f"web.web{n}/0", (1, n), CLAIM))
+    with pytest.raises(Quota):  # before its bytes are stored
+        host.trusted.judge(fact("vps-1", "claim", "web.more/0", (1, 1000), CLAIM), now_s=host.now_s)
+    with pytest.raises(Stale):
+        host.trusted.judge(fact("vps-1", "claim", "web.web9/0", (1, 1), CLAIM), now_s=host.now_s)
 
 
 # -- clocks

@@ -16,7 +16,6 @@ from skerry.trust.bounds import CPUS_MAX, MEMORY_MAX_BYTES, NUMBER_MAX, image, n
 
 def fact(record: Fact, author: Node) -> None:
     """A fact within what this author may say about itself. `author`: its enrolment."""
-    need(len(record.key) <= 200, "key", "at most 200 characters")
     _FACT_KEYS[record.kind](record.key)
     if record.body is not None:
         _fact_body(record.body, author)
