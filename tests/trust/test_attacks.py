@@ -551,6 +551,19 @@ def test_a_fact_with_impossible_values_is_out_of_bounds(kind, key, body):
     assert cloud_of_three().refuse(fact("vps-1", kind, key, (1, 1), body)).code == "out-of-bounds"
 
 
+@pytest.mark.parametrize("change, to", [
+    (b'"key":""', b'"key":"","key":""'), (b'"seq":[1,1]', b'"seq":[-1,1]'), (b'"seq":[1,1]', b'"seq":[1,9007199254740993]'),
+    (b'"time":1800000000.0', b'"time":-1'), (b'"seq":[1,1]', b'"seq":[1]'), (b'"kind":"up"', b'"kind":"down"'),
+])  # fmt: skip
+def test_a_fact_that_is_not_strict_is_malformed(change, to):
+    payload = payload_of(up("vps-1"))
+    assert change in payload
+    assert (
+        cloud_of_three().refuse(envelope.sign("fact", payload.replace(change, to), [signer("vps-1")])).code
+        == "malformed"
+    )
+
+
 def test_a_fact_of_two_signers_is_malformed():
     raw = envelope.add_signature(up("vps-1"), signer("vps-2"))
     assert cloud_of_three().refuse(raw).code == "malformed"
