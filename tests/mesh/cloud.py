@@ -17,7 +17,7 @@ from skerry.mesh.tls import fingerprint
 
 
 class Key:
-    """A self-signed certificate as an enrolment has it. Its dates lie in the past on purpose: nobody may look at them."""
+    """A self-signed certificate as an enrolment has it. Its dates are past, on purpose: nobody may look at them."""
 
     def __init__(self) -> None:
         private = Ed25519PrivateKey.generate()

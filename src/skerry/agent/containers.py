@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +33,7 @@ from skerry.observe.logs import tail
 from skerry.runtime.contract import Container, ContainerSpec, Mount, Runtime
 
 log = logging.getLogger(__name__)
+KEPT_MAX = 100  # ended containers that are remembered for their logs
 LAST_LINES = 10  # of an exited container's log, for `events` and `explain`
 
 
@@ -66,7 +68,7 @@ class Containers:
         boot: int,
         post: Callable[[Event], None],
         environment: Environment,
-        routed: Callable[[], asyncio.Future[None]],
+        routed: Callable[[], Awaitable[None]],
     ) -> None:
         self._runtime = runtime
         self._network = network
@@ -79,6 +81,8 @@ class Containers:
         self._made = 0
         self._known: dict[str, Labels] = {}
         self._stopping: set[str] = set()
+        self._gone: set[str] = set()
+        self._mounted: dict[str, tuple[tuple[str, str], ...]] = {}
 
     async def adopt(self) -> None:
         """Tell core what an earlier agent left running; clear away what ended meanwhile."""
@@ -120,12 +124,13 @@ class Containers:
         labels = Labels(str(slot), effect.spec, effect.image, attachment.address)
         user = service.user or config.user or "0:0"
         hostname = service.hostname or f"{slot.service}-{slot.index}"
-        environment = dict(config.environment) | self._environment(slot.app, service.environment)
+        environment = dict(config.env) | self._environment(slot.app, service.environment)
         mounts = [Mount(target=path) for path in service.writable]
         mounts += [
             Mount(target=v.target, source=str(self._volume(slot.app, v.volume, user)), read_only=v.read_only)
             for v in service.volumes
         ]
+        self._mounted[id] = tuple((slot.app, v.volume) for v in service.volumes)
         await self._runtime.start(
             ContainerSpec(
                 id=id,
@@ -172,14 +177,28 @@ class Containers:
             slot = Slot.parse(labels.slot)
             self._post(ContainerExited(slot, labels.spec, gone.id, gone.exit_code, gone.oom, lines))
 
-    async def stop_all(self) -> None:
-        """For `purge`: end every container, keep volumes."""
-        for container in await self._runtime.list_containers():
-            await self._clear(container.id)
+    def running(self) -> dict[str, str]:
+        """Container id -> slot of what runs here now."""
+        return {id: labels.slot for id, labels in self._known.items() if id not in self._gone}
 
-    def of_slot(self, slot: str) -> list[str]:
-        """Container ids that ran or run this slot here and still have logs, oldest first."""
-        return [id for id, labels in self._known.items() if labels.slot == slot]
+    def with_logs(self) -> list[tuple[str, str]]:
+        """(container id, slot) of what runs or ran here and still has logs."""
+        return [(id, labels.slot) for id, labels in self._known.items()]
+
+    def count(self) -> int:
+        return len(self.running())
+
+    def users_of(self, app: str, volume: str) -> list[str]:
+        """Slots whose containers have this volume mounted now."""
+        return [slot for id, slot in self.running().items() if (app, volume) in self._mounted.get(id, ())]
+
+    def remove_volume(self, app: str, volume: str) -> bool:
+        """Delete its data on this host. False: there was none."""
+        path = self._volumes / app / volume
+        if not path.is_dir():
+            return False
+        shutil.rmtree(path)
+        return True
 
     def logs(self, id: str) -> list[Path]:
         return self._runtime.logs(id)
@@ -187,6 +206,11 @@ class Containers:
     async def _clear(self, id: str) -> None:
         await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
         await self._network.detach(id)
+        self._gone.add(id)
+        while len(self._gone) > KEPT_MAX:  # their logs are rotated away by then
+            oldest = next(id for id in self._known if id in self._gone)
+            self._gone.discard(oldest)
+            del self._known[oldest]
 
     def _volume(self, app: str, name: str, user: str) -> Path:
         """The volume's directory on this host; made empty, and the container's user's, when it isn't there."""
@@ -212,7 +236,7 @@ def _arguments(entrypoint: tuple[str, ...], command: tuple[str, ...], config: Im
     """As OCI and compose say: an own entrypoint drops the image's command, too."""
     if entrypoint:
         return (*entrypoint, *command)
-    return (*config.entrypoint, *(command or config.command))
+    return (*config.entrypoint, *(command or config.cmd))
 
 
 def _labels(container: Container) -> Labels | None:

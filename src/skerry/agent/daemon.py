@@ -3,54 +3,103 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
-import logging
 import os
+import shutil
 import signal
 import socket
+import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import skerry
+from skerry.agent.containers import Containers
+from skerry.agent.door import Door
+from skerry.agent.fetch import Fetcher
+from skerry.agent.files import HostFiles, NotJoined
+from skerry.agent.links import Links
+from skerry.agent.loop import Author, Loop, Routes
+from skerry.agent.serve import Server
+from skerry.agent.streams import Streams
 from skerry.core import effects as do
 from skerry.core.events import Booted, ImageReady, ProbeAnswered
-from skerry.core.gossip import Gossip
+from skerry.core.facts import FactBody, Up
+from skerry.core.gossip import Gossip, heads_digest
+from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Slot
-from skerry.errors import BadFormat, SkerryError, TrustRefusal
+from skerry.errors import TrustRefusal
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
-from skerry.mesh.streams import Stream, receive_objects, recv_bytes, send_bytes, serve_objects
-from skerry.net.network import Network, TunnelPeer
+from skerry.net import commands
+from skerry.net.network import Network
+from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
-from skerry.observe.host import read_room
+from skerry.observe.host import read_host
 from skerry.observe.probes import Prober
-from skerry.runtime.oci import OciRuntime
+from skerry.runtime.contract import Runtime
+from skerry.runtime.oci import Binaries, OciRuntime
+from skerry.runtime.probe import find_runtime
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
 from skerry.trust import seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
-from skerry.trust.requests import judge_request
 
-from .containers import Containers
-from .door import Door
-from .fetch import Fetcher
-from .files import HostFiles, NotJoined
-from .links import Links
-from .loop import Author, Loop, Routes
-from .serve import Server
-
-log = logging.getLogger(__name__)
 PORT = 7077
 EVENTS_MAX_BYTES = 8 << 20
+FLUSH_S = 0.2
+RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
+
+
+class Parts(msgspec.Struct):
+    """What an agent stands on, made by the host's own (`of_host`) or by a test."""
+
+    runtime: Callable[[HostFiles], Awaitable[Runtime]]
+    network: Callable[[HostFiles, Node], Network]
+    address: str = "0.0.0.0"
+    port: int = PORT
+    memory_bytes: int = 0  # 0: what the host has
+
+
+def of_host() -> Parts:
+    """Real containers and a real network, by the programs beside our own Python, else by those on the PATH."""
+
+    async def runtime(files: HostFiles) -> Runtime:
+        binaries = Binaries(conmon=Path(program("conmon")), crun=Path(program("crun")), runc=Path(program("runc")))
+        working, _ = await find_runtime(binaries, files.containers, files.run)
+        return OciRuntime(files.containers, files.run, files.logs, working)
+
+    return Parts(runtime=runtime, network=network_of)
+
+
+def network_of(files: HostFiles, node: Node) -> Network:
+    return Network(
+        files.net,
+        files.run,
+        subnet=node.subnet,
+        wireguard_private_key=files.seed("wireguard").hex(),
+        port=PORT,
+        binaries=commands.Binaries(
+            ip=program("ip"), nft=program("nft"), wg=program("wg"), wireguard_go=program("wireguard-go")
+        ),
+    )
+
+
+def program(name: str) -> str:
+    """A program of the bundle, else of the host."""
+    own = Path(sys.executable).parent / name
+    return str(own) if own.exists() else shutil.which(name) or name
 
 
 class Clock:
-    """Wall time, with the offset that tests put into `clock-offset` (`date -s` in a lab host would move the whole machine)."""
+    """Wall time, with the offset that tests put into `clock-offset` (`date -s` in a lab host would move the machine)."""
 
     def __init__(self, state: Path) -> None:
         self.offset_s = 0.0
@@ -62,18 +111,17 @@ class Clock:
 
 
 class Agent:
-    """All rooms of one host, joined. Made by `open_agent`, run by `run`."""
+    """All rooms of one host, joined. `start` brings it to life, `close` ends it; containers outlive it."""
 
-    def __init__(self, files: HostFiles) -> None:
+    def __init__(self, files: HostFiles, parts: Parts) -> None:
         membership = files.membership()
         if membership is None:
-            raise NotJoined(
-                "the agent can't run", f"{files.state} belongs to no cloud", "join the host: skerry host add"
-            )
+            raise NotJoined("the agent can't run", f"{files.state} belongs to no cloud", "join it: skerry host add")
         self.me = membership.node
         self.files = files
+        self.parts = parts
         self.clock = Clock(files.state)
-        self.events = EventLog(files.state / "events", EVENTS_MAX_BYTES)
+        self.events = EventLog(files.state / "events", EVENTS_MAX_BYTES, now=self.clock.wall_s)
         self.records = RecordStore(files.state)
         self.objects = ObjectStore(files.state)
         self.images = Images(self.objects, files.images)
@@ -81,6 +129,7 @@ class Agent:
         self.trusted = Trusted(membership.cloud)
         self.gossip = Gossip(self.me)
         self.loop = Loop(NodeCore())
+        self.signer = Signer(files.seed("signing"))
         self.door = Door(
             self.trusted,
             self.records,
@@ -88,22 +137,18 @@ class Agent:
             wall_s=self.clock.wall_s,
             now_s=self.loop.now_s,
             post=self.loop.post,
+            send=lambda sends: self.links.carry(sends),
         )
-        self.signer = Signer(files.seed("signing"))
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
+        self.streams = Streams(self)
         self.mesh = Mesh(
             self.me,
             files.certificate,
             files.private_pem(),
-            files.run,
+            files.state / "keys",
             on_link=lambda *change: self.links.changed(*change),
             on_frame=lambda peer, data: self.links.heard(peer, data),
-            handlers={
-                "/request": self._on_request,
-                "/objects": self._on_objects,
-                "/objects/put": self._on_upload,
-                "/keep": self._on_keep,
-            },
+            handlers=self.streams.handlers(),
         )
         self.links = Links(
             self.mesh,
@@ -111,35 +156,31 @@ class Agent:
             self.door,
             now_s=self.loop.now_s,
             post=self.loop.post,
-            note=self.note,
+            note=self.events.append,
             spawn=self.loop.spawn,
         )
         self.fetcher = Fetcher(self.images, self.objects, self.mesh, self.loop.post)
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
-        self.runtime = OciRuntime(files.containers, files.run, files.logs)
-        self.network: Network  # its subnet stands in the enrolment: known once the disk is read
+        self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
+        self.network: Network
         self.containers: Containers
         self.server: Server
 
     async def start(self) -> None:
-        self.loop.broken = asyncio.get_running_loop().create_future()
-        room = read_room()
-        self.loop.post(Booted(self.me, self.boot, room.cpus, room.memory_bytes, skerry.__version__))
+        """Core learns what the disk holds before it decides anything; links open last, when all can be carried out."""
+        self.loop.begin()
+        memory_bytes = self.parts.memory_bytes or read_host(self.files.state).memory.total_bytes - RESERVED_BYTES
+        self.loop.post(Booted(self.me, self.boot, len(os.sched_getaffinity(0)), memory_bytes, skerry.__version__))
         self.door.load()
-        enrolment = self.trusted.nodes.get(self.me)
+        enrolment = self.trusted.enrolled(self.me)
         if enrolment is None:
-            raise NotJoined(
-                "the agent can't run", f"no enrolment of {self.me} is on its disk", "run skerry host add again"
-            )
-        self.network = Network(
-            self.files.net,
-            self.files.run,
-            subnet=enrolment.body.subnet,
-            wireguard_private_key=self.files.seed("wireguard").hex(),
-            port=PORT,
-        )
+            raise NotJoined("the agent can't run", f"no enrolment of {self.me} is here", "run skerry host add again")
+        if self.records.damaged is not None:
+            self.events.append("host", self.me, str(self.records.damaged))
+        self.runtime = await self.parts.runtime(self.files)
+        self.network = self.parts.network(self.files, enrolment)
         for line in await self.network.start():
-            self.note("host", self.me, line)
+            self.events.append("host", self.me, line)
         self.routes = Routes(lambda effect: self.network.route(effect.ports, dict(effect.names)))
         self.containers = Containers(
             self.runtime,
@@ -151,29 +192,16 @@ class Agent:
             environment=self._environment,
             routed=self.routes.settled,
         )
-        self.server = Server(
-            me=self.me,
-            core=self.loop.core,
-            door=self.door,
-            mesh=self.mesh,
-            images=self.images,
-            containers=self.containers,
-            events=self.events,
-            files=self.files,
-            now_s=self.loop.now_s,
-            health=self._health,
-        )
+        self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
             self.loop.post(ImageReady(image))
         await self.containers.adopt()
-        self.loop.spawn(self.containers.watch_exits())
-        self.loop.spawn(self.routes.run())
-        self.loop.spawn(self.links.tick())
-        self.loop.spawn(self._flush())
-        await self.mesh.serve("0.0.0.0", PORT)
+        for work in (self.containers.watch_exits(), self.routes.run(), self.links.tick(), self._flush()):
+            self.loop.spawn(work)
+        await self.mesh.serve(self.parts.address, self.parts.port)
         self.loop.live()
-        self.note("agent", self.me, f"started, {skerry.__version__}, start {self.boot}")
+        self.events.append("agent", self.me, f"started: skerry {skerry.__version__}, start {self.boot} of this host")
 
     async def close(self) -> None:
         """Containers, rules and tunnel run on."""
@@ -182,17 +210,30 @@ class Agent:
         await self.mesh.close()
         if hasattr(self, "network"):
             await self.network.close()
-        await self.runtime.close()
+        if hasattr(self, "runtime"):
+            await self.runtime.close()
         self.records.close()
+        self.events.close()
 
-    def note(self, kind: str, subject: str, reason: str) -> None:
-        self.events.append(kind, subject, reason, time_s=self.clock.wall_s())
+    def health(self) -> dict[str, Any]:
+        """Of this agent alone, for `status` and `doctor`."""
+        disk = read_host(self.files.state)
+        return {
+            "node": self.me,
+            "version": skerry.__version__,
+            "start": self.boot,
+            "time": self.clock.wall_s(),
+            "neighbours": sorted(self.mesh.neighbours()),
+            "containers": self.containers.count(),
+            "disk_free_bytes": disk.disk_free_bytes,
+            "load": disk.load[0],
+        }
 
-    def _carriers(self) -> dict[type[do.Effect], Any]:
+    def _carriers(self) -> dict[type[do.Effect], Callable[[Any], Any]]:
         return {
             do.Publish: self.author.publish,
             do.Fetch: self.fetcher.fetch,
-            do.Forget: lambda effect: self.images.forget(effect.image),
+            do.Forget: lambda e: self.images.forget(e.image),
             do.Start: self.containers.start,
             do.Stop: self.containers.stop,
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),
@@ -200,85 +241,49 @@ class Agent:
             do.Route: self.routes.carry,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
-            do.Note: lambda e: self.note(e.kind, e.subject, e.reason),
+            do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
         }
 
     async def _peers(self, effect: do.Peers) -> None:
-        import base64
-
+        self.mesh.set_clients(self.trusted.client_certificates())
         self.mesh.set_peers(
             {
                 p.node: PeerAddress(base64.b64decode(p.certificate), p.addresses, p.node in effect.dial)
                 for p in effect.peers
             }
         )
-        self.mesh.set_clients(self.trusted.client_certificates())
         await self.network.set_peers(
             TunnelPeer(public_key=p.wireguard, endpoints=p.addresses, subnet=p.subnet) for p in effect.peers
         )
 
-    def _sign(self, kind: str, key: str, seq: tuple[int, int], time_s: float, body: Any) -> bytes:
+    def _sign(self, kind: str, key: str, seq: tuple[int, int], time_s: float, body: FactBody | None) -> bytes:
+        if isinstance(body, Up):
+            heads = heads_digest({path: head[2] for path, head in self.trusted.heads().items()})
+            body = msgspec.structs.replace(body, heads=heads, clock=time_s)
         return sign_fact(self.signer, self.trusted.cloud, self.me, kind, key, seq, time_s, body)
 
     def _environment(self, app: str, sealed: dict[str, str]) -> dict[str, str]:
         if not sealed:
             return {}
-        document = self.trusted.document(f"secret/{app}")
-        return seal.open_environment(self.files.seed("sealing"), self.me, document, sealed)
-
-    def _health(self) -> dict[str, Any]:
-        return {
-            "version": skerry.__version__,
-            "start": self.boot,
-            "neighbours": self.mesh.neighbours(),
-            "containers": self.containers.count(),
-            "clock_offset_s": self.clock.offset_s,
-        }
+        secret = self.trusted.document(f"secret/{app}")
+        return seal.open_environment(self.files.seed("sealing"), self.me, secret, sealed)
 
     async def _flush(self) -> None:
+        """What need not be synced at once is written together."""
         while True:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(FLUSH_S)
             self.records.flush()
-
-    # -- streams
-
-    async def _on_objects(self, stream: Stream, who: str) -> None:
-        await serve_objects(stream, self.objects)
-
-    async def _on_upload(self, stream: Stream, who: str) -> None:
-        await receive_objects(stream, self.objects)
-
-    async def _on_keep(self, stream: Stream, who: str) -> None:
-        await self.server.keep(stream, who)
-
-    async def _on_request(self, stream: Stream, who: str) -> None:
-        """One signed request: greeted with a nonce, answered by frames, ended by `{"end": true}`."""
-        import msgspec
-
-        nonce = os.urandom(16).hex()
-        await send_bytes(stream, msgspec.json.encode({"node": self.me, "nonce": nonce}))
-        raw = await recv_bytes(stream)
-        try:
-            request = judge_request(raw, self.trusted, node=self.me, nonce=nonce, now_s=self.clock.wall_s())
-            async for item in self.server.answer(request):
-                await send_bytes(stream, msgspec.json.encode({"item": item}))
-            await send_bytes(stream, msgspec.json.encode({"end": True}))
-        except SkerryError as error:
-            if isinstance(error, (TrustRefusal, BadFormat)):
-                self.note("refused", who, str(error))
-            await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
 
 
 async def run(files: HostFiles) -> None:
     """Until SIGTERM or SIGINT. A bug in any task ends it with a traceback; systemd starts it anew, containers run on."""
     files.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    agent = Agent(files)
-    stop = asyncio.get_running_loop().create_future()
+    agent = Agent(files, of_host())
+    stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: stop.done() or stop.set_result(None))
+        asyncio.get_running_loop().add_signal_handler(number, _finish, stop)
     try:
         await agent.start()
-        assert agent.loop.broken is not None
         notify("READY=1")
         await asyncio.wait({stop, agent.loop.broken}, return_when=asyncio.FIRST_COMPLETED)
         if agent.loop.broken.done():
@@ -287,13 +292,27 @@ async def run(files: HostFiles) -> None:
         await agent.close()
 
 
+def _finish(stop: asyncio.Future[None]) -> None:
+    if not stop.done():
+        stop.set_result(None)
+
+
 async def purge(files: HostFiles) -> None:
     """End all containers and take our network away; the state directory is the caller's to remove."""
-    runtime = OciRuntime(files.containers, files.run, files.logs)
+    runtime = await of_host().runtime(files)
     for container in await runtime.list_containers():
         await runtime.stop(container.id, signal="SIGTERM", grace_s=5.0)
     await runtime.close()
-    await Network(files.net, files.run, subnet="10.77.0.0/24", wireguard_private_key="0" * 64, port=PORT).purge()
+    membership = files.membership()
+    trusted = Trusted(membership.cloud if membership else "")
+    records = RecordStore(files.state)
+    for _, raw in records.all():
+        with contextlib.suppress(TrustRefusal):
+            trusted.load(raw)
+    records.close()
+    enrolment = trusted.nodes.get(membership.node) if membership else None
+    if enrolment is not None and isinstance(enrolment.body, Node):
+        await network_of(files, enrolment.body).purge()
 
 
 def notify(state: str) -> None:
@@ -304,6 +323,3 @@ def notify(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.connect("\0" + path[1:] if path.startswith("@") else path)
         sock.send(state.encode())
-
-
-__all__ = ["Agent", "Coroutine", "notify", "purge", "run"]

@@ -6,6 +6,7 @@ was not verified, and nothing is told to others before it is on disk.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -16,17 +17,20 @@ from skerry.core.gossip import Gossip, Send, token
 from skerry.core.records import Document, Fact, Record
 from skerry.errors import TrustRefusal
 from skerry.store.records import RecordStore
-from skerry.trust.accept import AlreadyHeld, NotYet, Trusted
+from skerry.trust import documents, envelope
+from skerry.trust.accept import AlreadyHeld, NotYet, Stale, Trusted, Twin
+from skerry.trust.holdings import fallback_of
 
 log = logging.getLogger(__name__)
-WAITING_MAX = (
-    512  # records of keys, roles or versions that we don't know yet; the oldest is dropped, gossip brings it again
-)
+WAITING_MAX = 256  # records of keys, roles or versions that we don't know yet; the oldest goes, gossip brings it again
 SYNCED_FACTS = {"claim"}  # a claim counts only once it is on disk; so does all intent
 
 
 class Door:
-    """`wall_s` reads the wall clock, `post` tells core. Not thread-safe: it lives on the agent's loop."""
+    """`wall_s` reads the wall clock, `now_s` the monotonic one; `post` tells core, `send` carries out gossip's wishes.
+
+    Lives on the agent's loop; not for several threads.
+    """
 
     def __init__(
         self,
@@ -46,93 +50,132 @@ class Door:
         self._now_s = now_s
         self._post = post
         self._send = send
-        self._live: dict[str, bytes] = {}  # `up` facts change each second: they never touch the disk
+        self._live: dict[str, bytes] = {}  # `up` facts: new each second, worth nothing after a restart, never on disk
         self._waiting: OrderedDict[bytes, str] = OrderedDict()
-        self.refused: Callable[[TrustRefusal, str], None] = lambda refusal, source: None
+        self._clocks: dict[str, tuple[float, float]] = {}  # node -> its clock, and when we heard it (monotonic)
 
     def load(self) -> None:
         """At start: what our own disk holds, judged again; what no longer holds is dropped with a word in the log."""
-        todo = list(self._records.all())
+        todo = [raw for _, raw in self._records.kept()]
+        todo += [raw for _, raw in self._records.all()]
         while todo:
             left = []
-            for id, raw in todo:
+            for raw in todo:
                 try:
                     record = self.trusted.load(raw)
                 except NotYet:
-                    left.append((id, raw))
+                    left.append(raw)
+                except Stale:
+                    self._take_named(raw, from_disk=True)
                 except TrustRefusal as refusal:
-                    log.warning("dropped from disk: %s: %s", id, refusal)
-                    self._records.drop(id)
+                    log.warning("left on disk: %s", refusal)
                 else:
-                    self._told(record, "", len(raw), from_disk=True)
+                    self._tell(record, "", len(raw), from_disk=True)
             if len(left) == len(todo):
-                for id, _ in left:
-                    log.warning("dropped from disk: %s: nothing here covers it any more", id)
-                    self._records.drop(id)
-                break
+                log.warning("%s records on disk rest on what isn't there; left there", len(left))
+                return
             todo = left
-        for hash, raw in self._records.kept():
-            record = self.trusted.judge_named(raw, hash)
-            self._post(RecordAccepted(record, "", True))
 
     def offer(self, raw: bytes, source: str = "", *, from_client: bool = False) -> Record | None:
-        """Take one record in. None: it is held already, or waits for what it rests on.
+        """Take one record in. None: it was held already.
 
-        Raises TrustRefusal: Stale and FalseSignature are for the caller to answer, the rest is for its author.
+        Raises TrustRefusal. After a NotYet from a neighbour it is kept aside and tried again when root, policy or an
+        enrolment changes.
         """
         try:
-            record = self.trusted.judge(raw, now_s=self._wall_s(), source=source, from_client=from_client)
+            record = self.trusted.judge(
+                raw, now_s=self._wall_s(), source=source, from_client=from_client, neighbours_s=self._neighbours_s()
+            )
         except AlreadyHeld:
+            self._note_sender_has(raw, source)
             return None
+        except Twin as twin:
+            self._records.evidence(twin.record.id, raw)
+            raise
+        except Stale:
+            if self._take_named(raw):
+                return None
+            raise
         except NotYet:
-            if from_client:
-                raise
-            self._waiting[raw] = source
-            if len(self._waiting) > WAITING_MAX:
-                self._waiting.popitem(last=False)
-            return None
+            if not from_client:
+                self._put_aside(raw, source)
+            raise
         self._keep(record, raw, source)
         if isinstance(record, Document) and record.kind in ("root", "policy", "node"):
             self._try_waiting()
         return record
 
-    def offer_named(self, raw: bytes, hash: str) -> None:
-        """A document that isn't the newest, but that a newest one names by hash as the one to fall back to."""
-        record = self.trusted.judge_named(raw, hash)
-        self._records.keep(hash, raw)
-        self._post(RecordAccepted(record, ""))
-
     def bytes_of(self, ids: Iterable[str]) -> list[bytes]:
-        """The exact bytes of these records, as far as they are held."""
-        found = (self._live.get(id) or self._records.get(id) for id in ids)
-        return [raw for raw in found if raw is not None]
+        """The exact bytes of these records, as far as they are held and may be shown."""
+        shown = (id for id in ids if not self.trusted.lapsed(id))
+        return [raw for id in shown if (raw := self._live.get(id) or self._records.get(id)) is not None]
 
-    def by_hash(self, hash: str) -> bytes | None:
-        return self._records.by_hash(hash)
+    def named(self, hashes: Iterable[str]) -> list[bytes]:
+        """Documents by the hash of their payload: fallbacks and earlier roots."""
+        return [raw for hash in hashes if (raw := self._records.by_hash(hash)) is not None]
+
+    def lacks(self, record: Document) -> str:
+        """The hash of the fallback that a document names and that isn't here, "" if there is none."""
+        hash = fallback_of(record)
+        return hash if hash and self.trusted.named(hash) is None else ""
 
     def _keep(self, record: Record, raw: bytes, source: str) -> None:
-        if isinstance(record, Fact) and record.kind == "up":
+        if record.kind == "up":
             self._live[record.id] = raw
         else:
             sync = isinstance(record, Document) or record.kind in SYNCED_FACTS
-            self._records.put(record.id, raw, token=token(record), sync=sync)
-        outcome = self.trusted.commit(record, raw, self._wall_s())
-        for id, evidence in outcome.evidence:
-            self._records.evidence(id, evidence)
-        for hash, old in outcome.named:
+            self._records.put(record.id, raw, hash=record.hash, sync=sync)
+        change = self.trusted.commit(record, raw)
+        for path, twin in change.evidence:
+            self._records.evidence(path, twin)
+        for hash, old in change.named:
             self._records.keep(hash, old)
-        for node in outcome.expelled:
+        for hash in change.unnamed:
+            self._records.unkeep(hash)
+        for id in change.forgotten:
+            self._records.drop(id)
+            self._gossip.forgotten(id)
+        for node in change.expelled:
+            for id in [id for id, _ in self._records.all() if id.startswith(f"{node}|")]:
+                self._gossip.forgotten(id)
             self._records.drop_author(node)
-            self._forget_author(node)
-        self._told(record, source, len(raw))
+            self._live.pop(f"{node}|up|", None)
+            self._clocks.pop(node, None)
+        self._tell(record, source, len(raw))
 
-    def _told(self, record: Record, source: str, size_bytes: int, from_disk: bool = False) -> None:
+    def _tell(self, record: Record, source: str, size_bytes: int, *, from_disk: bool = False) -> None:
+        mark = ""
+        if isinstance(record, Fact) and isinstance(record.body, Up):
+            self._clocks[record.node] = (record.body.clock, self._now_s())
+            # Another life, another root or policy: worth forwarding at once.
+            mark = f"{record.seq[0]}/{record.body.root}/{record.body.policy}"
+        self._post(RecordAccepted(record, source, from_disk))
+        now_s = self._now_s()
         self._send(
             self._gossip.accepted(
-                record.id, token(record), source, self._now_s(), record.kind, size_bytes=size_bytes, mark=_mark(record)
+                record.id, token(record), source, now_s, record.kind, size_bytes=size_bytes, mark=mark
             )
         )
-        self._post(RecordAccepted(record, source, from_disk))
+
+    def _take_named(self, raw: bytes, *, from_disk: bool = False) -> bool:
+        """Perhaps it isn't the newest, but what the newest names as the one to turn back to."""
+        try:
+            hash = hashlib.sha256(envelope.parse(raw).payload).hexdigest()
+            if self.trusted.named(hash) is not None:
+                return True
+            record = self.trusted.judge_named(raw, hash)
+        except TrustRefusal:
+            return False
+        self._records.keep(hash, raw)
+        self._post(RecordAccepted(record, "", from_disk))
+        return True
+
+    def _put_aside(self, raw: bytes, source: str) -> None:
+        self._waiting[raw] = source
+        if len(self._waiting) > WAITING_MAX:
+            self._waiting.popitem(last=False)
+        if (record := _read(raw)) is not None:
+            self._gossip.refused(record.id, token(record), self._now_s())
 
     def _try_waiting(self) -> None:
         waiting, self._waiting = self._waiting, OrderedDict()
@@ -140,11 +183,20 @@ class Door:
             try:
                 self.offer(raw, source)
             except TrustRefusal as refusal:
-                self.refused(refusal, source)
+                log.debug("still not accepted: %s", refusal)
+
+    def _note_sender_has(self, raw: bytes, source: str) -> None:
+        """So that it isn't sent back to who has it."""
+        if source and (record := _read(raw)) is not None and record.kind != "up":
+            self._gossip.accepted(record.id, token(record), source, self._now_s(), record.kind)
+
+    def _neighbours_s(self) -> list[float]:
+        now_s = self._now_s()
+        return [clock + now_s - heard_s for clock, heard_s in self._clocks.values() if now_s - heard_s < 60]
 
 
-def _mark(record: Record) -> str:
-    """What makes an `up` worth forwarding at once: another life, another root or policy."""
-    if not isinstance(record.body, Up) or not isinstance(record, Fact):
-        return ""
-    return f"{record.seq[0]}/{record.body.root}/{record.body.policy}"
+def _read(raw: bytes) -> Record | None:
+    try:
+        return documents.decode(envelope.parse(raw))[1]
+    except TrustRefusal:
+        return None

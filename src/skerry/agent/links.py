@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from skerry.core import gossip as g
 from skerry.core import messages as m
 from skerry.core.events import Event, LinkDown, LinkUp, PeerReached
-from skerry.errors import BadFormat, TrustRefusal
+from skerry.core.records import Document
+from skerry.errors import BadFormat, SkerryError, TrustRefusal
 from skerry.mesh.links import Mesh
 from skerry.trust.accept import FalseSignature, Stale
+from skerry.trust.refusals import RateExceeded, RootAhead
 
 from .door import Door
 
 log = logging.getLogger(__name__)
 REACH_TIMEOUT_S = 1.0
+TOLD_AGAIN_S = 60.0
+TOLD_MAX = 1000
 PUSH_BYTES = m.FRAME_BYTES - 4096
 
 
@@ -35,7 +40,7 @@ class Links:
         *,
         now_s: Callable[[], float],
         post: Callable[[Event], None],
-        note: Callable[[str, str, str], None],
+        note: Callable[[str, str, str], Any],
         spawn: Callable[..., None],
     ) -> None:
         self._mesh = mesh
@@ -45,7 +50,7 @@ class Links:
         self._post = post
         self._note = note
         self._spawn = spawn
-        door.refused = self.refused
+        self._told: dict[tuple[str, str], float] = {}
 
     def changed(self, peer: str, up: bool, why: str, goodbye: bool) -> None:
         if up:
@@ -70,7 +75,7 @@ class Links:
         elif isinstance(message, m.ProbeAnswer):
             self._post(PeerReached(message.peer, peer, message.ok))
         elif isinstance(message, m.WantNamed):
-            self._push(peer, [raw for hash in message.hashes if (raw := self._door.by_hash(hash))])
+            self._push(peer, self._door.named(message.hashes))
         else:
             self.carry(self._gossip.heard(peer, message, self._now_s()))
 
@@ -89,9 +94,22 @@ class Links:
         if isinstance(refusal, Stale):
             self.carry(self._gossip.outdated(refusal.id, source, self._now_s()))
             return
-        self._note("refused", source or "client", str(refusal))
-        if isinstance(refusal, FalseSignature) and source:
+        if isinstance(refusal, RootAhead) and refusal.prev:
+            self._mesh.send(source, m.encode(m.WantNamed((refusal.prev,))))
+        self.tell(refusal, source)
+        if isinstance(refusal, FalseSignature):
             self._close(source, str(refusal))
+
+    def tell(self, refusal: SkerryError, source: str) -> None:
+        """An event for people; the same one of the same neighbour at most once a minute: a flood must not fill the diary."""
+        now_s = self._now_s()
+        key = (source, refusal.code if isinstance(refusal, RateExceeded) else refusal.what)
+        if now_s - self._told.get(key, -TOLD_AGAIN_S) < TOLD_AGAIN_S:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()
+        self._told[key] = now_s
+        self._note("refused", source, f"{refusal} ({refusal.code})")
 
     def _push(self, peer: str, raws: list[bytes]) -> None:
         """As few frames as the bound on a frame allows."""
@@ -108,13 +126,16 @@ class Links:
 
     def _offer(self, raw: bytes, peer: str) -> None:
         try:
-            self._door.offer(raw, peer)
+            record = self._door.offer(raw, peer)
         except TrustRefusal as refusal:
             self.refused(refusal, peer)
+            return
+        if isinstance(record, Document) and (hash := self._door.lacks(record)):
+            self._mesh.send(peer, m.encode(m.WantNamed((hash,))))
 
     def _close(self, peer: str, why: str) -> None:
         log.warning("closing the link to %s: %s", peer, why)
-        self._mesh.close_link(peer, why)
+        self._mesh.cut(peer, why)
 
     async def _reach_for(self, asker: str, peer: str) -> None:
         ok = await self._mesh.reach(peer, REACH_TIMEOUT_S)
@@ -123,5 +144,5 @@ class Links:
     async def tick(self) -> None:
         """Runs for ever: the background reconciliation."""
         while True:
-            await asyncio.sleep(g.RECONCILE_S)
+            await asyncio.sleep(max(0.05, self._gossip.next_s - self._now_s()))
             self.carry(self._gossip.tick(self._now_s()))

@@ -34,7 +34,15 @@ class Loop:
         self._stepping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wake: asyncio.TimerHandle | None = None
-        self.broken: asyncio.Future[None] | None = None
+        self.broken: asyncio.Future[None]  # ends with the first bug in a task
+
+    def begin(self) -> None:
+        """Call first, within the running event loop."""
+        self.broken = asyncio.get_running_loop().create_future()
+
+    def live(self) -> None:
+        """All is loaded and ready: from now on core decides."""
+        self.post(Timer())
 
     def post(self, event: Event) -> None:
         """Take an event in. Safe to call from within an effect: events are never nested."""
@@ -81,7 +89,7 @@ class Loop:
         if task.cancelled() or task.exception() is None:
             return
         log.error("a task of the agent broke", exc_info=task.exception())
-        if self.broken is not None and not self.broken.done():
+        if not self.broken.done():
             self.broken.set_exception(task.exception())  # type: ignore[arg-type]
 
 

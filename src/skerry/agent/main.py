@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.agent.files import HostFiles, Membership
+from skerry.core.intent import Node
 from skerry.errors import BadInput, SkerryError
 from skerry.store.records import RecordStore
 from skerry.trust.accept import Trusted
@@ -80,7 +81,7 @@ def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
         trusted.commit(record, raw, time.time())
         accepted.append((record, raw))
     enrolment = trusted.nodes.get(asked.node)
-    if enrolment is None or enrolment.body.signing != files.make_keys().signing:
+    if enrolment is None or not isinstance(enrolment.body, Node) or enrolment.body.signing != files.make_keys().signing:
         raise BadInput(
             "the host was not joined",
             f"the enrolment {asked.node} is not for this host's keys",
@@ -88,12 +89,14 @@ def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
         )
     files.join(Membership(asked.cloud, asked.node, asked.network), adopt=adopt)
     if adopt:
-        RecordStore(files.state).clear()
+        for path in files.state.glob("records.sqlite*"):  # another cloud's; the start count lies beside it and stays
+            path.unlink()
     store = RecordStore(files.state)
-    from skerry.core.gossip import token_of
-
     for record, raw in accepted:
-        store.put(record.id, raw, token=token_of(record), sync=True)
+        if trusted.heads().get(record.id, ("", "", ""))[2] == record.hash:
+            store.put(record.id, raw, hash=record.hash, sync=True)
+        else:
+            store.keep(record.hash, raw)  # an earlier root of the chain
     store.close()
 
 

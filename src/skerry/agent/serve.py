@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.core import view
-from skerry.core.node import NodeCore
-from skerry.core.records import Document, Record
+from skerry.core.records import Document, Record, Slot
 from skerry.errors import BadInput, Passing, SkerryError
-from skerry.image.trees import Images
-from skerry.mesh.links import Mesh
-from skerry.mesh.streams import Stream, recv_bytes, send_bytes
-from skerry.net.network import Network
-from skerry.observe.events import EventLog
-from skerry.observe.logs import follow, tail
+from skerry.mesh.messages import recv_bytes, send_bytes
+from skerry.observe.logs import LogLine, follow, tail
 from skerry.trust.requests import Request
 
-from .containers import Containers
-from .door import Door
-from .files import HostFiles
+if TYPE_CHECKING:
+    from skerry.agent.daemon import Agent
 
 KEEP_TIMEOUT_S = 3.0
+LOOK_S = 0.5  # how soon a new container's lines are followed
 
 
 class UnknownVerb(BadInput):
     code = "unknown-verb"
+
+
+class NoSuchSubject(BadInput):
+    code = "no-such-subject"
 
 
 class Busy(Passing):
@@ -51,6 +48,10 @@ class Paths(msgspec.Struct, forbid_unknown_fields=True):
     paths: list[str] = []
 
 
+class Hashes(msgspec.Struct, forbid_unknown_fields=True):
+    hashes: list[str]
+
+
 class Subject(msgspec.Struct, forbid_unknown_fields=True):
     subject: str = ""
 
@@ -59,7 +60,7 @@ class Lines(msgspec.Struct, forbid_unknown_fields=True):
     targets: list[str] = []
     follow: bool = False
     tail: int = 100
-    since: float = 0.0
+    since: str = ""  # RFC 3339, UTC: compared as text
 
 
 class VolumeName(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,34 +77,19 @@ class Reach(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Server:
-    """Verbs by name. `core` and the rest are this node's own."""
+    """Verbs by name, over one agent."""
 
-    def __init__(
-        self,
-        *,
-        me: str,
-        core: NodeCore,
-        door: Door,
-        mesh: Mesh,
-        images: Images,
-        containers: Containers,
-        network: Network,
-        events: EventLog,
-        files: HostFiles,
-        now_s: Callable[[], float],
-        health: Callable[[], dict[str, Any]],
-    ) -> None:
-        self._me = me
-        self._core = core
-        self._door = door
-        self._mesh = mesh
-        self._images = images
-        self._containers = containers
-        self._network = network
-        self._events = events
-        self._files = files
-        self._now_s = now_s
-        self._health = health
+    def __init__(self, agent: Agent) -> None:
+        self._me = agent.me
+        self._core = agent.loop.core
+        self._door = agent.door
+        self._mesh = agent.mesh
+        self._images = agent.images
+        self._containers = agent.containers
+        self._events = agent.events
+        self._files = agent.files
+        self._now_s = agent.loop.now_s
+        self._health = agent.health
 
     async def answer(self, request: Request) -> AsyncIterator[Any]:
         """Raises UnknownVerb, BadInput for wrong arguments, or what the verb itself refuses."""
@@ -116,6 +102,7 @@ class Server:
         kinds = {
             "Put": Put,
             "Paths": Paths,
+            "Hashes": Hashes,
             "Subject": Subject,
             "Lines": Lines,
             "VolumeName": VolumeName,
@@ -141,6 +128,10 @@ class Server:
     async def _verb_get(self, args: Paths, request: Request) -> Any:
         return [base64.b64encode(raw).decode() for raw in self._door.bytes_of(args.paths)]
 
+    async def _verb_named(self, args: Hashes, request: Request) -> Any:
+        """Fallbacks by the hash of their payload."""
+        return [base64.b64encode(raw).decode() for raw in self._door.named(args.hashes)]
+
     async def _verb_put(self, args: Put, request: Request) -> Any:
         """Accept, sync, have a second node sync; only then is it called accepted (design section 6, step 6)."""
         raws = [base64.b64decode(text, validate=True) for text in args.records]
@@ -154,7 +145,7 @@ class Server:
             "accepted": [record.id for record in accepted],
             "versions": {r.id: r.version for r in accepted if isinstance(r, Document)},
             "kept_by": [self._me, *second],
-            "alone": not second and len(self._core.nodes) > 1,
+            "alone": not second and len(self._door.trusted.nodes) > 1,
         }
 
     async def _second_copy(self, raws: list[bytes]) -> list[str]:
@@ -173,25 +164,28 @@ class Server:
                 continue
         return []
 
-    async def keep(self, stream: Stream, who: str) -> None:
-        """Handler of `/keep`: a neighbour wants these records synced here before it calls them accepted."""
-        for raw in msgspec.msgpack.decode(await recv_bytes(stream), type=list[bytes]):
-            self._door.offer(raw, who)
-        await send_bytes(stream, b"kept")
-
     # -- how things stand
 
     async def _verb_ps(self, args: Subject, request: Request) -> Any:
-        return view.ps(self._core, self._now_s(), args.subject)
+        return [row for row in self._core.rows() if args.subject in ("", row.app)]
 
     async def _verb_hosts(self, args: Subject, request: Request) -> Any:
-        return view.hosts(self._core, self._now_s())
+        return self._core.hosts()
 
     async def _verb_explain(self, args: Subject, request: Request) -> Any:
-        return view.explain(self._core, args.subject, self._now_s())
+        return [self._core.explain(slot) for slot in self._slots(args.subject)]
+
+    def _slots(self, subject: str) -> list[Slot]:
+        """The slots that a person means by `web/0`, `guestbook.web/0`, `web` or `guestbook`. Raises NoSuchSubject."""
+        slots = [row.slot for row in self._core.rows() if _wants([subject], row.slot)]
+        if not slots:
+            raise NoSuchSubject(
+                f"there is no {subject} to explain", "it is no slot, service or app here", "see skerry ps"
+            )
+        return [Slot.parse(slot) for slot in slots]
 
     async def _verb_status(self, args: Subject, request: Request) -> Any:
-        return {"node": self._me, "time": time.time(), **self._health()}
+        return self._health()
 
     async def _verb_reach(self, args: Reach, request: Request) -> Any:
         """Whether host:port can be reached by TCP from here (`host add` asks the other hosts about the new one)."""
@@ -204,32 +198,44 @@ class Server:
             return {"ok": False, "why": str(error) or "no answer within 2 s"}
         return {"ok": True, "why": ""}
 
-    def _verb_events(self, args: Lines, request: Request) -> AsyncIterator[Any]:
-        return self._events.stream(args.tail, args.follow)
+    async def _verb_events(self, args: Lines, request: Request) -> AsyncIterator[Any]:
+        if args.follow:
+            async for entry in self._events.follow(args.tail):
+                yield entry
+        else:
+            for entry in self._events.tail(args.tail):
+                yield entry
 
     async def _verb_logs(self, args: Lines, request: Request) -> AsyncIterator[Any]:
-        """Lines of this host's containers of these slots or services, oldest first, then (follow) as they come."""
-        wanted = [(slot, id) for slot, id in self._containers.with_logs() if _wants(args.targets, slot)]
-        batch = []
-        for slot, id in wanted:
-            batch += [
-                {"slot": slot, "time": line.time, "stream": line.stream, "text": line.text}
-                for line in tail(self._containers.logs(id), args.tail)
-                if line.time >= args.since
-            ]
-        for line in sorted(batch, key=lambda line: line["time"])[-args.tail or None :]:
+        """Lines of this host's containers of these slots, services or apps: oldest first, then (follow) as they come."""
+        past = []
+        for id, slot in self._containers.with_logs():
+            if _wants(args.targets, slot):
+                past += [_line(slot, line) for line in tail(self._containers.logs(id), args.tail)]
+        past = [line for line in past if line["time"] >= args.since]
+        for line in sorted(past, key=lambda line: line["time"])[-args.tail :] if args.tail else []:
             yield line
-        if not args.follow:
-            return
+        if args.follow:
+            async for line in self._followed(args.targets):
+                yield line
+
+    async def _followed(self, targets: list[str]) -> AsyncIterator[Any]:
+        """New lines of all wanted containers, also of those that start later."""
         queue: asyncio.Queue[Any] = asyncio.Queue(1000)
-        watched: dict[str, asyncio.Task[None]] = {}
+        known = set(self._containers.running())
+        watched = {
+            id: self._follow_into(queue, id, slot)
+            for id, slot in self._containers.running().items()
+            if _wants(targets, slot)
+        }
         try:
             while True:
-                for slot, id in self._containers.with_logs():
-                    if _wants(args.targets, slot) and id not in watched and self._containers.runs(id):
-                        watched[id] = asyncio.create_task(self._follow_into(queue, slot, id, (slot, id) not in wanted))
+                for id, slot in self._containers.running().items():
+                    if id not in known and _wants(targets, slot):
+                        watched[id] = self._follow_into(queue, id, slot, from_start=True)
+                    known.add(id)
                 try:
-                    async with asyncio.timeout(1.0):
+                    async with asyncio.timeout(LOOK_S):
                         yield await queue.get()
                 except TimeoutError:
                     continue
@@ -237,9 +243,14 @@ class Server:
             for task in watched.values():
                 task.cancel()
 
-    async def _follow_into(self, queue: asyncio.Queue[Any], slot: str, id: str, from_start: bool) -> None:
-        async for line in follow(self._containers.logs(id)[-1], from_start=from_start):
-            await queue.put({"slot": slot, "time": line.time, "stream": line.stream, "text": line.text})
+    def _follow_into(
+        self, queue: asyncio.Queue[Any], id: str, slot: str, *, from_start: bool = False
+    ) -> asyncio.Task[None]:
+        async def work() -> None:
+            async for line in follow(lambda: self._containers.logs(id), n=10_000 if from_start else 0):
+                await queue.put(_line(slot, line))
+
+        return asyncio.create_task(work())
 
     # -- this host's own data
 
@@ -273,6 +284,10 @@ class Server:
 
     async def _verb_image_missing(self, args: ImageName, request: Request) -> Any:
         return {"missing": self._images.missing(args.image), "ready": self._images.root(args.image) is not None}
+
+
+def _line(slot: str, line: LogLine) -> dict[str, str]:
+    return {"slot": slot, "time": line.time, "stream": line.stream, "text": line.text}
 
 
 def _wants(targets: list[str], slot: str) -> bool:

@@ -7,6 +7,7 @@ so that a node never starts a pair that wasn't meant (docs/decisions/0003).
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -95,14 +96,13 @@ def _changes(session: Session, compose: ComposeApp, digests: dict[str, str]) -> 
     if any(environments.values()):
         secret = session.document(f"secret/{compose.name}")
         if secret is None:
-            key, body = session.new_content_key()
-            changes.append((f"secret/{compose.name}", body))
+            key = secrets.token_bytes(seal.KEY_BYTES)
+            changes.append((f"secret/{compose.name}", session.seal_for_all(key)))
         else:
             key = session.content_key(secret)
     services: dict[str, Service] = {}
     for name, planned in compose.services.items():
-        before = old.services[name].environment if old is not None and name in old.services else {}
-        sealed = seal.seal_environment(key, environments[name], before, session.nonces) if key is not None else {}
+        sealed = seal.seal_environment(key, environments[name]) if key is not None else {}
         services[name] = msgspec.structs.replace(planned.service, environment=sealed)
     app = App(services=services, volumes=dict(compose.volumes), fallback=held_app.hash if held_app is not None else "")
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
@@ -141,18 +141,13 @@ async def _check_room(session: Session, compose: ComposeApp) -> None:
 async def push(session: Session, digests: set[str], images: LocalImages, progress: Progress) -> int:
     """Hand what is missing to ONE host; the others fetch it from there. Gives the bytes sent."""
     sent = 0
-    node = None
+    node: str | None = None
     for digest in sorted(digests):
-        while True:
-            if node is None:
-                answer, node = await session.request_from_any("image-missing", {"image": digest})
-            else:
-                answer = await session.request("image-missing", {"image": digest}, node=node)
-            if not answer["missing"]:
-                break
-            stream, _ = await session.open("/objects/put", node)
+        while missing := (await session.request("image-missing", {"image": digest}, node=node))["missing"]:
+            node = session.preferred  # the one that answered: all parts go to the same host
+            stream, node = await session.open("/objects/put", node)
             try:
-                sent += await offer_objects(stream, answer["missing"], images.objects)
+                sent += await offer_objects(stream, missing, images.objects)
             finally:
                 await stream.close()
             progress(f"{digest[7:19]}: {sent / 1e6:.1f} MB handed to {node.removeprefix('node/')}")

@@ -16,7 +16,7 @@ import msgspec
 from skerry.client.bundle import Bundle, find_bundle
 from skerry.client.session import PORT, Session
 from skerry.client.views import hosts as hosts_view
-from skerry.core.intent import Body, Node, Policy, Secret
+from skerry.core.intent import Body, Node, Secret
 from skerry.core.records import Document
 from skerry.errors import BadInput, NotInTime, Refusal, SkerryError, Unreachable
 from skerry.machines.install import Install
@@ -188,7 +188,12 @@ def _resealed(session: Session, path: str, sealing: str) -> list[tuple[str, Body
         body: Secret = document.body  # type: ignore[assignment]
         key = session.content_key(document)
         changes.append(
-            (document.path, msgspec.structs.replace(body, boxes={**body.boxes, path: seal.box(key, sealing)}))
+            (
+                document.path,
+                msgspec.structs.replace(
+                    body, boxes={**body.boxes, path: seal.make_box(key, sealing, secrets.token_bytes(32))}
+                ),
+            )
         )
     return changes
 
@@ -263,7 +268,7 @@ async def undrain(session: Session, name: str) -> dict[str, Any]:
 
 async def expel(session: Session, name: str) -> dict[str, Any]:
     """Cut a host off everywhere: its links, facts, tunnel and keys. Lists the secrets that it could read."""
-    document = await _set_state(session, name, "expelled", bar=True)
+    document = await _set_state(session, name, "expelled")
     readable = [d.path.removeprefix("secret/") for d in session.documents("secret") if document.path in d.body.boxes]  # type: ignore[union-attr]
     return {"name": name, "state": "expelled", "secrets_it_could_read": readable}
 
@@ -376,7 +381,7 @@ def _find(session: Session, name: str) -> Document:
     return document
 
 
-async def _set_state(session: Session, name: str, state: str, *, bar: bool = False) -> Document:
+async def _set_state(session: Session, name: str, state: str) -> Document:
     """Sign the enrolment anew with this state; nothing is signed when it is so already."""
     await session.sync()
     document = _find(session, name)
@@ -384,9 +389,6 @@ async def _set_state(session: Session, name: str, state: str, *, bar: bool = Fal
     if enrolment.state == state:
         return document
     changes: list[tuple[str, Body]] = [(document.path, msgspec.structs.replace(enrolment, state=state))]
-    if bar:
-        policy: Policy = session.policy
-        changes.append(("policy", msgspec.structs.replace(policy, barred=(*policy.barred, enrolment.signing))))
     others = [n for n in session.nodes if n != document.path]
     await session.change(changes, node=None if not others else others[0])
     return document

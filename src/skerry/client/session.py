@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -15,15 +16,18 @@ from typing import Any
 import msgspec
 
 from skerry.client.home import CloudHome, Head
+from skerry.client.identity import read_operator
 from skerry.client.keys import KeyMissing, Passphrase
-from skerry.core.intent import Body, Node, Policy
+from skerry.core.intent import Body, Node, Policy, Secret
 from skerry.core.records import Document
 from skerry.errors import BadFormat, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
-from skerry.mesh.streams import Stream, recv_bytes, send_bytes
-from skerry.trust.accept import AlreadyHeld, NotYet, Trusted
+from skerry.mesh.messages import Stream, recv_bytes, send_bytes
+from skerry.trust import seal
+from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_document
 from skerry.trust.identity import Signer, private_pem
+from skerry.trust.recovery import OperatorKeys
 from skerry.trust.requests import make_request
 
 DIAL_TIMEOUT_S = 3.0
@@ -56,8 +60,8 @@ class Session:
         self.file = home.read()
         self.passphrase = passphrase
         self.trusted = Trusted(self.file.id)
-        self._signer: Signer | None = None
-        self._preferred: str | None = None
+        self._own: OperatorKeys | None = None
+        self.preferred: str | None = None  # the host that answered last is asked first
         for text in (*self.file.roots, *self.file.documents.values()):
             self._learn(base64.b64decode(text), load=True)
 
@@ -72,21 +76,33 @@ class Session:
         return self.home.name
 
     @property
+    def own(self) -> OperatorKeys:
+        """This operator's keys; asks for the passphrase at the first use. Raises KeyMissing, WrongPassphrase."""
+        if self._own is None:
+            self._own = read_operator(self.home, self.passphrase)
+        return self._own
+
+    @property
     def signer(self) -> Signer:
-        """This operator's key; asks for the passphrase at the first use."""
-        if self._signer is None:
-            self._signer = Signer(self.home.read_key("operator", self.passphrase))
-        return self._signer
+        return Signer(self.own.seed)
 
     @property
     def nodes(self) -> dict[str, Document]:
         """Enrolments that aren't expelled, by path."""
-        return {
-            path: d for path, d in self.trusted.nodes.items() if isinstance(d.body, Node) and d.body.state != "expelled"
-        }
+        return {path: d for path, d in self.trusted.nodes.items() if self.trusted.enrolled(path) is not None}
 
     def document(self, path: str) -> Document | None:
         return self.trusted.document(path)
+
+    def documents(self, kind: str) -> list[Document]:
+        """The newest of this kind, by path."""
+        return sorted((d for d in self.trusted.documents() if d.kind == kind), key=lambda d: d.path)
+
+    def all_records(self) -> list[str]:
+        """Everything a new node has to start with, base64: roots in order, policy, nodes, the rest."""
+        order = {"policy": 0, "node": 1}
+        paths = sorted(self.file.documents, key=lambda path: (order.get(path.partition("/")[0], 2), path))
+        return [*self.file.roots, *(self.file.documents[path] for path in paths)]
 
     def save(self) -> None:
         """Remember what was verified, so that an older state is never taken later."""
@@ -144,11 +160,17 @@ class Session:
             enrolment: Node = document.body  # type: ignore[assignment]
             try:
                 pinned = base64.b64decode(enrolment.certificate)
-                stream = await dial(enrolment.addresses, pinned, self._identity(), path, DIAL_TIMEOUT_S)
+                stream = await dial(
+                    enrolment.addresses,
+                    pinned,
+                    Identity(self._certificate(), private_pem(self.own.seed)),
+                    path,
+                    DIAL_TIMEOUT_S,
+                )
             except Unreachable as error:
                 whys.append(f"{candidate.removeprefix('node/')}: {error.why or error}")
                 continue
-            self._preferred = candidate
+            self.preferred = candidate
             return stream, candidate
         raise Unreachable(
             f"no host of cloud {self.name} could be reached"
@@ -159,23 +181,16 @@ class Session:
         )
 
     def _candidates(self) -> list[str]:
-        nodes = sorted(self.nodes, key=lambda n: (n != self._preferred, n))
-        return nodes
+        return sorted(self.nodes, key=lambda n: (n != self.preferred, n))
 
-    def _identity(self) -> Identity:
-        der = next(
-            (base64.b64decode(o.certificate) for o in self.trusted.operators() if o.key == self.signer.key), None
-        )
+    def _certificate(self) -> bytes:
+        """By which hosts know this key. Raises KeyMissing."""
+        der = self.trusted.client_certificates().get(self.signer.key)
         if der is None:
-            certificates = [
-                c for role in self.policy.roles for k, c in role.certificates.items() if k == self.signer.key
-            ]
-            if not certificates:
-                raise KeyMissing(
-                    "no host can be asked", "this key is neither an operator's nor in a role", "see skerry role ls"
-                )
-            der = base64.b64decode(certificates[0])
-        return Identity(der, private_pem(self.signer.seed))
+            raise KeyMissing(
+                "no host can be asked", "this key is neither an operator's nor in a role", "see skerry role ls"
+            )
+        return der
 
     # -- learning
 
@@ -222,15 +237,15 @@ class Session:
 
     def _learn(self, raw: bytes, *, load: bool = False) -> None:
         try:
-            record = self.trusted.load(raw) if load else self.trusted.judge(raw, now_s=time.time(), source="")
-        except (AlreadyHeld, NotYet, TrustRefusal):
+            record = self.trusted.load(raw) if load else self.trusted.judge(raw, now_s=time.time())
+        except TrustRefusal:
             if load:
                 raise
             return
         if not load:
-            self.trusted.commit(record, raw, time.time())
-        if isinstance(record, Document) and not load:
-            self._remember(record, raw)
+            self.trusted.commit(record, raw)
+            if isinstance(record, Document):
+                self._remember(record, raw)
 
     def _remember(self, record: Document, raw: bytes) -> None:
         text = base64.b64encode(raw).decode()
@@ -241,13 +256,13 @@ class Session:
 
     # -- changing
 
-    def draft(self, path: str, body: Body, *, life_s: float = LIFE_S, signer: Signer | None = None) -> bytes:
-        """Sign the next version of `path`, resting on what was verified here."""
+    def draft(self, path: str, body: Body, *, epoch: int | None = None) -> bytes:
+        """Sign the next version of `path`, resting on what was verified here. `epoch`: None for the one in force."""
         held = self.trusted.document(path)
-        epoch = self.policy.epochs.get(path, 0)
+        epoch = self.trusted.epoch(path) if epoch is None else epoch
         now_s = time.time()
         return sign_document(
-            signer or self.signer,
+            self.signer,
             self.file.id,
             path,
             body,
@@ -255,8 +270,36 @@ class Session:
             version=held.version + 1 if held is not None and held.epoch == epoch else 1,
             prev=held.hash if held is not None else "",
             issued=max(now_s, held.issued + 0.001 if held is not None else 0.0),
-            expires=now_s + life_s,
+            expires=now_s + LIFE_S,
         )
+
+    def adopt_own(self, raws: Sequence[bytes]) -> None:
+        """Take in what was signed while there is no host to hand it to: the first one gets it when it joins."""
+        for raw in raws:
+            record = self.trusted.judge(raw, now_s=time.time(), from_client=True)
+            self.trusted.commit(record, raw)
+            if isinstance(record, Document):
+                self._remember(record, raw)
+        self.save()
+
+    def content_key(self, secret: Document | None) -> bytes:
+        """The key under which an app's environment is sealed. Raises CannotOpen when it isn't opened to this operator."""
+        return seal.content_key(self.own.sealing, self.signer.key, secret)
+
+    def seal_for_all(self, key: bytes) -> Secret:
+        """A content key, opened to all hosts and operators."""
+        holders = {path: d.body.sealing for path, d in self.nodes.items() if isinstance(d.body, Node)}
+        holders |= {operator.key: operator.sealing for operator in self.trusted.operators()}
+        boxes = {name: seal.make_box(key, sealing, secrets.token_bytes(32)) for name, sealing in holders.items()}
+        return Secret(key_id=secrets.token_hex(8), boxes=boxes)
+
+    async def named(self, hash: str) -> Document:
+        """A fallback that the newest document of its path names, asked of the hosts. Raises what trust refuses."""
+        held = self.trusted.named(hash)
+        if held is not None:
+            return held
+        (text,) = await self.request("named", {"hashes": [hash]}) or [""]
+        return self.trusted.judge_named(base64.b64decode(text), hash)
 
     async def put(self, raws: Sequence[bytes], *, node: str | None = None) -> dict[str, Any]:
         """Hand records to one host, which has a second one sync them. Verified here first, so that our own mistakes stay here."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 from skerry.client.session import Session
@@ -19,7 +21,8 @@ async def hosts(session: Session) -> list[dict[str, Any]]:
 
 
 async def explain(session: Session, subject: str) -> dict[str, Any]:
-    return dict(await session.request("explain", {"subject": subject}))
+    """One slot, or all of a service or app: {slot: explanation}."""
+    return {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
 
 
 async def status(session: Session) -> dict[str, Any]:
@@ -66,9 +69,14 @@ async def logs(
 ) -> AsyncIterator[dict[str, Any]]:
     """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text."""
     async for row in _merged(
-        session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": since}, follow
+        session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": _rfc3339(since)}, follow
     ):
         yield row
+
+
+def _rfc3339(unix_s: float) -> str:
+    """As container logs have it, in UTC, so that texts compare; "" for 0."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat() if unix_s else ""
 
 
 async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncIterator[dict[str, Any]]:
@@ -81,7 +89,7 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
             async for row in session.stream(verb, args, node=node):
                 await queue.put({"node": name, **row})
         except SkerryError as error:
-            await queue.put({"node": name, "time": 0.0, "unanswered": str(error)})
+            await queue.put({"node": name, "time": 0.0 if verb == "events" else "", "unanswered": str(error)})
         await queue.put(None)
 
     tasks = [asyncio.create_task(one(node)) for node in session.nodes]
@@ -105,8 +113,6 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
 
 async def doctor(session: Session) -> list[dict[str, Any]]:
     """Checks a person would make by hand: {check, ok, detail, fix}."""
-    import time
-
     checks: list[dict[str, Any]] = []
 
     def add(check: str, ok: bool, detail: str, fix: str = "") -> None:
@@ -122,7 +128,7 @@ async def doctor(session: Session) -> list[dict[str, Any]]:
         if isinstance(answer, SkerryError):
             add(f"{name} answers", False, str(answer), answer.fix)
             continue
-        off = abs(answer["time"] + answer["clock_offset_s"] - time.time())
+        off = abs(answer["time"] - time.time())
         add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")
         add(f"{name} clock", off < 5, f"differs by {off:.1f} s", "run a time service on it (systemd-timesyncd)")
         missing = set(answers) - {node} - set(answer["neighbours"])

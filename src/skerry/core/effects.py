@@ -1,4 +1,7 @@
-"""What a node may do about it: everything that `NodeCore.step` can answer. Each bears its reason, in words for `events` and `explain`."""
+"""What a node may do about it: everything that `NodeCore.step` can answer.
+
+Each bears its reason, in words for `events` and `explain`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Publish(Effect):
+class Publish(Effect, frozen=True, kw_only=True):
     """Sign this fact about ourselves and store it; `sync`: on disk before it counts (claims). It comes back as RecordAccepted."""
 
     kind: str
@@ -22,20 +25,20 @@ class Publish(Effect):
     sync: bool = False
 
 
-class Fetch(Effect):
+class Fetch(Effect, frozen=True, kw_only=True):
     """Get an image whole; try `sources` (node paths) in turn. Answered by ImageReady or ImageFailed."""
 
     image: str
     sources: tuple[str, ...]
 
 
-class Forget(Effect):
+class Forget(Effect, frozen=True, kw_only=True):
     """This image is no longer wanted here: its objects may be collected."""
 
     image: str
 
 
-class Start(Effect):
+class Start(Effect, frozen=True, kw_only=True):
     """Make and start the container. Answered by ContainerStarted or StartFailed. `versions`: (app, release)."""
 
     slot: Slot
@@ -45,7 +48,7 @@ class Start(Effect):
     versions: tuple[int, int]
 
 
-class Stop(Effect):
+class Stop(Effect, frozen=True, kw_only=True):
     """Wait `drain_s` (it has left the routes by then), signal, wait `grace_s`, kill, clean up. Answered by ContainerStopped."""
 
     slot: Slot
@@ -56,7 +59,7 @@ class Stop(Effect):
     grace_s: float
 
 
-class Watch(Effect):
+class Watch(Effect, frozen=True, kw_only=True):
     """Probe a container from here until Unwatch; tell changes by ProbeAnswered. `own`: it is this node's."""
 
     slot: Slot
@@ -67,7 +70,7 @@ class Watch(Effect):
     own: bool
 
 
-class Unwatch(Effect):
+class Unwatch(Effect, frozen=True, kw_only=True):
     slot: Slot
     node: str
     spec: str
@@ -81,7 +84,7 @@ class Target(msgspec.Struct, frozen=True):
     address: str
 
 
-class Route(Effect):
+class Route(Effect, frozen=True, kw_only=True):
     """The whole wanted state of published ports and names, replacing what was before.
 
     `ports`: published port -> where it may go, own node's first. `names`: fully qualified ("store.guestbook.internal")
@@ -102,28 +105,28 @@ class Peer(msgspec.Struct, frozen=True):
     subnet: str
 
 
-class Peers(Effect):
+class Peers(Effect, frozen=True, kw_only=True):
     """The whole wanted set of neighbours: tunnel peers, and links to keep up (`dial`: paths). Who is not in it is cut off."""
 
     peers: tuple[Peer, ...]
     dial: tuple[str, ...]
 
 
-class ProbePeer(Effect):
+class ProbePeer(Effect, frozen=True, kw_only=True):
     """Ask `via` whether it can reach `peer`. Answered by PeerReached, or never."""
 
     peer: str
     via: str
 
 
-class Note(Effect):
+class Note(Effect, frozen=True, kw_only=True):
     """Something to tell in `skerry events`. `subject`: a slot, node, service or image; `kind`: a stable word, as in docs/events.md."""
 
     kind: str
     subject: str
 
 
-class Wake(Effect):
+class Wake(Effect, frozen=True, kw_only=True):
     """Step again with Timer at `at_s` of the monotonic clock; an earlier one replaces it."""
 
     at_s: float

@@ -11,7 +11,7 @@ class Event(msgspec.Struct, frozen=True):
     pass
 
 
-class Booted(Event):
+class Booted(Event, frozen=True):
     """First event of a life. `resumed`: own claims and images that the disk held; they are no sign that anybody else lives."""
 
     node: str  # own path
@@ -22,7 +22,7 @@ class Booted(Event):
     clock: float = 0.0  # unix seconds at this moment: only shown (`since`), never decided by
 
 
-class RecordAccepted(Event):
+class RecordAccepted(Event, frozen=True):
     """Trust accepted it and the store has it. `source`: the neighbour's path, "" for ourselves, the disk or a client."""
 
     record: Record
@@ -30,17 +30,17 @@ class RecordAccepted(Event):
     from_disk: bool = False
 
 
-class LinkUp(Event):
+class LinkUp(Event, frozen=True):
     peer: str
 
 
-class LinkDown(Event):
+class LinkDown(Event, frozen=True):
     peer: str
     why: str = ""
     goodbye: bool = False  # it closed the link itself (process ended), rather than falling silent
 
 
-class PeerReached(Event):
+class PeerReached(Event, frozen=True):
     """Answer to the effect ProbePeer: whether `via` could reach `peer`."""
 
     peer: str
@@ -48,7 +48,7 @@ class PeerReached(Event):
     ok: bool
 
 
-class ContainerFound(Event):
+class ContainerFound(Event, frozen=True):
     """At start: a container of ours was there already and was adopted."""
 
     slot: Slot
@@ -60,14 +60,14 @@ class ContainerFound(Event):
     exit_code: int | None = None
 
 
-class ContainerStarted(Event):
+class ContainerStarted(Event, frozen=True):
     slot: Slot
     spec: str
     address: str
     container: str
 
 
-class StartFailed(Event):
+class StartFailed(Event, frozen=True):
     """`passing`: worth another try here (the disk was full, say); else this version can't run here."""
 
     slot: Slot
@@ -76,7 +76,7 @@ class StartFailed(Event):
     passing: bool = True
 
 
-class ContainerExited(Event):
+class ContainerExited(Event, frozen=True):
     """It ended without being told to."""
 
     slot: Slot
@@ -87,7 +87,7 @@ class ContainerExited(Event):
     last_lines: str = ""
 
 
-class ContainerStopped(Event):
+class ContainerStopped(Event, frozen=True):
     """What the effect Stop asked for is done: process gone, veth and root taken away."""
 
     slot: Slot
@@ -95,7 +95,7 @@ class ContainerStopped(Event):
     container: str
 
 
-class ProbeAnswered(Event):
+class ProbeAnswered(Event, frozen=True):
     """The word about a watched container changed (first answer, ok -> not ok after `retries`, and back)."""
 
     slot: Slot
@@ -105,29 +105,29 @@ class ProbeAnswered(Event):
     detail: str = ""
 
 
-class ImageReady(Event):
+class ImageReady(Event, frozen=True):
     """All of it is here, verified, and its root tree is made."""
 
     image: str
 
 
-class ImageFailed(Event):
+class ImageFailed(Event, frozen=True):
     image: str
     why: str
     passing: bool = True
 
 
-class ImageGone(Event):
+class ImageGone(Event, frozen=True):
     """It was held and is no more (damaged, removed)."""
 
     image: str
 
 
-class Timer(Event):
+class Timer(Event, frozen=True):
     """The time that Wake asked for has come."""
 
 
-class VolumeGone(Event):
+class VolumeGone(Event, frozen=True):
     """An operator had a named volume of an app removed here: its slots may go elsewhere."""
 
     app: str

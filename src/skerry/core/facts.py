@@ -10,7 +10,7 @@ from typing import Literal
 from skerry.core.intent import Shape
 
 
-class Up(Shape):
+class Up(Shape, frozen=True, kw_only=True):
     """I live. Key "". `heads` is the digest of the newest version of every path that I hold (gossip.heads_digest)."""
 
     root: int
@@ -25,7 +25,7 @@ class Up(Shape):
     clock: float = 0.0  # own wall clock, unix seconds: compared, never obeyed
 
 
-class Claim(Shape):
+class Claim(Shape, frozen=True, kw_only=True):
     """I hold this slot, for this version. Key: slot. Withdrawn when let go."""
 
     spec: str
@@ -34,7 +34,7 @@ class Claim(Shape):
     reason: str
 
 
-class Decline(Shape):
+class Decline(Shape, frozen=True, kw_only=True):
     """I can't run this slot in this version. Key: slot. `failed`: it was tried here and failed (else: no room, say)."""
 
     spec: str
@@ -42,7 +42,7 @@ class Decline(Shape):
     failed: bool = False
 
 
-class SlotState(Shape):
+class SlotState(Shape, frozen=True, kw_only=True):
     """What I do with a slot that I claim. Key: slot. `address`: IPv4 of the container. `since`: unix seconds of this state.
 
     `healthy`: my own probe's word (None: not known yet).
@@ -59,9 +59,10 @@ class SlotState(Shape):
     oom: bool = False
     why: str = ""
     versions: tuple[int, int] = (0, 0)  # (app, release) it was started from
+    data: bool = False  # a volume of it that is not disposable is here: the slot stays with this node
 
 
-class Saw(Shape):
+class Saw(Shape, frozen=True, kw_only=True):
     """As a witness: what my probe of another node's slot said. Key: "slot@node"."""
 
     spec: str
@@ -69,7 +70,7 @@ class Saw(Shape):
     detail: str = ""
 
 
-class Lost(Shape):
+class Lost(Shape, frozen=True, kw_only=True):
     """My vote that a node is down. Key: node. Withdrawn when a newer `up` of it comes."""
 
     boot: int  # the start count of its last `up` that I hold
@@ -77,14 +78,14 @@ class Lost(Shape):
     why: str = ""
 
 
-class Verdict(Shape):
+class Verdict(Shape, frozen=True, kw_only=True):
     """This version failed. Key: "app.service". Lasts until a newer version. `evidence`: node -> why."""
 
     spec: str
     evidence: dict[str, str]
 
 
-class Have(Shape):
+class Have(Shape, frozen=True, kw_only=True):
     """Images that I hold complete, by digest. Kind `object`, key ""."""
 
     images: tuple[str, ...]
@@ -92,5 +93,12 @@ class Have(Shape):
 
 FactBody = Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
 FACTS: dict[str, type[FactBody]] = {  # type: ignore[assignment]
-    "up": Up, "claim": Claim, "decline": Decline, "slot": SlotState, "saw": Saw, "lost": Lost, "verdict": Verdict, "object": Have,
+    "up": Up,
+    "claim": Claim,
+    "decline": Decline,
+    "slot": SlotState,
+    "saw": Saw,
+    "lost": Lost,
+    "verdict": Verdict,
+    "object": Have,
 }

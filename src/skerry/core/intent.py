@@ -16,7 +16,7 @@ class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """An immutable value that came from outside, strictly decoded."""
 
 
-class Port(Shape):
+class Port(Shape, frozen=True, kw_only=True):
     """`published` is open on every host; `target` is where the container listens. `protocol`: tcp or udp."""
 
     target: int
@@ -24,7 +24,7 @@ class Port(Shape):
     protocol: Literal["tcp", "udp"] = "tcp"
 
 
-class VolumeMount(Shape):
+class VolumeMount(Shape, frozen=True, kw_only=True):
     """A named volume (never a path of the host) at `target` inside the container."""
 
     volume: str
@@ -32,7 +32,7 @@ class VolumeMount(Shape):
     read_only: bool = False
 
 
-class Probe(Shape):
+class Probe(Shape, frozen=True, kw_only=True):
     """How health is asked from outside: the container needs no tool for it. `path` is for http."""
 
     kind: Literal["tcp", "http", "redis", "postgres", "mysql"]
@@ -44,7 +44,7 @@ class Probe(Shape):
     start_period_s: float = 60.0
 
 
-class Restart(Shape):
+class Restart(Shape, frozen=True, kw_only=True):
     """After an exit: `condition` as in compose's restart_policy; at most `max_attempts` in `window_s` (0: no limit)."""
 
     condition: Literal["none", "on-failure", "any"] = "any"
@@ -53,7 +53,7 @@ class Restart(Shape):
     window_s: float = 60.0
 
 
-class Update(Shape):
+class Update(Shape, frozen=True, kw_only=True):
     """How a service goes from one version to the next (compose `update_config`)."""
 
     parallelism: int = 1
@@ -63,7 +63,7 @@ class Update(Shape):
     failure_action: Literal["rollback", "pause", "continue"] = "rollback"
 
 
-class Needs(Shape):
+class Needs(Shape, frozen=True, kw_only=True):
     """What one replica takes of a host: `reserve_*` decides whether it fits, `*_limit` is what the kernel enforces (0: none)."""
 
     reserve_memory_bytes: int = 0
@@ -73,14 +73,14 @@ class Needs(Shape):
     pids_limit: int = 512
 
 
-class Depends(Shape):
+class Depends(Shape, frozen=True, kw_only=True):
     """Start only once `service` (same app) is `started` or `healthy`."""
 
     service: str
     condition: Literal["started", "healthy"] = "started"
 
 
-class Service(Shape):
+class Service(Shape, frozen=True, kw_only=True):
     """One image of an app and all that running it needs, except the image's digest, which the release names."""
 
     replicas: int = 1
@@ -108,7 +108,7 @@ class Service(Shape):
     allow: dict[str, str] = {}  # lint rule -> reason, signed by an operator
 
 
-class App(Shape):
+class App(Shape, frozen=True, kw_only=True):
     """`app/<name>`, signed by operators: services, rights, limits. `deleted` is a tombstone and stays.
 
     `fallback` is the payload hash of the app version to go back to together with a release's fallback ("" for none).
@@ -120,7 +120,7 @@ class App(Shape):
     fallback: str = ""
 
 
-class Release(Shape):
+class Release(Shape, frozen=True, kw_only=True):
     """`release/<name>`, signed by CI or operators: which image each service runs, and nothing else.
 
     `images`: service -> "sha256:<hex>" of the OCI manifest. `fits`: the app version it was made with, the lowest it may run
@@ -132,7 +132,7 @@ class Release(Shape):
     fallback: str = ""
 
 
-class Node(Shape):
+class Node(Shape, frozen=True, kw_only=True):
     """`node/<host>`: an enrolment. Keys are lower-case hex; `certificate` is base64 DER; `addresses` are host:port of 7077.
 
     `subnet` is the containers' IPv4 network ("10.77.3.0/24"); `salt` was chosen by the signer, so that nobody can grind
@@ -155,7 +155,7 @@ class Node(Shape):
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
 
 
-class Operator(Shape):
+class Operator(Shape, frozen=True, kw_only=True):
     """A person's signing key: hex Ed25519 key and the base64 DER certificate that pins its TLS identity."""
 
     name: str
@@ -164,7 +164,7 @@ class Operator(Shape):
     certificate: str
 
 
-class Root(Shape):
+class Root(Shape, frozen=True, kw_only=True):
     """`root`: who the root keys and operators are. `threshold` of `keys` sign the next root; `policy_threshold` operators a policy.
 
     `policy_epoch`: the epoch of the path `policy`; raised when an operator key is taken away, as policy does for other paths.
@@ -177,7 +177,7 @@ class Root(Shape):
     policy_epoch: int = 0
 
 
-class Role(Shape):
+class Role(Shape, frozen=True, kw_only=True):
     """Which keys may sign which paths: `threshold` different `keys`, `kinds` of documents, `paths` (exact, or "app/*"), `until` unix seconds (0: no end).
 
     `certificates`: key -> base64 DER, for holders that talk to nodes (CI). Operators' stand in the root.
@@ -192,7 +192,7 @@ class Role(Shape):
     certificates: dict[str, str] = {}
 
 
-class Policy(Shape):
+class Policy(Shape, frozen=True, kw_only=True):
     """`policy`: all roles, barred keys, and an epoch per path, exact or "app/*" (absent: 0; of several the highest).
 
     `readmitted`: keys that an expulsion barred and that may be enrolled again.
@@ -205,7 +205,7 @@ class Policy(Shape):
     voters: tuple[str, ...] = ()
 
 
-class Secret(Shape):
+class Secret(Shape, frozen=True, kw_only=True):
     """`secret/<app>`: one content key, sealed to each node and operator that may have it: path or operator key -> base64 sealed box."""
 
     key_id: str
@@ -214,7 +214,12 @@ class Secret(Shape):
 
 Body = Root | Policy | Node | App | Release | Secret
 KINDS: dict[str, type[Body]] = {  # type: ignore[assignment]
-    "root": Root, "policy": Policy, "node": Node, "app": App, "release": Release, "secret": Secret,
+    "root": Root,
+    "policy": Policy,
+    "node": Node,
+    "app": App,
+    "release": Release,
+    "secret": Secret,
 }
 
 

@@ -14,9 +14,24 @@ Nothing is decided before the first event that is none of these four (a Timer: t
 
 from __future__ import annotations
 
-from skerry.core.effects import Effect
-from skerry.core.events import Event
+from collections.abc import Callable
+
+from skerry.core import view
+from skerry.core.deciding import decide_service
+from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
+from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
+from skerry.core.facts import Lost, Up
+from skerry.core.gathering import awaken, fell_or_rose, gather
+from skerry.core.peers import neighbours
+from skerry.core.records import Slot
+from skerry.core.routes import routes
+from skerry.core.situation import Situation
 from skerry.core.timing import Timing
+from skerry.core.verdicts import review_verdicts
+from skerry.core.versions import wanted
+
+_PASSES = 8  # deciding settles in two or three; more is a bug, and the next timer goes on
+_FOREVER = float("inf")
 
 
 class NodeCore:
@@ -27,8 +42,175 @@ class NodeCore:
     """
 
     def __init__(self, timing: Timing | None = None) -> None:
-        self.timing = timing or Timing()
+        self._s = Situation(timing or Timing())
+        self._alive = False
+        self._up_s = 0.0
+        self._wake_s = _FOREVER
+        self._route: Route | None = None
+        self._peers: Peers | None = None
 
     def step(self, event: Event, now: float) -> list[Effect]:
         """What to do about `event`. `now`: seconds of a monotonic clock, never less than at the step before."""
-        raise NotImplementedError
+        s = self._s
+        s.now = s.presence.now_s = now
+        gather(s, event)
+        if not self._alive:
+            if isinstance(event, Booted | ContainerFound | ImageReady) or (
+                isinstance(event, RecordAccepted) and event.from_disk
+            ):
+                return [Wake(at_s=now, reason="decide once all that the disk held is in")]
+            self._alive = True
+            self._refresh_apps()
+            awaken(s)
+        self._review_presence()
+        self._refresh_apps()
+        self._decide()
+        self._publish_up(at_once=isinstance(event, LinkUp))
+        return self._effects()
+
+    def rows(self) -> list[view.Row]:
+        """For `ps`: every wanted slot and every one that somebody still runs."""
+        return view.rows(self._s)
+
+    def hosts(self) -> list[view.Host]:
+        """For `host ls`: every enrolled node as this one sees it."""
+        return view.hosts(self._s)
+
+    def explain(self, slot: Slot) -> view.Explanation:
+        """For `explain`: the slot's order, each node's answer, and what is awaited."""
+        return view.explain(self._s, slot)
+
+    # --- in order: who lives, what is wanted, what to do ---------------------------------------------------------------
+
+    def _review_presence(self) -> None:
+        s = self._s
+        if s.members_changed:
+            s.members_changed = False
+            s.presence.next_s = s.now
+            peers = neighbours(s.me, s.known.nodes, everyone=s.timing.link_everyone, links=s.timing.links)
+            if peers != self._peers:
+                self._peers = peers
+                s.out.append(peers)
+        if s.now < s.presence.next_s:
+            return
+        changes, asks = s.presence.review(s.known.nodes, s.known.facts.get("lost", {}), s.now)
+        for change in changes:
+            fell_or_rose(s, change)
+        s.out.extend(ProbePeer(peer=node, via=via, reason="this node has missed it") for node, via in asks)
+        votes = s.presence.lost(s.known.nodes, s.now)
+        for node, about in list(s.known.facts.get("lost", {}).items()):
+            if s.me in about and node not in votes:
+                s.publish("lost", node, None, "it is back")
+        for node, vote in votes.items():
+            held = s.known.of(s.me, "lost", node, Lost)
+            if held is None or (held.boot, held.beat) != (vote.boot, vote.beat):
+                s.publish("lost", node, vote, vote.why)
+
+    def _refresh_apps(self) -> None:
+        """Recompute what is wanted of apps whose documents, or whose verdicts, have changed."""
+        s = self._s
+        while s.apps_due or s.verdicts_due:
+            for app in sorted(s.apps_due | s.verdicts_due):
+                documents = app in s.apps_due
+                s.apps_due.discard(app)
+                if documents:
+                    self._refresh(app, documents=True)
+                if app in s.verdicts_due or documents:
+                    s.verdicts_due.discard(app)
+                    if review_verdicts(s, app):
+                        self._refresh(app, documents=False)
+
+    def _refresh(self, app: str, *, documents: bool) -> None:
+        s, before = self._s, self._s.wants.get(app)
+        now = wanted(app, s.known, _failed(s, app))
+        if documents and before is not None and before.newest != now.newest:
+            s.bars.forget(app)
+            s.failing = {slot: failing for slot, failing in s.failing.items() if slot.app != app}
+        newest = {(app, service, spec) for service, spec in now.newest.items()}
+        s.evidence = {key: seen for key, seen in s.evidence.items() if key[0] != app or key in newest}
+        if before == now:
+            return
+        s.wants[app] = now
+        s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
+        s.forget_orders()
+        for service, want in now.services.items():
+            old = before.services.get(service) if before is not None else None
+            if old is not None and old.spec != want.spec:
+                s.note("turned-back" if now.turned_back else "rollout", f"{app}.{service}",
+                       now.turned_back or f"version {want.versions[0]}.{want.versions[1]} is wanted")  # fmt: skip
+        for replica in s.replicas:
+            if replica.slot.app == app and replica.service is None and replica.spec in now.specs:
+                replica.service, _, replica.versions = now.specs[replica.spec]
+        s.touch_app(app)
+        for service in before.services if before is not None else ():
+            s.touch(app, service)
+        s.images_changed = True
+
+    def _decide(self) -> None:
+        s = self._s
+        for key in [key for key, at in s.due.items() if at <= s.now]:
+            s.dirty.add(key)
+        for _ in range(_PASSES):
+            if not s.dirty:
+                break
+            keys, s.dirty = sorted(s.dirty), set()
+            for app, service in keys:
+                decide_service(s, app, service)
+            self._refresh_apps()
+        else:
+            for app, service in s.dirty:
+                s.due[app, service] = s.now + 0.1
+            s.dirty = set()
+        if s.images_changed or s.now >= s.images.next_s:
+            s.images_changed = False
+            s.images.review(s)
+        if s.routes_changed:
+            s.routes_changed = False
+            route = routes(s)
+            if route != self._route:
+                self._route = route
+                s.out.append(route)
+
+    def _publish_up(self, *, at_once: bool) -> None:
+        """Each second; and on a new link, whose other end waits for it to believe our other facts."""
+        s = self._s
+        if s.now < self._up_s and not at_once:
+            return
+        self._up_s = s.now + s.timing.up_every_s
+        if not s.presence.any_linked():
+            return
+        room = s.room()
+        body = Up(
+            root=s.known.version("root"), policy=s.known.version("policy"), heads="", uptime_s=round(s.now - s.boot_s, 3),
+            cpus=s.cpus, memory_bytes=s.memory_bytes, free_cpus=round(max(0.0, room.cpus - room.used_cpus), 3),
+            free_memory_bytes=max(0, room.memory_bytes - room.used_memory_bytes), agent=s.agent, clock=s.wall(s.now),
+        )  # fmt: skip
+        s.publish("up", "", body, "this node lives")
+
+    def _effects(self) -> list[Effect]:
+        """All effects of this step. Stops last: what stops has left the routes before."""
+        s = self._s
+        out, s.out = s.out, []
+        if any(isinstance(effect, Stop) for effect in out):
+            out.sort(key=lambda effect: isinstance(effect, Stop))
+        wake = min(self._up_s, s.presence.next_s, s.images.next_s, min(s.due.values(), default=_FOREVER))
+        wake = max(wake, s.now)
+        if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:
+            self._wake_s = wake
+            out.append(Wake(at_s=wake))
+        return out
+
+
+def _failed(s: Situation, app: str) -> Callable[[str, str], str]:
+    """Why a version of a service is to be turned back, "" if it isn't."""
+
+    def why(service: str, spec: str) -> str:
+        if (app, service, spec) not in s.failed:
+            return ""
+        seen = s.evidence.get((app, service, spec), {})
+        return (
+            "; ".join(f"{node.removeprefix('node/')}: {reason}" for node, reason in sorted(seen.items()))
+            or "others say so"
+        )
+
+    return why

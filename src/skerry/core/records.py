@@ -62,7 +62,7 @@ class Slot(NamedTuple):
 
     app: str
     service: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no slot needs
 
     def __str__(self) -> str:
         return f"{self.app}.{self.service}/{self.index}"

@@ -26,7 +26,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     unwell_restart_s: float = 15.0  # nobody took it: its owner starts it anew
     resume_link_s: float = 0.5  # after a start: a first neighbour has told what it knows by then
     resume_alone_s: float = 3.0  # after a start: nobody answers, so go on alone
-    forget_image_s: float = 600.0  # an image that nothing refers to is kept so long: a deploy brings it before its documents
+    forget_image_s: float = (
+        600.0  # an image that nothing refers to is kept so long: a deploy brings it before its documents
+    )
     fetch_retry_first_s: float = 1.0
     fetch_retry_most_s: float = 30.0
     mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way

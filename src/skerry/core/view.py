@@ -1,1 +1,185 @@
-"""What a node answers to `ps`, `hosts` and `explain`: rows of plain values, made when asked. Decides nothing."""
+"""What a node answers to `ps`, `host ls` and `explain`: plain values, made when asked. Decides nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skerry.core.constraints import name_of, unmet
+from skerry.core.deciding import waits_for_home
+from skerry.core.facts import Claim, Decline, SlotState, Up
+from skerry.core.records import Slot
+from skerry.core.situation import Situation
+from skerry.core.standing import Standing, look
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of `ps`. `node` "" and state "waiting": nobody holds it. `since`: unix seconds. `claims`: best first."""
+
+    slot: str
+    app: str
+    service: str
+    node: str
+    state: str
+    healthy: bool
+    version: str
+    image: str
+    since: float
+    claims: tuple[str, ...]
+    why: str = ""
+    address: str = ""
+    restarts: int = 0
+
+
+class Host(msgspec.Struct, frozen=True):
+    """One line of `host ls`. `state`: up, down, unknown; draining where an operator said so. `capacity`, `free`: as it says."""
+
+    name: str
+    state: str
+    address: str
+    labels: dict[str, str]
+    zone: str
+    capacity: dict[str, float]
+    free: dict[str, float]
+    agent: str = ""
+    why: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one node makes of a slot: claims, declined, barred, down, draining, not a candidate, or nothing yet."""
+
+    node: str
+    rank: int
+    answer: str
+    why: str = ""
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    slot: str
+    wanted: str  # version, "" if the slot is not wanted
+    image: str
+    order: tuple[Answer, ...]
+    holder: str
+    awaits: str
+
+
+def rows(s: Situation) -> list[Row]:
+    slots = {*s.standings}
+    for kind in ("claim", "slot"):
+        for key in s.known.facts.get(kind, {}):
+            slots.add(Slot.parse(key))
+    return [row for slot in sorted(slots) if (row := _row(s, slot)) is not None]
+
+
+def _row(s: Situation, slot: Slot) -> Row | None:
+    want = s.want(slot)
+    standing = look(s, slot, want) if want is not None else None
+    claims = standing.claimants if standing is not None else ()
+    states = {node: state for node, state in s.known.about("slot", str(slot)).items() if isinstance(state, SlotState)}
+    node = claims[0].node if claims else next((n for n in sorted(states) if states[n].image), "")
+    state = states.get(node)
+    if node == "" or state is None:
+        if want is None or standing is None:
+            return None
+        why = _awaits(s, standing, node)
+        return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
+                   s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why)  # fmt: skip
+    best = claims[0] if claims else None
+    why = state.why or (best.why if best is not None else "")
+    if s.presence.is_down(node):
+        why = f"{name_of(node)} is down"
+    return Row(
+        slot=str(slot), app=slot.app, service=slot.service, node=name_of(node), state=state.state,
+        healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,
+        since=state.since, claims=tuple(name_of(claimant.node) for claimant in claims), why=why, address=state.address,
+        restarts=state.restarts,
+    )  # fmt: skip
+
+
+def _version(versions: tuple[int, int]) -> str:
+    return f"{versions[0]}.{versions[1]}"
+
+
+def _awaits(s: Situation, standing: Standing, node: str) -> str:
+    """What a slot waits for, as far as this node can tell."""
+    if node:
+        return s.whys.get(standing.slot, "") or "claimed a moment ago"
+    if standing.home and s.me not in standing.home:
+        return waits_for_home(s, standing)
+    if not standing.order:
+        return "no node satisfies its constraints and can read its secrets"
+    declines = [d.reason for d in s.known.about("decline", str(standing.slot)).values() if isinstance(d, Decline)]
+    if declines:
+        return f"{standing.why}; declined: {'; '.join(sorted(set(declines)))}"
+    return standing.why
+
+
+def hosts(s: Situation) -> list[Host]:
+    found = []
+    for path, node in sorted(s.known.nodes.items()):
+        up = s.known.of(path, "up", "", Up)
+        state = s.presence.status(path)
+        why = "" if path == s.me else s.presence.seen(path).why
+        if path == s.me:
+            room = s.room()
+            capacity = {"cpus": s.cpus, "memory_bytes": float(s.memory_bytes)}
+            free = {"cpus": s.cpus - room.used_cpus, "memory_bytes": float(s.memory_bytes - room.used_memory_bytes)}
+        elif up is not None:
+            capacity = {"cpus": up.cpus, "memory_bytes": float(up.memory_bytes)}
+            free = {"cpus": up.free_cpus, "memory_bytes": float(up.free_memory_bytes)}
+        else:
+            capacity = free = {}
+        found.append(
+            Host(
+                name=name_of(path), state="draining" if node.state == "draining" and state == "up" else state,
+                address=node.addresses[0] if node.addresses else "", labels=node.labels, zone=node.zone,
+                capacity=capacity, free=free, agent=s.agent if path == s.me else (up.agent if up else ""), why=why,
+            )
+        )  # fmt: skip
+    return found
+
+
+def explain(s: Situation, slot: Slot) -> Explanation:
+    want = s.want(slot)
+    if want is None:
+        why = "no app document asks for it" if s.is_known(slot) else "its app or release document has not come yet"
+        return Explanation(str(slot), "", "", (), "", why)
+    standing = look(s, slot, want)
+    answers = [
+        Answer(name_of(node), rank, *_answer(s, standing, node, want.spec)) for rank, node in enumerate(standing.order)
+    ]
+    for node in sorted(set(s.known.nodes) - set(standing.order)):
+        fails = unmet(want.service.constraints, node, s.known.nodes[node])
+        answers.append(
+            Answer(name_of(node), -1, "no candidate", fails or f"the secrets of {slot.app} are not sealed to it")
+        )
+    winner = standing.winner
+    holder = name_of(winner.node) if winner is not None else ""
+    awaits = s.whys.get(slot, "") or ("" if winner is not None else _awaits(s, standing, ""))
+    turned = s.wants[slot.app].turned_back
+    return Explanation(
+        slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
+        awaits="; ".join(part for part in (awaits, f"turned back: {turned}" if turned else "") if part),
+    )  # fmt: skip
+
+
+def _answer(s: Situation, standing: Standing, node: str, spec: str) -> tuple[str, str]:
+    claim = s.claim_of(node, standing.slot)
+    if s.presence.is_down(node):
+        held = "it held this slot; " if claim is not None else ""
+        return "down", held + s.presence.seen(node).why
+    decline = s.known.of(node, "decline", str(standing.slot), Decline)
+    if isinstance(claim, Claim):
+        claimant = next((c for c in standing.claimants if c.node == node), None)
+        state = s.state_of(node, standing.slot)
+        words = [claim.reason, state.state if state is not None else "", claimant.why if claimant is not None else ""]
+        if decline is not None and decline.spec == spec:
+            words.append(f"declined the wanted version: {decline.reason}")
+        return "claims", "; ".join(word for word in words if word)
+    if decline is not None and decline.spec == spec:
+        return "declined", decline.reason
+    until = s.bars.until(standing.slot, node, s.now)
+    if until:
+        return "barred", f"it failed: for {until - s.now:.0f} s more"
+    if not s.is_active(node):
+        return "draining", ""
+    return ("unknown", "not heard of since this node started") if not s.presence.is_up(node) else ("next", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import os
+import posixpath
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -41,8 +41,8 @@ def project_files(context: Path, below: str, exclude: Iterable[str] = ()) -> lis
     for path, place in _walk(context, "", patterns):
         target = f"{below}/{place}"
         if path.is_symlink():
-            link = os.readlink(path)
-            inside = os.path.normpath(os.path.join(os.path.dirname(place), link))  # noqa: PTH118, PTH120 (not this machine's)
+            link = path.readlink().as_posix()
+            inside = posixpath.normpath(posixpath.join(posixpath.dirname(place), link))
             if link.startswith("/") or inside.startswith(".."):
                 raise BuildRefused(f"{path} can't be put into an image", f"it is a link out of the project, to {link}")
             files.append(link_to(target, link, "project"))

@@ -28,7 +28,9 @@ class _Hearing(Connection):
 
 
 class Outgoing(_Hearing, ClientConnection):
-    """A link that we dialled."""
+    """A link or stream that we dialled. `who`: the node at the other end."""
+
+    who: str = ""
 
 
 class Incoming(_Hearing, ServerConnection):

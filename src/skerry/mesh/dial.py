@@ -11,7 +11,7 @@ import ssl
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -30,20 +30,21 @@ wire_log = logging.getLogger("skerry.mesh.wire")  # what websockets says: each s
 wire_log.setLevel(logging.CRITICAL)
 
 
+class Identity(NamedTuple):
+    """Who we are on a stream: a certificate that the cloud knows, and its key (PEM, PKCS 8, not encrypted)."""
+
+    certificate_der: bytes
+    key_pem: bytes
+
+
 async def dial(
-    addresses: Sequence[str],
-    *,
-    pinned_der: bytes,
-    own_der: bytes,
-    own_key_pem: bytes,
-    path: str,
-    timeout_s: float = 10.0,
+    addresses: Sequence[str], pinned_der: bytes, own: Identity, path: str, timeout_s: float = 10.0
 ) -> ClientConnection:
     """Open a stream from a machine that is no node. `addresses`: "host:port", tried in turn. `path`: as "/request".
 
     Whoever answers must prove to own `pinned_der`. Raises Unreachable with the reason for each address.
     """
-    context = _own_context(own_der, own_key_pem)
+    context = _own_context(own)
     tls.trust(context, pinned_der)
     return await open_stream(addresses, context, tls.fingerprint(pinned_der), path, timeout_s=timeout_s)
 
@@ -139,15 +140,15 @@ def told(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _own_context(own_der: bytes, own_key_pem: bytes) -> ssl.SSLContext:
+def _own_context(own: Identity) -> ssl.SSLContext:
     """The ssl module loads keys from files only: so the file is encrypted by a password that never leaves this call."""
     from cryptography.hazmat.primitives import serialization  # not for the agent, which would pay 7 MB for it
 
     password = secrets.token_urlsafe(24)
-    encrypted = serialization.load_pem_private_key(own_key_pem, None).private_bytes(
+    encrypted = serialization.load_pem_private_key(own.key_pem, None).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(password.encode()),
     )
     with tempfile.TemporaryDirectory(prefix="skerry-") as directory:
-        return tls.client_context(tls.write_identity(Path(directory), own_der, encrypted), password)
+        return tls.client_context(tls.write_identity(Path(directory), own.certificate_der, encrypted), password)

@@ -2,8 +2,8 @@
 
 A link carries frames and says who the neighbour is; what is in a frame, and whom to trust, is known elsewhere. The
 contract: send to a neighbour, ask a neighbour; never "publish to all". One link for each pair: either side dials, for
-ever; of two that cross, the one dialled by the lower key stays. Presence is a heartbeat that needs no answer: any byte is
-a sign of life, so that a slow line full of data is not called dead.
+ever; of two that cross, the one dialled by the lower key stays. Presence is a heartbeat that needs no answer: any byte
+is a sign of life, so that a slow line full of data is not called dead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from skerry.errors import Unreachable
+from skerry.errors import SkerryError, Unreachable
 from skerry.mesh import tls
 from skerry.mesh.connections import Incoming, Link, Outgoing, beat, told
 from skerry.mesh.dial import FRAME_BYTES, KEEPALIVE_S, QUEUED_FRAMES, WRITE_BYTES, handshake, open_stream, wire_log
@@ -43,12 +43,11 @@ SWAP_S = 1.0  # the other link of a crossing pair may finish so much later
 
 GOODBYE = 1001  # close codes: 1001 is the protocol's own "going away"
 CROSSED = 4001
-SLOW = 4002
+ENDED = 4002  # a stream: the reason says why
 
 log = logging.getLogger("skerry.mesh")
 
 Handler = Callable[[ServerConnection, str], Awaitable[None]]
-Stream = Connection
 
 
 class PeerAddress(NamedTuple):
@@ -166,6 +165,12 @@ class Mesh:
             return False
         return True
 
+    def close_link(self, peer: str, why: str) -> None:
+        """End the link to a neighbour that misbehaved, at once. It may come back: redialling goes on."""
+        link = self._links.get(peer)
+        if link is not None:
+            self._cut(link, why)
+
     async def open(self, peer: str | PeerAddress, path: str, *, timeout_s: float = OPEN_S) -> ClientConnection:
         """Open a stream to a node. Raises Unreachable. Close it when done."""
         target = self._peers.get(peer) if isinstance(peer, str) else peer
@@ -174,7 +179,11 @@ class Mesh:
         if isinstance(peer, PeerAddress):
             tls.trust(self._client_tls, peer.certificate_der)
         pinned = tls.fingerprint(target.certificate_der)
-        return await open_stream(target.addresses, self._client_tls, pinned, path, timeout_s=timeout_s)
+        stream = await open_stream(
+            target.addresses, self._client_tls, pinned, path, timeout_s=timeout_s, connection=Outgoing
+        )
+        stream.who = peer if isinstance(peer, str) else target.addresses[0]
+        return stream
 
     async def reach(self, peer: str, timeout_s: float) -> bool:
         """Whether this node's process answers with its key: the indirect probe. Never raises."""
@@ -182,6 +191,12 @@ class Mesh:
         if target is None:
             return False
         return await handshake(target.addresses, self._client_tls, tls.fingerprint(target.certificate_der), timeout_s)
+
+    def cut(self, peer: str, why: str) -> None:
+        """End the link to a neighbour that misbehaved; it may come back. Nothing where there is none."""
+        link = self._links.get(peer)
+        if link is not None:
+            self._cut(link, why)
 
     async def close(self) -> None:
         """Say goodbye to all and stop."""
@@ -232,8 +247,9 @@ class Mesh:
             self._streams[connection] = connection.who
             try:
                 await self._handlers[connection.request.path](connection, connection.who)
-            except (ConnectionClosed, Unreachable) as error:
+            except (ConnectionClosed, SkerryError) as error:
                 log.debug("stream %s of %s ended: %s", connection.request.path, connection.who, error)
+                await connection.close(ENDED, str(error).encode()[:120].decode(errors="ignore"))
             except Exception:
                 log.exception("stream %s of %s failed", connection.request.path, connection.who)
                 await connection.close(1011, "failed")

@@ -1,4 +1,4 @@
-"""What a disk can do to us: be full, or damage what it holds. Errors and small helpers for records and objects alike."""
+"""What a disk can do to us: be full, or damage what it holds. Errors and helpers for records and objects alike."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def free_bytes(directory: Path) -> int:
 
 
 def sync_directory(directory: Path) -> None:
-    """A rename lasts only when the directory was synced too."""
+    """A rename lasts only when the directory was synced too. (Windows has no such call.)"""
+    if os.name == "nt":
+        return
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

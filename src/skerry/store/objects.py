@@ -18,7 +18,7 @@ from skerry.errors import BadInput, Passing
 from skerry.store.disk import full_disk_told, sync_directory
 
 OBJECT_BYTES = 8 << 30  # no object may be larger
-CHUNK_BYTES = 1 << 20
+SYNC_EACH = 16  # files; of more, all of the disk is synced at once
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -70,7 +70,7 @@ class ObjectWriter:
             self.abort()
             return False
         try:
-            if self._sync:
+            if self._sync and self._store._durable:
                 with full_disk_told(self._temporary.parent):
                     os.fsync(self._file.fileno())
         except BaseException:
@@ -89,11 +89,13 @@ class ObjectWriter:
 class ObjectStore:
     """The objects of one node. `directory`: such as /var/lib/skerry. Hashes are 64 lower-case hex digits.
 
+    `durable=False`: nothing is synced, for a cache that can be made anew (an operator's machine).
     Any call may raise BadInput for what is not a hash, those that write DiskFull. Writers may be used from any one
     thread each; the store itself from one.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+        self._durable = durable
         self._objects = directory / "objects"
         self._incoming = self._objects / "incoming"
         self._damaged = self._objects / "damaged"
@@ -124,15 +126,11 @@ class ObjectStore:
         if not self._staged:
             return
         staged, self._staged = self._staged, {}
-        if len(staged) > 16:
-            os.sync()  # one for all is far cheaper than one for each
-        else:
-            for temporary in staged.values():
-                _sync_file(temporary)
+        if self._durable:
+            _sync_files(list(staged.values()))
         for hash, temporary in staged.items():
             self._rename(hash, temporary)
-        for directory in {self.path(hash).parent for hash in staged}:
-            sync_directory(directory)
+        self._sync_directories(staged)
 
     def has(self, hash: str) -> bool:
         return self.path(hash).exists()
@@ -188,7 +186,7 @@ class ObjectStore:
         temporary.chmod(0o444)
         if synced:
             self._rename(hash, temporary)
-            sync_directory(self.path(hash).parent)
+            self._sync_directories([hash])
             return
         before = self._staged.pop(hash, None)
         if before is not None:
@@ -198,10 +196,13 @@ class ObjectStore:
     def _rename(self, hash: str, temporary: Path) -> None:
         path = self.path(hash)
         with full_disk_told(self._objects):
-            if not path.parent.exists():
-                path.parent.mkdir(exist_ok=True)
-                sync_directory(self._objects)
+            path.parent.mkdir(exist_ok=True)
             temporary.replace(path)
+
+    def _sync_directories(self, hashes: Iterable[str]) -> None:
+        if self._durable:
+            for directory in {self.path(hash).parent for hash in hashes} | {self._objects}:
+                sync_directory(directory)
 
     def _put_aside(self, hash: str) -> Path:
         aside = self._damaged / hash
@@ -209,9 +210,10 @@ class ObjectStore:
         return aside
 
 
-def _sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _sync_files(paths: list[Path]) -> None:
+    if len(paths) > SYNC_EACH and hasattr(os, "sync"):
+        os.sync()  # one for all is far cheaper than one for each
+        return
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

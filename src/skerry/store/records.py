@@ -1,8 +1,8 @@
 """Records as exact bytes, by id, in one SQLite file (WAL). Nothing here reads them: they are judged before they come.
 
-Three grades. `sync=True`: on disk before the call returns (intent, own claims, grants). Plain: gathered in memory and
+Two grades. `sync=True`: on disk before the call returns (intent, own claims, grants). Otherwise: gathered in memory and
 written together by `flush`, which the caller calls a few times a second; a power cut may take the last ones, neighbours
-give them back. `volatile=True`: memory alone (`up` facts: from a disk they would be no sign of life anyway).
+give them back. (`up` facts don't belong here: from a disk they would be no sign of life.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ WAL_BYTES = 4 << 20
 class _Waiting(NamedTuple):
     hash: str
     raw: bytes
-    volatile: bool
 
 
 class RecordStore:
@@ -48,29 +47,27 @@ class RecordStore:
         self.damaged: StoreDamaged | None = None
         self._db = self._open_or_put_aside()
 
-    def put(self, id: str, raw: bytes, *, hash: str, sync: bool, volatile: bool = False) -> None:
+    def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False) -> None:
         """Keep these bytes under this id, replacing what was there. `hash`: of the payload, for `by_hash`."""
         if sync:
             with self._writing(sync=True):
                 self._insert(id, hash, raw)
             self._waiting.pop(id, None)
         else:
-            self._waiting[id] = _Waiting(hash, raw, volatile)
+            self._waiting[id] = _Waiting(hash, raw)
 
     @property
     def dirty(self) -> bool:
         """Whether `flush` has something to write."""
-        return any(not waiting.volatile for waiting in self._waiting.values())
+        return bool(self._waiting)
 
     def flush(self) -> None:
         """Write what was gathered, in one go. It survives our own death from now on, and a power cut a little later."""
-        gathered = {id: waiting for id, waiting in self._waiting.items() if not waiting.volatile}
-        if gathered:
+        if self._waiting:
             with self._writing(sync=False):
-                for id, waiting in gathered.items():
+                for id, waiting in self._waiting.items():
                     self._insert(id, waiting.hash, waiting.raw)
-            for id in gathered:
-                del self._waiting[id]
+            self._waiting.clear()
 
     def get(self, id: str) -> bytes | None:
         if id in self._waiting:
@@ -94,10 +91,10 @@ class RecordStore:
         with self._writing(sync=False):
             self._db.execute("DELETE FROM kept WHERE hash = ?", (hash,))
 
-    def kept(self) -> tuple[str, ...]:
-        """Payload hashes of all kept documents."""
+    def kept(self) -> list[tuple[str, bytes]]:
+        """All kept documents: (payload hash, bytes)."""
         with self._told():
-            return tuple(hash for (hash,) in self._db.execute("SELECT hash FROM kept"))
+            return [(hash, bytes(raw)) for hash, raw in self._db.execute("SELECT hash, raw FROM kept ORDER BY hash")]
 
     def evidence(self, id: str, raw: bytes) -> None:
         """Keep the loser of two documents with one number: the last one for each path."""
@@ -118,6 +115,13 @@ class RecordStore:
             del self._waiting[id]
         with self._writing(sync=False):  # "}" is what comes after "|"
             self._db.execute("DELETE FROM records WHERE id > ? AND id < ?", (f"{node}|", f"{node}}}"))
+
+    def clear(self) -> None:
+        """Forget everything but the number of starts: the host was taken over by another root. Synced."""
+        self._waiting.clear()
+        with self._writing(sync=True):
+            for table in ("records", "kept", "evidence", "meta"):
+                self._db.execute(f"DELETE FROM {table}")
 
     def all(self) -> Iterator[tuple[str, bytes]]:
         """Every record, by id, as it is now; what is put meanwhile may be left out."""

@@ -1,0 +1,334 @@
+"""What this node does about each slot of a service: claim, hold, move on, let go. First look, then decide, then act."""
+
+from __future__ import annotations
+
+from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
+from skerry.core.constraints import name_of
+from skerry.core.facts import Claim, Decline
+from skerry.core.rebalance import may_improve
+from skerry.core.records import Slot
+from skerry.core.replicas import Replica
+from skerry.core.rollout import Lower, MayMove, may_move
+from skerry.core.situation import Situation
+from skerry.core.standing import Standing, ahead, look
+from skerry.core.tending import publish_state, stop, tend
+from skerry.core.versions import Want
+from skerry.core.witnessing import review_watches
+
+
+def decide_service(s: Situation, app: str, service: str) -> None:
+    """Look at all slots of a service and do what is due. Called again as long as that changes a fact of ours."""
+    s.due.pop((app, service), None)
+    wanted = s.wants[app].services.get(service) if app in s.wants else None
+    slots = [Slot(app, service, index) for index in range(wanted.service.replicas if wanted is not None else 0)]
+    for slot in slots:
+        assert wanted is not None
+        s.standings[slot] = look(s, slot, wanted)
+        _mark_done(s, s.standings[slot], wanted)
+    mine = {slot for slot in (*s.own_slots(), *s.replicas.slots()) if slot.app == app and slot.service == service}
+    for slot in [slot for slot in s.standings if slot[:2] == (app, service) and slot not in slots]:
+        del s.standings[slot]
+    for slot in sorted({*slots, *mine}):
+        want = s.want(slot)
+        if want is not None:
+            decide_slot(s, slot, want, s.standings[slot])
+        elif s.is_known(slot):
+            let_go(s, slot, "the app is deleted" if s.wants[app].deleted else "no longer wanted")
+        else:
+            for replica in list(s.replicas.of(slot).values()):
+                tend(s, replica)
+            publish_state(s, slot, "")
+    review_watches(s, slots, app, service)
+    _settle(s, slots, wanted)
+
+
+def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
+    if s.claim_of(s.me, slot) is not None:
+        reason = _why_let_go(s, slot, want, standing)
+        if reason:
+            let_go(s, slot, reason)
+        else:
+            hold(s, slot, want, standing)
+    elif s.replicas.of(slot):
+        let_go(s, slot, "nothing of ours claims it")
+    else:
+        _claim_or_wait(s, slot, want, standing)
+    _say_declined(s, slot, want, standing)
+
+
+# --- claiming ---------------------------------------------------------------------------------------------------------
+
+
+def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
+    s.whys[slot] = standing.why if standing.vacant else ""
+    publish_state(s, slot, want.spec)
+    if not (s.is_active(s.me) and s.me in standing.order) and s.me not in standing.home:
+        return
+    if standing.home and s.me not in standing.home:
+        s.whys[slot] = waits_for_home(s, standing)
+        return
+    reason = ""
+    if not standing.vacant:
+        reason = may_improve(s, slot, want, standing)
+        if not reason:
+            return
+    barred = s.bars.until(slot, s.me, s.now)
+    if barred:
+        s.later(slot, barred)
+        return
+    answer = consider(
+        s.room().lacks(want.service.needs),
+        len(ahead(s, standing, want)) if standing.vacant else 0,
+        vacant_s=s.vacant.get(slot, s.now),
+        now_s=s.now,
+        delay_s=s.timing.claim_delay_s,
+        not_before_s=_not_before(s, standing),
+        why=reason or standing.why,
+    )
+    if isinstance(answer, LookAgain):
+        s.whys[slot] = answer.reason
+        s.later(slot, answer.at_s)
+    elif isinstance(answer, DeclineIt):
+        s.whys[slot] = answer.reason
+    elif isinstance(answer, ClaimIt):
+        _claim(s, slot, want, standing, reason or answer.reason)
+
+
+def waits_for_home(s: Situation, standing: Standing) -> str:
+    """Why a slot with data waits, in words."""
+    home = standing.home[0]
+    state = "which is down" if s.presence.is_down(home) else "which has not taken it up yet"
+    return f"its data is on {name_of(home)}, {state}"
+
+
+def _not_before(s: Situation, standing: Standing) -> float:
+    """Right after our start we know little: others' slots are left alone, unless we have seen their holder live and die."""
+    at = s.awake_s()
+    if any(not s.presence.seen(node).ever_up for node in standing.dead):
+        at = max(at, s.boot_s + s.timing.takeover_after_s)
+    return at
+
+
+def _claim(s: Situation, slot: Slot, want: Want, standing: Standing, reason: str) -> None:
+    rank = standing.order.index(s.me) if s.me in standing.order else 0
+    s.vacant.pop(slot, None)
+    s.note("claimed", slot, reason)
+    s.publish("claim", str(slot), Claim(spec=want.spec, image=want.image, rank=rank, reason=reason), reason, sync=True)
+    replica = _create(s, slot, want)
+    tend(s, replica)
+    publish_state(s, slot, want.spec)
+
+
+def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
+    """Our decline, as it should stand now: a failure until its bar ends, no room as long as nobody holds the slot."""
+    failing = s.failing.get(slot)
+    decline = None
+    if failing is not None and (failing.spec != want.spec or s.now >= failing.until_s):
+        del s.failing[slot]
+        failing = None
+    if failing is not None:
+        s.later(slot, failing.until_s)
+        decline = Decline(spec=want.spec, reason=failing.why[:400], failed=True)
+    elif standing.vacant and s.is_active(s.me) and s.me in standing.order and s.claim_of(s.me, slot) is None:
+        lacks = "" if standing.home else s.room().lacks(want.service.needs)
+        if lacks:
+            decline = Decline(spec=want.spec, reason=lacks)
+            if s.known.about("decline", str(slot)).get(s.me) is None:
+                s.note("declined", slot, lacks)
+    s.publish("decline", str(slot), decline, decline.reason if decline is not None else "no longer so")
+
+
+# --- holding ----------------------------------------------------------------------------------------------------------
+
+
+def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
+    """Why a slot that we claim is another's, "" if we keep it. A loser stops only when the winner is healthy."""
+    winner = standing.winner
+    own = next((claimant for claimant in standing.claimants if claimant.node == s.me), None)
+    running = any(replica.phase in ("running", "starting") for replica in s.replicas.of(slot).values())
+    if winner is not None and own is not None and winner.node != s.me:
+        says = f"{name_of(winner.node)} holds it"
+        if own.done:
+            return f"{says}: rank {winner.rank}, healthy"
+        if not winner.against:
+            if slot in s.resume:
+                return f"{says}: it took it over while this node was away"
+            if winner.spec == want.spec and winner.rank < own.rank:
+                return f"{says}: rank {winner.rank}, healthy"
+    if s.me not in s.known.nodes:
+        return "this node is no longer enrolled"
+    if not running and not standing.home:
+        if not s.is_active(s.me):
+            return "this node is being drained"
+        if s.me not in standing.order:
+            return "this node may no longer run it"
+    failing = s.failing.get(slot)
+    if failing is not None and failing.spec == want.spec and not standing.home:
+        live = any(replica.live and replica.spec != want.spec for replica in s.replicas.of(slot).values())
+        if not live:
+            return f"failed here: {failing.why}"
+    return ""
+
+
+def let_go(s: Situation, slot: Slot, reason: str) -> None:
+    """Withdraw the claim at once, stop what runs, and forget the slot when nothing is left (but not that data is here)."""
+    s.resume.discard(slot)
+    if s.claim_of(s.me, slot) is not None:
+        s.note("released", slot, reason)
+        s.publish("claim", str(slot), None, reason, sync=True)
+    for replica in list(s.replicas.of(slot).values()):
+        replica.then_again = False
+        stop(s, replica, reason)
+    if s.want(slot) is None:
+        s.publish("decline", str(slot), None, reason)
+    elif s.replicas.of(slot):
+        s.homes.discard(slot)  # another holds it: what is left here is no longer the slot's data
+    publish_state(s, slot, "", "not wanted now; its data stays here")
+
+
+def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
+    """Run the slot: in the wanted version, or still in the one before while its turn to move has not come."""
+    replicas = s.replicas.of(slot)
+    current = replicas.get(want.spec)
+    others = [replica for replica in replicas.values() if replica.spec != want.spec]
+    live = [replica for replica in others if replica.live]
+    s.whys[slot] = ""
+    if current is not None:
+        tend(s, current)
+        current = s.replicas.get(slot, want.spec)
+    if current is not None and (current.healthy or current.finished):
+        for old in others:
+            stop(s, old, f"version {_version(want)} is healthy")
+    else:
+        for old in live:
+            tend(s, old)
+    if current is None and not others:
+        _begin_or_resume(s, slot, want, standing)
+    elif current is None and live:
+        _move(s, slot, want, live[0])
+    # else: what was before is stopping: the new one starts when it is gone
+    serving = s.replicas.get(slot, want.spec)
+    old_serves = [replica for replica in live if replica.phase == "running"]
+    serves = serving is not None and (serving.healthy or not old_serves)
+    of = serving if serves else next(iter(old_serves or live), None)
+    rank = standing.order.index(s.me) if s.me in standing.order else 0
+    held = s.claim_of(s.me, slot)
+    if of is not None and held is not None:
+        reason = held.reason if held.spec == of.spec else f"now in version {of.versions[0]}.{of.versions[1]}"
+        s.publish("claim", str(slot), Claim(spec=of.spec, image=of.image, rank=rank, reason=reason), reason, sync=True)
+    publish_state(s, slot, want.spec)
+
+
+def _version(want: Want) -> str:
+    return f"{want.versions[0]}.{want.versions[1]}"
+
+
+def _create(s: Situation, slot: Slot, want: Want) -> Replica:
+    return s.replicas.add(
+        Replica(
+            slot=slot, spec=want.spec, image=want.image, versions=want.versions, service=want.service, since_s=s.now
+        )
+    )
+
+
+def _begin_or_resume(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
+    if slot in s.resume and not standing.home and s.now < s.awake_s():
+        s.whys[slot] = "asks its neighbours first whether somebody took it over"
+        s.later(slot, s.awake_s())
+        return
+    failing = s.failing.get(slot)
+    if failing is not None and failing.spec == want.spec and s.now < failing.until_s:
+        return  # it failed here a moment ago and its data keeps it here
+    replica = _create(s, slot, want)
+    replica.resumed = slot in s.resume
+    replica.why = "held before this node started" if replica.resumed else ""
+    s.resume.discard(slot)
+    tend(s, replica)
+
+
+def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
+    """Go to the wanted version if it is this slot's turn. Its image is fetched before anything stops."""
+    answer = _may_move(s, slot, want)
+    if not answer.yes:
+        s.whys[slot] = answer.why
+        if answer.look_again_s is not None:
+            s.later(slot, answer.look_again_s)
+        return
+    if not s.images.holds(want.image):
+        s.whys[slot] = f"its turn, but {s.images.trouble(want.image)}"
+        s.images_changed = True
+        return
+    both = not s.room().lacks(want.service.needs)
+    why = f"version {_version(want)}: {answer.why}"
+    if old.phase != "running":
+        stop(s, old, why)
+    elif want.service.update.order == "start-first" and both and not want.service.volumes:
+        s.note("moved", slot, f"{why}, the new one starts first")
+        replica = _create(s, slot, want)
+        replica.why, replica.restarts = why, 0
+        replica.resumed = True  # its service ran before: it waits for nothing it depends on
+        tend(s, replica)
+        return
+    else:
+        s.note("moved", slot, f"{why}, the old one stops first" + ("" if both else ": no room for both at once"))
+        stop(s, old, why)
+    if not s.replicas.of(slot):
+        replica = _create(s, slot, want)
+        replica.why, replica.resumed = why, True
+        tend(s, replica)
+
+
+def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
+    failing = s.failing.get(slot)
+    if failing is not None and failing.spec == want.spec:
+        return MayMove(False, f"it failed here: {failing.why}", failing.until_s)
+    if s.paused(slot, want):
+        return MayMove(False, "the new version failed, and the service says to pause then")
+    app = s.wants[slot.app]
+    ripe = s.changed_s.get(slot.app, 0.0) + s.timing.mixed_wait_s
+    if app.mixed and s.now < ripe:
+        return MayMove(False, "a release for the newer app document may be under way", ripe)
+    lower = [Slot(slot.app, slot.service, index) for index in range(slot.index)]
+    return may_move(
+        [Lower(str(other), _done_s(s, other, want)) for other in lower],
+        parallelism=want.service.update.parallelism,
+        delay_s=want.service.update.delay_s,
+        now_s=s.now,
+    )
+
+
+def _done_s(s: Situation, slot: Slot, want: Want) -> float | None:
+    """Since when a slot does not hold up those after it; None: it does."""
+    done = s.done.get(slot)
+    if done is not None and done[0] == want.spec:
+        return done[1]
+    empty = s.vacant.get(slot)
+    if empty is not None and s.now - empty > s.timing.takeover_after_s:
+        return empty  # nobody can have it for now (its data's node is down, no room): the others go on without it
+    goes_on = want.service.update.failure_action == "continue"
+    if goes_on and any(isinstance(d, Decline) and d.failed and d.spec == want.spec for d in
+                       s.known.about("decline", str(slot)).values()):  # fmt: skip
+        return s.now - want.service.update.delay_s
+    return None
+
+
+def _mark_done(s: Situation, standing: Standing, want: Want) -> None:
+    winner = standing.winner
+    if winner is None or winner.spec != want.spec:
+        s.done.pop(standing.slot, None)
+    elif s.done.get(standing.slot, ("", 0.0))[0] != want.spec:
+        s.done[standing.slot] = (want.spec, s.now)
+
+
+def _settle(s: Situation, slots: list[Slot], want: Want | None) -> None:
+    """Once all are done and stayed so for the monitor's time, the version has proved itself: failures no longer judge it."""
+    if want is None or not slots or (slots[0].app, slots[0].service, want.spec) in s.settled:
+        return
+    since = [s.done[slot][1] for slot in slots if slot in s.done]
+    if len(since) < len(slots):
+        return
+    ripe = max(since) + want.service.update.monitor_s
+    if s.now >= ripe:
+        s.settled.add((slots[0].app, slots[0].service, want.spec))
+    else:
+        s.later(slots[0], ripe)

@@ -1,0 +1,277 @@
+"""How each event changes the situation. Nothing is decided here; what must be looked at again is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from skerry.core import tending
+from skerry.core.constraints import name_of
+from skerry.core.events import (
+    Booted,
+    ContainerExited,
+    ContainerFound,
+    ContainerStarted,
+    ContainerStopped,
+    Event,
+    ImageFailed,
+    ImageGone,
+    ImageReady,
+    LinkDown,
+    LinkUp,
+    PeerReached,
+    ProbeAnswered,
+    RecordAccepted,
+    StartFailed,
+    VolumeGone,
+)
+from skerry.core.facts import Decline, SlotState
+from skerry.core.presence import Change
+from skerry.core.records import Document, Fact, Slot
+from skerry.core.replicas import Replica
+from skerry.core.situation import Situation
+from skerry.core.witnessing import witnessed
+
+_OF_SLOTS = ("claim", "decline", "slot")
+
+
+def gather(s: Situation, event: Event) -> None:
+    handler = _HANDLERS.get(type(event))
+    if handler is not None:
+        handler(s, event)
+
+
+def fell_or_rose(s: Situation, change: Change) -> None:
+    if change.why:
+        s.note("up" if change.up else "down", name_of(change.node), change.why)
+    s.touch_all()
+
+
+def _booted(s: Situation, event: Booted) -> None:
+    s.me, s.boot, s.agent, s.cpus, s.memory_bytes = event.node, event.boot, event.agent, event.cpus, event.memory_bytes
+    s.boot_s, s.clock = s.now, event.clock
+    s.presence.me = event.node
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def _record(s: Situation, event: RecordAccepted) -> None:
+    record = event.record
+    if isinstance(record, Document):
+        _document(s, record)
+    elif record.node == s.me and not event.from_disk:
+        pass  # our own, coming back: it has counted since it was published
+    elif record.kind == "up":
+        _up(s, record, event.from_disk)
+    elif s.known.accept(record):
+        _fact(s, record, event.from_disk)
+
+
+def _up(s: Situation, record: Fact, from_disk: bool) -> None:
+    if s.known.accept(record) and record.body is not None:
+        change = s.presence.beat(record.node, record.seq, from_disk, s.now)
+        if change is not None:
+            fell_or_rose(s, change)
+
+
+def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
+    if record.kind in _OF_SLOTS:
+        slot = _slot(record.key)
+        if slot is None:
+            return
+        if isinstance(record.body, Decline) and record.body.failed and not from_disk:
+            s.add_evidence(slot, record.body.spec, record.node, record.body.reason)
+            state = s.state_of(record.node, slot)
+            if state is not None and state.data:
+                s.sole.add((slot.app, slot.service, record.body.spec))
+        s.touch(slot.app, slot.service)
+        s.verdicts_due |= {slot.app} if s.known.facts.get("verdict") else set()
+    elif record.kind == "saw":
+        slot = _slot(record.key.rpartition("@")[0])
+        if slot is not None:
+            s.touch(slot.app, slot.service)
+    elif record.kind == "verdict":
+        s.verdicts_due.add(record.key.partition(".")[0])
+    elif record.kind == "lost":
+        s.presence.next_s = s.now
+    elif record.kind == "object":
+        s.images_changed = True
+
+
+def _slot(key: str) -> Slot | None:
+    """Facts come from outside: a key that is no slot is about nothing of ours."""
+    try:
+        return Slot.parse(key)
+    except ValueError:
+        return None
+
+
+def _document(s: Situation, record: Document) -> None:
+    if not s.known.accept(record):
+        return
+    if record.kind in ("app", "release"):
+        s.apps_due.add(record.path.partition("/")[2])
+    elif record.kind in ("node", "secret"):
+        s.forget_orders()
+        s.members_changed = s.members_changed or record.kind == "node"
+        s.touch_all()
+
+
+# --- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def _link_up(s: Situation, event: LinkUp) -> None:
+    change = s.presence.link_up(event.peer, s.now)
+    s.presence.next_s = s.now
+    if change is not None:
+        fell_or_rose(s, change)
+    s.images_changed = True
+
+
+def _link_down(s: Situation, event: LinkDown) -> None:
+    s.presence.link_down(event.peer, event.goodbye, s.now)
+
+
+def _reached(s: Situation, event: PeerReached) -> None:
+    s.presence.reached(event.peer, event.via, event.ok)
+    s.presence.next_s = s.now
+
+
+# --- own containers ---------------------------------------------------------------------------------------------------
+
+
+def _found(s: Situation, event: ContainerFound) -> None:
+    r = s.replicas.add(Replica(slot=event.slot, spec=event.spec, image=event.image, versions=(0, 0), service=None))
+    r.container, r.address, r.started_s, r.since_s = event.container, event.address, s.now, s.now
+    r.phase, r.exit_code = ("running", None) if event.running else ("exited", event.exit_code)
+    if not event.running:
+        r.again_s, r.address, r.why = s.now, "", "ended while nobody looked"
+
+
+def _of(s: Situation, slot: Slot, spec: str, container: str = "") -> Replica | None:
+    r = s.replicas.get(slot, spec)
+    if r is None or (container and r.container and r.container != container):
+        return None  # what is left of an earlier run
+    s.touch(slot.app, slot.service)
+    return r
+
+
+def _started(s: Situation, event: ContainerStarted) -> None:
+    r = _of(s, event.slot, event.spec)
+    if r is not None and r.phase == "starting":
+        tending.started(s, r, event.container, event.address)
+
+
+def _start_failed(s: Situation, event: StartFailed) -> None:
+    r = _of(s, event.slot, event.spec)
+    if r is not None and r.phase == "starting":
+        tending.start_failed(s, r, event.why, event.passing)
+
+
+def _exited(s: Situation, event: ContainerExited) -> None:
+    r = _of(s, event.slot, event.spec, event.container)
+    if r is not None and r.phase == "running":
+        tending.exited(s, r, event.exit_code, event.oom, event.last_lines)
+
+
+def _stopped(s: Situation, event: ContainerStopped) -> None:
+    r = _of(s, event.slot, event.spec, event.container)
+    if r is not None and r.phase == "stopping":
+        tending.stopped(s, r)
+        s.touch_all()  # there is room again
+
+
+def _probed(s: Situation, event: ProbeAnswered) -> None:
+    if event.node != s.me:
+        witnessed(s, event.slot, event.node, event.spec, event.ok, event.detail)
+        return
+    r = _of(s, event.slot, event.spec)
+    if r is not None:
+        tending.probed(s, r, event.ok, event.detail)
+
+
+# --- images and volumes -----------------------------------------------------------------------------------------------
+
+
+def _image_ready(s: Situation, event: ImageReady) -> None:
+    s.images.ready(event.image)
+    _image_touched(s, event.image)
+
+
+def _image_failed(s: Situation, event: ImageFailed) -> None:
+    s.images.failed(event.image, event.why, s)
+    _image_touched(s, event.image)
+
+
+def _image_gone(s: Situation, event: ImageGone) -> None:
+    s.images.gone(event.image)
+    _image_touched(s, event.image)
+
+
+def _image_touched(s: Situation, image: str) -> None:
+    s.images_changed = True
+    for app, app_want in s.wants.items():
+        for service, want in app_want.services.items():
+            if want.image == image:
+                s.touch(app, service)
+
+
+def _volume_gone(s: Situation, event: VolumeGone) -> None:
+    for slot in [slot for slot in s.homes if slot.app == event.app]:
+        state = s.state_of(s.me, slot)
+        service = s.service_of(slot, state.spec) if state is not None else None
+        if not s.replicas.of(slot) and (service is None or any(m.volume == event.volume for m in service.volumes)):
+            s.homes.discard(slot)
+            s.touch(slot.app, slot.service)
+
+
+def awaken(s: Situation) -> None:
+    """All that the disk held is in: what of our former life goes on, and what has no meaning any more."""
+    for kind in ("saw", "lost", "decline"):
+        for key in [key for key, about in s.known.facts.get(kind, {}).items() if s.me in about]:
+            s.publish(kind, key, None, "this node has started anew")
+    s.republish = {("slot", str(slot)) for slot in s.own_slots()}
+    for slot in s.own_slots():
+        state = s.state_of(s.me, slot)
+        if state is not None and state.data:
+            s.homes.add(slot)
+    for r in s.replicas:
+        claim, state = s.claim_of(s.me, r.slot), s.state_of(s.me, r.slot)
+        _adopt(s, r, state if claim is not None else None)
+    s.resume = {slot for slot in s.own_claims() if not s.replicas.of(slot)}
+    for key in s.known.facts.get("verdict", {}):
+        s.verdicts_due.add(key.partition(".")[0])
+    s.touch_all()
+
+
+def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
+    """A container that outlived the agent: what was known of it holds until its probe says otherwise."""
+    found = s.wants[r.slot.app].specs.get(r.spec) if r.slot.app in s.wants else None
+    if found is not None:
+        r.service, _, r.versions = found
+    if state is not None and state.spec == r.spec:
+        r.versions, r.restarts = state.versions, state.restarts
+        if r.phase == "running" and state.address == r.address and state.healthy is not None:
+            r.healthy, r.well_once = state.healthy, state.healthy
+            r.well_s = r.unwell_s = s.now
+    if r.phase == "running":
+        tending.watch(s, r)
+
+
+_HANDLERS: dict[type[Event], Callable[..., None]] = {
+    Booted: _booted,
+    RecordAccepted: _record,
+    LinkUp: _link_up,
+    LinkDown: _link_down,
+    PeerReached: _reached,
+    ContainerFound: _found,
+    ContainerStarted: _started,
+    StartFailed: _start_failed,
+    ContainerExited: _exited,
+    ContainerStopped: _stopped,
+    ProbeAnswered: _probed,
+    ImageReady: _image_ready,
+    ImageFailed: _image_failed,
+    ImageGone: _image_gone,
+    VolumeGone: _volume_gone,
+}

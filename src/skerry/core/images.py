@@ -1,0 +1,131 @@
+"""Which images this node keeps, and from whom it gets them. Every wanted image and the fallback's stay with a few nodes.
+
+They are fetched as soon as they are wanted, before a rollout reaches this node: a slot that moves finds its image here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.core.effects import Fetch, Forget
+from skerry.core.facts import Have
+from skerry.core.order import order_by_name
+from skerry.core.restarts import next_backoff
+
+if TYPE_CHECKING:
+    from skerry.core.situation import Situation
+
+
+class Attempt(msgspec.Struct):
+    """How fetching an image goes. `sources` of the attempt under way; `again_s`: try anew then."""
+
+    sources: tuple[str, ...] = ()
+    busy: bool = False
+    again_s: float | None = None
+    wait_s: float = 0.0
+    why: str = ""
+
+
+class Images:
+    def __init__(self) -> None:
+        self._held: dict[str, float | None] = {}  # image -> since when nothing refers to it
+        self._attempts: dict[str, Attempt] = {}
+        self.next_s = float("inf")
+
+    def holds(self, image: str) -> bool:
+        return image in self._held
+
+    def trouble(self, image: str) -> str:
+        """Why it isn't here yet, in words."""
+        attempt = self._attempts.get(image)
+        return attempt.why if attempt is not None and attempt.why else "its image is under way"
+
+    def ready(self, image: str) -> None:
+        self._held[image] = None
+        self._attempts.pop(image, None)
+
+    def gone(self, image: str) -> None:
+        self._held.pop(image, None)
+
+    def failed(self, image: str, why: str, s: Situation) -> None:
+        """Passing or not makes no difference: another source may have a whole one."""
+        attempt = self._attempts.setdefault(image, Attempt())
+        attempt.busy, attempt.why = False, why
+        attempt.wait_s = next_backoff(attempt.wait_s, s.timing.fetch_retry_first_s, s.timing.fetch_retry_most_s)
+        attempt.again_s = s.now + attempt.wait_s
+
+    def review(self, s: Situation) -> None:
+        """Fetch what is wanted, forget what nothing has referred to for long, and say what is here."""
+        wanted = self._wanted(s)
+        self.next_s = float("inf")
+        for image in sorted(wanted):
+            if image not in self._held:
+                self._fetch(s, image, wanted[image])
+        for image in [image for image in self._attempts if image not in wanted]:
+            if not self._attempts[image].busy:
+                del self._attempts[image]
+        referred = {image for app in s.wants.values() for images in app.images.values() for image in images}
+        self._forget(s, wanted, referred)
+        s.publish("object", "", Have(images=tuple(sorted(self._held))) if self._held else None, "the images held here")
+
+    def _wanted(self, s: Situation) -> dict[str, str]:
+        """image -> why it shall be here."""
+        wanted: dict[str, str] = {}
+        for app, want in s.wants.items():
+            for service, images in want.images.items():
+                if s.me in s.keepers(app, service):
+                    for image in images:
+                        wanted[image] = f"one of those that keep {app}.{service}"
+        for slot in s.own_claims():
+            want_slot = s.want(slot)
+            if want_slot is not None:
+                wanted[want_slot.image] = f"to run {slot}"
+        for replica in s.replicas:
+            if replica.phase not in ("stopping", "failed"):
+                wanted[replica.image] = f"to run {replica.slot}"
+        return wanted
+
+    def _fetch(self, s: Situation, image: str, why: str) -> None:
+        attempt = self._attempts.setdefault(image, Attempt())
+        if attempt.busy:
+            return
+        sources = sources_of(s, image)
+        if not sources:
+            attempt.why = "no node that is up has its image"
+            return  # a newer `object` fact, or a node that comes back, brings us here again
+        if attempt.again_s is not None and s.now < attempt.again_s and sources == attempt.sources:
+            self.next_s = min(self.next_s, attempt.again_s)
+            return
+        attempt.busy, attempt.sources, attempt.why = True, sources, ""
+        s.out.append(Fetch(image=image, sources=sources, reason=why))
+
+    def _forget(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
+        for image, since in list(self._held.items()):
+            others = sum(s.presence.is_up(node) for node in _holders(s, image) if node != s.me)
+            if image in wanted or (image in referred and others < s.timing.image_keepers - 1):
+                self._held[image] = None
+            elif since is None:
+                self._held[image] = s.now
+                self.next_s = min(self.next_s, s.now + s.timing.forget_image_s)
+            elif s.now - since < s.timing.forget_image_s:
+                self.next_s = min(self.next_s, since + s.timing.forget_image_s)
+            else:
+                del self._held[image]
+                s.out.append(Forget(image=image, reason=f"not wanted here for {s.now - since:.0f} s"))
+
+
+def _holders(s: Situation, image: str) -> list[str]:
+    return [
+        node for node, have in s.known.about("object", "").items() if isinstance(have, Have) and image in have.images
+    ]
+
+
+def sources_of(s: Situation, image: str) -> tuple[str, ...]:
+    """Nodes that are up and have it, neighbours first; within that by an order that differs from fetcher to fetcher."""
+    holders = {
+        n: s.known.nodes[n] for n in _holders(s, image) if n != s.me and n in s.known.nodes and s.presence.is_up(n)
+    }
+    order = order_by_name(f"{image} for {s.me}", holders)
+    return tuple(sorted(order, key=lambda node: not s.presence.linked_up(node)))

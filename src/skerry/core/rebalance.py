@@ -1,0 +1,53 @@
+"""When a better-placed node takes over a slot that is well where it is.
+
+Only ranks improve, one slot of a service at a time; so it ends.
+"""
+
+from __future__ import annotations
+
+from skerry.core.constraints import name_of
+from skerry.core.facts import Decline
+from skerry.core.records import Slot
+from skerry.core.situation import Situation
+from skerry.core.standing import Standing, ahead
+from skerry.core.versions import Want
+
+_STUCK_S = 60.0  # a lower slot's better node has not taken it for so long: it evidently can't
+
+
+def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
+    """Why this node should have the slot, "" if it shouldn't (now). Start-first follows from claims: a loser waits."""
+    holder = standing.winner
+    if want.service.volumes or holder is None or len(standing.claimants) != 1 or holder.spec != want.spec:
+        return ""
+    own = standing.order.index(s.me) if s.me in standing.order else None
+    if own is None or own >= holder.rank or ahead(s, standing, want) or s.room().lacks(want.service.needs):
+        return ""
+    since = max(s.boot_s, s.presence.first_link_s or s.boot_s)
+    if s.now < since + s.timing.takeover_after_s:
+        s.later(slot, since + s.timing.takeover_after_s)
+        return ""
+    for index in range(want.service.replicas):
+        other = s.standings.get(Slot(slot.app, slot.service, index))
+        if other is None or other.slot == slot:
+            continue
+        if other.winner is None or len(other.claimants) != 1 or other.winner.spec != want.spec:
+            return ""
+        if index < slot.index and _improvable(s, other):
+            s.later(slot, s.improvable[other.slot] + _STUCK_S)
+            return ""
+    return f"rank {own} instead of {name_of(holder.node)}'s rank {holder.rank}"
+
+
+def _improvable(s: Situation, standing: Standing) -> bool:
+    """Whether a better node than its holder could take it and has not yet been given up on."""
+    holder = standing.winner
+    assert holder is not None
+    declines = s.known.about("decline", str(standing.slot))
+    for node in standing.order[: holder.rank]:
+        barred = s.bars.until(standing.slot, node, s.now)
+        if s.presence.is_up(node) and s.is_active(node) and not barred and not isinstance(declines.get(node), Decline):
+            since = s.improvable.setdefault(standing.slot, s.now)
+            return s.now - since < _STUCK_S
+    s.improvable.pop(standing.slot, None)
+    return False

@@ -1,0 +1,260 @@
+"""All that a node holds while it decides: records, presence, own containers, memory of failures; and the effects so far.
+
+One mutable value that the deciding files share. It answers small questions; the rules are in the files that ask them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from skerry.core.bars import Bars
+from skerry.core.claims import Room
+from skerry.core.constraints import unmet
+from skerry.core.effects import Effect, Note, Publish
+from skerry.core.facts import Claim, FactBody, SlotState
+from skerry.core.images import Images
+from skerry.core.intent import App, Node, Service
+from skerry.core.knowledge import Knowledge
+from skerry.core.order import order_by_name, order_for
+from skerry.core.presence import Presence
+from skerry.core.records import Slot
+from skerry.core.replicas import Replica, Replicas
+from skerry.core.timing import Timing
+from skerry.core.versions import NOTHING, AppWant, Want
+
+if TYPE_CHECKING:
+    from skerry.core.standing import Standing
+
+ServiceKey = tuple[str, str]  # (app, service)
+_UNWANTED = AppWant(known=False)
+
+
+class Failing(NamedTuple):
+    """This node could not run a slot in a version; it tries again when the bar ends."""
+
+    spec: str
+    why: str
+    until_s: float
+
+
+class Unwell(msgspec.Struct):
+    """Since when this node sees another's replica not healthy, and whether it ever was."""
+
+    spec: str
+    since_s: float
+    well_once: bool
+
+
+class Situation:
+    def __init__(self, timing: Timing) -> None:
+        self.timing = timing
+        self.me = ""
+        self.boot = 0
+        self.agent = ""
+        self.boot_s = 0.0
+        self.clock = 0.0  # unix seconds at boot_s
+        self.now = 0.0
+        self.cpus = 0.0
+        self.memory_bytes = 0
+        self.known = Knowledge()
+        self.presence = Presence(timing)
+        self.replicas = Replicas()
+        self.images = Images()
+        self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
+        self.wants: dict[str, AppWant] = {}
+        self.changed_s: dict[str, float] = {}  # app -> when its newest documents came
+        self.failing: dict[Slot, Failing] = {}  # own
+        self.evidence: dict[
+            tuple[str, str, str], dict[str, str]
+        ] = {}  # (app, service, spec) -> node -> why it failed there
+        self.sole: set[tuple[str, str, str]] = set()  # failed on the one node that may run it: its data is there
+        self.failed: set[tuple[str, str, str]] = set()  # versions with a verdict that counts here
+        self.settled: set[tuple[str, str, str]] = set()  # versions whose rollout was once complete
+        self.vacant: dict[Slot, float] = {}  # since when nobody holds it
+        self.homes: set[Slot] = set()  # slots whose data is here: a volume that is not disposable was made for them
+        self.republish: set[tuple[str, str]] = (
+            set()
+        )  # facts of an earlier life, to be said anew even if they are the same
+        self.resume: set[Slot] = set()  # own claims of an earlier life whose containers are gone
+        self.improvable: dict[Slot, float] = {}  # since when a better node than its holder could have it
+        self.watching: dict[tuple[Slot, str], tuple[str, str]] = {}  # as a witness: (spec, address)
+        self.verdicts_due: set[str] = set()  # apps
+        self.unwell: dict[tuple[Slot, str], Unwell] = {}
+        self.done: dict[Slot, tuple[str, float]] = {}  # (spec, since) held well in the wanted version
+        self.standings: dict[Slot, Standing] = {}  # of every wanted slot, as last looked at
+        self.whys: dict[Slot, str] = {}  # what a slot waits for, as last decided
+        self.out: list[Effect] = []
+        self.dirty: set[ServiceKey] = set()
+        self.due: dict[ServiceKey, float] = {}
+        self.apps_due: set[str] = set()  # apps with a document that has not been looked at yet
+        self.members_changed = False
+        self.images_changed = False
+        self.routes_changed = False
+        self._orders: dict[tuple[str, str, int], tuple[str, ...]] = {}
+        self._eligible: dict[ServiceKey, dict[str, Node]] = {}
+
+    # --- effects ------------------------------------------------------------------------------------------------------
+
+    def publish(self, kind: str, key: str, body: FactBody | None, reason: str, *, sync: bool = False) -> None:
+        """Publish unless it says nothing new. It counts for ourselves at once."""
+        if self.known.about(kind, key).get(self.me) == body and (kind, key) not in self.republish:
+            return
+        self.republish.discard((kind, key))
+        self.known.put(self.me, kind, key, body)
+        if kind in ("claim", "slot", "decline"):
+            slot = Slot.parse(key)
+            self.touch(slot.app, slot.service)
+        self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason))
+
+    def note(self, kind: str, subject: object, reason: str) -> None:
+        self.out.append(Note(kind=kind, subject=str(subject), reason=reason))
+
+    # --- what to look at again ----------------------------------------------------------------------------------------
+
+    def touch(self, app: str, service: str) -> None:
+        """Decide anew about a service, and about those of its app that wait for it."""
+        self.dirty.add((app, service))
+        self.routes_changed = True
+        for name, want in self.wants.get(app, _UNWANTED).services.items():
+            if any(depends.service == service for depends in want.service.depends_on):
+                self.dirty.add((app, name))
+
+    def touch_app(self, app: str) -> None:
+        for service in self.wants.get(app, _UNWANTED).services:
+            self.touch(app, service)
+        for slot in (*self.replicas.slots(), *self.own_claims()):
+            if slot.app == app:
+                self.touch(app, slot.service)
+        self.routes_changed = True
+
+    def touch_all(self) -> None:
+        for app in self.wants:
+            self.touch_app(app)
+        for slot in (*self.replicas.slots(), *self.own_claims()):
+            self.touch(slot.app, slot.service)
+        self.images_changed = True
+
+    def later(self, slot: Slot, at_s: float) -> None:
+        """Decide anew about the slot's service at that time."""
+        key = (slot.app, slot.service)
+        self.due[key] = min(at_s, self.due.get(key, at_s))
+
+    # --- small questions ----------------------------------------------------------------------------------------------
+
+    def want(self, slot: Slot) -> Want | None:
+        """What the slot shall run; None: it is not wanted, or not known (see `is_known`)."""
+        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
+        return want if want is not None and slot.index < want.service.replicas else None
+
+    def is_known(self, slot: Slot) -> bool:
+        """False: documents are missing that would say whether the slot is wanted: leave it alone."""
+        app = self.wants.get(slot.app, _UNWANTED)
+        if not app.known or app.deleted or slot.service in app.services:
+            return app.known
+        body = self.known.body(f"app/{slot.app}", App)
+        return body is None or slot.service not in body.services  # it is in there: its image is still under way
+
+    def disposable(self, app: str) -> dict[str, bool]:
+        body = self.known.body(f"app/{app}", App)
+        return body.volumes if body is not None else {}
+
+    def others_well(self, slot: Slot, spec: str) -> bool:
+        """Whether another slot of the service is well in that version: then it is not the version that ails."""
+        want = self.want(slot)
+        for index in range(want.service.replicas if want is not None else 0):
+            standing = self.standings.get(Slot(slot.app, slot.service, index)) if index != slot.index else None
+            if standing is not None and standing.winner is not None and standing.winner.spec == spec:
+                return True
+        return False
+
+    def paused(self, slot: Slot, want: Want) -> bool:
+        """Whether the version failed and the service says to stop there."""
+        failed = (slot.app, slot.service, want.spec) in self.failed
+        return failed and want.service.update.failure_action == "pause"
+
+    def add_evidence(self, slot: Slot, spec: str, node: str, why: str) -> None:
+        """A version failed on a node: whoever has seen it on enough nodes says so (see verdicts)."""
+        self.evidence.setdefault((slot.app, slot.service, spec), {})[node] = why[:200]
+        self.verdicts_due.add(slot.app)
+
+    def wall(self, at_s: float) -> float:
+        """Unix seconds of a time of our monotonic clock."""
+        return round(self.clock + at_s - self.boot_s, 3)
+
+    def service_of(self, slot: Slot, spec: str) -> Service | None:
+        """The definition that makes that version, if a document that we hold does."""
+        found = self.wants.get(slot.app, NOTHING).specs.get(spec)
+        return found[0] if found is not None else None
+
+    def room(self, leaving_out: Replica | None = None) -> Room:
+        return Room(self.cpus, self.memory_bytes, *self.replicas.reserved(leaving_out))
+
+    def claim_of(self, node: str, slot: Slot) -> Claim | None:
+        return self.known.of(node, "claim", str(slot), Claim)
+
+    def state_of(self, node: str, slot: Slot) -> SlotState | None:
+        return self.known.of(node, "slot", str(slot), SlotState)
+
+    def own_claims(self) -> list[Slot]:
+        return [Slot.parse(key) for key, about in self.known.facts.get("claim", {}).items() if self.me in about]
+
+    def own_slots(self) -> list[Slot]:
+        """Slots about which we say anything: claimed, running, or their data is here."""
+        facts = self.known.facts
+        keys = {
+            key
+            for kind in ("claim", "slot", "decline")
+            for key, about in facts.get(kind, {}).items()
+            if self.me in about
+        }
+        return [Slot.parse(key) for key in keys]
+
+    def is_active(self, node: str) -> bool:
+        body = self.known.nodes.get(node)
+        return body is not None and body.state == "active"
+
+    def awake_s(self) -> float:
+        """When this node may claim: its neighbours have told what they know by then, or it is alone."""
+        if not any(node != self.me for node in self.known.nodes):
+            return self.boot_s
+        alone = self.boot_s + self.timing.resume_alone_s
+        linked = self.presence.first_link_s
+        return alone if linked is None else min(alone, linked + self.timing.resume_link_s)
+
+    # --- orders, cached until enrolments or boxes change --------------------------------------------------------------
+
+    def forget_orders(self) -> None:
+        self._orders.clear()
+        self._eligible.clear()
+
+    def eligible(self, app: str, service: str) -> dict[str, Node]:
+        """Enrolled nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
+        found = self._eligible.get((app, service))
+        if found is None:
+            want = self.wants.get(app, _UNWANTED).services.get(service)
+            constraints = want.service.constraints if want is not None else ()
+            found = {
+                path: node
+                for path, node in self.known.nodes.items()
+                if not unmet(constraints, path, node) and self.known.may_read(app, path)
+            }
+            self._eligible[app, service] = found
+        return found
+
+    def order(self, slot: Slot) -> tuple[str, ...]:
+        order = self._orders.get(slot)
+        if order is None:
+            order = order_for(f"{slot.app}.{slot.service}", slot.index, self.eligible(slot.app, slot.service))
+            self._orders[slot] = order
+        return order
+
+    def keepers(self, app: str, service: str) -> tuple[str, ...]:
+        """Who keeps the service's images: the first few of the order computed for its name."""
+        place = (app, service, -1)
+        order = self._orders.get(place)
+        if order is None:
+            order = order_by_name(f"{app}.{service}", self.eligible(app, service))[: self.timing.image_keepers]
+            self._orders[place] = order
+        return order

@@ -1,0 +1,199 @@
+"""How a slot stands, as this node sees it: who claims it, who of them holds it, and who may claim it next.
+
+One holder per slot counts: the best claim that is witnessed healthy. Reads the situation; the only things that it writes are
+since when a slot is vacant and since when another's replica is unwell, for both are measured by looking.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from skerry.core.constraints import name_of
+from skerry.core.facts import Claim, Decline, Saw, SlotState
+from skerry.core.health import WITNESSES, Judgement, judge
+from skerry.core.records import Slot
+from skerry.core.situation import Situation, Unwell
+from skerry.core.versions import Want
+
+_LAST = 10_000  # rank of a claimant that is in no order: after all others
+
+
+class Claimant(msgspec.Struct, frozen=True):
+    """A node that claims the slot. `against`: why its claim doesn't keep others from claiming, "" if it does."""
+
+    node: str
+    rank: int
+    spec: str
+    healthy: bool
+    done: bool  # healthy, or a job that ended well
+    why: str
+    against: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    slot: Slot
+    order: tuple[str, ...]
+    claimants: tuple[Claimant, ...]  # best first
+    vacant: bool
+    why: str  # why it is vacant
+    home: tuple[str, ...]  # nodes that have its data: only they may run it
+    dead: tuple[str, ...]  # claimants that are down
+
+    @property
+    def winner(self) -> Claimant | None:
+        """Who holds it for routes and names."""
+        return self.claimants[0] if self.claimants and self.claimants[0].done else None
+
+
+def has_data(s: Situation, slot: Slot, want: Want) -> bool:
+    """Whether the slot belongs to where its volume is. A volume that the app doesn't list is not disposable."""
+    from_app = s.disposable(slot.app)
+    return any(not from_app.get(mount.volume, False) for mount in want.service.volumes)
+
+
+def home_of(s: Situation, slot: Slot, want: Want) -> tuple[str, ...]:
+    if not has_data(s, slot, want):
+        return ()
+    told = s.known.about("slot", str(slot))
+    nodes = [node for node, state in told.items() if isinstance(state, SlotState) and state.data]
+    return tuple(sorted(node for node in nodes if node in s.known.nodes or node == s.me))
+
+
+def judged(s: Situation, slot: Slot, node: str, order: tuple[str, ...]) -> Judgement:
+    """Whether the replica of `slot` on `node` is healthy, by its own word and its witnesses'."""
+    state = s.state_of(node, slot)
+    if state is None or state.state != "running" or not state.address:
+        return Judgement(False, state.why or state.state if state is not None else "not started")
+    if not s.presence.counts(node, s.known.boot_of(node, "slot", str(slot))):
+        return Judgement(False, "has not yet said since it came back how it is")
+    saws = s.known.about("saw", f"{slot}@{node}")
+    words = [_word(saws.get(witness), state.spec) for witness in witnesses(s, node, order)]
+    return judge(state.healthy, words)
+
+
+def witnesses(s: Situation, node: str, order: tuple[str, ...]) -> list[str]:
+    """The next two nodes of the slot's order that are up, the owner left out."""
+    found = []
+    for other in order:
+        if other != node and s.presence.is_up(other):
+            found.append(other)
+            if len(found) == WITNESSES:
+                break
+    return found
+
+
+def _word(saw: object, spec: str) -> bool | None:
+    return saw.ok if isinstance(saw, Saw) and saw.spec == spec else None
+
+
+def look(s: Situation, slot: Slot, want: Want) -> Standing:
+    order = s.order(slot)
+    home = home_of(s, slot, want)
+    claimants, dead = [], []
+    for node, claim in s.known.about("claim", str(slot)).items():
+        if not isinstance(claim, Claim) or (node not in s.known.nodes and node != s.me):
+            continue
+        if s.presence.is_down(node):
+            dead.append(node)
+            s.unwell.pop((slot, node), None)
+            continue
+        judgement = judged(s, slot, node, order)
+        state = s.state_of(node, slot)
+        ended_well = state is not None and state.state == "exited" and state.exit_code == 0 and state.spec == claim.spec
+        rank = order.index(node) if node in order else _LAST
+        claimants.append(
+            Claimant(
+                node=node,
+                rank=rank if s.is_active(node) else rank + _LAST,
+                spec=state.spec if judgement.healthy and state is not None else claim.spec,
+                healthy=judgement.healthy,
+                done=judgement.healthy or ended_well,
+                why=judgement.why,
+                against=_against(s, slot, want, node, claim, state, judgement.healthy or ended_well, order, home),
+            )
+        )
+    claimants.sort(key=lambda c: (not c.done, c.spec != want.spec, c.rank, c.node))
+    vacant = all(claimant.against for claimant in claimants)
+    if not vacant:
+        s.vacant.pop(slot, None)
+    else:
+        s.vacant.setdefault(slot, s.now)
+    return Standing(slot, order, tuple(claimants), vacant, _why_vacant(s, claimants, dead), home, tuple(dead))
+
+
+def _why_vacant(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
+    if claimants:
+        return f"{name_of(claimants[0].node)} {claimants[0].against}"
+    if dead:
+        return f"{name_of(dead[0])} is down: {s.presence.seen(dead[0]).why}"
+    return "nobody holds it"
+
+
+def _against(
+    s: Situation, slot: Slot, want: Want, node: str, claim: Claim, state: SlotState | None, well: bool,
+    order: tuple[str, ...], home: tuple[str, ...],
+) -> str:  # fmt: skip
+    """Why a live node's claim leaves the slot open for others, "" if it keeps it."""
+    mark = s.unwell.get((slot, node))
+    if well:
+        if mark is None or not mark.well_once or mark.spec != claim.spec:
+            s.unwell[slot, node] = mark = Unwell(claim.spec, s.now, True)
+        mark.since_s = s.now
+    elif mark is None or mark.spec != claim.spec:
+        s.unwell[slot, node] = mark = Unwell(claim.spec, s.now, False)
+    if home:
+        return ""  # its data is there: it waits for it whatever happens
+    if not s.is_active(node):
+        return "is being drained"
+    if node not in order:
+        return "may no longer run it"
+    decline = s.known.of(node, "decline", str(slot), Decline)
+    if decline is not None and decline.failed and decline.spec == want.spec and not s.paused(slot, want):
+        return f"could not run this version: {decline.reason}"
+    if s.bars.until(slot, node, s.now):
+        s.later(slot, s.bars.until(slot, node, s.now))
+        return "failed and is barred for now"
+    if well:
+        return ""
+    return _unwell(s, slot, want, node, state, mark)
+
+
+def _unwell(s: Situation, slot: Slot, want: Want, node: str, state: SlotState | None, mark: Unwell) -> str:
+    if node == s.me:
+        return ""  # about our own we decide by tending it
+    if mark.well_once:
+        if not s.others_well(slot, mark.spec):
+            return ""
+        at, why = mark.since_s + s.timing.unwell_moves_s, "is not healthy, while others of this version are"
+    else:
+        if state is not None and state.state == "waiting":
+            mark.since_s = s.now  # for a service that it depends on, say: no failure of its own
+        limit = want.service.probe.start_period_s if want.service.probe is not None else s.timing.start_limit_s
+        slack = 60.0 if state is None or state.state in ("fetching", "waiting") else 2.0  # it judges itself first
+        at, why = mark.since_s + limit + slack, "did not become healthy in time"
+    if s.now < at:
+        s.later(slot, at)
+        return ""
+    if not mark.well_once:
+        s.bars.bar(slot, node, s.now)
+    return why
+
+
+def ahead(s: Situation, standing: Standing, want: Want) -> list[str]:
+    """Nodes that may still claim the slot before this one: in the order before it, not down, declined, barred or drained."""
+    declines = s.known.about("decline", str(standing.slot))
+    found = []
+    for node in standing.order:
+        if node == s.me:
+            break
+        decline = declines.get(node)
+        if (
+            s.presence.is_down(node)
+            or not s.is_active(node)
+            or (isinstance(decline, Decline) and decline.spec == want.spec)
+            or s.bars.until(standing.slot, node, s.now)
+            or any(claimant.node == node for claimant in standing.claimants)
+        ):
+            continue
+        found.append(node)
+    return found

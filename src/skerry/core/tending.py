@@ -1,0 +1,276 @@
+"""One container of ours from start to end: start, watch, start again, give up, stop. Whether we hold its slot is not decided here."""
+
+from __future__ import annotations
+
+from skerry.core.effects import Start, Stop, Unwatch, Watch
+from skerry.core.facts import SlotState
+from skerry.core.intent import Restart, Service
+from skerry.core.records import Slot
+from skerry.core.replicas import Phase, Replica
+from skerry.core.restarts import again, next_backoff, told
+from skerry.core.situation import Failing, Situation
+from skerry.core.standing import home_of
+
+
+def tend(s: Situation, r: Replica) -> None:
+    """Do what is due for a replica of a slot that we hold."""
+    if r.phase in ("waiting", "fetching"):
+        _begin(s, r)
+    elif r.phase == "exited" and r.again_s is not None:
+        _when(s, r, r.again_s, lambda: start(s, r, f"{r.why}; started again after {s.now - r.since_s:.1f} s"))
+    elif r.phase == "failed" and r.again_s is not None:
+        _when(s, r, r.again_s, lambda: _retry(s, r))
+    elif r.phase == "running":
+        _look_after(s, r)
+
+
+def _when(s: Situation, r: Replica, at_s: float, act: object) -> None:
+    if s.now >= at_s:
+        act()  # type: ignore[operator]
+    else:
+        s.later(r.slot, at_s)
+
+
+def _retry(s: Situation, r: Replica) -> None:
+    r.first_start_s, r.exits_s = None, []
+    to(s, r, "waiting", "its bar has ended")
+    _begin(s, r)
+
+
+def _begin(s: Situation, r: Replica) -> None:
+    service = r.service
+    if service is None:
+        to(s, r, "failed", "no document that is held here describes this version any more")
+        return
+    blocked = _blocked_by(s, r, service)
+    if blocked:
+        to(s, r, "waiting", blocked)
+    elif not s.images.holds(r.image):
+        to(s, r, "fetching", s.images.trouble(r.image))
+        s.images_changed = True
+    else:
+        start(s, r, r.why or "its image is here")
+
+
+def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
+    """What a first start waits for: the services it depends on. A restart waits for nothing: all may be starting at once."""
+    if r.resumed or r.restarts or r.well_once:
+        return ""
+    for depends in service.depends_on:
+        want = s.wants[r.slot.app].services.get(depends.service) if r.slot.app in s.wants else None
+        slots = [Slot(r.slot.app, depends.service, i) for i in range(want.service.replicas if want is not None else 0)]
+        standings = [s.standings[slot] for slot in slots if slot in s.standings]
+        if depends.condition == "healthy":
+            ready = any(standing.winner is not None for standing in standings)
+        else:
+            states = [s.state_of(c.node, standing.slot) for standing in standings for c in standing.claimants]
+            ready = any(state is not None and state.state in ("running", "exited") for state in states)
+        if not ready:
+            return f"waits for {depends.service} to be {depends.condition}"
+    return ""
+
+
+def start(s: Situation, r: Replica, reason: str) -> None:
+    assert r.service is not None
+    if r.container:  # what is left of the last run; its logs stay
+        s.out.append(Stop(slot=r.slot, spec=r.spec, container=r.container, signal="SIGKILL", drain_s=0.0, grace_s=0.0,
+                          reason="cleared away before the next start"))  # fmt: skip
+        r.container = ""
+    if r.first_start_s is None:
+        r.first_start_s = s.now
+    disposable = s.disposable(r.slot.app)
+    if any(not disposable.get(mount.volume, False) for mount in r.service.volumes):
+        s.homes.add(r.slot)
+    r.again_s, r.healthy, r.exit_code, r.oom = None, None, None, False
+    to(s, r, "starting", reason)
+    s.out.append(
+        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, reason=reason)
+    )  # fmt: skip
+
+
+def started(s: Situation, r: Replica, container: str, address: str) -> None:
+    r.container, r.address, r.started_s, r.resumed = container, address, s.now, False
+    to(s, r, "running", "")
+    s.note("started", r.slot, f"{r.image[:19]} at {address}")
+    watch(s, r)
+    if r.stop_asked:
+        stop(s, r, r.why or "no longer wanted")
+
+
+def watch(s: Situation, r: Replica) -> None:
+    if r.service is not None and r.service.probe is not None:
+        s.out.append(Watch(slot=r.slot, node=s.me, spec=r.spec, address=r.address, probe=r.service.probe, own=True,
+                           reason="its health decides about routes and the rollout"))  # fmt: skip
+    else:
+        s.later(r.slot, s.now + s.timing.running_is_well_s)
+
+
+def unwatch(s: Situation, r: Replica) -> None:
+    if r.service is not None and r.service.probe is not None:
+        s.out.append(Unwatch(slot=r.slot, node=s.me, spec=r.spec, reason="it no longer runs"))
+
+
+def probed(s: Situation, r: Replica, ok: bool, detail: str) -> None:
+    r.detail = detail
+    if r.phase != "running" or r.healthy is ok:
+        return
+    was, r.healthy = r.healthy, ok
+    if ok:
+        r.well_s, r.well_once = s.now, True
+        s.failing.pop(r.slot, None)
+        s.note("healthy", r.slot, f"after {s.now - r.started_s:.2f} s" if was is None else "healthy again")
+    else:
+        r.unwell_s = s.now
+        if was:
+            s.note("unhealthy", r.slot, detail or "its probe fails")
+    r.since_s = s.now
+
+
+def _look_after(s: Situation, r: Replica) -> None:
+    if r.service is None or r.service.probe is None:
+        _when(s, r, r.started_s + s.timing.running_is_well_s, lambda: probed(s, r, True, ""))
+    if not r.well_once:
+        probe = r.service.probe if r.service is not None else None
+        limit = probe.start_period_s if probe is not None else s.timing.start_limit_s
+        since = r.first_start_s if r.first_start_s is not None else r.started_s
+        _when(s, r, since + limit, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
+    elif r.healthy is False:
+        _when(s, r, r.unwell_s + s.timing.unwell_restart_s, lambda: _renew(s, r))
+
+
+def _renew(s: Situation, r: Replica) -> None:
+    r.then_again = True
+    stop(s, r, f"not healthy for {s.timing.unwell_restart_s:g} s, and nobody else took it: {r.detail}")
+
+
+def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str) -> None:
+    """It ended without being told to. `last_lines` of its log go into the event."""
+    how = told(exit_code, oom)
+    unwatch(s, r)
+    s.note("exited", r.slot, f"{how}: {last_lines[-300:]}" if last_lines else how)
+    if r.well_s is not None and r.healthy and s.now - r.well_s >= s.timing.backoff_reset_s:
+        r.backoff_s, r.exits_s = 0.0, []
+    in_monitor = r.well_s is not None and r.service is not None and s.now - r.well_s <= r.service.update.monitor_s
+    r.exit_code, r.oom, r.healthy, r.address = exit_code, oom, None, ""
+    r.exits_s = [*r.exits_s[-99:], s.now]
+    to(s, r, "exited", how)
+    policy = r.service.restart if r.service is not None else Restart()
+    if not again(policy, exit_code, r.exits_s, s.now):
+        r.again_s = None
+        if exit_code != 0 or oom:
+            fail(s, r, how)
+        return
+    key = (r.slot.app, r.slot.service, r.spec)
+    young = r.first_start_s is not None and s.now - r.first_start_s <= s.timing.start_limit_s
+    if key not in s.settled and (in_monitor or (young and not r.well_once)):
+        recent = sum(s.now - at <= s.timing.start_limit_s for at in r.exits_s)
+        if in_monitor or recent > s.timing.start_exits:
+            fail(s, r, f"{how}, {recent} times" if recent > 1 else f"{how} right after its start")
+            return
+    r.backoff_s = next_backoff(r.backoff_s, max(policy.delay_s, 0.01), s.timing.backoff_most_s)
+    r.again_s = s.now + r.backoff_s
+    r.restarts += 1
+    s.later(r.slot, r.again_s)
+
+
+def start_failed(s: Situation, r: Replica, why: str, passing: bool) -> None:
+    if r.stop_asked:
+        s.replicas.remove(r)
+    elif not passing:
+        fail(s, r, why)
+    else:
+        to(s, r, "exited", why)
+        r.exits_s = [*r.exits_s[-99:], s.now]
+        if not r.well_once and len(r.exits_s) > s.timing.start_exits:
+            fail(s, r, why)
+            return
+        r.backoff_s = next_backoff(r.backoff_s, s.timing.backoff_first_s, s.timing.backoff_most_s)
+        r.again_s = s.now + r.backoff_s
+        s.later(r.slot, r.again_s)
+
+
+def fail(s: Situation, r: Replica, why: str) -> None:
+    """This version can't run here, for now: say so, step back for the length of a bar."""
+    until = s.bars.bar(r.slot, s.me, s.now)
+    s.failing[r.slot] = Failing(r.spec, why, until)
+    s.note("declined", r.slot, f"failed here: {why}")
+    s.later(r.slot, until)
+    want = s.want(r.slot)
+    at_home = want is not None and s.me in home_of(s, r.slot, want) and r.started_s > 0
+    if r.phase in ("running", "starting"):
+        stop(s, r, f"failed: {why}")
+        r.then_again = at_home
+        r.again_s = until if at_home else None
+    else:
+        to(s, r, "failed", why)
+        r.again_s = until if at_home else None
+    r.well_once = False
+    s.add_evidence(r.slot, r.spec, s.me, why)
+    if at_home:
+        s.sole.add((r.slot.app, r.slot.service, r.spec))
+
+
+def stop(s: Situation, r: Replica, reason: str) -> None:
+    """End it for good, or (then_again) to start it anew."""
+    if r.phase == "stopping":
+        return
+    if r.phase == "starting":
+        r.stop_asked, r.why = True, reason  # its container has no name yet
+        return
+    if not r.container:
+        s.replicas.remove(r)
+        return
+    routed = r.phase == "running" and bool(r.healthy)
+    if r.phase == "running":
+        unwatch(s, r)
+    service = r.service or Service()
+    to(s, r, "stopping", reason)
+    s.out.append(
+        Stop(
+            slot=r.slot, spec=r.spec, container=r.container, signal=service.stop_signal,
+            drain_s=service.drain_s if routed else 0.0, grace_s=service.stop_grace_s, reason=reason,
+        )
+    )  # fmt: skip
+
+
+def stopped(s: Situation, r: Replica) -> None:
+    if not r.then_again:
+        s.replicas.remove(r)
+        return
+    r.then_again, r.container, r.address, r.healthy, r.stop_asked = False, "", "", None, False
+    r.restarts += 1
+    at = r.again_s if r.again_s is not None and r.again_s > s.now else None
+    to(s, r, "failed" if at is not None else "exited", r.why)
+    r.again_s = at if at is not None else s.now
+
+
+def to(s: Situation, r: Replica, phase: Phase, why: str) -> None:
+    if r.phase != phase:
+        r.phase, r.since_s = phase, s.now
+    r.why = why
+
+
+def publish_state(s: Situation, slot: Slot, wanted_spec: str, rest: str = "") -> None:
+    """Tell what we do with a slot: of two containers, the one that serves. `rest`: why nothing runs."""
+    replicas = list(s.replicas.of(slot).values())
+    key = str(slot)
+    if not replicas:
+        body = None
+        if slot in s.homes:
+            body = SlotState(spec=wanted_spec, image="", state="exited", why=rest or "its data is here", data=True)
+        s.publish("slot", key, body, rest or "nothing of it is left here")
+        return
+    r = max(replicas, key=lambda r: (_serves(r), r.spec == wanted_spec and r.phase != "stopping", r.phase == "running"))
+    body = SlotState(
+        spec=r.spec, image=r.image, state=r.phase, address=r.address if r.phase == "running" else "",
+        healthy=r.healthy, since=s.wall(r.since_s), restarts=r.restarts, exit_code=r.exit_code, oom=r.oom,
+        why=r.why, versions=r.versions, data=slot in s.homes,
+    )  # fmt: skip
+    s.publish("slot", key, body, f"{r.phase}: {r.why}" if r.why else r.phase)
+
+
+def _serves(r: Replica) -> int:
+    """2: healthy, and 1: not yet known to be ill, ranks what others should be told."""
+    if r.phase != "running":
+        return 0
+    return 2 if r.healthy else 0

@@ -1,0 +1,124 @@
+"""Which version of an app is wanted: the newest pair of documents, or the one to turn back to. Pure. See docs/decisions/0003."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from skerry.core.intent import App, Release, Service, spec_of
+from skerry.core.knowledge import Knowledge
+from skerry.core.records import Document
+
+
+class Want(msgspec.Struct, frozen=True):
+    """What every slot of a service shall run. `images`: this and the fallback's, which are kept together."""
+
+    service: Service  # replicas and update from the newest app document
+    image: str
+    spec: str
+    versions: tuple[int, int]  # (app, release)
+
+
+class AppWant(msgspec.Struct, frozen=True):
+    """`known` False: the documents don't fit together yet; what runs is left alone. `deleted`: nothing is wanted any more.
+
+    `newest`: service -> spec of the newest pair (what a verdict is about). `specs`: every spec that these documents can make.
+    `images`: service -> images to keep. `turned_back`: why the newest is not wanted, "" if it is.
+    """
+
+    known: bool
+    deleted: bool = False
+    services: dict[str, Want] = {}
+    newest: dict[str, str] = {}
+    newest_service: dict[str, Service] = {}
+    specs: dict[str, tuple[Service, str, tuple[int, int]]] = {}
+    images: dict[str, tuple[str, ...]] = {}
+    turned_back: str = ""
+    mixed: bool = False
+    has_fallback: bool = False
+
+
+NOTHING = AppWant(known=True)
+
+
+def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> AppWant:
+    """What is wanted of app `name`. `failed(service, spec)`: why that version must be turned back, "" if it need not."""
+    app_doc, release_doc = known.documents.get(f"app/{name}"), known.documents.get(f"release/{name}")
+    if app_doc is None or not isinstance(app_doc.body, App):
+        return AppWant(known=False)
+    app = app_doc.body
+    if app.deleted:
+        return AppWant(known=True, deleted=True)
+    if release_doc is None or not isinstance(release_doc.body, Release):
+        return AppWant(known=False)
+    fallback = _fallback(known, app_doc, release_doc)
+    newest = (app_doc, release_doc)
+    if release_doc.body.fits > app_doc.version:  # made for an app document that has not come yet
+        earlier = _held(known, release_doc.path, release_doc.body.fallback)
+        if earlier is None or not isinstance(earlier.body, Release) or earlier.body.fits > app_doc.version:
+            return AppWant(known=False)
+        newest = (app_doc, earlier)
+        fallback = _fallback(known, app_doc, earlier)
+    services = _services(*newest, app)
+    specs = {want.spec: (want.service, want.image, want.versions) for want in services.values()}
+    back = _services(*fallback, app) if fallback is not None else {}
+    specs |= {want.spec: (want.service, want.image, want.versions) for want in back.values()}
+    reason = ""
+    for service, want in services.items():
+        if want.service.update.failure_action == "rollback" and back and (why := failed(service, want.spec)):
+            reason = f"version {want.versions[0]}.{want.versions[1]} of {service} failed: {why}"
+            break
+    return AppWant(
+        known=True,
+        services=back if reason else services,
+        newest={service: want.spec for service, want in services.items()},
+        newest_service={service: want.service for service, want in services.items()},
+        specs=specs,
+        images=_images(services, back),
+        turned_back=reason,
+        mixed=newest[0].version > release_fits(newest[1]),
+        has_fallback=bool(back),
+    )
+
+
+def release_fits(document: Document) -> int:
+    return document.body.fits if isinstance(document.body, Release) else 0
+
+
+def _held(known: Knowledge, path: str, digest: str) -> Document | None:
+    return known.by_hash(path, digest) if digest else None
+
+
+def _fallback(known: Knowledge, app: Document, release: Document) -> tuple[Document, Document] | None:
+    """The pair to turn back to: the release's fallback, with the app's own where that fits it."""
+    assert isinstance(app.body, App) and isinstance(release.body, Release)
+    back = _held(known, release.path, release.body.fallback) or (release if app.body.fallback else None)
+    if back is None or not isinstance(back.body, Release):
+        return None
+    earlier = _held(known, app.path, app.body.fallback)
+    if earlier is not None and isinstance(earlier.body, App) and earlier.version >= back.body.fits:
+        return (earlier, back)
+    return (app, back) if back is not release and app.version >= back.body.fits else None
+
+
+def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
+    assert isinstance(app.body, App) and isinstance(release.body, Release)
+    wants = {}
+    for name, service in sorted(app.body.services.items()):
+        image = release.body.images.get(name)
+        if image is None:
+            continue  # its image is under way
+        now = newest.services.get(name, service)
+        shown = msgspec.structs.replace(service, replicas=now.replicas, update=now.update)
+        wants[name] = Want(shown, image, spec_of(service, image), (app.version, release.version))
+    return wants
+
+
+def _images(*pairs: dict[str, Want]) -> dict[str, tuple[str, ...]]:
+    kept: dict[str, tuple[str, ...]] = {}
+    for services in pairs:
+        for name, want in services.items():
+            if want.image not in kept.get(name, ()):
+                kept[name] = (*kept.get(name, ()), want.image)
+    return kept

@@ -1,0 +1,54 @@
+"""Documents for simulated clouds, short enough to write by hand in a story or a test."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from skerry.core.intent import App, Body, Node, Release, Service
+from skerry.core.records import Document
+
+
+def document(path: str, body: Body, version: int = 1, issued: float = 0.0) -> Document:
+    """A document as trust would hand it over; its hash is over path, version and body."""
+    digest = hashlib.sha256(f"{path} {version} ".encode() + msgspec.json.encode(body, order="sorted")).hexdigest()
+    return Document(
+        path=path, kind=path.partition("/")[0], epoch=0, version=version, prev="", issued=issued, expires=1e12, hash=digest,
+        body=body,
+    )  # fmt: skip
+
+
+def node(
+    name: str, *, zone: str = "", weight: int = 100, state: str = "active", version: int = 1, **labels: str
+) -> Document:
+    number = int("".join(filter(str.isdigit, name)) or 0)
+    body = Node(
+        signing=f"{number:064x}", sealing=f"{number:064x}", wireguard=f"{number:064x}", certificate="",
+        addresses=(f"10.0.0.{number}:7077",), subnet=f"10.77.{number}.0/24", salt=f"salt of {name}", zone=zone, weight=weight,
+        labels=labels, state=state,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return document(f"node/{name}", body, version)
+
+
+def app(name: str, services: dict[str, Service], *, version: int = 1, fallback: str = "", deleted: bool = False,
+        volumes: dict[str, bool] | None = None) -> Document:  # fmt: skip
+    body = App(services=services, fallback=fallback, deleted=deleted, volumes=volumes or {})
+    return document(f"app/{name}", body, version)
+
+
+def release(name: str, images: dict[str, str], *, version: int = 1, fits: int = 1, fallback: str = "") -> Document:
+    """`images`: service -> a word; the digest is made of it."""
+    digests = {service: image_of(word) for service, word in images.items()}
+    return document(f"release/{name}", Release(images=digests, fits=fits, fallback=fallback), version)
+
+
+def image_of(word: str) -> str:
+    return "sha256:" + word.encode().hex().ljust(64, "0")[:64]
+
+
+def word_of(image: str) -> str:
+    """The word that `image_of` was given."""
+    return bytes.fromhex(
+        image.removeprefix("sha256:").rstrip("0").ljust(2, "0") + "0" * (len(image.rstrip("0")) % 2 == 0)
+    ).decode(errors="replace")

@@ -1,0 +1,130 @@
+"""A small cloud in one process: real agents, real TLS links on loopback, containers in memory, no network of their own.
+
+For what needs agents that talk, and no more. Whole machines: tests/e2e.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skerry.agent.daemon import Agent, Parts
+from skerry.agent.files import HostFiles, Membership
+from skerry.core.effects import Target
+from skerry.core.intent import Node, Port
+from skerry.net.veth import Attachment
+from skerry.runtime.memory import MemoryRuntime
+from skerry.store.records import RecordStore
+from skerry.trust import genesis
+from skerry.trust.documents import sign_document
+from skerry.trust.identity import Signer
+
+DAY_S = 86400.0
+
+
+class NoNetwork:
+    """Keeps what it is told; containers get loopback addresses."""
+
+    def __init__(self) -> None:
+        self.ports: Sequence[Any] = ()
+        self.names: Mapping[str, Sequence[str]] = {}
+        self._next = 0
+
+    async def start(self) -> list[str]:
+        return []
+
+    async def set_peers(self, peers: Iterable[Any]) -> None:
+        pass
+
+    async def attach(self, container_id: str) -> Attachment:
+        self._next += 1
+        return Attachment(netns="", address=f"127.0.1.{self._next}")
+
+    async def detach(self, container_id: str) -> None:
+        pass
+
+    def adopt(self, container_id: str, address: str) -> None:
+        pass
+
+    async def route(self, ports: Sequence[tuple[Port, Sequence[Target]]], names: Mapping[str, Sequence[str]]) -> None:
+        self.ports, self.names = ports, names
+
+    def resolv_conf(self, app: str) -> bytes:
+        return b""
+
+    async def close(self) -> None:
+        pass
+
+
+class SmallCloud:
+    """`agents` by name (vps-1 …). Keys of the one operator are at hand."""
+
+    def __init__(self, directory: Path, hosts: int) -> None:
+        self.directory = directory
+        now_s = time.time() - 10
+        self.operator_seed, sealing = secrets.token_bytes(32), secrets.token_bytes(32)
+        self.operator = Signer(self.operator_seed)
+        self.sealing = sealing
+        person = genesis.operator("ann", self.operator_seed, sealing, 1)
+        self.person = person
+        root = Signer(secrets.token_bytes(32))
+        raw_root = genesis.first_root([root], [person], issued=now_s, expires=now_s + 3650 * DAY_S)
+        self.cloud = genesis.cloud_of(raw_root)
+        policy = genesis.first_policy([self.operator], self.cloud, issued=now_s, expires=now_s + 365 * DAY_S)
+        self.files = {f"vps-{n}": HostFiles(directory / f"vps-{n}" / "state", directory / f"vps-{n}" / "run") for n in range(1, hosts + 1)}
+        self.ports = {name: free_port() for name in self.files}
+        self.records = [raw_root, policy, *(self._enrol(name, n + 1, now_s) for n, name in enumerate(self.files))]
+        self.agents: dict[str, Agent] = {}
+        self.runtimes: dict[str, MemoryRuntime] = {}
+        for name, files in self.files.items():
+            files.join(Membership(self.cloud, f"node/{name}"))
+            store = RecordStore(files.state)
+            for raw, id in zip(self.records, ["root", "policy", *(f"node/{n}" for n in self.files)], strict=True):
+                store.put(id, raw, hash=id, sync=True)
+            store.close()
+
+    def _enrol(self, name: str, n: int, now_s: float) -> bytes:
+        files = self.files[name]
+        files.state.mkdir(parents=True)
+        keys = files.make_keys()
+        body = Node(
+            signing=keys.signing, sealing=keys.sealing, wireguard=keys.wireguard, certificate=keys.certificate,
+            addresses=(f"127.0.0.1:{self.ports[name]}",), subnet=f"10.77.{n}.0/24", salt=secrets.token_hex(8),
+        )
+        return self.sign(f"node/{name}", body, 1, now_s=now_s)
+
+    def sign(self, path: str, body: Any, version: int, *, prev: str = "", now_s: float | None = None) -> bytes:
+        issued = time.time() if now_s is None else now_s
+        return sign_document(self.operator, self.cloud, path, body, version=version, prev=prev, issued=issued, expires=issued + DAY_S)
+
+    async def start(self, *names: str) -> None:
+        for name in names or self.files:
+            runtime = self.runtimes.setdefault(name, MemoryRuntime())
+
+            async def own(files: HostFiles, runtime: MemoryRuntime = runtime) -> MemoryRuntime:
+                return runtime
+
+            parts = Parts(
+                runtime=own, network=lambda files, node: NoNetwork(), address="127.0.0.1", port=self.ports[name], memory_bytes=1 << 30,
+            )
+            self.agents[name] = Agent(self.files[name], parts)
+            await self.agents[name].start()
+
+    async def stop(self, *names: str) -> None:
+        for name in names or tuple(self.agents):
+            await self.agents.pop(name).close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
