@@ -26,6 +26,13 @@ class _Hearing(Connection):
         self.heard_s = self.loop.time()
         super().data_received(data)
 
+    async def send(self, message: Any, *, text: bool | None = None) -> None:
+        """As the library's, but the loop turns each time: a TLS transport whose socket is gone takes every write and
+        says so only in a later turn, so that a sender without a pause would hold up the whole process for ever.
+        """
+        await super().send(message, text=text)
+        await asyncio.sleep(0)
+
 
 class Outgoing(_Hearing, ClientConnection):
     """A link or stream that we dialled. `who`: the node at the other end."""

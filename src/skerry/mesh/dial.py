@@ -18,13 +18,14 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from skerry.errors import BadInput, Unreachable
 from skerry.mesh import tls
+from skerry.mesh.connections import Outgoing
 
 FRAME_BYTES = 1 << 20
 QUEUED_FRAMES = 8  # received and not yet read, for each connection
 WRITE_BYTES = 256 * 1024
 KEEPALIVE_S = 15.0  # streams only: a silent host is found by its link much sooner
 
-C = TypeVar("C", bound=ClientConnection)
+C = TypeVar("C", bound=Outgoing)
 
 wire_log = logging.getLogger("skerry.mesh.wire")  # what websockets says: each stranger at the door would be an error
 wire_log.setLevel(logging.CRITICAL)
@@ -56,7 +57,7 @@ async def open_stream(
     path: str,
     *,
     timeout_s: float,
-    connection: type[C] = ClientConnection,  # type: ignore[assignment]
+    connection: type[C] = Outgoing,  # type: ignore[assignment]
     keepalive_s: float | None = KEEPALIVE_S,
 ) -> C:
     """The same with a context at hand. `pinned`: fingerprint. Each address gets an equal part of `timeout_s`."""
