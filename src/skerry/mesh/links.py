@@ -165,12 +165,6 @@ class Mesh:
             return False
         return True
 
-    def close_link(self, peer: str, why: str) -> None:
-        """End the link to a neighbour that misbehaved, at once. It may come back: redialling goes on."""
-        link = self._links.get(peer)
-        if link is not None:
-            self._cut(link, why)
-
     async def open(self, peer: str | PeerAddress, path: str, *, timeout_s: float = OPEN_S) -> ClientConnection:
         """Open a stream to a node. Raises Unreachable. Close it when done."""
         target = self._peers.get(peer) if isinstance(peer, str) else peer
