@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skerry.client.compose import ComposeApp
 
 
-def compose_options(function):  # type: ignore[no-untyped-def]
+def compose_options(function: Any) -> Any:
     """What every command takes that reads a compose file."""
     function = click.argument("file", type=click.Path(path_type=Path), default=Path())(function)
     function = click.option("--name", default="", help="The app's name; else the file's `name:`, else the folder's.")(
@@ -93,7 +93,7 @@ def show_plan(terminal: Terminal, compose: ComposeApp) -> None:
         if isinstance(plan.image, ImageRef):
             image = images.resolve(compose.name, name, plan, compose.folder, terminal.say)
         else:
-            image = f"to be built from {plan.image.context}"
+            image = f"to be built from {plan.image.content['context']}"
         rows.append(
             {
                 "service": f"{compose.name}.{name}",

@@ -70,7 +70,7 @@ def passphrase_file(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """ "90", "30s", "1m30s" -> seconds."""
 
     name = "duration"
@@ -86,7 +86,7 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType[tuple[str, str]]):
     """ "name=value" -> (name, value)."""
 
     name = "name=value"

@@ -39,6 +39,37 @@ def _ask(what: str) -> str:
     return str(click.prompt(f"passphrase of {what}", hide_input=True, err=True))
 
 
+def new_passphrase(file: str | None, what: str) -> str:
+    """For keys that are being written; "" for none. Asked twice at a terminal; `SKERRY_PASSPHRASE=` says none, unasked."""
+    if file is None and "SKERRY_PASSPHRASE" not in os.environ:
+        if not sys.stdin.isatty():
+            return ""
+        import click
+
+        return str(
+            click.prompt(
+                f"passphrase for {what} (empty: none)",
+                default="",
+                hide_input=True,
+                show_default=False,
+                confirmation_prompt=True,
+                err=True,
+            )
+        )
+    return passphrase(file)(what) if file or os.environ["SKERRY_PASSPHRASE"] else ""
+
+
+def recovery_passphrase(variable: str, what: str) -> str:
+    """Of a recovery file."""
+    from skerry.client.keys import NoPassphrase
+
+    if os.environ.get(variable):
+        return os.environ[variable]
+    if not sys.stdin.isatty():
+        raise NoPassphrase(f"no passphrase for {what}", "there is no terminal to ask at", f"set ${variable}")
+    return _ask(what)
+
+
 def in_cloud(
     terminal: Terminal,
     cloud: str,

@@ -116,6 +116,9 @@ class CloudHome:
     def read_key(self, kind: str, passphrase: Passphrase) -> bytes:
         return read_secret(self._key_path(kind), passphrase, f"the {kind} key of {self.name}")
 
+    def remove_key(self, kind: str) -> None:
+        self._key_path(kind).unlink(missing_ok=True)
+
     def _key_path(self, kind: str) -> Path:
         return self.path / "keys" / f"{kind}.key"
 

@@ -86,8 +86,8 @@ class _Builder:
         self.nodes = 0
 
     def build(self, text: str) -> Tree | None:
-        from ruamel.yaml import YAML, YAMLError
-        from ruamel.yaml.error import MarkedYAMLError
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
         try:
             for event in YAML(typ="safe", pure=True).parse(StringIO(text)):

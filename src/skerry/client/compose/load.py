@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from skerry.client.compose import values
 from skerry.client.compose.across import across
-from skerry.client.compose.document import TEXT_MAX_BYTES, read
+from skerry.client.compose.document import TEXT_MAX_BYTES
+from skerry.client.compose.document import read as read_tree
 from skerry.client.compose.interpolate import interpolate, parse_env
 from skerry.client.compose.mistakes import ComposeErrors, Findings
 from skerry.client.compose.plan import ComposeApp, ServicePlan
@@ -56,7 +61,19 @@ def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None
         except (NoComposeFile, ValueError):  # ValueError: a NUL in the path
             return None
 
-    return parse(text, environ={**variables, **environ}, name=name, folder=folder, file=str(path), read=read_beside)
+    def recipe_in(named: str) -> dict[str, Any] | None:
+        from skerry.image.recipe import read_recipe
+
+        try:
+            recipe = read_recipe(folder / named)
+        except ValueError:  # a NUL in the path
+            return None
+        return msgspec.to_builtins(recipe) if recipe else None
+
+    variables = {**variables, **environ}
+    return parse(
+        text, environ=variables, name=name, folder=folder, file=str(path), read=read_beside, recipe_in=recipe_in
+    )
 
 
 def _content(path: Path) -> str:
@@ -83,34 +100,26 @@ def parse(
     folder: Path = Path(),
     file: str = "compose file",
     read: Callable[[str], str | None] = lambda path: None,
+    recipe_in: Callable[[str], dict[str, Any] | None] = lambda folder: None,
 ) -> ComposeApp:
-    """The pure part of `load`. `read`: content of a file named in the text (env_file), None if it isn't there.
+    """The pure part of `load`. `read`: content of a file named in the text (env_file), None if it isn't there;
+    `recipe_in`: the recipe in a folder's image.toml (may raise BadRecipe).
 
     Gives a ComposeApp or raises ComposeErrors; never anything else, whatever the text is.
     """
     findings = Findings()
-    app = _app(text, environ, name, folder, file, read, findings)
+    tree = read_tree(text, findings, lambda value: interpolate(value, environ))
+    app = None
+    if tree is not None:
+        root = Value(tree, "", findings)
+        known = Context(environ, read, recipe_in, frozenset(), frozenset(), frozenset())
+        app = _app(root, known, name, folder, file)
     if app is None or findings.mistakes:
         raise ComposeErrors(findings.mistakes, file)
     return app
 
 
-_read_tree = read
-
-
-def _app(
-    text: str,
-    environ: Mapping[str, str],
-    name: str,
-    folder: Path,
-    file: str,
-    read: Callable[[str], str | None],
-    findings: Findings,
-) -> ComposeApp | None:
-    tree = _read_tree(text, findings, lambda value: interpolate(value, environ))
-    if tree is None:
-        return None
-    root = Value(tree, "", findings)
+def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> ComposeApp | None:
     if not root.is_mapping:
         root.mistake("this is not a compose file", "it begins with `services:`")
         return None
@@ -129,7 +138,9 @@ def _app(
     pairs = list(services_value.pairs())
     if not 0 < len(pairs) <= SERVICES_MAX and services_value.is_mapping:
         services_value.mistake(f"should hold 1 to {SERVICES_MAX} services, not {len(pairs)}")
-    context = Context(environ, read, frozenset(n for n, _ in pairs), frozenset(volumes), frozenset(networks))
+    context = replace(
+        known, services=frozenset(n for n, _ in pairs), volumes=frozenset(volumes), networks=frozenset(networks)
+    )
     services: dict[str, ServicePlan] = {}
     for service_name, value in pairs[:SERVICES_MAX]:
         if not values.NAME.fullmatch(service_name):
@@ -141,7 +152,7 @@ def _app(
         else:
             value.mistake("should be a mapping", "begin with image:")
     across(services, dict(pairs))
-    return ComposeApp(app_name, services, volumes, folder, file, tuple(findings.warnings))
+    return ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings))
 
 
 def _name_in(section: Section) -> str:

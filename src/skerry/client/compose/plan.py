@@ -22,13 +22,12 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Recipe:
-    """To be built: `context` is the project's folder, relative to `ComposeApp.folder`.
+    """To be built. `content`: the recipe as plain dicts and lists, checked by image.recipe.
 
-    `content`: `x-skerry: image:` as plain dicts and lists, checked by image.recipe; None: the folder's image.toml.
+    Its key `context`, always there, is the project's folder, relative to `ComposeApp.folder`.
     """
 
-    content: dict[str, Any] | None
-    context: str = "."
+    content: dict[str, Any]
 
 
 @dataclass(frozen=True)

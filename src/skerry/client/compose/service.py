@@ -19,10 +19,11 @@ ENVIRONMENT_MAX_CHARS = 32 << 10  # the whole app has 64 KiB, encrypted
 
 @dataclass(frozen=True)
 class Context:
-    """What a service's reader needs of the world. `read`: content of a file beside the compose file, None if absent."""
+    """What a service's reader needs of the world. `read` and `recipe_in`: see load.parse."""
 
     variables: Mapping[str, str]
     read: Callable[[str], str | None]
+    recipe_in: Callable[[str], dict[str, Any] | None]
     services: frozenset[str]
     volumes: frozenset[str]
     networks: frozenset[str]
@@ -72,7 +73,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         allow=_allow(own.get("allow") if own else None),
     )
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
-    return ServicePlan(service, _environment(section, context), _image(section, own), lines)
+    return ServicePlan(service, _environment(section, context), _image(section, own, context), lines)
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:
@@ -98,15 +99,15 @@ def _always(section: Section) -> None:
                 )
 
 
-def _image(section: Section, own: Section | None) -> ImageRef | Recipe:
+def _image(section: Section, own: Section | None, context: Context) -> ImageRef | Recipe:
     image, build, recipe = section.get("image"), section.get("build"), own.get("image") if own else None
-    context = _build_context(build) if build else "."
+    folder = _build_context(build) if build else "."
     if recipe is not None:
         if image is not None and build is None:
             image.mistake("there is an x-skerry: image too", "keep one: the recipe, or the built image")
-        return Recipe(_recipe(recipe), context)
+        return Recipe({"context": folder, **_recipe(recipe)})
     if build is not None:
-        return Recipe(None, context)
+        return Recipe({"context": folder, **_recipe_beside(build, folder, context)})
     if image is None:
         section.value.mistake("names no image", "add image: NAME, or x-skerry: image: with a recipe")
         return ImageRef("")
@@ -123,18 +124,35 @@ def _build_context(build: Value) -> str:
     return text or "."
 
 
-def _recipe(value: Value) -> dict[str, Any] | None:
+def _recipe(value: Value) -> dict[str, Any]:
     from skerry.image.recipe import BadRecipe, parse_recipe
 
     content = value.tree.plain()
     if not isinstance(content, dict):
         value.mistake("should be a recipe", "write {recipe: python, ...} or {recipe: debian, packages: [...]}")
-        return None
+        return {}
+    if not isinstance(content.get("context", ""), str):
+        value.mistake("context should be the project's folder", "write context: ./web")
+        return {}
     try:
-        parse_recipe(content)
+        parse_recipe({key: part for key, part in content.items() if key != "context"})
     except BadRecipe as error:
         value.mistake(error.why, error.fix)
     return content
+
+
+def _recipe_beside(build: Value, folder: str, context: Context) -> dict[str, Any]:
+    """The recipe in the project's image.toml."""
+    from skerry.image.recipe import BadRecipe
+
+    try:
+        found = context.recipe_in(folder)
+    except BadRecipe as error:
+        build.mistake(f"{folder[:100]}/image.toml: {error.why}", error.fix)
+        return {}
+    if found is None:
+        build.mistake("has no recipe", f"write x-skerry: image: with one, or {folder[:100]}/image.toml")
+    return found or {}
 
 
 def _command(value: Value | None) -> tuple[str, ...]:
