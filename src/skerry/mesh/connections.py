@@ -80,6 +80,6 @@ def told(closed: ConnectionClosed) -> tuple[str, bool]:
     if closed.rcvd is not None:
         return f"it closed the link: {closed.rcvd.reason or closed.rcvd.code}", True
     cause = closed.__cause__
-    if cause is None or isinstance(cause, ConnectionResetError | BrokenPipeError | ssl.SSLEOFError):
+    if cause is None or isinstance(cause, EOFError | ConnectionResetError | BrokenPipeError | ssl.SSLEOFError):
         return "its process ended", True
     return f"the connection broke: {cause}", False

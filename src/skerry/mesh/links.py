@@ -319,7 +319,8 @@ class Mesh:
             self._swapping[link.peer] = timer
         else:
             self._on_link(link.peer, False, why, goodbye)
-        if goodbye and link.peer in self._nudges:
+        # Not after a short one: we might have been cut off for what we sent, and would send it again and again.
+        if goodbye and self._now() - link.since_s > SETTLED_S and link.peer in self._nudges:
             self._nudges[link.peer].set()
 
     def _end_swap(self, peer: str) -> None:
@@ -380,7 +381,10 @@ class Mesh:
                 log.debug("%s: %s", peer, error)
             else:
                 # A task of its own: when we are told to dial no more, a link that is up stays.
+                began_s = self._now()
                 await asyncio.wait([self._spawn(self._run(peer, connection, dialler=self._key))])
+                if self._now() - began_s > SETTLED_S:
+                    delay_s = REDIAL_FIRST_S
             try:
                 await asyncio.wait_for(nudge.wait(), random.uniform(0.5, 1.0) * delay_s)
                 delay_s = REDIAL_FIRST_S
