@@ -12,7 +12,7 @@ from skerry.image.lock import Deb, Lock, read_lock, write_lock
 from skerry.image.mirrors import archives
 from skerry.image.resolve import Package, resolve
 from skerry.image.rules import packages_for
-from skerry.image.wheels import fetch_wheels, lock_wheels
+from skerry.image.wheels import PYTHON, fetch_wheels, lock_wheels
 
 
 def lock(
@@ -34,7 +34,7 @@ def lock(
     found = read_lock(file, name)
     if found is None or found.wanted != wanted:
         debs = lock_debs(wishes, cache, mirror, progress)
-        found = Lock(wanted, debs, lock_wheels(requirements, context, cache, progress))
+        found = Lock(wanted, debs, lock_wheels(requirements, _python_version(debs), context, cache, progress))
         write_lock(file, name, found)
         progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
     fetch_debs(found.debs, archives(mirror), cache, progress)
@@ -59,3 +59,9 @@ def _deb(package: Package) -> Deb:
     archive: Literal["debian", "debian-security"]
     archive = "debian-security" if package.archive == "debian-security" else "debian"
     return Deb(package.name, package.version, package.sha256, package.size, archive, package.path)
+
+
+def _python_version(debs: Iterable[Deb]) -> str:
+    """The full version of the Python among these packages: "3.11.2" for "3.11.2-6+deb12u6"."""
+    found = next((deb.version for deb in debs if deb.name == f"python{PYTHON}"), f"{PYTHON}.0")
+    return found.partition(":")[2].partition("-")[0] if ":" in found else found.partition("-")[0]

@@ -1,8 +1,7 @@
 """Python's packages: chosen and fetched by pip, then read straight from the wheels. pip never runs inside an image,
 and no foreign code runs here: only wheels are taken, no sources.
 
-Which index is used is pip's own matter, as the operator has configured it. Environment markers are judged by the
-Python that runs this, except for the version, which is the image's.
+Which index is used is pip's own matter, as the operator has configured it.
 """
 
 from __future__ import annotations
@@ -21,11 +20,13 @@ import msgspec
 
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
 from skerry.image.lock import Wheel
+from skerry.image.markers import plain_name, unmet
 from skerry.image.pile import File
 
 PYTHON = "3.11"
 GLIBC_MINOR = 36  # of the image's Debian: wheels for an older glibc run, for a newer one don't
 PIP_TIMEOUT_S = 300
+MAX_ROUNDS = 4
 MAX_FILES = 100_000
 MAX_WHEEL_BYTES = 2 << 30
 _NAME = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl\Z")
@@ -50,13 +51,24 @@ def requirements_of(context: Path, named: str) -> str:
     return "".join(f"{line}\n" for line in dependencies)
 
 
-def lock_wheels(requirements: str, context: Path, cache: Path, progress: Callable[[str], None]) -> tuple[Wheel, ...]:
-    """Choose and fetch the wheels for a requirements text. Raises BuildRefused, DownloadFailed."""
+def lock_wheels(
+    requirements: str, python_version: str, context: Path, cache: Path, progress: Callable[[str], None]
+) -> tuple[Wheel, ...]:
+    """Choose and fetch the wheels for a requirements text and a Python ("3.11.2"). Raises BuildRefused, DownloadFailed."""
     if not requirements.strip():
         return ()
     progress("choosing wheels")
-    found = _download(requirements, context, cache, ())
-    return tuple(sorted(found))
+    asked = requirements
+    for _ in range(MAX_ROUNDS):
+        found = _download(asked, context, cache, ())
+        try:
+            lacking = unmet((wheel_path(wheel, cache) for wheel in found), asked, python_version)
+        except zipfile.BadZipFile as error:
+            raise DownloadRefused("the wheels were refused", f"one of them is not a wheel: {error}") from error
+        if not lacking:
+            return tuple(sorted(found))
+        asked += "".join(f"\n{need}" for need in lacking)
+    raise BuildRefused("the wheels can't be had", f"the image's Python also needs {', '.join(lacking)}")
 
 
 def fetch_wheels(wheels: Iterable[Wheel], cache: Path, progress: Callable[[str], None]) -> None:
@@ -160,8 +172,7 @@ def _keep(path: Path, cache: Path) -> Wheel:
     if not named:
         raise BuildRefused(f"{path.name} can't be used", "it does not have a wheel's name")
     data = path.read_bytes()
-    name = re.sub(r"[-_.]+", "-", named[1]).lower()
-    wheel = Wheel(name, named[2], hashlib.sha256(data).hexdigest(), len(data), path.name)
+    wheel = Wheel(plain_name(named[1]), named[2], hashlib.sha256(data).hexdigest(), len(data), path.name)
     kept = wheel_path(wheel, cache)
     kept.parent.mkdir(parents=True, exist_ok=True)
     path.replace(kept)

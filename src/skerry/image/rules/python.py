@@ -36,7 +36,15 @@ DENIED: dict[str, tuple[str, ...]] = {
     "nis": ("lib-dynload/nis*",),
     "config": ("config-3.11-x86_64-linux-gnu",),
     "pure": ("_pydecimal.py", "_pyio.py"),  # what stands in for C modules that are there
-    "audio": ("lib-dynload/ossaudiodev*", "lib-dynload/audioop*"),
+    "audio": (
+        "aifc.py",
+        "chunk.py",
+        "sndhdr.py",
+        "sunau.py",
+        "wave.py",
+        "lib-dynload/ossaudiodev*",
+        "lib-dynload/audioop*",
+    ),
 }
 
 

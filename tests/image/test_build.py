@@ -1,0 +1,305 @@
+"""Recipes carried out for real: from Debian's and PyPI's packages to images that serve, the same each time."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from skerry.image.build import Built, build
+from skerry.image.contract import BuildRefused
+from skerry.image.recipe import BadRecipe, Recipe, parse_recipe
+from skerry.image.trees import Images
+from skerry.store.objects import ObjectStore
+
+ROOT = Path(__file__).parents[2]
+GUESTBOOK = ROOT / "examples" / "guestbook"
+CACHE = ROOT / "build" / "cache"  # downloads are kept between runs; results are made anew where a test says so
+REAL = pytest.mark.real
+
+PROBE = """
+import json, locale, os, socket, ssl, sys, tempfile, time, zoneinfo
+with tempfile.TemporaryFile() as file:
+    file.write(b"x")
+print(json.dumps({
+    "locale": locale.setlocale(locale.LC_ALL, "C.utf8"),
+    "authorities": ssl.create_default_context().cert_store_stats()["x509_ca"],
+    "https": socket.getservbyname("https"),
+    "zone": zoneinfo.ZoneInfo("Europe/Berlin").key,
+    "user": [os.getuid(), __import__("pwd").getpwuid(os.getuid()).pw_name],
+    "shell": os.system("true"),
+    "compiled": __import__("email.message").__cached__ is not None,
+}))
+"""
+
+
+def recipe_of(service: str) -> tuple[Recipe, Path]:
+    content = dict(
+        YAML(typ="safe").load((GUESTBOOK / "compose.yaml").read_text())["services"][service]["x-skerry"]["image"]
+    )
+    return parse_recipe({key: value for key, value in content.items() if key != "context"}), GUESTBOOK / content.get(
+        "context", "."
+    )
+
+
+def built(service: str, home: Path, **changes) -> tuple[Built, Images]:
+    """The example's service, built from a copy of its folder into a store of its own."""
+    recipe, context = recipe_of(service)
+    copy = home / "project" / service
+    if not copy.exists():
+        shutil.copytree(context, copy)
+    objects = ObjectStore(home)
+    options = {"objects": objects, "cache": CACHE, "name": service} | changes
+    return build(recipe, copy, **options), Images(objects, home / "trees")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+def without_results(cache: Path) -> None:
+    for name in ("bases", "packed", "bytecode", "interpreters", "unpacked"):
+        shutil.rmtree(cache / name, ignore_errors=True)
+
+
+@REAL
+@pytest.mark.parametrize("service", ["web", "store"])
+def test_two_folders_two_umasks_and_an_empty_cache_give_one_digest(service, tmp_path, monkeypatch):
+    one, _ = built(service, tmp_path / "one")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    cache = tmp_path / "cache"
+    for part in ("debs", "wheels", "index"):
+        shutil.copytree(CACHE / part, cache / part, copy_function=os.link, dirs_exist_ok=True)
+    before = os.umask(0o077)
+    try:
+        other, images = built(service, tmp_path / "other", cache=cache)
+    finally:
+        os.umask(before)
+    assert one.digest == other.digest
+    assert images.missing(other.digest) == []
+
+
+@REAL
+def test_an_unchanged_service_is_built_at_once_and_an_edit_takes_little_more(home):
+    first, _ = built("web", home)
+    start = time.monotonic()
+    assert built("web", home)[0] == first
+    unchanged_s = time.monotonic() - start
+    code = home / "project" / "web" / "guestbook.py"
+    code.write_text(code.read_text().replace("guestbook 1", "guestbook 2"))
+    start = time.monotonic()
+    edited, images = built("web", home)
+    edited_s = time.monotonic() - start
+    before = set(images.objects(first.digest))
+    assert len(set(images.objects(edited.digest)) - before) == 5  # manifest, config, tree, the file, its bytecode
+    assert (unchanged_s < 1.0, edited_s < 1.5) == (True, True), (unchanged_s, edited_s)
+
+
+@REAL
+def test_images_have_their_program_and_loader_and_little_else(home):
+    web, _ = built("web", home)
+    store, _ = built("store", home)
+    loader = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    assert web.executables == ("usr/bin/python3.11", loader)
+    assert store.executables == ("usr/bin/redis-check-rdb", loader)  # redis-server is a link to it
+    assert web.size_bytes < 46e6 and store.size_bytes < 18.5e6, (web.size_bytes, store.size_bytes)
+
+
+@REAL
+def test_what_a_recipe_asks_for_and_cannot_have_is_said_plainly(tmp_path):
+    objects = ObjectStore(tmp_path)
+    for content, said in [
+        ({"recipe": "debian", "packages": ["no-such-package"], "entrypoint": ["/usr/bin/x"]}, "no-such-package"),
+        ({"recipe": "debian", "packages": ["redis-server"], "entrypoint": ["/usr/bin/x"]}, "/usr/bin/x"),
+        (
+            {
+                "recipe": "debian",
+                "packages": ["redis-server"],
+                "entrypoint": ["/usr/bin/redis-server"],
+                "keep": ["opt/*"],
+            },
+            "opt",
+        ),
+    ]:
+        with pytest.raises(BuildRefused, match=said):
+            build(parse_recipe(content), tmp_path, objects=objects, cache=CACHE, name=said)
+
+
+@REAL
+def test_python_in_its_image_has_locale_authorities_services_zones_and_no_shell(home):
+    digest, images = (found := built("web", home))[0].digest, found[1]
+    shown = in_container(images.make(digest), ["/usr/bin/python3", "-c", PROBE], home / "probe")
+    answer = json.loads(shown)
+    assert answer.pop("authorities") > 100
+    assert answer.pop("shell") != 0
+    assert answer == {
+        "locale": "C.utf8",
+        "https": 443,
+        "zone": "Europe/Berlin",
+        "user": [10001, "app"],
+        "compiled": True,
+    }
+
+
+@REAL
+def test_the_guestbook_serves_says_what_is_missing_and_finds_its_store_again(home):
+    web, images = built("web", home)
+    store, _ = built("store", home)
+    web_port, store_port = free_port(), free_port()
+    data = home / "data"
+    data.mkdir()
+    os.chown(data, 10001, 10001)
+    config = images.config(store.digest)
+    redis = [*config.entrypoint, *config.cmd, "--bind", "127.0.0.1", "--port", str(store_port)]
+    start_web = ["/usr/bin/python3", "-m", "uvicorn", "guestbook:app", "--port", str(web_port)]
+    url = f"http://127.0.0.1:{web_port}"
+    environment = [f"STORE=127.0.0.1:{store_port}"]
+    with container(images.make(web.digest), start_web, home / "web", environment):
+        assert wait_for(lambda: get(f"{url}/healthz")[0] == 200, 10)
+        assert get(f"{url}/version") == (200, "guestbook 1\n") or get(f"{url}/version")[1].startswith("guestbook")
+        began = time.monotonic()
+        assert get(f"{url}/entries") == (503, '{"error":"the store is missing"}')
+        assert time.monotonic() - began < 1
+        assert get(f"{url}/")[0] == 200
+        for text in ("first", "second"):
+            with container(images.make(store.digest), redis, home / "store", [], {"/data": data}):
+                began = time.monotonic()
+                assert wait_for(lambda: get(f"{url}/entries")[0] == 200, 5)
+                assert post(f"{url}/entries", {"text": text}) == 201
+            assert get(f"{url}/entries")[0] == 503
+        with container(images.make(store.digest), redis, home / "store", [], {"/data": data}):
+            assert wait_for(lambda: get(f"{url}/entries")[0] == 200, 5)
+            assert json.loads(get(f"{url}/entries")[1]) == {"entries": ["second", "first"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"recipe": "docker"},
+        {"recipe": "debian"},
+        {"recipe": "debian", "packages": ["a b"], "entrypoint": ["/x"]},
+        {"recipe": "debian", "packages": ["abc"], "entrypoint": ["x"]},
+        {"recipe": "debian", "packages": ["abc"], "entrypoint": ["/../x"]},
+        {"recipe": "python", "unknown": 1},
+        {"recipe": "python", "requirements": "../../etc/passwd"},
+        {"recipe": "python", "packages": "one"},
+        [],
+    ],
+)
+def test_a_recipe_with_a_mistake_is_refused(content):
+    with pytest.raises(BadRecipe):
+        parse_recipe(content)
+
+
+def test_a_script_as_entry_point_is_answered_with_the_line_to_write(tmp_path):
+    with pytest.raises(BadRecipe, match="uvicorn") as refused:
+        recipe = parse_recipe({"recipe": "python", "entrypoint": ["uvicorn", "app:app"]})
+        build(recipe, tmp_path, objects=ObjectStore(tmp_path), cache=tmp_path)
+    assert "-m, uvicorn" in refused.value.fix
+
+
+def spec(root: Path, arguments: list[str], environment: list[str], binds: dict[str, Path]) -> dict:
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755", "nosuid"]},
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "nosuid"]},
+        *(
+            {"destination": to, "type": "bind", "source": str(path), "options": ["bind", "rw"]}
+            for to, path in binds.items()
+        ),
+    ]
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "args": arguments,
+            "cwd": "/app" if "uvicorn" in arguments else "/",
+            "env": ["PATH=/usr/bin", "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", *environment],
+            "user": {"uid": 10001, "gid": 10001},
+            "noNewPrivileges": True,
+        },
+        "root": {"path": str(root), "readonly": True},
+        "mounts": mounts,
+        "linux": {
+            "cgroupsPath": f"/ski/{os.getpid()}-{time.monotonic_ns()}",
+            "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")],
+        },
+    }
+
+
+@contextmanager
+def container(
+    root: Path, arguments: list[str], folder: Path, environment: list[str], binds: dict[str, Path] | None = None
+):
+    """Run under runc: user 10001, no capabilities, read-only root, this machine's loopback."""
+    folder.mkdir(exist_ok=True)
+    config = spec(root, arguments, environment, binds or {})
+    (folder / "config.json").write_text(json.dumps(config))
+    name = f"ski{time.monotonic_ns()}"
+    command = ["runc", "--root", str(folder / "state"), "run", "-b", str(folder), name]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        stop = ["runc", "--root", str(folder / "state"), "kill", name, "TERM"]
+        subprocess.run(stop, check=False, capture_output=True)
+        try:
+            process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        subprocess.run(
+            ["runc", "--root", str(folder / "state"), "delete", "-f", name], check=False, capture_output=True
+        )
+        for cgroup in Path("/sys/fs/cgroup").glob("*/ski"):
+            cgroup.rmdir()
+
+
+def in_container(root: Path, arguments: list[str], folder: Path) -> str:
+    with container(root, arguments, folder, []) as process:
+        out = process.communicate(timeout=20)[0]
+        assert process.returncode == 0, out
+        return out.strip().splitlines()[-1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+def post(url: str, body: dict) -> int:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=2) as answer:
+        return answer.status
+
+
+def wait_for(condition, within_s: float) -> bool:
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
