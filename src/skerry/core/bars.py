@@ -18,7 +18,7 @@ class Bars:
     def bar(self, slot: Slot, node: str, now: float) -> float:
         """Count one failure; gives until when the node is barred."""
         failures = self._held.get((slot, node), (0, 0.0))[0] + 1
-        until = now + min(self._most_s, self._first_s * 2 ** min(failures - 1, 30))
+        until = now + min(self._most_s, self._first_s * 2.0 ** min(failures - 1, 30))
         self._held[slot, node] = (failures, until)
         return until
 

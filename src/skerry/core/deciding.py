@@ -23,7 +23,10 @@ def decide_service(s: Situation, app: str, service: str) -> None:
     slots = [Slot(app, service, index) for index in range(wanted.service.replicas if wanted is not None else 0)]
     for slot in slots:
         assert wanted is not None
+        before = s.standings.get(slot)
         s.standings[slot] = look(s, slot, wanted)
+        if before != s.standings[slot]:
+            s.touch_dependents(app, service)
         _mark_done(s, s.standings[slot], wanted)
     mine = {slot for slot in (*s.own_slots(), *s.replicas.slots()) if slot.app == app and slot.service == service}
     for slot in [slot for slot in s.standings if slot[:2] == (app, service) and slot not in slots]:
@@ -202,6 +205,11 @@ def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
     else:
         for old in live:
             tend(s, old)
+    for old in others:
+        if old.phase == "failed":
+            stop(s, old, f"failed, and version {_version(want)} is wanted")
+    others = [replica for replica in s.replicas.of(slot).values() if replica.spec != want.spec]
+    live = [replica for replica in others if replica.live]
     if current is None and not others:
         _begin_or_resume(s, slot, want, standing)
     elif current is None and live:

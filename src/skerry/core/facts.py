@@ -92,7 +92,7 @@ class Have(Shape, frozen=True, kw_only=True):
 
 
 FactBody = Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
-FACTS: dict[str, type[FactBody]] = {  # type: ignore[assignment]
+FACTS: dict[str, type[FactBody]] = {
     "up": Up,
     "claim": Claim,
     "decline": Decline,

@@ -5,20 +5,18 @@ seconds a node compares digests with one neighbour, in turn, and both send what 
 whether it may be believed, is not known here. Prior art: Demers 1987 (rumours and anti-entropy).
 
 One comparison:  Heads ->  <- Buckets (if they differ)  Ids of those that differ ->  <- records, Want  records ->
-
-Digests are hashes over sorted lists. Sums or XORs would be cheaper to keep, but an author of a few hundred facts could
-choose them so that two different states look the same, and so hold a neighbour in the past.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
 import msgspec
 
+from skerry.core.held import Held, digest_of, number_of, parts
 from skerry.core.messages import (
     BUCKETS,
     FRAME_BYTES,
@@ -93,7 +91,7 @@ def token(record: Record) -> str:
 
 def heads_digest(heads: Mapping[str, str]) -> str:
     """What `up` facts carry: one hash over the newest version of every path. `heads`: path -> payload hash."""
-    return _digest(heads.items()).hex()
+    return digest_of(heads.items()).hex()
 
 
 def grouped(sends: Iterable[Send]) -> list[Send]:
@@ -123,11 +121,11 @@ class Gossip:
     def __init__(self, me: str) -> None:
         self.me = me
         self.next_s = 0.0  # when `tick` wants to be called
-        self._held = _Held()
+        self._held = Held()
         self._ups: dict[str, _Up] = {}
         self._peers: dict[str, _Peer] = {}
         self._refused = _Memory[tuple[str, float]]()
-        self._turn = _number(me)  # not all nodes begin with the same neighbour
+        self._turn = number_of(me)  # not all nodes begin with the same neighbour
 
     @property
     def neighbours(self) -> tuple[str, ...]:
@@ -174,7 +172,7 @@ class Gossip:
         """Compare at once, and show the new neighbour who lives."""
         self._peers[peer] = _Peer()
         fresh = [id for id, up in self._ups.items() if now - up.at_s <= SHOW_UP_S]
-        shown = [SendRecords(peer, tuple(part)) for part in _parts(fresh, PUSH_RECORDS)]
+        shown = [SendRecords(peer, tuple(part)) for part in parts(fresh, PUSH_RECORDS)]
         return [SendMessage(peer, Heads(self._held.digest())), *shown]
 
     def link_down(self, peer: str) -> None:
@@ -252,7 +250,7 @@ class Gossip:
             for id, token in theirs.tokens.items()
             if ours.get(id) != token and self._held.token(id) != token and not self._was_refused(id, token, now)
         ]
-        asks = [SendMessage(peer, Want(tuple(part))) for part in _parts(wanted, PUSH_RECORDS)]
+        asks = [SendMessage(peer, Want(tuple(part))) for part in parts(wanted, PUSH_RECORDS)]
         return [*asks, *self._send(peer, lacked, now)]
 
     def _was_refused(self, id: str, token: str, now: float) -> bool:
@@ -280,7 +278,7 @@ class Gossip:
             known.room_bytes -= size
             known.note_sent(id, token, now)
             chosen.append(id)
-        out: list[Send] = [SendRecords(peer, tuple(part)) for part in _parts(chosen, PUSH_RECORDS)]
+        out: list[Send] = [SendRecords(peer, tuple(part)) for part in parts(chosen, PUSH_RECORDS)]
         if cut and not known.told_more:
             known.told_more = True
             out.append(SendMessage(peer, Heads(self._held.digest())))
@@ -292,57 +290,6 @@ class _Up(msgspec.Struct, frozen=True):
     mark: str
     at_s: float  # accepted
     sent_s: float  # forwarded
-
-
-class _Held:
-    """Which state of each record is held, in buckets with their digests. `up` facts are not among them."""
-
-    def __init__(self) -> None:
-        self._buckets: list[dict[str, str]] = [{} for _ in range(BUCKETS)]  # id -> token
-        self._sizes: dict[str, int] = {}
-        self._digests: list[bytes | None] = [None] * BUCKETS
-        self._whole: bytes | None = None
-
-    def token(self, id: str) -> str | None:
-        return self._buckets[_bucket(id)].get(id)
-
-    def size(self, id: str) -> int:
-        return self._sizes.get(id, 0)
-
-    def put(self, id: str, token: str, size_bytes: int) -> None:
-        bucket = _bucket(id)
-        self._buckets[bucket][id] = token
-        self._sizes[id] = size_bytes
-        self._digests[bucket] = self._whole = None
-
-    def drop(self, id: str) -> None:
-        bucket = _bucket(id)
-        if self._buckets[bucket].pop(id, None) is not None:
-            del self._sizes[id]
-            self._digests[bucket] = self._whole = None
-
-    def digests(self) -> tuple[bytes, ...]:
-        for i, digest in enumerate(self._digests):
-            if digest is None:
-                self._digests[i] = _digest(self._buckets[i].items())
-        return tuple(digest for digest in self._digests if digest is not None)
-
-    def digest(self) -> bytes:
-        if self._whole is None:
-            self._whole = blake2b(b"".join(self.digests()), digest_size=16).digest()
-        return self._whole
-
-    def between(self, bucket: int, after: str, until: str) -> dict[str, str]:
-        return {id: tok for id, tok in self._buckets[bucket].items() if after < id and (not until or id <= until)}
-
-    def lists(self, bucket: int) -> Iterator[Ids]:
-        """The whole bucket in one or more messages; their ranges leave no gap, so that what isn't listed isn't held."""
-        parts = list(_parts(sorted(self._buckets[bucket]), IDS_A_MESSAGE)) or [[]]
-        after = ""
-        for i, part in enumerate(parts):
-            until = part[-1] if i + 1 < len(parts) else ""
-            yield Ids(bucket, after, until, {id: self._buckets[bucket][id] for id in part})
-            after = until
 
 
 class _Memory(Generic[V]):
@@ -382,23 +329,3 @@ class _Peer:
         sent = self._sent.get(id)
         gap_s = min(sent[2] * 2, AGAIN_MOST_S) if sent is not None and sent[0] == token else AGAIN_S
         self._sent.put(id, (token, now + gap_s, gap_s))
-
-
-def _bucket(id: str) -> int:
-    return _number(id) % BUCKETS
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=2).digest(), "big")
-
-
-def _digest(entries: Iterable[tuple[str, str]]) -> bytes:
-    digest = blake2b(digest_size=16)
-    for id, token in sorted(entries):
-        digest.update(f"{len(id)}|{id}{token}\n".encode())
-    return digest.digest()
-
-
-def _parts(ids: Sequence[str], most: int) -> Iterator[list[str]]:
-    for at in range(0, len(ids), most):
-        yield list(ids[at : at + most])

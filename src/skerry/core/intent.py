@@ -213,7 +213,7 @@ class Secret(Shape, frozen=True, kw_only=True):
 
 
 Body = Root | Policy | Node | App | Release | Secret
-KINDS: dict[str, type[Body]] = {  # type: ignore[assignment]
+KINDS: dict[str, type[Body]] = {
     "root": Root,
     "policy": Policy,
     "node": Node,

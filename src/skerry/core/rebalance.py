@@ -48,6 +48,6 @@ def _improvable(s: Situation, standing: Standing) -> bool:
         barred = s.bars.until(standing.slot, node, s.now)
         if s.presence.is_up(node) and s.is_active(node) and not barred and not isinstance(declines.get(node), Decline):
             since = s.improvable.setdefault(standing.slot, s.now)
-            return s.now - since < _STUCK_S
+            return s.now < since + _STUCK_S
     s.improvable.pop(standing.slot, None)
     return False

@@ -114,9 +114,12 @@ class Situation:
     # --- what to look at again ----------------------------------------------------------------------------------------
 
     def touch(self, app: str, service: str) -> None:
-        """Decide anew about a service, and about those of its app that wait for it."""
+        """Decide anew about a service, and about those of its app that depend on it."""
         self.dirty.add((app, service))
         self.routes_changed = True
+        self.touch_dependents(app, service)
+
+    def touch_dependents(self, app: str, service: str) -> None:
         for name, want in self.wants.get(app, _UNWANTED).services.items():
             if any(depends.service == service for depends in want.service.depends_on):
                 self.dirty.add((app, name))
@@ -137,8 +140,9 @@ class Situation:
         self.images_changed = True
 
     def later(self, slot: Slot, at_s: float) -> None:
-        """Decide anew about the slot's service at that time."""
+        """Decide anew about the slot's service at that time; never at once, or rounding could make an endless loop."""
         key = (slot.app, slot.service)
+        at_s = max(at_s, self.now + 0.001)
         self.due[key] = min(at_s, self.due.get(key, at_s))
 
     # --- small questions ----------------------------------------------------------------------------------------------

@@ -1,0 +1,271 @@
+"""One pretended machine: a disk that survives, containers, and a real core while its agent runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.core import effects as do
+from skerry.core import events as ev
+from skerry.core.node import NodeCore
+from skerry.core.records import Document, Fact, Record, Slot
+from skerry.sim.documents import word_of
+
+if TYPE_CHECKING:
+    from skerry.sim.cluster import Cluster
+
+CLOCK_AT_ZERO = 1_800_000_000.0
+
+
+class Container(msgspec.Struct):
+    id: str
+    slot: Slot
+    spec: str
+    image: str
+    address: str
+    running: bool = True
+    answers_s: float = 0.0
+    exit_code: int | None = None
+    stopping: bool = False
+
+
+class Machine:
+    """One node: its disk, its containers, its core while the agent runs."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.cluster = cluster
+        self.path = f"node/{name}"
+        self.disk: dict[str, Record] = {}
+        self.older: list[Document] = []
+        self.images: set[str] = set()
+        self.containers: dict[str, Container] = {}
+        self.boots = 0
+        self.on = False
+        self.core: NodeCore | None = None
+        self.booted_s = 0.0
+        self.cpus, self.memory_bytes = 2.0, 1 << 30
+        self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
+        self.route: do.Route | None = None
+        self.peers: do.Peers | None = None
+        self.watches: dict[tuple[Slot, str, str], tuple[do.Watch, bool | None]] = {}
+        self.life = 0
+        self._n = 0
+        self._wake_s = float("inf")
+        self._ids = 0
+        self._seen: dict[str, tuple[int, int, float, str]] = {}
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Power on, or start the agent anew. Containers that still run are adopted."""
+        self.on, self.boots, self.life, self._n = True, self.boots + 1, self.life + 1, 0
+        self.booted_s = self.cluster.clock.now_s
+        self.core = NodeCore(self.cluster.timing)
+        self.linked, self.watches, self.route = {}, {}, None
+        now = self.cluster.clock.now_s
+        self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
+                            agent="sim", clock=CLOCK_AT_ZERO + now))  # fmt: skip
+        for record in (*self.older, *self.disk.values()):
+            self.step(ev.RecordAccepted(record=record, from_disk=True))
+        for c in list(self.containers.values()):
+            if not c.stopping:
+                self.step(ev.ContainerFound(slot=c.slot, spec=c.spec, image=c.image, address=c.address, container=c.id,
+                                            running=c.running, exit_code=c.exit_code))  # fmt: skip
+            else:
+                del self.containers[c.id]
+        for image in sorted(self.images):
+            self.step(ev.ImageReady(image=image))
+        self.step(ev.Timer())
+
+    def end_agent(self) -> None:
+        """The agent's process ends; containers run on. Neighbours see the links close."""
+        self._off()
+        for other in self.cluster.machines.values():
+            if self.path in other.linked and self.cluster.wires.open(self.path, other.path):
+                del other.linked[self.path]
+                other.tell(0.003, ev.LinkDown(peer=self.path, why="closed", goodbye=True))
+
+    def power_cut(self) -> None:
+        """All is lost but the disk. Nobody is told."""
+        self._off()
+        self.containers.clear()
+
+    def _off(self) -> None:
+        self.on, self.core, self.life = False, None, self.life + 1
+        self.linked, self._wake_s = {}, float("inf")
+
+    def tell(self, delay_s: float, event: ev.Event) -> None:
+        self.soon(delay_s, lambda: self.step(event))
+
+    def soon(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Later, if this agent still runs then."""
+        life = self.life
+
+        def then() -> None:
+            if self.on and self.life == life:
+                act()
+
+        self.cluster.clock.after(delay_s, then)
+
+    # --- events in, effects out ---------------------------------------------------------------------------------------
+
+    def step(self, event: ev.Event) -> None:
+        if self.core is None:
+            return
+        now = self.cluster.clock.now_s
+        self.cluster.steps += 1
+        for effect in self.core.step(event, now):
+            self.cluster.happened(self, effect)
+            handler = getattr(self, f"_do_{type(effect).__name__.lower()}", None)
+            if handler is not None:
+                handler(effect)
+
+    def _do_wake(self, effect: do.Wake) -> None:
+        self._wake_s = effect.at_s
+
+        def ring() -> None:
+            if self._wake_s == effect.at_s:
+                self._wake_s = float("inf")
+                self.step(ev.Timer())
+
+        self.soon(effect.at_s - self.cluster.clock.now_s, ring)
+
+    def _do_publish(self, effect: do.Publish) -> None:
+        self._n += 1
+        fact = Fact(node=self.path, kind=effect.kind, key=effect.key, seq=(self.boots, self._n),
+                    time=CLOCK_AT_ZERO + self.cluster.clock.now_s, body=effect.body)  # fmt: skip
+        self.disk[fact.id] = fact
+        self.push(fact, "")
+        self.soon(0.0, lambda: self.step(ev.RecordAccepted(record=fact)))
+
+    def push(self, record: Record, source: str) -> None:
+        relays = not (isinstance(record, Fact) and record.kind == "up") or record.node == self.path
+        for peer in sorted(self.linked):
+            if peer != source and relays:
+                self.cluster.wires.send(self, peer, record)
+
+    def receive(self, record: Record, source: str) -> None:
+        """As trust and the store do: newer ones are kept, passed on, and told to core."""
+        held = self.disk.get(record.id)
+        if held is not None and record.order <= held.order:
+            if isinstance(record, Document) and record.hash != held.hash and record not in self.older:
+                self.older.append(record)
+                self.step(ev.RecordAccepted(record=record, source=source))
+            return
+        if isinstance(held, Document):
+            self.older.append(held)
+        self.disk[record.id] = record
+        self.push(record, source)
+        self.step(ev.RecordAccepted(record=record, source=source))
+
+    # --- containers ---------------------------------------------------------------------------------------------------
+
+    def _do_start(self, effect: do.Start) -> None:
+        trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
+        self._ids += 1
+        number = int("".join(filter(str.isdigit, self.path)) or 0)
+        container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
+                              address=f"10.77.{number}.{2 + self._ids % 250}")  # fmt: skip
+        if effect.image not in self.images:
+            raise AssertionError(f"{self.path} starts {effect.slot} without its image")
+        if trouble:
+            self.soon(self.cluster.world.start_s, lambda: self.step(
+                ev.StartFailed(slot=effect.slot, spec=effect.spec, why=trouble, passing=False)))  # fmt: skip
+            return
+
+        def begin() -> None:
+            now = self.cluster.clock.now_s
+            ill = self.cluster.ill(self.path, word_of(effect.image))
+            container.answers_s = now + (1e9 if ill else self.cluster.world.first_answer_s)
+            self.containers[container.id] = container
+            self.step(
+                ev.ContainerStarted(
+                    slot=effect.slot, spec=effect.spec, address=container.address, container=container.id
+                )
+            )
+            dies = self.cluster.dies_after_s(self.path, word_of(effect.image))
+            if dies is not None:
+                self.soon(dies, lambda: self.kill(container.id, 1))
+
+        self.soon(self.cluster.spread(self.cluster.world.start_s), begin)
+
+    def _do_stop(self, effect: do.Stop) -> None:
+        container = self.containers.get(effect.container)
+        if container is not None:
+            container.stopping = True
+
+        def end() -> None:
+            if container is not None:
+                container.running = False
+                self.containers.pop(container.id, None)
+            self.step(ev.ContainerStopped(slot=effect.slot, spec=effect.spec, container=effect.container))
+
+        self.soon(effect.drain_s + self.cluster.spread(self.cluster.world.stop_s), end)
+
+    def kill(self, container_id: str, exit_code: int, *, oom: bool = False) -> None:
+        """It ends by itself."""
+        container = self.containers.get(container_id)
+        if container is None or not container.running or container.stopping:
+            return
+        container.running, container.exit_code = False, exit_code
+        self.step(ev.ContainerExited(slot=container.slot, spec=container.spec, container=container.id, exit_code=exit_code,
+                                     oom=oom, last_lines="it said why"))  # fmt: skip
+
+    # --- probes, images, links ----------------------------------------------------------------------------------------
+
+    def _do_watch(self, effect: do.Watch) -> None:
+        self.watches[effect.slot, effect.node, effect.spec] = (effect, None)
+        self.soon(self.cluster.world.probe_s, lambda: self._probe(effect))
+
+    def _do_unwatch(self, effect: do.Unwatch) -> None:
+        self.watches.pop((effect.slot, effect.node, effect.spec), None)
+
+    def _probe(self, watch: do.Watch) -> None:
+        place = (watch.slot, watch.node, watch.spec)
+        held = self.watches.get(place)
+        if held is None or held[0] is not watch:
+            return
+        ok = self.cluster.answers(self.path, watch)
+        if held[1] is not ok and (ok or held[1] or not watch.own):
+            self.watches[place] = (watch, ok)
+            self.step(
+                ev.ProbeAnswered(
+                    slot=watch.slot, node=watch.node, spec=watch.spec, ok=ok, detail="" if ok else "refused"
+                )
+            )
+        again = 0.025 if not ok and held[1] is None else 1.0
+        self.soon(again, lambda: self._probe(watch))
+
+    def _do_fetch(self, effect: do.Fetch) -> None:
+        def arrive() -> None:
+            reachable = [
+                s for s in effect.sources if s in self.linked and effect.image in self.cluster.machines[s].images
+            ]
+            if reachable:
+                self.images.add(effect.image)
+                self.step(ev.ImageReady(image=effect.image))
+            else:
+                self.step(ev.ImageFailed(image=effect.image, why="none of its holders answered"))
+
+        self.soon(self.cluster.spread(self.cluster.world.fetch_s), arrive)
+
+    def _do_forget(self, effect: do.Forget) -> None:
+        self.images.discard(effect.image)
+
+    def _do_route(self, effect: do.Route) -> None:
+        self.route = effect
+
+    def _do_peers(self, effect: do.Peers) -> None:
+        self.peers = effect
+        for peer in effect.dial:
+            self.cluster.wires.keep(self.path, peer)
+
+    def _do_probepeer(self, effect: do.ProbePeer) -> None:
+        """Asks `via`, which answers by what it can reach just now."""
+        if not self.cluster.wires.reaches(self.path, effect.via):
+            return
+        ok = self.cluster.wires.reaches(effect.via, effect.peer)
+        delay = 3 * self.cluster.world.latency_s + (0.0 if ok else 0.3)
+        self.soon(delay, lambda: self.step(ev.PeerReached(peer=effect.peer, via=effect.via, ok=ok)))

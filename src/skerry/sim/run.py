@@ -1,0 +1,45 @@
+"""`python -m skerry.sim.run --seeds N [--first SEED] [--show]`: many random clouds; prints the seeds that fail, and exits 1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+
+from skerry.core import effects as do
+from skerry.sim.scenario import Scenario
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="skerry.sim.run", description="Run random simulated clouds and check them.")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--faults", type=int, default=6)
+    parser.add_argument("--show", action="store_true", help="tell what happened in those that fail")
+    given = parser.parse_args(arguments)
+    failed = 0
+    for seed in range(given.first, given.first + given.seeds):
+        scenario = Scenario(seed, faults=given.faults)
+        try:
+            wrong = scenario.run()
+        except Exception:
+            wrong = [traceback.format_exc()]
+        if wrong:
+            failed += 1
+            print(f"seed {seed}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
+            if given.show:
+                print("\n".join([*scenario.log, *wrong, *_story(scenario)]))
+    print(f"{given.seeds} seeds, {failed} failed")
+    return 1 if failed else 0
+
+
+def _story(scenario: Scenario) -> list[str]:
+    return [
+        f"{life.at_s:8.3f} {life.node.removeprefix('node/')} {life.effect.kind} {life.effect.subject}: {life.effect.reason}"
+        for life in scenario.cluster.history
+        if isinstance(life.effect, do.Note)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
