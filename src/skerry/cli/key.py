@@ -93,7 +93,11 @@ def export(
 
 
 @declare(
-    command, "import", example="skerry key import skerry-recovery-home.age --host 198.51.100.7", codes=(0, 1, 2, 3, 4)
+    command,
+    "import",
+    example="skerry key import skerry-recovery-home.age --host 198.51.100.7",
+    codes=(0, 1, 2, 3, 4),
+    cloud=False,
 )
 @click.argument("file", type=OLD_FILE)
 @click.option("--name", default="", help="What the cloud is called on this machine; else its own name.")
@@ -135,7 +139,11 @@ def import_(
         if fresh:
             secret = lambda what: fresh  # noqa: E731 - it was asked for a moment ago
     terminal.cloud(cloud.name)
-    met = asyncio.run(meet(cloud, secret, [*hosts, *addresses])) if hosts or addresses else ""
+    try:
+        met = asyncio.run(meet(cloud, secret, [*hosts, *addresses])) if hosts or addresses else ""
+    except BaseException:
+        run.home().forget(cloud.name)  # so that the same command can be tried again
+        raise
     if not met:
         terminal.warn("no host is known yet; give one: skerry key import FILE --host ADDRESS")
     answer = {"name": cloud.name, "id": cloud.read().id, "met": met}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +110,7 @@ def _remove_cloud(name: str, removed: list[str]) -> list[str]:
     """The lab's cloud goes with it: its keys open nothing any more. Somebody's own cloud of that name is left alone."""
     home = run.home()
     if name in home.clouds() and home.cloud(name).read().operator == "lab":
-        shutil.rmtree(home.cloud(name).path)
+        home.forget(name)
         return [*removed, f"cloud {name} of this machine's home"]
     return removed
 

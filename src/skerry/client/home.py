@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -210,6 +211,10 @@ class Home:
                 "choose another name; nothing was changed",
             )
         return CloudHome(self.path / "clouds" / name)
+
+    def forget(self, name: str) -> None:
+        """Delete all that is known here of a cloud, keys included."""
+        shutil.rmtree(self.cloud(name).path)
 
     def choose(self, given: str, environ: Mapping[str, str]) -> CloudHome:
         """The cloud a command is for: `--cloud`, `$SKERRY_CLOUD`, the selected one. Raises NoCloud."""

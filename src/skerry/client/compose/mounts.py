@@ -97,7 +97,7 @@ def _short_mount(item: Value) -> dict[str, Any] | None:
         item.mistake("is a volume without a name, which nothing could find again", f"write NAME:{text[:60]}")
         return None
     source, target, mode = parts[0], parts[1], ":".join(parts[2:])
-    if source.startswith((".", "/", "~")) or re.fullmatch(r"[A-Za-z]", source):
+    if source.startswith((".", "/", "~")) or re.match(r"[A-Za-z]:(\\|/[^:]*:/)", text):  # also C:\x and C:/x:/y
         item.mistake("mounts a folder of the host, and every host has another", BIND_FIX)
         return None
     if mode not in ("", "rw", "ro"):
