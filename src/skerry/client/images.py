@@ -23,7 +23,7 @@ class LocalImages:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.objects = ObjectStore(directory)
+        self.objects = ObjectStore(directory, durable=False)  # all of it can be built again
         self.images = Images(self.objects, directory / "trees")
         self._names_file = directory / "names.json"
 
