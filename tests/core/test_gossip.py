@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skerry.core import gossip as g
 from skerry.core.facts import Saw
 from skerry.core.gossip import Gossip, SendMessage, SendRecords, grouped, heads_digest, token
+from skerry.core.held import bucket_of
 from skerry.core.messages import (
     BUCKETS,
     FRAME_BYTES,
@@ -298,7 +298,7 @@ def test_a_token_names_one_state():
 def test_a_large_bucket_is_listed_in_parts_that_leave_no_gap():
     gossip = Gossip("node/a")
     gossip.link_up("node/b", 0.0)
-    ids = [id for id in (f"node/x|slot|{i}" for i in range(400_000)) if g._bucket(id) == 3][: IDS_A_MESSAGE * 2 + 5]
+    ids = [id for id in (f"node/x|slot|{i}" for i in range(400_000)) if bucket_of(id) == 3][: IDS_A_MESSAGE * 2 + 5]
     for id in ids:
         gossip.accepted(id, "1" * 16, "", 0.0)
     own = list(gossip._held.digests())

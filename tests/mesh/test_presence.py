@@ -87,6 +87,7 @@ def test_a_killed_process_is_seen_at_once(start):
     assert (a.downs()[0]["goodbye"], a.downs()[0]["why"]) == (True, "its process ended")
 
 
+@pytest.mark.real
 def test_a_process_that_stands_still_for_less_than_two_and_a_half_seconds_is_not_called_dead(start):
     a, b = start()
     for seconds in (2.3, 1.5):
@@ -97,6 +98,7 @@ def test_a_process_that_stands_still_for_less_than_two_and_a_half_seconds_is_not
     assert not a.downs() and not b.downs()
 
 
+@pytest.mark.real
 def test_a_process_that_stands_still_for_longer_is_missed_and_comes_back(start):
     a, b = start()
     stopped_s = time.monotonic()
@@ -109,6 +111,7 @@ def test_a_process_that_stands_still_for_longer_is_missed_and_comes_back(start):
     wait_until(lambda: len(a.ups()) == 2 and len(b.ups()) == 2, 15.0)
 
 
+@pytest.mark.real
 def test_a_busy_machine_is_not_called_dead(start):
     a, b = start()
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]

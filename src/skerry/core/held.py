@@ -55,10 +55,10 @@ class Held:
 
     def lists(self, bucket: int) -> Iterator[Ids]:
         """The whole bucket in one or more messages; their ranges leave no gap, so that what isn't listed isn't held."""
-        parts = list(parts(sorted(self._buckets[bucket]), IDS_A_MESSAGE)) or [[]]
+        ranges = list(parts(sorted(self._buckets[bucket]), IDS_A_MESSAGE)) or [[]]
         after = ""
-        for i, part in enumerate(parts):
-            until = part[-1] if i + 1 < len(parts) else ""
+        for i, part in enumerate(ranges):
+            until = part[-1] if i + 1 < len(ranges) else ""
             yield Ids(bucket, after, until, {id: self._buckets[bucket][id] for id in part})
             after = until
 

@@ -77,7 +77,7 @@ class ProbeAnswer(Message, frozen=True, tag="probe-answer"):
 AnyMessage = Push | Heads | Buckets | Ids | Want | WantNamed | ProbeAsk | ProbeAnswer
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(AnyMessage)
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def encode(message: AnyMessage) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,12 +64,6 @@ class Link:
     since_s: float
     sent_s: float = 0.0
     cut: str = ""
-
-
-async def beat(connection: Connection) -> None:
-    """Say that we live: an unasked pong is the protocol's heartbeat in one direction (RFC 6455, 5.5.3)."""
-    with suppress(ConnectionClosed):  # whoever reads from it takes note
-        await connection.pong()
 
 
 def told(closed: ConnectionClosed) -> tuple[str, bool]:

@@ -26,13 +26,12 @@ from websockets.protocol import State
 
 from skerry.errors import SkerryError, Unreachable
 from skerry.mesh import tls
-from skerry.mesh.connections import Incoming, Link, Outgoing, beat, told
+from skerry.mesh.beats import BEAT_S, keep_beating
+from skerry.mesh.connections import Incoming, Link, Outgoing, told
 from skerry.mesh.dial import FRAME_BYTES, KEEPALIVE_S, QUEUED_FRAMES, WRITE_BYTES, handshake, open_stream, wire_log
 from skerry.mesh.door import Door
 
 LINK = "/link"
-BEAT_S = 0.5  # a link says at least this often that we live
-SILENT_S = 3.0  # heard nothing for so long: the neighbour is gone. Five beats may be late: a pause of 2.5 s is forgiven
 OPEN_S = 5.0  # for TLS and the opening request together, each
 QUEUE_BYTES = 4 << 20  # sent and not yet taken by the neighbour
 STREAMS_EACH = 64  # at once, of one neighbour or client
@@ -118,7 +117,7 @@ class Mesh:
             create_connection=cast(type[ServerConnection], partial(Incoming, self._arrived)),
             logger=wire_log,
         )
-        self._beats = asyncio.create_task(self._keep_beating())
+        self._beats = asyncio.create_task(keep_beating(self._links, self._cut))
         return int(self._door.getsockname()[1])
 
     def set_peers(self, peers: Mapping[str, PeerAddress]) -> None:
@@ -331,28 +330,6 @@ class Mesh:
         """End it now, without a closing handshake: it is told by `_run` as soon as the loop turns."""
         link.cut = why
         link.connection.transport.abort()
-
-    # Heartbeats
-
-    async def _keep_beating(self) -> None:
-        """One task for all links: beats where nothing was sent lately, an end to those that fell silent."""
-        while True:
-            await asyncio.sleep(self._next_beat_s())
-            now = self._now()
-            for link in list(self._links.values()):
-                connection = link.connection
-                if now - connection.heard_s >= SILENT_S:
-                    self._cut(link, f"silent for {SILENT_S:.0f} s")
-                elif now - link.sent_s >= BEAT_S * 0.9 and connection.state is State.OPEN:
-                    link.sent_s = now
-                    # With bytes in its queue it hears from us anyway; waiting here would hold up all others.
-                    if not connection.transport.get_write_buffer_size():
-                        await beat(connection)
-
-    def _next_beat_s(self) -> float:
-        now = self._now()
-        deaths = (link.connection.heard_s + SILENT_S - now for link in self._links.values())
-        return max(0.01, min([BEAT_S, *deaths]))
 
     # Dialling
 

@@ -125,11 +125,12 @@ class ObjectStore:
         """Bring every staged object to disk, then give it its name. Blocks for as long as the disk needs."""
         if not self._staged:
             return
-        staged, self._staged = self._staged, {}
+        staged = dict(self._staged)
         if self._durable:
             _sync_files(list(staged.values()))
         for hash, temporary in staged.items():
             self._rename(hash, temporary)
+            del self._staged[hash]  # one by one: after a full disk the rest can be tried again
         self._sync_directories(staged)
 
     def has(self, hash: str) -> bool:

@@ -1,0 +1,47 @@
+"""Heartbeats: one task says on all links that we live, and ends those on which nobody has said so for too long.
+
+A beat needs no answer (an unasked pong, RFC 6455, 5.5.3), and any byte counts as one: a question and its answer would
+cost as much, and call a neighbour dead whose answer waits behind a megabyte of records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from skerry.mesh.connections import Link
+
+BEAT_S = 0.5  # a link says at least this often that we live
+SILENT_S = 3.0  # heard nothing for so long: the neighbour is gone. Five beats may be late: a pause of 2.4 s is forgiven
+
+
+async def keep_beating(links: Mapping[str, Link], cut: Callable[[Link, str], None]) -> None:
+    """Runs until it is cancelled. `links` is the caller's and changes; `cut(link, why)` must not wait."""
+    loop = asyncio.get_running_loop()
+    while True:
+        # If we stood still ourselves, what came meanwhile is read before this goes on: the loop serves its files first.
+        await asyncio.sleep(_rest_s(links, loop.time()))
+        now = loop.time()
+        for link in list(links.values()):
+            if now - link.connection.heard_s >= SILENT_S:
+                cut(link, f"silent for {SILENT_S:.0f} s")
+            elif now - link.sent_s >= BEAT_S * 0.9:
+                link.sent_s = now
+                await _beat(link)
+
+
+def _rest_s(links: Mapping[str, Link], now: float) -> float:
+    ends = (link.connection.heard_s + SILENT_S - now for link in links.values())
+    return max(0.01, min([BEAT_S, *ends]))
+
+
+async def _beat(link: Link) -> None:
+    connection = link.connection
+    # With bytes in its queue it hears from us anyway; and waiting for it here would hold up all others.
+    if connection.state is State.OPEN and not connection.transport.get_write_buffer_size():
+        with suppress(ConnectionClosed):  # whoever reads from it takes note
+            await connection.pong()
