@@ -228,3 +228,23 @@ async def test_reach_tells_a_living_node_from_none(node):
     assert not await a.mesh.reach("node/z", 1.0)
     await b.mesh.close()
     assert not await a.mesh.reach("node/b", 1.0)
+
+
+async def test_a_handler_that_waits_for_something_else_ends_soon_after_its_stream(node, monkeypatch):
+    monkeypatch.setattr(links_module, "LINGER_S", 0.1)
+    ended = []
+
+    async def follow(stream, who):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(who)
+
+    a, b = await node("node/a", handlers={"/request": follow}), await node("node/b")
+    introduce(a, b, dial=False)
+    stream = await b.mesh.open("node/a", "/request")
+    await stream.close()
+    await wait_until(lambda: ended == ["node/b"])
+    await b.mesh.open("node/a", "/request")
+    await asyncio.wait_for(a.mesh.close(), 2.5)
+    assert len(ended) == 2

@@ -72,7 +72,7 @@ async def test_two_thousand_small_files_cross_together(pair, tmp_path):
     took_s = time.monotonic() - start_s
     assert not pair.wants.missing(hashes)
     print(f"2000 small objects: {took_s:.2f} s")
-    assert took_s < 3.0  # well under a second on an idle machine
+    assert took_s < 8.0  # 0.3 s on an idle machine; the sync is for the whole disk and waits for what others wrote
 
 
 async def test_large_empty_and_small_objects_come_whole(pair):

@@ -38,6 +38,7 @@ STREAMS_EACH = 64  # at once, of one neighbour or client
 REDIAL_FIRST_S = 0.2
 REDIAL_MOST_S = 10.0
 SETTLED_S = 5.0  # a link that lived so long was a good one: the next redial is quick again
+LINGER_S = 2.0  # a handler may go on for so long after its stream has ended
 SWAP_S = 1.0  # the other link of a crossing pair may finish so much later
 
 GOODBYE = 1001  # close codes: 1001 is the protocol's own "going away"
@@ -237,17 +238,26 @@ class Mesh:
                 connection.keepalive_task.cancel()  # links have their own
             await self._run(connection.who, connection, dialler=self._fingerprint(connection.who))
         else:
-            self._streams[connection] = connection.who
-            try:
-                await self._handlers[connection.request.path](connection, connection.who)
-            except (ConnectionClosed, SkerryError) as error:
-                log.debug("stream %s of %s ended: %s", connection.request.path, connection.who, error)
-                await connection.close(ENDED, str(error).encode()[:120].decode(errors="ignore"))
-            except Exception:
-                log.exception("stream %s of %s failed", connection.request.path, connection.who)
-                await connection.close(1011, "failed")
-            finally:
-                del self._streams[connection]
+            await self._serve_stream(connection, self._handlers[connection.request.path], connection.request.path)
+
+    async def _serve_stream(self, stream: Incoming, handler: Handler, path: str) -> None:
+        """Until the handler ends. One that waits for something else when its stream is gone is cancelled."""
+        self._streams[stream] = stream.who
+        serving = asyncio.ensure_future(handler(stream, stream.who))
+        gone = asyncio.ensure_future(stream.wait_closed())
+        try:
+            await asyncio.wait({serving, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait_for(serving, LINGER_S if gone.done() else None)
+        except (ConnectionClosed, TimeoutError, SkerryError) as error:
+            log.debug("stream %s of %s ended: %s", path, stream.who, error)
+            await stream.close(ENDED, str(error).encode()[:120].decode(errors="ignore"))
+        except Exception:
+            log.exception("stream %s of %s failed", path, stream.who)
+            await stream.close(1011, "failed")
+        finally:
+            serving.cancel()
+            gone.cancel()
+            del self._streams[stream]
 
     def _cut_off_strangers(self) -> None:
         peers = {tls.fingerprint(peer.certificate_der): name for name, peer in self._peers.items()}
