@@ -10,10 +10,12 @@ from skerry.core.records import Slot
 from skerry.core.replicas import Replica
 from skerry.core.rollout import Lower, MayMove, may_move
 from skerry.core.situation import Situation
-from skerry.core.standing import Standing, ahead, look
+from skerry.core.standing import Standing, ahead, has_data, look
 from skerry.core.tending import publish_state, stop, tend
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
+
+_DATA_PATIENCE = 4  # where data is made, two first claims at once cost more than a later start
 
 
 def decide_service(s: Situation, app: str, service: str) -> None:
@@ -84,7 +86,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
         len(ahead(s, standing, want)) if standing.vacant else 0,
         vacant_s=s.vacant.get(slot, s.now),
         now_s=s.now,
-        delay_s=s.timing.claim_delay_s,
+        delay_s=s.timing.claim_delay_s * (_DATA_PATIENCE if has_data(s, slot, want) else 1),
         not_before_s=_not_before(s, standing),
         why=reason or standing.why,
     )
@@ -126,12 +128,12 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
     """Our decline, as it should stand now: a failure until its bar ends, no room as long as nobody holds the slot."""
     failing = s.failing.get(slot)
     decline = None
-    if failing is not None and (failing.spec != want.spec or s.now >= failing.until_s):
+    if failing is not None and s.now >= failing.until_s:
         del s.failing[slot]
         failing = None
     if failing is not None:
         s.later(slot, failing.until_s)
-        decline = Decline(spec=want.spec, reason=failing.why[:400], failed=True)
+        decline = Decline(spec=failing.spec, reason=failing.why[:400], failed=True)
     elif standing.vacant and s.is_active(s.me) and s.me in standing.order and s.claim_of(s.me, slot) is None:
         lacks = "" if standing.home else s.room().lacks(want.service.needs)
         if lacks:

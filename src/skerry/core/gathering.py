@@ -81,9 +81,6 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
             return
         if isinstance(record.body, Decline) and record.body.failed and not from_disk:
             s.add_evidence(slot, record.body.spec, record.node, record.body.reason)
-            state = s.state_of(record.node, slot)
-            if state is not None and state.data:
-                s.sole.add((slot.app, slot.service, record.body.spec))
         s.touch(slot.app, slot.service)
         s.verdicts_due |= {slot.app} if s.known.facts.get("verdict") else set()
     elif record.kind == "saw":

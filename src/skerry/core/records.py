@@ -77,5 +77,8 @@ class Slot(NamedTuple):
         return cls(app, service, int(index))
 
 
+_INVERTED = str.maketrans("0123456789abcdef", "fedcba9876543210")
+
+
 def _inverted(digest: str) -> str:
-    return digest.translate(str.maketrans("0123456789abcdef", "fedcba9876543210"))
+    return digest.translate(_INVERTED)

@@ -69,7 +69,6 @@ class Situation:
         self.evidence: dict[
             tuple[str, str, str], dict[str, str]
         ] = {}  # (app, service, spec) -> node -> why it failed there
-        self.sole: set[tuple[str, str, str]] = set()  # failed on the one node that may run it: its data is there
         self.failed: set[tuple[str, str, str]] = set()  # versions with a verdict that counts here
         self.settled: set[tuple[str, str, str]] = set()  # versions whose rollout was once complete
         self.vacant: dict[Slot, float] = {}  # since when nobody holds it

@@ -11,11 +11,15 @@ from skerry.core.restarts import again, next_backoff, told
 from skerry.core.situation import Failing, Situation
 from skerry.core.standing import home_of
 
+_UNKNOWN = "no document that is held here describes this version any more"
+
 
 def tend(s: Situation, r: Replica) -> None:
     """Do what is due for a replica of a slot that we hold."""
     if r.phase in ("waiting", "fetching"):
         _begin(s, r)
+    elif r.phase == "exited" and r.again_s is not None and r.service is None:
+        to(s, r, "failed", _UNKNOWN)
     elif r.phase == "exited" and r.again_s is not None:
         _when(s, r, r.again_s, lambda: start(s, r, f"{r.why}; started again after {s.now - r.since_s:.1f} s"))
     elif r.phase == "failed" and r.again_s is not None:
@@ -40,7 +44,7 @@ def _retry(s: Situation, r: Replica) -> None:
 def _begin(s: Situation, r: Replica) -> None:
     service = r.service
     if service is None:
-        to(s, r, "failed", "no document that is held here describes this version any more")
+        to(s, r, "failed", _UNKNOWN)
         return
     blocked = _blocked_by(s, r, service)
     if blocked:
@@ -117,7 +121,8 @@ def probed(s: Situation, r: Replica, ok: bool, detail: str) -> None:
     was, r.healthy = r.healthy, ok
     if ok:
         r.well_s, r.well_once = s.now, True
-        s.failing.pop(r.slot, None)
+        if r.slot in s.failing and s.failing[r.slot].spec == r.spec:
+            del s.failing[r.slot]
         s.note("healthy", r.slot, f"after {s.now - r.started_s:.2f} s" if was is None else "healthy again")
     else:
         r.unwell_s = s.now
@@ -206,8 +211,6 @@ def fail(s: Situation, r: Replica, why: str) -> None:
         r.again_s = until if at_home else None
     r.well_once = False
     s.add_evidence(r.slot, r.spec, s.me, why)
-    if at_home:
-        s.sole.add((r.slot.app, r.slot.service, r.spec))
 
 
 def stop(s: Situation, r: Replica, reason: str) -> None:

@@ -31,31 +31,48 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
     own = s.known.of(s.me, "verdict", name, Verdict)
     if own is not None and own.spec == spec:
         return True
+    said = {node: v for node, v in s.known.about("verdict", name).items() if isinstance(v, Verdict) and v.spec == spec}
     seen = {node: why for node, why in s.evidence.get(key, {}).items() if node in s.known.nodes}
-    if seen and key not in s.settled and (key in s.sole or has_failed(seen, _candidates(s, app, service, spec))):
-        reason = "; ".join(f"{name_of(node)}: {why}" for node, why in sorted(seen.items()))
-        s.note("verdict", name, f"this version failed on {reason}")
-        s.publish("verdict", name, Verdict(spec=spec, evidence=seen), reason)
-        return True
+    # Who says that it failed on itself has declined it, whether or not that decline ever came here.
+    seen |= {node: v.evidence[node] for node, v in said.items() if node in v.evidence and node in s.known.nodes}
+    sole = any(_is_home(s, node, app, service, want) for node in seen)
+    if seen and key not in s.settled and (sole or has_failed(seen, _candidates(s, app, service, spec))):
+        return _say(s, name, spec, seen)
     # Evidence that we haven't seen counts by most of those who hold a slot of it: one liar turns nobody back.
     holders = _holders(s, app, service, want)
-    say = sum(
-        isinstance(v, Verdict) and v.spec == spec
-        for node, v in s.known.about("verdict", name).items()
-        if node in holders
-    )
-    return say * 2 > len(holders) > 0
+    if len(holders & set(said)) * 2 > len(holders):
+        told = {node: why for v in said.values() for node, why in v.evidence.items() if node != s.me}
+        return _say(s, name, spec, told | seen)
+    return False
+
+
+def _say(s: Situation, name: str, spec: str, evidence: dict[str, str]) -> bool:
+    reason = "; ".join(f"{name_of(node)}: {why}" for node, why in sorted(evidence.items()))
+    s.note("verdict", name, f"this version failed on {reason}")
+    s.publish("verdict", name, Verdict(spec=spec, evidence=dict(sorted(evidence.items())[:8])), reason)
+    return True
+
+
+def _is_home(s: Situation, node: str, app: str, service: str, want: AppWant) -> bool:
+    """Whether a slot of the service has its data there: then no second node can try it."""
+    service_want = want.services.get(service)
+    slots = [Slot(app, service, i) for i in range(service_want.service.replicas if service_want is not None else 0)]
+    states = [s.state_of(node, slot) for slot in slots]
+    return any(state is not None and state.data for state in states)
 
 
 def _candidates(s: Situation, app: str, service: str, spec: str) -> list[str]:
-    """Nodes that could run the version as far as anybody knows: not down, not drained, no decline for want of room."""
+    """Nodes that could run the version as far as anybody knows: not drained, no decline for want of room.
+
+    Those that are down count: one node alone in its part of a network must not condemn a version for all.
+    """
     want = s.wants[app].services.get(service)
     declined: set[str] = set()
     for index in range(want.service.replicas if want is not None else 0):
         for node, decline in s.known.about("decline", str(Slot(app, service, index))).items():
             if isinstance(decline, Decline) and decline.spec == spec and not decline.failed:
                 declined.add(node)
-    return [n for n in s.eligible(app, service) if not s.presence.is_down(n) and s.is_active(n) and n not in declined]
+    return [n for n in s.eligible(app, service) if s.is_active(n) and n not in declined]
 
 
 def _holders(s: Situation, app: str, service: str, want: AppWant) -> set[str]:

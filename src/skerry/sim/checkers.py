@@ -51,13 +51,13 @@ def routes_lead_to_life(cluster: Cluster) -> list[str]:
 
 
 class EffectChecker:
-    """Looks at every effect as it happens. `data`: slots (app, service) whose volume must never be left behind."""
+    """Looks at every effect as it happens. Slots with a volume never start where their data is not."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.wrong: list[str] = []
         self.starts: Counter[Slot] = Counter()
-        self.homes: dict[Slot, str] = {}
+        self.homes: dict[Slot, tuple[float, set[str]]] = {}  # since when, and where: of two first claims either may win
         cluster.watchers.append(self.see)
 
     def see(self, machine: Machine, effect: do.Effect) -> None:
@@ -69,9 +69,11 @@ class EffectChecker:
     def _start(self, machine: Machine, effect: do.Start) -> None:
         self.starts[effect.slot] += 1
         if effect.service.volumes:
-            home = self.homes.setdefault(effect.slot, machine.path)
-            if home != machine.path:
-                self._say(f"{effect.slot} has its data on {home}, and {machine.path} starts it")
+            since, homes = self.homes.setdefault(effect.slot, (self.cluster.clock.now_s, set()))
+            if self.cluster.clock.now_s - since < 10.0:
+                homes.add(machine.path)
+            if machine.path not in homes:
+                self._say(f"{effect.slot} has its data on {sorted(homes)}, and {machine.path} starts it")
         twice = [
             c for c in machine.containers.values() if c.slot == effect.slot and c.spec == effect.spec and c.running
         ]

@@ -85,6 +85,8 @@ class Wires:
             return
         for record in (*teller.older, *teller.disk.values()):
             held = listener.disk.get(record.id)
+            if held is record:
+                continue
             named = isinstance(record, Document) and held is not None and record.hash != held.hash
             if held is None or record.order > held.order or (named and record not in listener.older):
                 listener.receive(record, teller.path)
