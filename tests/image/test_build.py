@@ -209,7 +209,7 @@ def test_a_script_as_entry_point_is_answered_with_the_line_to_write(tmp_path):
     assert "-m, uvicorn" in refused.value.fix
 
 
-def spec(root: Path, arguments: list[str], environment: list[str], binds: dict[str, Path]) -> dict:
+def spec(name: str, root: Path, arguments: list[str], environment: list[str], binds: dict[str, Path]) -> dict:
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755", "nosuid"]},
@@ -231,7 +231,7 @@ def spec(root: Path, arguments: list[str], environment: list[str], binds: dict[s
         "root": {"path": str(root), "readonly": True},
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": f"/ski/{os.getpid()}-{time.monotonic_ns()}",
+            "cgroupsPath": f"/{name}",
             "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")],
         },
     }
@@ -243,9 +243,8 @@ def container(
 ):
     """Run under runc: user 10001, no capabilities, read-only root, this machine's loopback."""
     folder.mkdir(exist_ok=True)
-    config = spec(root, arguments, environment, binds or {})
-    (folder / "config.json").write_text(json.dumps(config))
     name = f"ski{time.monotonic_ns()}"
+    (folder / "config.json").write_text(json.dumps(spec(name, root, arguments, environment, binds or {})))
     command = ["runc", "--root", str(folder / "state"), "run", "-b", str(folder), name]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -263,8 +262,6 @@ def container(
         subprocess.run(
             ["runc", "--root", str(folder / "state"), "delete", "-f", name], check=False, capture_output=True
         )
-        for cgroup in Path("/sys/fs/cgroup").glob("*/ski"):
-            cgroup.rmdir()
 
 
 def in_container(root: Path, arguments: list[str], folder: Path) -> str:

@@ -1,5 +1,7 @@
 """The tree manifest: one form for one tree, and nothing that could leave it."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +41,8 @@ def test_a_changed_byte_never_reads_as_the_same_tree(data):
     whole = tree_of([file_entry("a/b"), Entry("c", "l", 0o777, link="a")]).encode()
     at = data.draw(st.integers(0, len(whole) - 1))
     changed = whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :]
-    try:
+    with contextlib.suppress(BadImage):
         assert parse_tree(changed).encode() == changed
-    except BadImage:
-        pass
 
 
 @pytest.mark.parametrize(

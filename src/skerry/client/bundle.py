@@ -40,7 +40,8 @@ from skerry.image.unpack import unpack_deb
 from skerry.image.wheels import unpack_wheel
 
 HOME = "/opt/skerry"
-LOCK = Path(skerry.__file__).parent / "data" / "bundle.lock"
+PACKAGE = Path(skerry.__file__).parent
+LOCK = PACKAGE / "data" / "bundle.lock"
 PROGRAMS = (
     python.PROGRAM,
     "/usr/bin/crun",
@@ -92,8 +93,7 @@ def find_bundle() -> Bundle:
     named = os.environ.get("SKERRY_BUNDLE")
     if named:
         return read_bundle(Path(named))
-    package = Path(skerry.__file__).parent
-    for directory in (package / "data", package.parent.parent / "build" / "bundle"):
+    for directory in (PACKAGE / "data", PACKAGE.parent.parent / "build" / "bundle"):
         found = sorted(directory.glob("skerry-agent-*.tar.gz"), key=lambda path: path.stat().st_mtime)
         if found:
             return read_bundle(found[-1])
@@ -204,9 +204,8 @@ def _place(path: str) -> str:
 
 
 def _own_source() -> Iterable[File]:
-    package = Path(skerry.__file__).parent
-    for path in sorted(package.rglob("*")):
-        inside = path.relative_to(package)
+    for path in sorted(PACKAGE.rglob("*")):
+        inside = path.relative_to(PACKAGE)
         unwanted = inside.parts[0] in NOT_OURS or "__pycache__" in inside.parts or path.suffix in (".lock", ".gz")
         if path.is_file() and not unwanted and not inside.name.startswith("."):
             yield file_of(f"{python.SITE.removeprefix('usr/')}/skerry/{inside.as_posix()}", path.read_bytes(), "skerry")
