@@ -16,6 +16,8 @@ from skerry.client.session import Session
 from skerry.errors import BadFormat, BadInput, Refusal
 from skerry.trust.identity import Signer
 
+pytestmark = pytest.mark.usefixtures("quick_age")
+
 
 def nobody(what: str) -> str:
     pytest.fail(f"asked for {what}")

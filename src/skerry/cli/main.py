@@ -76,10 +76,7 @@ class Verbs(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], VERBS, 1)
-            ctx.fail(
-                f"there is no command {args[0]!r}"
-                + (f"; did you mean `skerry {near[0]}`?" if near else "; see skerry --help")
-            )
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean `skerry {near[0]}`?" if near else ""))
         return super().resolve_command(ctx, args)
 
 

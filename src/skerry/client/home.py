@@ -207,7 +207,7 @@ class Home:
         if name in self.clouds():
             raise CloudExists(
                 f"cloud {name} is already on this machine",
-                f"its keys are in {self.path}",
+                f"its keys are in {self.cloud(name).path}",
                 "choose another name; nothing was changed",
             )
         return CloudHome(self.path / "clouds" / name)

@@ -159,7 +159,7 @@ class _Builder:
                 what, fix = getattr(error, "what", str(error)), getattr(error, "fix", "")
                 self.findings.mistake(line, column, self.path(), what, fix)
                 self.findings.spoil(line, column)
-                return Tree(None, line, column, "")
+                return Tree("", line, column)
         plain = event.style in (None, "") and event.tag in (None, "") and not is_key
         return Tree(_core_schema(text) if plain else text, line, column, text)
 

@@ -65,7 +65,7 @@ SERVICE = {
     "read_only": yes("`true`, as it always is"),
     "cap_add": yes("capabilities by name, `ALL` not; every other one is dropped"),
     "cap_drop": yes("what isn't in `cap_add` is dropped anyway"),
-    "healthcheck": yes("turned into a probe from outside; see below"),
+    "healthcheck": yes("turned into a probe from outside, see Health"),
     "depends_on": yes("short and long form, `service_started` and `service_healthy`"),
     "deploy": yes("see below"),
     "restart": yes("`no`, `always`, `on-failure[:n]`, `unless-stopped` (as `always`); default `always`"),
@@ -195,7 +195,7 @@ PLACEMENT = {
 }
 
 HEALTHCHECK = {
-    "test": yes("where its meaning is known; see below"),
+    "test": yes("where its meaning is known, see Health"),
     "interval": yes("between two probes once it is healthy; default 5s"),
     "timeout": yes("of one probe; default 2s"),
     "retries": yes("failures in a row until it is unhealthy; default 3"),

@@ -1,0 +1,220 @@
+"""What is shown to people and to programs, of answers that hosts gave. The hosts are stood in for by canned answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skerry.cli import run as cli_run
+from skerry.cli.explain import outline
+from skerry.cli.main import run
+from skerry.cli.output import Terminal, age, clean, table
+from skerry.errors import Passing, TrustRefusal
+
+PS = [
+    {
+        "slot": "shop.web/0",
+        "app": "shop",
+        "service": "web",
+        "node": "vps-1",
+        "state": "running",
+        "healthy": True,
+        "version": 2,
+        "image": "sha256:" + "ab" * 32,
+        "since": "2020-01-01T00:00:00Z",
+        "claims": ["vps-1", "vps-3"],
+    },
+    {
+        "slot": "shop.db/0",
+        "app": "shop",
+        "service": "db",
+        "node": "",
+        "state": "waiting",
+        "healthy": False,
+        "version": 2,
+        "image": "sha256:" + "cd" * 32,
+        "since": None,
+        "claims": [],
+        "why": "its data is on vps-2,\x1b[31m which is down",
+    },
+]
+LINES = [
+    {"node": "vps-1", "slot": "shop.web/0", "time": 1.5, "stream": "stdout", "text": "hello"},
+    {"node": "vps-2", "time": 0.0, "unanswered": "vps-2 could not be reached"},
+    {"node": "vps-1", "slot": "shop.web/0", "time": 2.5, "stream": "stderr", "text": "\x1b]0;title\x07 \r gone"},
+]
+
+
+class Hosts:
+    """Answers every request of a session from a table."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, Any]] = []
+        self.nodes = {"node/vps-1": None}
+
+    async def request(self, verb: str, args: Any = None, *, node: str | None = None) -> Any:
+        self.asked.append((verb, args))
+        answer = self.answers[verb]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def stream(self, verb: str, args: Any = None, *, node: str | None = None) -> AsyncIterator[Any]:
+        self.asked.append((verb, args))
+        for row in self.answers[verb]:
+            yield row
+
+
+@pytest.fixture
+def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
+    stand_in = Hosts({})
+
+    def in_cloud(
+        terminal: Terminal,
+        cloud: str,
+        secret: str | None,
+        work: Callable[[Any], Awaitable[Any]],
+        *,
+        changes: bool = False,
+    ) -> Any:
+        if changes:
+            terminal.cloud("demo")
+
+        async def go() -> Any:
+            return await work(stand_in)
+
+        return asyncio.run(go())
+
+    monkeypatch.setattr(cli_run, "in_cloud", in_cloud)
+    return stand_in
+
+
+def test_ps_for_people_and_for_programs(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
+    hosts.answers["ps"] = PS
+    assert run(["ps", "shop", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == PS
+    assert hosts.asked == [("ps", {"subject": "shop"})]
+    assert run(["ps"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["SLOT", "NODE", "STATE", "HEALTHY", "VERSION", "IMAGE", "AGE", "WHY"]
+    assert shown[1].split()[:6] == ["shop.web/0", "vps-1", "running", "yes", "2", "abababababab"]
+    assert "\\x1b[31m which is down" in shown[2]
+
+
+def test_logs_are_shown_in_one_stream_and_can_not_steer_the_terminal(
+    hosts: Hosts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts.answers["logs"] = LINES
+    assert run(["logs", "web", "-f"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "\x1b" not in captured.out and "\\x1b]0;title\\x07 \\r gone" in captured.out
+    assert "vps-2 did not answer" in captured.err
+    assert run(["logs", "web", "-f", "--json"]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == [
+        LINES[0]["text"],
+        LINES[2]["text"],
+    ]
+
+
+def test_logs_that_end_are_one_document(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
+    hosts.answers["logs"] = [LINES[2], LINES[0]]
+    assert run(["logs", "--json"]) == 0
+    assert [row["text"] for row in json.loads(capsys.readouterr().out)] == [LINES[0]["text"], LINES[2]["text"]]
+
+
+def test_a_changing_command_names_the_cloud_first(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
+    hosts.answers["volume-rm"] = {"app": "shop", "volume": "data", "node": "vps-1"}
+    assert run(["volume", "rm", "vps-1", "shop", "data", "--yes"]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == "cloud demo"
+
+
+def test_what_would_delete_asks_first_and_no_answer_is_no(
+    hosts: Hosts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(["volume", "rm", "vps-1", "shop", "data"]) == 1
+    assert hosts.asked == []
+
+
+class Refused(TrustRefusal):
+    code = "test-refused"
+
+
+class Later(Passing):
+    code = "test-later"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Refused("no", "because", "do this"), 3), (Later("not now", "busy", "try again"), 1)]
+)
+def test_errors_say_what_why_and_fix_and_end_with_their_code(
+    hosts: Hosts, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    hosts.answers["explain"] = error
+    assert run(["explain", "web/0", "--json"]) == code
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)["error"]
+    assert document["code"] == error.code  # type: ignore[attr-defined]
+    assert document["type"] == ("passing" if code == 1 else "final")
+    assert captured.err.splitlines()[0] == f"error: {error}".partition(":")[0] + f": {document['what']}"
+    assert captured.err.splitlines()[1:] == [f"  why: {document['why']}", f"  fix: {document['fix']}"]
+
+
+def test_a_bug_of_our_own_is_not_dressed_up_as_an_error(hosts: Hosts) -> None:
+    hosts.answers["explain"] = ZeroDivisionError("ours")
+    with pytest.raises(ZeroDivisionError):
+        run(["explain", "web/0"])
+
+
+def test_nothing_is_coloured_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Terminal().paint("x", "red") == "x"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert Terminal().paint("x", "red") == "\x1b[31mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Terminal().paint("x", "red") == "x"
+
+
+@given(st.text())
+def test_foreign_text_is_one_line_and_sends_no_control_character(text: str) -> None:
+    assert clean(text).isprintable()
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from("ab"),
+            st.none()
+            | st.text()
+            | st.integers()
+            | st.lists(st.text(), max_size=2)
+            | st.dictionaries(st.text(), st.text(), max_size=2),
+        ),
+        max_size=4,
+    )
+)
+def test_a_table_has_a_line_for_each_row(rows: list[dict[str, Any]]) -> None:
+    assert len(table(rows, ("a", "b")).splitlines()) == len(rows) + 1
+
+
+def test_answers_are_outlined() -> None:
+    answer = {"slot": "web/0", "order": ["vps-1", "vps-2"], "why": {"vps-1": "rank 0"}, "none": None, "empty": []}
+    assert outline(answer) == ["slot: web/0", "order:", "  - vps-1", "  - vps-2", "why:", "  vps-1: rank 0"]
+
+
+def test_ages() -> None:
+    import time
+
+    now_s = time.time()
+    assert [age(now_s - s) for s in (5, 119, 3600, 7200, 3 * 86400)] == ["5s", "119s", "60m", "2h", "3d"]
+    assert age(None) == "-"
