@@ -70,7 +70,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
     if not (s.is_active(s.me) and s.me in standing.order) and s.me not in standing.home:
         return
     if standing.home and s.me not in standing.home:
-        s.whys[slot] = waits_for_home(s, standing)
+        s.whys[slot] = waits_for_home(s, standing) if standing.vacant else ""
         return
     reason = ""
     if not standing.vacant:
@@ -158,8 +158,11 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
         if not winner.against:
             if slot in s.resume:
                 return f"{says}: it took it over while this node was away"
-            if winner.spec == want.spec and winner.rank < own.rank:
-                return f"{says}: rank {winner.rank}, healthy"
+            ill = any(replica.well_once and not replica.healthy for replica in s.replicas.of(slot).values())
+            if winner.spec == want.spec and (winner.rank < own.rank or ill):
+                if ill:
+                    s.bars.bar(slot, s.me, s.now)  # not straight back because of a better rank
+                return f"{says}: rank {winner.rank}, healthy" + (", and ours no longer is" if ill else "")
     if s.me not in s.known.nodes:
         return "this node is no longer enrolled"
     if not running and not standing.home:

@@ -178,7 +178,9 @@ class Root(Shape, frozen=True, kw_only=True):
 
 
 class Role(Shape, frozen=True, kw_only=True):
-    """Which keys may sign which paths: `threshold` different `keys`, `kinds` of documents, `paths` (exact, or "app/*"), `until` unix seconds (0: no end).
+    """Which keys may sign which paths: `threshold` different `keys`, `kinds` of documents, `paths` (exact, or "app/*").
+
+    `until`: unix seconds (0: no end).
 
     `certificates`: key -> base64 DER, for holders that talk to nodes (CI). Operators' stand in the root.
     """
@@ -206,7 +208,10 @@ class Policy(Shape, frozen=True, kw_only=True):
 
 
 class Secret(Shape, frozen=True, kw_only=True):
-    """`secret/<app>`: one content key, sealed to each node and operator that may have it: path or operator key -> base64 sealed box."""
+    """`secret/<app>`: one content key, sealed to each node and operator that may have it.
+
+    `boxes`: path or operator key -> base64 sealed box.
+    """
 
     key_id: str
     boxes: dict[str, str]

@@ -40,10 +40,11 @@ class Failing(NamedTuple):
 
 
 class Unwell(msgspec.Struct):
-    """Since when this node sees another's replica not healthy, and whether it ever was."""
+    """Since when this node sees a replica not healthy, whether it is now, and whether it ever was."""
 
     spec: str
     since_s: float
+    well: bool
     well_once: bool
 
 

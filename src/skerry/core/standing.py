@@ -135,12 +135,11 @@ def _against(
 ) -> str:  # fmt: skip
     """Why a live node's claim leaves the slot open for others, "" if it keeps it."""
     mark = s.unwell.get((slot, node))
-    if well:
-        if mark is None or not mark.well_once or mark.spec != claim.spec:
-            s.unwell[slot, node] = mark = Unwell(claim.spec, s.now, True)
+    if mark is None or mark.spec != claim.spec:
+        mark = s.unwell[slot, node] = Unwell(claim.spec, s.now, well, well)
+    if mark.well and not well:
         mark.since_s = s.now
-    elif mark is None or mark.spec != claim.spec:
-        s.unwell[slot, node] = mark = Unwell(claim.spec, s.now, False)
+    mark.well, mark.well_once = well, mark.well_once or well
     if home:
         return ""  # its data is there: it waits for it whatever happens
     if not s.is_active(node):

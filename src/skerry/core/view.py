@@ -75,7 +75,9 @@ def _row(s: Situation, slot: Slot) -> Row | None:
     standing = look(s, slot, want) if want is not None else None
     claims = standing.claimants if standing is not None else ()
     states = {node: state for node, state in s.known.about("slot", str(slot)).items() if isinstance(state, SlotState)}
-    node = claims[0].node if claims else next((n for n in sorted(states) if states[n].image), "")
+    node = claims[0].node if claims else ""
+    if want is None:  # no longer wanted: shown as long as somebody has not finished stopping it
+        node = next((n for n in sorted(states) if states[n].image and not s.presence.is_down(n)), "")
     state = states.get(node)
     if node == "" or state is None:
         if want is None or standing is None:
@@ -85,8 +87,6 @@ def _row(s: Situation, slot: Slot) -> Row | None:
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why)  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
-    if s.presence.is_down(node):
-        why = f"{name_of(node)} is down"
     return Row(
         slot=str(slot), app=slot.app, service=slot.service, node=name_of(node), state=state.state,
         healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,

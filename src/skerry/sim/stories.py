@@ -1,0 +1,195 @@
+"""Stories: text files that say what happens to a simulated cloud, and the transcript that it must give.
+
+A line that begins with `> ` is a command, one that begins with `#` is prose; what stands between is what the cloud told since
+the command before it. `tell` runs the commands and gives the whole text anew: a test compares, a flag rewrites.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+import msgspec
+
+from skerry.core import effects as do
+from skerry.core.intent import Depends, Needs, Port, Probe, Service, Update, VolumeMount
+from skerry.core.records import Document, Slot
+from skerry.sim import documents as docs
+from skerry.sim.cluster import Cluster
+from skerry.sim.scenario import cluster_of, give_image
+
+
+def tell(text: str) -> str:
+    """The story with the transcript that it gives now."""
+    story, lines = _Story(), []
+    for line in text.splitlines():
+        if line.startswith("> "):
+            lines += [line, *(f"  {said}" for said in story.do(line[2:]))]
+        elif line.startswith("#") or not line.strip():
+            lines.append(line)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+class _Story:
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.services: dict[str, Service] = {}
+        self.apps: list[Document] = []
+        self.releases: list[Document] = []
+        self.versions: dict[str, int] = {}
+        self.told = 0
+
+    def do(self, command: str) -> list[str]:
+        word, *rest = shlex.split(command)
+        handler: Callable[..., list[str] | None] = getattr(self, f"do_{word}")
+        return self._news() + (handler(*rest) or []) + self._news()
+
+    def _news(self) -> list[str]:
+        news, self.told = self.cluster.history[self.told :], len(self.cluster.history)
+        return [
+            f"{life.at_s:7.2f} {_name(life.node)} {life.effect.kind} {_short(life.effect.subject)}: {_short(life.effect.reason)}"
+            for life in news
+            if isinstance(life.effect, do.Note) and life.effect.kind != "rollout"
+        ]
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    def do_nodes(self, count: str) -> None:
+        """So many nodes, vps-1 and on, linked and up for 25 s."""
+        self.cluster = cluster_of(int(count))
+        self.told = len(self.cluster.history)
+
+    def do_service(self, name: str, *settings: str) -> None:
+        """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`."""
+        given = dict(setting.partition("=")[::2] for setting in settings)
+        self.services[name] = Service(
+            replicas=int(given.get("replicas", "1")),
+            probe=Probe(kind="tcp", port=80, start_period_s=float(given["probe"] or 60)) if "probe" in given else None,
+            ports=(Port(target=80, published=int(given["port"])),) if "port" in given else (),
+            volumes=(VolumeMount(volume=given["volume"], target="/data"),) if "volume" in given else (),
+            needs=Needs(reserve_memory_bytes=int(given.get("memory", "0")) << 20),
+            depends_on=(Depends(service=given["depends"], condition="healthy"),) if "depends" in given else (),
+            constraints=tuple(filter(None, given.get("only", "").split(","))),
+            update=Update(
+                order="start-first" if "start-first" in given else "stop-first",
+                parallelism=int(given.get("parallelism", "1")),
+                failure_action="pause" if "pause" in given else "rollback",
+            ),
+        )
+
+    def do_deploy(self, version: str, via: str = "", node: str = "vps-1") -> None:
+        """Push images, sign, hand to one node: `deploy v2 via vps-3`."""
+        for service in self.services:
+            give_image(self.cluster, node, f"{service}-{version}")
+        app = docs.app(
+            "shop", self.services, version=len(self.apps) + 1, fallback=self.apps[-1].hash if self.apps else ""
+        )
+        if self.apps and self.apps[-1].body == msgspec.structs.replace(app.body, fallback=self.apps[-1].body.fallback):  # type: ignore[union-attr]
+            app = self.apps[-1]
+        else:
+            self.apps.append(app)
+        self.releases.append(
+            docs.release(
+                "shop", {service: f"{service}-{version}" for service in self.services}, version=len(self.releases) + 1,
+                fits=app.version, fallback=self.releases[-1].hash if self.releases else "",
+            )
+        )  # fmt: skip
+        self.cluster.accept(node, self.releases[-1], app)
+
+    def do_scale(self, service: str, replicas: str) -> None:
+        self.services[service] = msgspec.structs.replace(self.services[service], replicas=int(replicas))
+        self.apps.append(docs.app("shop", self.services, version=len(self.apps) + 1))
+        self.cluster.accept(self._any(), self.apps[-1])
+
+    def do_rm(self) -> None:
+        self.apps.append(docs.app("shop", {}, version=len(self.apps) + 1, deleted=True))
+        self.cluster.accept(self._any(), self.apps[-1])
+
+    def do_run(self, seconds: str) -> None:
+        self.cluster.run(float(seconds))
+
+    def do_cut(self, *names: str) -> None:
+        """Power cut."""
+        for name in names:
+            self.cluster[name].power_cut()
+
+    def do_boot(self, *names: str) -> None:
+        for name in names:
+            self.cluster[name].boot()
+
+    def do_agent(self, what: str, name: str) -> None:
+        """`agent stop vps-1`, `agent start vps-1`: containers run on."""
+        machine = self.cluster[name]
+        machine.end_agent() if what == "stop" else machine.boot()
+
+    def do_part(self, *names: str) -> None:
+        """Cut these off from all others."""
+        others = {_name(path) for path in self.cluster.machines} - set(names)
+        self.cluster.wires.part(set(names), others)
+
+    def do_join(self) -> None:
+        """All wires are whole again."""
+        self.cluster.wires.heal()
+
+    def do_kill(self, slot: str, exit_code: str = "1") -> None:
+        """The container of a slot ends by itself."""
+        for machine in self.cluster.machines.values():
+            for container in list(machine.containers.values()):
+                if str(container.slot) == f"shop.{slot}":
+                    machine.kill(container.id, int(exit_code), oom=exit_code == "oom")
+
+    def do_ill(self, image: str, on: str = "", node: str = "") -> None:
+        """Containers of this image never answer: `ill web-v2 on vps-1`, or everywhere."""
+        self.cluster.bad_health.add((f"node/{node}" if node else "", image))
+
+    def do_hang(self, slot: str) -> None:
+        """The container of a slot runs on and answers no more."""
+        for machine in self.cluster.machines.values():
+            for container in machine.containers.values():
+                if str(container.slot) == f"shop.{slot}":
+                    container.answers_s = 1e9
+
+    def do_drain(self, name: str, state: str = "draining") -> None:
+        self.versions[name] = self.versions.get(name, 1) + 1
+        self.cluster.accept(self._any(), docs.node(name, state=state, version=self.versions[name]))
+
+    def do_undrain(self, name: str) -> None:
+        self.do_drain(name, "active")
+
+    def do_expel(self, name: str) -> None:
+        self.do_drain(name, "expelled")
+
+    def do_ps(self, node: str = "") -> list[str]:
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        return [
+            f"{_short(row.slot)} {row.node or 'nobody'} {row.state}{' healthy' if row.healthy else ''} {row.version}"
+            + (f" ({_short(row.why)})" if row.why else "")
+            for row in core.rows()
+        ]
+
+    def do_explain(self, slot: str, node: str = "") -> list[str]:
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        told = core.explain(Slot.parse(f"shop.{slot}"))
+        lines = [f"rank {a.rank}: {a.node} {a.answer}{f' ({_short(a.why)})' if a.why else ''}" for a in told.order]
+        return [*lines, f"wanted: {told.wanted or 'nothing'}; awaits: {_short(told.awaits) or 'nothing'}"]
+
+    def do_routes(self, node: str) -> list[str]:
+        route = self.cluster[node].route
+        assert route is not None
+        return [
+            f"{port.published} -> {', '.join(f'{_short(t.slot)} on {_name(t.node)}' for t in targets) or 'nobody'}"
+            for port, targets in route.ports
+        ]
+
+    def _any(self) -> str:
+        return next(_name(path) for path, machine in self.cluster.machines.items() if machine.on)
+
+
+def _name(path: str) -> str:
+    return path.removeprefix("node/")
+
+
+def _short(text: object) -> str:
+    return str(text).replace("shop.", "")
