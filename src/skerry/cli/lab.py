@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,15 @@ def down(terminal: Terminal, name: str, every: bool) -> None:
     removed: list[str] = []
     for each in names:
         removed += _remove_cloud(each, _lab(each).down())
-    terminal.answer(removed, "\n".join(f"removed {what}" for what in removed) or "there was nothing to remove")
+    terminal.answer(removed, f"removed {_counts(removed)}" if removed else "there was nothing to remove")
+
+
+def _counts(removed: list[str]) -> str:
+    """ "3 cgroups, 1 interface" of ["cgroup /x", ...]: each of them is in --json."""
+    kinds = Counter(what.partition(" ")[0] for what in removed)
+    return ", ".join(
+        f"{count} {kind}{'' if count == 1 else 'es' if kind[-1] == 's' else 's'}" for kind, count in kinds.items()
+    )
 
 
 @declare(command, "status", example="skerry lab status --json", codes=CODES, cloud=False)
