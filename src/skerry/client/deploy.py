@@ -33,7 +33,7 @@ class NoSuchApp(BadInput):
 class TooBig(Refusal):
     """No host has that much room, now or empty."""
 
-    code = "too-big"
+    code = "too-big-for-hosts"
     exit_code = 2
 
 
