@@ -32,6 +32,11 @@ class SimpleObjects:
     def read(self, hash: str) -> bytes:
         return self.path(hash).read_bytes()
 
+    def verify(self, hash: str) -> bool:
+        if self.has(hash) and hashlib.sha256(self.read(hash)).hexdigest() != hash:
+            self.path(hash).unlink()
+        return self.has(hash)
+
     def path(self, hash: str) -> Path:
         return self.directory / hash
 

@@ -1,6 +1,7 @@
 """A host's root trees: fetched step by step, whole or not there, shared by hard links, found out when damaged."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -130,3 +131,23 @@ def test_a_manifest_that_is_none_or_lies_about_a_size_is_refused(here):
     with pytest.raises(BadImage):
         images.make(image.digest)
     assert images.root(image.digest) is None
+
+
+def test_an_object_that_was_damaged_on_disk_is_fetched_again_before_a_tree_is_made(image, here):
+    digest, source = image
+    objects, images = here
+    fetch(digest, source, objects, images)
+    object = objects.path(next(entry.sha256 for entry in images.tree(digest).files()))
+    object.chmod(0o644)
+    object.write_bytes(bytes([object.read_bytes()[0] ^ 1]) + object.read_bytes()[1:])
+    with pytest.raises(ImageIncomplete, match="damaged"):
+        images.make(digest)
+    assert fetch(digest, source, objects, images) == [1]
+    assert images.verify(digest if images.make(digest) else "") == []
+
+
+def test_two_threads_that_make_one_image_both_get_it(image, here):
+    digest, source = image
+    fetch(digest, source, *here)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: here[1].make(digest), range(8)))) == 1

@@ -144,7 +144,7 @@ def _base(
     apply_rules(closure, recipe.user)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
-    closure.report()
+    closure.report(without=[python.PROGRAM[1:]])
     files = list(closure.kept.values())
     if recipe.recipe == "python" and recipe.bytecode:
         if can_run():

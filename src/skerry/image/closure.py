@@ -93,8 +93,12 @@ class Closure:
         """Is a library whose file name starts so among what is kept?"""
         return any(posixpath.basename(path).startswith(start) for path in self.kept)
 
-    def report(self) -> None:
-        """Add what the closure could only guess: libraries named as text, programs that may want a shell."""
+    def report(self, without: Iterable[str] = ()) -> None:
+        """Add what the closure could only guess: libraries named as text, programs that may want a shell.
+
+        `without`: programs of which everybody knows that they can start others.
+        """
+        known = set(without)
         hints: dict[str, str] = {}
         for path, elf in sorted(self._elves.items()):
             if posixpath.basename(path) == "libc.so.6":
@@ -102,7 +106,7 @@ class Closure:
             for name in elf.hints:
                 if not self.has_library(name) and self._find_name(name):
                     hints.setdefault(name, path)
-            if path in self.executables and {"system", "popen"} & set(elf.calls):
+            if path in self.executables - known and {"system", "popen"} & set(elf.calls):
                 self.findings.append(f"{path} can call system() or popen(): there is no shell in the image")
         self.findings += [f"{path} may open {name}, which was not kept" for name, path in sorted(hints.items())]
 

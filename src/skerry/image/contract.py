@@ -27,6 +27,10 @@ class Objects(Protocol):
         """The whole content. Only for objects that are there (`has`)."""
         ...
 
+    def verify(self, hash: str, /) -> bool:
+        """Read it through. False: it isn't there, or it was damaged, and then it no longer is."""
+        ...
+
     def path(self, hash: str, /) -> Path:
         """The file that holds it."""
         ...

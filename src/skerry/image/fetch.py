@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from skerry.image.contract import DownloadFailed, DownloadRefused
 
+if TYPE_CHECKING:
+    import httpx
+
 TIMEOUT_S = 30.0
 TRIES = 3
-AT_ONCE = 6
+AT_ONCE = 4  # connections, each used again: many look-ups of one name at a time are more than some resolvers bear
 MAX_BYTES = 1 << 30
 
 
@@ -38,34 +39,18 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def fetch_all(wanted: Iterable[Wanted]) -> int:
-    """Fetch what isn't in its place yet, some at once; gives how many were fetched. Raises DownloadFailed,
-    DownloadRefused.
-    """
+    """Fetch what isn't in its place yet; gives how many were fetched. Raises DownloadFailed, DownloadRefused."""
     todo = [want for want in wanted if not want.path.exists()]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(_fetch_into, todo))
+    if todo:
+        with _client() as client, ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda want: _fetch_into(client, want), todo))
     return len(todo)
 
 
 def fetch_bytes(url: str, limit_bytes: int = MAX_BYTES) -> bytes:
-    """The body of a URL, at most `limit_bytes`. Tries again after what may pass. Raises DownloadFailed, Gone."""
-    why = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(0.5 * attempt)
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-                data: bytes = answer.read(limit_bytes + 1)
-            if len(data) > limit_bytes:
-                raise DownloadRefused(f"{url} was refused", f"it has more than {limit_bytes} bytes")
-            return data
-        except urllib.error.HTTPError as error:
-            if error.code in (404, 410):
-                raise Gone(f"{url} is gone", f"the server answered {error.code}") from error
-            why = f"the server answered {error.code}"
-        except (OSError, HTTPException) as error:  # URLError is an OSError
-            why = str(error)
-    raise DownloadFailed(f"{url} could not be fetched", why, "check the network, or name another mirror by --mirror")
+    """The body of a URL, at most `limit_bytes`. Tries again after what may pass. Raises DownloadFailed, DownloadRefused."""
+    with _client() as client:
+        return _fetch(client, url, limit_bytes)
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -76,8 +61,44 @@ def write_whole(path: Path, data: bytes) -> None:
     part.replace(path)
 
 
-def _fetch_into(want: Wanted) -> None:
-    data = fetch_bytes(want.url, want.size)
+def _client() -> httpx.Client:
+    import httpx  # a tenth of a second that a build from the cache need not spend
+
+    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+    plain = {"accept-encoding": "identity"}
+    return httpx.Client(timeout=TIMEOUT_S, limits=limits, headers=plain, follow_redirects=True)
+
+
+def _fetch(client: httpx.Client, url: str, limit_bytes: int) -> bytes:
+    import httpx
+
+    why = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(0.5 * attempt)
+        try:
+            with client.stream("GET", url) as answer:
+                if answer.status_code in (404, 410):
+                    raise Gone(f"{url} is gone", f"the server answered {answer.status_code}")
+                if answer.status_code == 200:
+                    return _body(answer, url, limit_bytes)
+                why = f"the server answered {answer.status_code}"
+        except httpx.HTTPError as error:
+            why = str(error) or type(error).__name__
+    raise DownloadFailed(f"{url} could not be fetched", why, "check the network, or name another mirror by --mirror")
+
+
+def _body(answer: httpx.Response, url: str, limit_bytes: int) -> bytes:
+    data = bytearray()
+    for block in answer.iter_raw():
+        data += block
+        if len(data) > limit_bytes:
+            raise DownloadRefused(f"{url} was refused", f"it has more than {limit_bytes} bytes")
+    return bytes(data)
+
+
+def _fetch_into(client: httpx.Client, want: Wanted) -> None:
+    data = _fetch(client, want.url, want.size)
     if len(data) != want.size or hashlib.sha256(data).hexdigest() != want.sha256:
         raise DownloadRefused(
             f"{want.url} was refused",

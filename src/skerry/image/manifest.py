@@ -76,10 +76,6 @@ class Tree(msgspec.Struct, frozen=True):
     def files(self) -> Iterator[Entry]:
         return (entry for entry in self.entries if entry.kind == "f")
 
-    def find(self, path: str) -> Entry | None:
-        """The entry of exactly this path (no link is followed)."""
-        return next((entry for entry in self.entries if entry.path == path), None)
-
     def objects(self) -> list[str]:
         """The hashes of all files, each once, in the tree's order."""
         return list(dict.fromkeys(entry.sha256 for entry in self.files()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import cmp_to_key
 
 import msgspec
 
@@ -86,9 +85,6 @@ def compare_versions(one: str, other: str) -> int:
         if left != right and (answer := _compare_part(left, right)):
             return answer
     return 0
-
-
-version_key = cmp_to_key(compare_versions)
 
 
 def _candidates(
