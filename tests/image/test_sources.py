@@ -48,7 +48,8 @@ def test_the_sources_of_this_machine_are_used_in_both_their_styles(tmp_path):
     )
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list.d" / "s.sources").write_text(
-        "Types: deb\nURIs: http://two/security/\nSuites: bookworm-security\n\nTypes: deb\nEnabled: no\nURIs: http://off\nSuites: bookworm\n"
+        "Types: deb\nURIs: http://two/security/\nSuites: bookworm-security\n\n"
+        "Types: deb\nEnabled: no\nURIs: http://off\nSuites: bookworm\n"
     )
     assert urls(apt=tmp_path) == {"debian": "https://one/debian", "debian-security": "http://two/security"}
 
