@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from ruamel.yaml import YAML
 
 from skerry.image.build import Built, build
 from skerry.image.contract import BuildRefused
+from skerry.image.fetch import Gone
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
@@ -67,11 +69,6 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-def without_results(cache: Path) -> None:
-    for name in ("bases", "packed", "bytecode", "interpreters", "unpacked"):
-        shutil.rmtree(cache / name, ignore_errors=True)
-
-
 @REAL
 @pytest.mark.parametrize("service", ["web", "store"])
 def test_two_folders_two_umasks_and_an_empty_cache_give_one_digest(service, tmp_path, monkeypatch):
@@ -80,7 +77,8 @@ def test_two_folders_two_umasks_and_an_empty_cache_give_one_digest(service, tmp_
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     cache = tmp_path / "cache"
     for part in ("debs", "wheels", "index"):
-        shutil.copytree(CACHE / part, cache / part, copy_function=os.link, dirs_exist_ok=True)
+        if (CACHE / part).is_dir():
+            shutil.copytree(CACHE / part, cache / part, copy_function=os.link)
     before = os.umask(0o077)
     try:
         other, images = built(service, tmp_path / "other", cache=cache)
@@ -300,3 +298,17 @@ def wait_for(condition, within_s: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+@REAL
+def test_a_lock_whose_package_has_vanished_says_so_and_what_to_do(tmp_path):
+    recipe = parse_recipe({"recipe": "debian", "packages": ["redis-server"], "entrypoint": ["/usr/bin/redis-server"]})
+    build(recipe, tmp_path, objects=ObjectStore(tmp_path), cache=CACHE, name="store")
+    lock = tmp_path / "skerry.lock"
+    lock.write_text(re.sub(r'("path": "pool/.*/liblzf1_)[^"]*', r"\1gone.deb", lock.read_text()))
+    lock.write_text(
+        re.sub(r'("name": "liblzf1".*?"sha256": ")[0-9a-f]+', r"\g<1>" + "0" * 64, lock.read_text(), flags=re.DOTALL)
+    )
+    with pytest.raises(Gone) as refused:
+        build(recipe, tmp_path, objects=ObjectStore(tmp_path), cache=CACHE, name="store")
+    assert "skerry.lock" in refused.value.fix

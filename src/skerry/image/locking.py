@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from skerry.image.debian import fetch_debs, read_index
+from skerry.image.fetch import Gone
 from skerry.image.lock import Deb, Lock, read_lock, write_lock
 from skerry.image.mirrors import archives
 from skerry.image.resolve import Package, resolve
@@ -37,7 +38,12 @@ def lock(
         found = Lock(wanted, debs, lock_wheels(requirements, _python_version(debs), context, cache, progress))
         write_lock(file, name, found)
         progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
-    fetch_debs(found.debs, archives(mirror), cache, progress)
+    try:
+        fetch_debs(found.debs, archives(mirror), cache, progress)
+    except Gone as gone:  # mirrors keep the newest two or three versions
+        raise Gone(
+            gone.what, gone.why, f"remove section {name!r} of {file}, or all of it, to lock newer versions"
+        ) from gone
     fetch_wheels(found.wheels, cache, progress)
     return found
 
