@@ -76,15 +76,17 @@ def _up(s: Situation, record: Fact, from_disk: bool) -> None:
 
 def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
     if record.kind in _OF_SLOTS:
-        slot = _slot(record.key)
+        slot = Slot.read(record.key)
         if slot is None:
             return
-        if isinstance(record.body, Decline) and record.body.failed and not from_disk:
-            s.add_evidence(slot, record.body.spec, record.node, record.body.reason)
+        decline = record.body
+        # Of any version but the newest nothing follows; so what others send can't fill our memory.
+        if isinstance(decline, Decline) and decline.failed and not from_disk and s.newest_spec(slot) == decline.spec:
+            s.add_evidence(slot, decline.spec, record.node, decline.reason)
         s.touch(slot.app, slot.service)
         s.verdicts_due |= {slot.app} if s.known.facts.get("verdict") else set()
     elif record.kind == "saw":
-        slot = _slot(record.key.rpartition("@")[0])
+        slot = Slot.read(record.key.rpartition("@")[0])
         if slot is not None:
             s.touch(slot.app, slot.service)
     elif record.kind == "verdict":
@@ -93,14 +95,6 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         s.presence.next_s = s.now
     elif record.kind == "object":
         s.images_changed = True
-
-
-def _slot(key: str) -> Slot | None:
-    """Facts come from outside: a key that is no slot is about nothing of ours."""
-    try:
-        return Slot.parse(key)
-    except ValueError:
-        return None
 
 
 def _document(s: Situation, record: Document) -> None:

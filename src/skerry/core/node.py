@@ -20,7 +20,7 @@ from skerry.core import view
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
-from skerry.core.facts import Lost, Up
+from skerry.core.facts import Decline, Lost, Up
 from skerry.core.gathering import awaken, fell_or_rose, gather
 from skerry.core.peers import neighbours
 from skerry.core.records import Slot
@@ -131,6 +131,8 @@ class NodeCore:
         if before == now:
             return
         s.wants[app] = now
+        if documents:
+            self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
         s.forget_orders()
         for service, want in now.services.items():
@@ -145,6 +147,17 @@ class NodeCore:
         for service in before.services if before is not None else ():
             s.touch(app, service)
         s.images_changed = True
+
+    def _gather_evidence(self, app: str) -> None:
+        """Declines that came before the documents that they are about."""
+        s = self._s
+        for key, about in s.known.facts.get("decline", {}).items():
+            slot = Slot.read(key)
+            if slot is None or slot.app != app:
+                continue
+            for node, decline in about.items():
+                if isinstance(decline, Decline) and decline.failed and s.newest_spec(slot) == decline.spec:
+                    s.add_evidence(slot, decline.spec, node, decline.reason)
 
     def _decide(self) -> None:
         s = self._s

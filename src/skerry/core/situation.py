@@ -74,6 +74,7 @@ class Situation:
         self.settled: set[tuple[str, str, str]] = set()  # versions whose rollout was once complete
         self.vacant: dict[Slot, float] = {}  # since when nobody holds it
         self.homes: set[Slot] = set()  # slots whose data is here: a volume that is not disposable was made for them
+        self.first_home: dict[Slot, str] = {}  # who was the only one to say that it has the slot's data
         self.republish: set[tuple[str, str]] = (
             set()
         )  # facts of an earlier life, to be said anew even if they are the same
@@ -177,6 +178,10 @@ class Situation:
         """Whether the version failed and the service says to stop there."""
         failed = (slot.app, slot.service, want.spec) in self.failed
         return failed and want.service.update.failure_action == "pause"
+
+    def newest_spec(self, slot: Slot) -> str:
+        """What the newest documents make of the slot's service, "" if nothing: what a verdict can be about."""
+        return self.wants.get(slot.app, _UNWANTED).newest.get(slot.service, "")
 
     def add_evidence(self, slot: Slot, spec: str, node: str, why: str) -> None:
         """A version failed on a node: whoever has seen it on enough nodes says so (see verdicts)."""

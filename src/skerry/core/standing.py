@@ -56,7 +56,15 @@ def home_of(s: Situation, slot: Slot, want: Want) -> tuple[str, ...]:
         return ()
     told = s.known.about("slot", str(slot))
     nodes = [node for node, state in told.items() if isinstance(state, SlotState) and state.data]
-    return tuple(sorted(node for node in nodes if node in s.known.nodes or node == s.me))
+    home = tuple(sorted(node for node in nodes if node in s.known.nodes or node == s.me))
+    first = s.first_home.get(slot)
+    if first in home:
+        return (
+            first,
+        )  # a second one that says so may lie, or have lost a race: it changes nothing as long as the first says it
+    if len(home) == 1:
+        s.first_home[slot] = home[0]
+    return home
 
 
 def judged(s: Situation, slot: Slot, node: str, order: tuple[str, ...]) -> Judgement:

@@ -13,6 +13,8 @@ from skerry.core.standing import home_of
 
 _UNKNOWN = "no document that is held here describes this version any more"
 
+_FAIR_S = 2.0  # a container that was just started again is given so long, even if the start limit is over
+
 
 def tend(s: Situation, r: Replica) -> None:
     """Do what is due for a replica of a slot that we hold."""
@@ -138,7 +140,8 @@ def _look_after(s: Situation, r: Replica) -> None:
         probe = r.service.probe if r.service is not None else None
         limit = probe.start_period_s if probe is not None else s.timing.start_limit_s
         since = r.first_start_s if r.first_start_s is not None else r.started_s
-        _when(s, r, since + limit, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
+        ripe = max(since + limit, r.started_s + min(limit, _FAIR_S))
+        _when(s, r, ripe, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
     elif r.healthy is False:
         _when(s, r, r.unwell_s + s.timing.unwell_restart_s, lambda: _renew(s, r))
 

@@ -65,8 +65,7 @@ class Explanation(msgspec.Struct, frozen=True):
 def rows(s: Situation) -> list[Row]:
     slots = {*s.standings}
     for kind in ("claim", "slot"):
-        for key in s.known.facts.get(kind, {}):
-            slots.add(Slot.parse(key))
+        slots |= {slot for key in s.known.facts.get(kind, {}) if (slot := Slot.read(key)) is not None}
     return [row for slot in sorted(slots) if (row := _row(s, slot)) is not None]
 
 
