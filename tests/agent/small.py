@@ -6,6 +6,7 @@ For what needs agents that talk, and no more. Whole machines: tests/e2e.
 from __future__ import annotations
 
 import base64
+import ipaddress
 import secrets
 import socket
 import time
@@ -28,9 +29,10 @@ DAY_S = 86400.0
 
 
 class NoNetwork:
-    """Keeps what it is told; containers get loopback addresses."""
+    """Keeps what it is told; containers get addresses that nobody can reach."""
 
-    def __init__(self) -> None:
+    def __init__(self, subnet: str) -> None:
+        self._subnet = ipaddress.ip_network(subnet)
         self.ports: Sequence[Any] = ()
         self.names: Mapping[str, Sequence[str]] = {}
         self._next = 0
@@ -43,7 +45,7 @@ class NoNetwork:
 
     async def attach(self, container_id: str) -> Attachment:
         self._next += 1
-        return Attachment(netns="", address=f"127.0.1.{self._next}")
+        return Attachment(netns="", address=str(self._subnet[1 + self._next]))
 
     async def detach(self, container_id: str) -> None:
         pass
@@ -76,7 +78,10 @@ class SmallCloud:
         raw_root = genesis.first_root([root], [person], issued=now_s, expires=now_s + 3650 * DAY_S)
         self.cloud = genesis.cloud_of(raw_root)
         policy = genesis.first_policy([self.operator], self.cloud, issued=now_s, expires=now_s + 365 * DAY_S)
-        self.files = {f"vps-{n}": HostFiles(directory / f"vps-{n}" / "state", directory / f"vps-{n}" / "run") for n in range(1, hosts + 1)}
+        self.files = {
+            f"vps-{n}": HostFiles(directory / f"vps-{n}" / "state", directory / f"vps-{n}" / "run")
+            for n in range(1, hosts + 1)
+        }
         self.ports = {name: free_port() for name in self.files}
         self.records = [raw_root, policy, *(self._enrol(name, n + 1, now_s) for n, name in enumerate(self.files))]
         self.agents: dict[str, Agent] = {}
@@ -93,14 +98,21 @@ class SmallCloud:
         files.state.mkdir(parents=True)
         keys = files.make_keys()
         body = Node(
-            signing=keys.signing, sealing=keys.sealing, wireguard=keys.wireguard, certificate=keys.certificate,
-            addresses=(f"127.0.0.1:{self.ports[name]}",), subnet=f"10.77.{n}.0/24", salt=secrets.token_hex(8),
+            signing=keys.signing,
+            sealing=keys.sealing,
+            wireguard=keys.wireguard,
+            certificate=keys.certificate,
+            addresses=(f"127.0.0.1:{self.ports[name]}",),
+            subnet=f"10.77.{n}.0/24",
+            salt=secrets.token_hex(8),
         )
         return self.sign(f"node/{name}", body, 1, now_s=now_s)
 
     def sign(self, path: str, body: Any, version: int, *, prev: str = "", now_s: float | None = None) -> bytes:
         issued = time.time() if now_s is None else now_s
-        return sign_document(self.operator, self.cloud, path, body, version=version, prev=prev, issued=issued, expires=issued + DAY_S)
+        return sign_document(
+            self.operator, self.cloud, path, body, version=version, prev=prev, issued=issued, expires=issued + DAY_S
+        )
 
     async def start(self, *names: str) -> None:
         for name in names or self.files:
@@ -110,7 +122,11 @@ class SmallCloud:
                 return runtime
 
             parts = Parts(
-                runtime=own, network=lambda files, node: NoNetwork(), address="127.0.0.1", port=self.ports[name], memory_bytes=1 << 30,
+                runtime=own,
+                network=lambda files, node: NoNetwork(node.subnet),
+                address="127.0.0.1",
+                port=self.ports[name],
+                memory_bytes=1 << 30,
             )
             self.agents[name] = Agent(self.files[name], parts)
             await self.agents[name].start()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -127,7 +126,7 @@ class Containers:
         environment = dict(config.env) | self._environment(slot.app, service.environment)
         mounts = [Mount(target=path) for path in service.writable]
         mounts += [
-            Mount(target=v.target, source=str(self._volume(slot.app, v.volume, user)), read_only=v.read_only)
+            Mount(target=v.target, source=str(self._volume(slot.app, v.volume)), read_only=v.read_only)
             for v in service.volumes
         ]
         self._mounted[id] = tuple((slot.app, v.volume) for v in service.volumes)
@@ -212,14 +211,10 @@ class Containers:
             self._gone.discard(oldest)
             del self._known[oldest]
 
-    def _volume(self, app: str, name: str, user: str) -> Path:
-        """The volume's directory on this host; made empty, and the container's user's, when it isn't there."""
+    def _volume(self, app: str, name: str) -> Path:
+        """The volume's directory on this host, made empty when it isn't there; the runtime gives it to its user."""
         path = self._volumes / app / name
-        if not path.exists():
-            path.mkdir(parents=True)
-            uid, _, gid = user.partition(":")
-            if uid.isdigit():
-                os.chown(path, int(uid), int(gid) if gid.isdigit() else int(uid))
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
 

@@ -161,6 +161,7 @@ class Agent:
         )
         self.fetcher = Fetcher(self.images, self.objects, self.mesh, self.loop.post)
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
+        self._targets: dict[str, str] = {}  # container address -> node, of the routes in force
         self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
         self.network: Network
         self.containers: Containers
@@ -170,7 +171,11 @@ class Agent:
         """Core learns what the disk holds before it decides anything; links open last, when all can be carried out."""
         self.loop.begin()
         memory_bytes = self.parts.memory_bytes or read_host(self.files.state).memory.total_bytes - RESERVED_BYTES
-        self.loop.post(Booted(self.me, self.boot, len(os.sched_getaffinity(0)), memory_bytes, skerry.__version__))
+        self.loop.post(
+            Booted(
+                self.me, self.boot, len(os.sched_getaffinity(0)), memory_bytes, skerry.__version__, self.clock.wall_s()
+            )
+        )
         self.door.load()
         enrolment = self.trusted.enrolled(self.me)
         if enrolment is None:
@@ -181,7 +186,7 @@ class Agent:
         self.network = self.parts.network(self.files, enrolment)
         for line in await self.network.start():
             self.events.append("host", self.me, line)
-        self.routes = Routes(lambda effect: self.network.route(effect.ports, dict(effect.names)))
+        self.routes = Routes(self._route)
         self.containers = Containers(
             self.runtime,
             self.network,
@@ -256,6 +261,16 @@ class Agent:
             TunnelPeer(public_key=p.wireguard, endpoints=p.addresses, subnet=p.subnet) for p in effect.peers
         )
 
+    async def _route(self, effect: do.Route) -> None:
+        """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""
+        await self.network.route(effect.ports, dict(effect.names))
+        targets = {t.address: t.node for _, some in effect.ports for t in some}
+        linked = {self.me, *self.mesh.neighbours()}
+        gone = [a for a, node in self._targets.items() if a not in targets and node not in linked]
+        self._targets = targets
+        if gone:
+            await self.network.forget(gone)
+
     def _sign(self, kind: str, key: str, seq: tuple[int, int], time_s: float, body: FactBody | None) -> bytes:
         if isinstance(body, Up):
             heads = heads_digest({path: head[2] for path, head in self.trusted.heads().items()})
@@ -300,8 +315,8 @@ def _finish(stop: asyncio.Future[None]) -> None:
 async def purge(files: HostFiles) -> None:
     """End all containers and take our network away; the state directory is the caller's to remove."""
     runtime = await of_host().runtime(files)
-    for container in await runtime.list_containers():
-        await runtime.stop(container.id, signal="SIGTERM", grace_s=5.0)
+    assert isinstance(runtime, OciRuntime)
+    await runtime.purge()
     await runtime.close()
     membership = files.membership()
     trusted = Trusted(membership.cloud if membership else "")

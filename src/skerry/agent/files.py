@@ -52,7 +52,7 @@ class HostFiles:
         self.run = run
         self.volumes = state / "volumes"
         self.logs = state / "logs"
-        self.containers = state / "containers"
+        self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot
         self.images = state / "images"
         self.net = state / "net"
 

@@ -32,6 +32,7 @@ class Loop:
         self.carriers: dict[type[do.Effect], Carry] = {}
         self._events: deque[Event] = deque()
         self._stepping = False
+        self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self.broken: asyncio.Future[None]  # ends with the first bug in a task
@@ -46,6 +47,8 @@ class Loop:
 
     def post(self, event: Event) -> None:
         """Take an event in. Safe to call from within an effect: events are never nested."""
+        if self._closed:
+            return
         self._events.append(event)
         if self._stepping:
             return
@@ -64,6 +67,7 @@ class Loop:
         task.add_done_callback(self._ended)
 
     async def close(self) -> None:
+        self._closed = True
         if self._wake is not None:
             self._wake.cancel()
         for task in self._tasks:

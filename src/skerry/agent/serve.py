@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.core.events import ImageReady
 from skerry.core.records import Document, Record, Slot
 from skerry.errors import BadInput, Passing, SkerryError
 from skerry.mesh.messages import recv_bytes, send_bytes
@@ -90,6 +91,7 @@ class Server:
         self._files = agent.files
         self._now_s = agent.loop.now_s
         self._health = agent.health
+        self._post = agent.loop.post
 
     async def answer(self, request: Request) -> AsyncIterator[Any]:
         """Raises UnknownVerb, BadInput for wrong arguments, or what the verb itself refuses."""
@@ -283,7 +285,12 @@ class Server:
     # -- images
 
     async def _verb_image_missing(self, args: ImageName, request: Request) -> Any:
-        return {"missing": self._images.missing(args.image), "ready": self._images.root(args.image) is not None}
+        """What a client still has to hand over; once it is nothing, this node has the image and says so."""
+        missing = self._images.missing(args.image)
+        if not missing and self._images.root(args.image) is None:
+            await asyncio.to_thread(self._images.make, args.image)
+            self._post(ImageReady(args.image))
+        return {"missing": missing}
 
 
 def _line(slot: str, line: LogLine) -> dict[str, str]:
