@@ -39,11 +39,11 @@ build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -n
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json
 
-test: setup lint fast bundle real e2e   ## everything that CI runs
+test: setup lint fast bundle real   ## everything that CI runs
 
 lint: venv
-	$(BIN)/ruff check src tests demo bench
-	$(BIN)/ruff format --check src tests demo bench
+	$(BIN)/ruff check src tests demo
+	$(BIN)/ruff format --check src tests demo
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

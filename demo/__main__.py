@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from demo import attack
-from demo.clients import Clients, ask, entries
-from demo.skerry import Skerry
 from rich.console import Console
 from rich.table import Table
 
+from demo import attack
+from demo.clients import Clients, ask, entries
+from demo.skerry import Skerry
 from skerry.lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent

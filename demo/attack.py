@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from demo.skerry import Skerry
 
+from demo.skerry import Skerry
 from skerry.client.home import Home
 from skerry.core.facts import SlotState
 from skerry.core.intent import App, Node, Policy, Release

@@ -27,7 +27,7 @@ from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.serve import Server
 from skerry.agent.streams import Streams
 from skerry.core import effects as do
-from skerry.core.events import Booted, ImageReady, ProbeAnswered
+from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
@@ -136,7 +136,7 @@ class Agent:
             self.gossip,
             wall_s=self.clock.wall_s,
             now_s=self.loop.now_s,
-            post=self.loop.post,
+            post=self._accepted,
             send=lambda sends: self.links.carry(sends),
         )
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
@@ -249,8 +249,13 @@ class Agent:
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
         }
 
+    def _accepted(self, event: Event) -> None:
+        """Who may open streams follows root and policy at once; everything else is core's to decide."""
+        if isinstance(event, RecordAccepted) and event.record.kind in ("root", "policy"):
+            self.mesh.set_clients(self.trusted.client_certificates())
+        self.loop.post(event)
+
     async def _peers(self, effect: do.Peers) -> None:
-        self.mesh.set_clients(self.trusted.client_certificates())
         self.mesh.set_peers(
             {
                 p.node: PeerAddress(base64.b64decode(p.certificate), p.addresses, p.node in effect.dial)

@@ -33,6 +33,7 @@ class Loop:
         self._events: deque[Event] = deque()
         self._stepping = False
         self._closed = False
+        self._live = False  # while loading, core asks for a Timer at once with each event: it comes once all is there
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self.broken: asyncio.Future[None]  # ends with the first bug in a task
@@ -43,6 +44,7 @@ class Loop:
 
     def live(self) -> None:
         """All is loaded and ready: from now on core decides."""
+        self._live = True
         self.post(Timer())
 
     def post(self, event: Event) -> None:
@@ -83,6 +85,8 @@ class Loop:
             self.spawn(work)
 
     def _set_wake(self, at_s: float) -> None:
+        if not self._live:
+            return
         if self._wake is not None:
             self._wake.cancel()
         delay_s = max(0.0, at_s - self.now_s())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -260,7 +261,7 @@ class Server:
         rows = []
         for path in sorted(self._files.volumes.glob("*/*")):
             app, name = path.parent.name, path.name
-            size = await asyncio.to_thread(lambda p=path: sum(f.lstat().st_size for f in p.rglob("*") if f.is_file()))
+            size = await asyncio.to_thread(_size_bytes, path)
             rows.append(
                 {
                     "app": app,
@@ -291,6 +292,10 @@ class Server:
             await asyncio.to_thread(self._images.make, args.image)
             self._post(ImageReady(args.image))
         return {"missing": missing}
+
+
+def _size_bytes(directory: Path) -> int:
+    return sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
 
 
 def _line(slot: str, line: LogLine) -> dict[str, str]:

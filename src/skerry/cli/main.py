@@ -36,7 +36,6 @@ VERBS = {
     "volume": "List and remove named volumes.",
     "image": "List the images on this machine.",
     "role": "Say who else may sign: operators and CI.",
-    "sign": "Sign a document that waits for more signatures.",
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
     "doctor": "Check this machine and the cloud for common faults.",

@@ -251,6 +251,7 @@ async def rollback(
     app_before = await session.named(current.fallback) if current.fallback and earlier.fits < document.version else None
     body = current
     if app_before is not None:
+        assert isinstance(app_before.body, App)
         body = msgspec.structs.replace(app_before.body, fallback=document.hash)
         fits = document.version + 1
         changes.append((f"app/{app}", body))

@@ -366,7 +366,7 @@ async def adopt(
         records = msgspec.json.encode(
             {"cloud": session.file.id, "node": path, "network": str(NETWORK), "records": session.all_records()}
         )
-        await asyncio.to_thread(install.join, bundle.version, records, True)
+        await asyncio.to_thread(lambda: install.join(bundle.version, records, adopt=True))
         await asyncio.to_thread(install.unit, bundle.version)
         await asyncio.to_thread(install.restart, JOIN_TIMEOUT_S)
     await wait_for_answer(session, path, JOIN_TIMEOUT_S)

@@ -81,14 +81,15 @@ async def rm(session: Session, name: str) -> dict[str, Any]:
         )
     touched = [
         d
-        for d in session.all_documents()
+        for d in session.trusted.documents()
         if d.kind in role.kinds and _covers(role, d.path) and set(d.signers) & set(role.keys)
     ]
     epochs = dict(policy.epochs) | {d.path: policy.epochs.get(d.path, 0) + 1 for d in touched}
     gone = tuple(k for k in role.keys if not any(k in r.keys for r in rest))
     changed = msgspec.structs.replace(policy, roles=rest, epochs=epochs, barred=(*policy.barred, *gone))
     bodies: list[tuple[str, Body]] = [(d.path, d.body) for d in touched]
-    await session.change_with_policy(changed, bodies)
+    raws = [session.draft("policy", changed), *(session.draft(path, body, epoch=epochs[path]) for path, body in bodies)]
+    await session.put(raws)
     return {"name": name, "signed_again": [d.path for d in touched], "barred": list(gone)}
 
 
