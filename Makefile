@@ -39,7 +39,7 @@ build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -n
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json
 
-test: setup lint fast bundle real   ## everything that CI runs
+test: setup lint fast bundle real  ## everything that CI runs
 
 lint: venv
 	$(BIN)/ruff check src tests demo
