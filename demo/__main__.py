@@ -130,7 +130,7 @@ class Demo:
         return len([r for r in web if r["healthy"] and r["node"] != victim]) == HOSTS
 
     def _store_dies(self, store: str) -> None:
-        other = next(m.address for m in self.lab.status() if m.name != store and m.state == "up")
+        other = next(m.address for m in self.lab.status() if m.name != store and m.state == "on")
         before = set(entries(f"{other}:{PORT}"))
         self.lab.kill(store)
         waiting = self.skerry.wait(
@@ -150,13 +150,13 @@ class Demo:
         return now if before <= now else set()
 
     def update(self) -> None:
-        page = self.work / "guestbook" / "web" / "app.py"
+        page = self.work / "guestbook" / "web" / "guestbook.py"
         text = page.read_text()
         with (
             self.step(5, "version 2 of web, one line changed, one replica at a time"),
             Clients(self.addresses()) as clients,
         ):
-            page.write_text(text.replace('VERSION = "1"', 'VERSION = "2"'))
+            page.write_text(text.replace('"guestbook 1"', '"guestbook 2"'))
             self.skerry.wait("all well before", lambda: all(r["healthy"] for r in self.ps()))
             clients.take()
             begun_s = time.monotonic()

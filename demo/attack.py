@@ -49,7 +49,7 @@ def play(lab: Lab, skerry: Skerry) -> list[Result]:
     trusted = _read_what_it_held(skerry.home)
     others = {d.path: d for d in trusted.nodes.values() if d.path != f"node/{victim}"}
     forged = _forge(trusted, signer, victim, next(iter(others)))
-    results = []
+    results: list[Result] = []
     for path, document in others.items():
         before = _heads(skerry)
         asyncio.run(_hand_over(document, Identity(certificate, private_pem(signer.seed)), list(forged.values())))

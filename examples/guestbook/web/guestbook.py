@@ -53,7 +53,7 @@ async def entries(request: Request) -> Response:
     try:
         if request.method == "POST":
             return await write(request)
-        return JSONResponse({"entries": await read_entries()})
+        return JSONResponse({"entries": await read_entries()}, headers={"X-Version": VERSION})
     except (RedisError, OSError):
         return JSONResponse({"error": MISSING}, status_code=503)
 
@@ -65,7 +65,7 @@ async def write(request: Request) -> Response:
         except ValueError:
             body = None
         text = body.get("text") if isinstance(body, dict) else None
-        answer: Response = JSONResponse({"written": text}, status_code=201)
+        answer: Response = JSONResponse({"written": text}, status_code=201, headers={"X-Version": VERSION})
     else:
         form = (await request.body()).decode("utf-8", "replace")
         text = dict(_pairs(form)).get("text")

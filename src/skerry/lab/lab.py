@@ -191,6 +191,10 @@ class Lab:
             wires.apply_rules(self.directory, lab)
             state.save(self.directory, lab)
 
+    def disk(self, host: str) -> Path:
+        """Where that host's /var/lib/skerry lies on this machine: what a thief of its disk would have in hand."""
+        return self.directory / "hosts" / host / "skerry"
+
     def down(self) -> list[str]:
         """Remove everything of it, also after an interruption. Returns what was removed, in words."""
         programs.check_machine()
