@@ -7,7 +7,7 @@ BIN := .venv/bin
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real e2e bench soak clean
+.PHONY: help setup venv bundle demo test lint fast real clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -52,15 +52,6 @@ fast: venv       ## pure and in-process tests
 
 real: setup      ## real containers, namespaces, machines
 	$(BIN)/pytest -m 'real and not e2e'
-
-e2e: setup bundle ## a whole cloud in the lab
-	$(BIN)/pytest -m e2e
-
-bench: setup bundle   ## figures for docs/benchmarks.md (20 minutes or less)
-	$(BIN)/python -m bench --json build/bench.json
-
-soak: setup bundle    ## an hour of random kills, cuts and deploys
-	$(BIN)/python -m bench.soak --minutes 60
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all
