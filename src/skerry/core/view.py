@@ -28,6 +28,9 @@ class Row(msgspec.Struct, frozen=True):
     why: str = ""
     address: str = ""
     restarts: int = 0
+    outdated: bool = False  # it does not run what is wanted now
+    verdict: str = ""  # why the newest version was turned back
+    pinned: bool = False  # its data is on this node: it is never moved
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -83,15 +86,22 @@ def _row(s: Situation, slot: Slot) -> Row | None:
             return None
         why = _awaits(s, standing, node)
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
-                   s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why)  # fmt: skip
+                   s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
+                   verdict=_verdict(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
         slot=str(slot), app=slot.app, service=slot.service, node=name_of(node), state=state.state,
         healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,
         since=state.since, claims=tuple(name_of(claimant.node) for claimant in claims), why=why, address=state.address,
-        restarts=state.restarts,
+        restarts=state.restarts, outdated=want is None or state.spec != want.spec, verdict=_verdict(s, slot),
+        pinned=standing is not None and node in standing.home,
     )  # fmt: skip
+
+
+def _verdict(s: Situation, slot: Slot) -> str:
+    found = s.wants.get(slot.app)
+    return found.turned_back if found is not None else ""
 
 
 def _version(versions: tuple[int, int]) -> str:
