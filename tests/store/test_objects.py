@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -133,3 +134,35 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(tiny):
     assert store.verify(kept)
     assert free_bytes(tiny) > 500_000
     store.put(os.urandom(100_000))
+
+
+def test_images_that_arrive_at_once_are_synced_by_threads_at_once(tmp_path):
+    """Seen on a host: two fetches shared objects, and the second sync renamed what the first had renamed."""
+    store = ObjectStore(tmp_path)
+    blobs = [b"%d" % i for i in range(300)]
+
+    def fetch(_):
+        for blob in blobs:
+            writer = store.writer(hash_of(blob), sync=False)
+            writer.write(blob)
+            assert writer.finish()
+        store.sync_all()
+        return all(store.has(hash_of(blob)) for blob in blobs)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(fetch, range(8)))
+    assert not list((tmp_path / "objects/incoming").iterdir())
+
+
+def test_what_a_full_disk_kept_from_being_synced_is_tried_again(tmp_path, monkeypatch):
+    store = ObjectStore(tmp_path)
+    writer = store.writer(hash_of(b"late"), sync=False)
+    writer.write(b"late")
+    assert writer.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr("skerry.store.objects._sync_files", lambda paths: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="full"):
+            store.sync_all()
+    assert not store.has(hash_of(b"late"))
+    store.sync_all()
+    assert store.read(hash_of(b"late")) == b"late"

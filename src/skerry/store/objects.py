@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -90,8 +91,8 @@ class ObjectStore:
     """The objects of one node. `directory`: such as /var/lib/skerry. Hashes are 64 lower-case hex digits.
 
     `durable=False`: nothing is synced, for a cache that can be made anew (an operator's machine).
-    Any call may raise BadInput for what is not a hash, those that write DiskFull. Writers may be used from any one
-    thread each; the store itself from one.
+    Any call may raise BadInput for what is not a hash, those that write DiskFull. Several images arrive at once, each
+    synced by a thread of its own: the store may be used from any thread, a writer from one.
     """
 
     def __init__(self, directory: Path, *, durable: bool = True) -> None:
@@ -104,6 +105,8 @@ class ObjectStore:
         for rest in self._incoming.iterdir():  # of a run that was killed
             rest.unlink()
         self._staged: dict[str, Path] = {}
+        self._staging = threading.Lock()  # around every look at `_staged`, never around disk
+        self._syncing = threading.Lock()  # one sync_all at a time: the second's objects may be in the first's hands
         self._numbers = itertools.count()
 
     def put(self, data: bytes) -> str:
@@ -123,15 +126,22 @@ class ObjectStore:
 
     def sync_all(self) -> None:
         """Bring every staged object to disk, then give it its name. Blocks for as long as the disk needs."""
-        if not self._staged:
-            return
-        staged = dict(self._staged)
-        if self._durable:
-            _sync_files(list(staged.values()))
-        for hash, temporary in staged.items():
-            self._rename(hash, temporary)
-            del self._staged[hash]  # one by one: after a full disk the rest can be tried again
-        self._sync_directories(staged)
+        with self._syncing:
+            with self._staging:
+                staged, self._staged = self._staged, {}
+            if not staged:
+                return
+            left = dict(staged)
+            try:
+                if self._durable:
+                    _sync_files(list(staged.values()))
+                for hash, temporary in staged.items():
+                    self._rename(hash, temporary)
+                    del left[hash]
+                self._sync_directories(staged)
+            finally:  # after a full disk the rest can be tried again
+                for hash, temporary in left.items():
+                    self._stage(hash, temporary)
 
     def has(self, hash: str) -> bool:
         return self.path(hash).exists()
@@ -189,10 +199,14 @@ class ObjectStore:
             self._rename(hash, temporary)
             self._sync_directories([hash])
             return
-        before = self._staged.pop(hash, None)
+        self._stage(hash, temporary)
+
+    def _stage(self, hash: str, temporary: Path) -> None:
+        with self._staging:
+            before = self._staged.get(hash)
+            self._staged[hash] = temporary
         if before is not None:
             before.unlink(missing_ok=True)
-        self._staged[hash] = temporary
 
     def _rename(self, hash: str, temporary: Path) -> None:
         path = self.path(hash)
