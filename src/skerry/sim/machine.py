@@ -9,9 +9,11 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
+from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Document, Fact, Record, Slot
 from skerry.sim.documents import word_of
+from skerry.trust import checks_fact
 
 if TYPE_CHECKING:
     from skerry.sim.cluster import Cluster
@@ -136,6 +138,9 @@ class Machine:
         self._n += 1
         fact = Fact(node=self.path, kind=effect.kind, key=effect.key, seq=(self.boots, self._n),
                     time=CLOCK_AT_ZERO + self.cluster.clock.now_s, body=effect.body)  # fmt: skip
+        if (enrolment := self.disk.get(self.path)) is not None:
+            assert isinstance(enrolment, Document) and isinstance(enrolment.body, Node)
+            checks_fact.fact(fact, enrolment.body)  # what our own trust refuses is a bug of core, and ends an agent
         self.disk[fact.id] = fact
         self.push(fact, "")
         self.soon(0.0, lambda: self.step(ev.RecordAccepted(record=fact)))

@@ -68,7 +68,8 @@ def _fact_body(body: FactBody, author: Node) -> None:
         for field in ("free_cpus", "free_memory_bytes"):  # may be below zero: more is reserved than there is
             within(getattr(body, field), field, -(NUMBER_MAX), NUMBER_MAX)
     elif isinstance(body, SlotState):
-        image(body.image, "image")
+        if body.image or body.state != "exited":  # a slot that only left its data here names none
+            image(body.image, "image")
         if body.address:  # else a captured node could draw other hosts' traffic, or send it to strangers
             need(_is_in(body.address, author.subnet), "address", "must be in the node's own subnet")
         for field in ("restarts", "since"):
