@@ -7,6 +7,7 @@ import io
 import lzma
 import struct
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from skerry.image.manifest import Entry
@@ -36,6 +37,12 @@ class SimpleObjects:
         if self.has(hash) and hashlib.sha256(self.read(hash)).hexdigest() != hash:
             self.path(hash).unlink()
         return self.has(hash)
+
+    def remove(self, hash: str) -> None:
+        self.path(hash).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([path.name for path in self.directory.iterdir()])
 
     def path(self, hash: str) -> Path:
         return self.directory / hash

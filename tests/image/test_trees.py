@@ -151,3 +151,21 @@ def test_two_threads_that_make_one_image_both_get_it(image, here):
     fetch(digest, source, *here)
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(lambda _: here[1].make(digest), range(8)))) == 1
+
+
+def test_objects_that_no_held_image_is_made_of_are_collected_once_they_are_old(image, here):
+    digest, source = image
+    objects, images = here
+    fetch(digest, source, objects, images)
+    images.make(digest)
+    old, young = objects.put(b"of an image that was forgotten"), objects.put(b"of one that is coming in")
+    os.utime(objects.path(old), (1000, 1000))
+    assert images.collect(came_before_s=2000) == 1
+    assert not objects.has(old)
+    assert objects.has(young)
+    assert images.missing(digest) == []
+    for hash in objects:
+        os.utime(objects.path(hash), (1000, 1000))
+    images.forget(digest)
+    assert images.collect(came_before_s=2000) == len(CONTENT) + 3  # two share a content; young one, three documents
+    assert not list(objects)

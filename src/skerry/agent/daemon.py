@@ -238,7 +238,7 @@ class Agent:
         return {
             do.Publish: self.author.publish,
             do.Fetch: self.fetcher.fetch,
-            do.Forget: lambda e: self.images.forget(e.image),
+            do.Forget: self.fetcher.forget,
             do.Start: self.containers.start,
             do.Stop: self.containers.stop,
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),

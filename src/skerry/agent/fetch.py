@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
-from skerry.core.effects import Fetch
+from skerry.core.effects import Fetch, Forget
 from skerry.core.events import Event, ImageFailed, ImageReady
 from skerry.errors import SkerryError
 from skerry.image.trees import Images
@@ -18,6 +19,7 @@ from skerry.mesh.streams import fetch_objects
 from skerry.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
+SPARED_S = 3600.0  # an object that came since may belong to an image that is still being handed over
 
 
 class Fetcher:
@@ -42,6 +44,11 @@ class Fetcher:
                     self._post(ImageReady(effect.image))
                     return
             self._post(ImageFailed(effect.image, "; ".join(whys) or "nobody is known to have it", True))
+
+    async def forget(self, effect: Forget) -> None:
+        """The image's tree goes, and with it the objects that only it had."""
+        await asyncio.to_thread(self._images.forget, effect.image)
+        await asyncio.to_thread(self._images.collect, came_before_s=time.time() - SPARED_S)
 
     async def _complete_from(self, source: str, image: str) -> None:
         if not source:

@@ -4,6 +4,7 @@ lives here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,15 @@ class Objects(Protocol):
         ...
 
     def path(self, hash: str, /) -> Path:
-        """The file that holds it."""
+        """The file that holds it. Its mtime is when it came."""
+        ...
+
+    def remove(self, hash: str, /) -> None:
+        """Already gone counts as removed."""
+        ...
+
+    def __iter__(self) -> Iterator[str]:
+        """The hashes of all objects."""
         ...
 
 

@@ -14,6 +14,7 @@ import shutil
 import threading
 from pathlib import Path
 
+from skerry.errors import SkerryError
 from skerry.image.contract import BadImage, ImageIncomplete, Objects
 from skerry.image.manifest import MAX_MANIFEST_BYTES, Entry, Tree, parse_tree
 from skerry.image.oci import DIGEST, MAX_JSON_BYTES, ImageConfig, Refs, hash_of, parse_config, parse_manifest
@@ -88,6 +89,26 @@ class Images:
         # The marker goes first: a tree that was half removed must not look whole after a power cut.
         (home / "ready").unlink(missing_ok=True)
         shutil.rmtree(home, ignore_errors=True)
+
+    def collect(self, *, came_before_s: float) -> int:
+        """Remove the objects that no held image is made of; gives their number.
+
+        `came_before_s`: unix time; younger ones are spared, as an image comes in before anything holds it. What is
+        removed under an image that is just coming in is found missing and fetched again. A held image whose documents
+        are damaged doesn't say what it needs: then nothing is collected.
+        """
+        with self._making:
+            try:
+                needed = {hash for digest in self.held() for hash in self.objects(digest)}
+            except SkerryError:
+                return 0
+            gone = 0
+            for hash in self._objects:
+                with contextlib.suppress(FileNotFoundError):  # found damaged and put aside meanwhile
+                    if hash not in needed and self._objects.path(hash).stat().st_mtime < came_before_s:
+                        self._objects.remove(hash)
+                        gone += 1
+        return gone
 
     def verify(self, digest: str) -> list[str]:
         """The paths of the made tree that are missing, or are not what the manifest says; empty when all is well."""
