@@ -218,3 +218,8 @@ def test_ages() -> None:
     now_s = time.time()
     assert [age(now_s - s) for s in (5, 119, 3600, 7200, 3 * 86400)] == ["5s", "119s", "60m", "2h", "3d"]
     assert age(None) == "-"
+
+
+def test_sizes_have_their_unit_in_tables(capsys):
+    Terminal().rows([{"free": {"cpus": 2.0, "memory_bytes": 3 << 29}, "size_bytes": 177}], ("free", "size_bytes"))
+    assert capsys.readouterr().out == "FREE                     SIZE\ncpus=2.0,memory=1.5 GiB  177 B\n"

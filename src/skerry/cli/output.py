@@ -6,7 +6,8 @@
 - An error says what, why and how to mend it; with `--json` the document is {"error": {code, what, why, fix, type}}.
 - Colour only where a person looks (a terminal, and NO_COLOR is not set), and never as the only sign.
 - Text that others wrote (logs, names, reasons) can't move the cursor: control characters are shown, not sent.
-- Times are RFC 3339 in JSON, ages ("3m") in tables. Units stand in the header or beside the figure.
+- Times are RFC 3339 in JSON, ages ("3m") in tables. Units stand in the header or beside the figure; what is called
+  `…_bytes` is a number in JSON and has its unit in tables ("1.5 GiB").
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def _shown(character: str) -> str:
 
 def table(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
     """Columns padded to their widest cell; the last one isn't, so that long reasons don't push lines apart."""
-    cells = [[title.upper().replace("_", " ") for title in columns]]
-    cells += [[_cell(row.get(column)) for column in columns] for row in rows]
+    cells = [[_title(column) for column in columns]]
+    cells += [[_cell(row.get(column), column) for column in columns] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     widths[-1] = 0
     return "\n".join(
@@ -102,18 +103,35 @@ def table(rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def _title(column: str) -> str:
+    return column.removesuffix("_bytes").upper().replace("_", " ")
+
+
+def _cell(value: Any, column: str = "") -> str:
     if value is None or value == "" or value == [] or value == {}:
         return "-"
+    if column.endswith("_bytes") and isinstance(value, (int, float)):
+        return size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.1f}"
     if isinstance(value, dict):
-        return ",".join(f"{clean(key)}={_cell(part)}" for key, part in value.items())
+        return ",".join(
+            f"{clean(str(key).removesuffix('_bytes'))}={_cell(part, str(key))}" for key, part in value.items()
+        )
     if isinstance(value, (list, tuple)):
         return ",".join(_cell(part) for part in value)
     return clean(value)
+
+
+def size(bytes: float) -> str:
+    """1610612736 -> "1.5 GiB"."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(bytes) >= 1024 and len(units) > 1:
+        bytes /= 1024
+        del units[0]
+    return f"{bytes:.0f} {units[0]}" if units[0] == "B" or abs(bytes) >= 100 else f"{bytes:.1f} {units[0]}"
 
 
 def age(since: str | float | None) -> str:

@@ -41,8 +41,8 @@ class Host(msgspec.Struct, frozen=True):
     address: str
     labels: dict[str, str]
     zone: str
-    capacity: dict[str, float]
-    free: dict[str, float]
+    capacity: dict[str, int | float]
+    free: dict[str, int | float]
     agent: str = ""
     why: str = ""
 
@@ -130,11 +130,11 @@ def hosts(s: Situation) -> list[Host]:
         why = "" if path == s.me else s.presence.seen(path).why
         if path == s.me:
             room = s.room()
-            capacity = {"cpus": s.cpus, "memory_bytes": float(s.memory_bytes)}
-            free = {"cpus": s.cpus - room.used_cpus, "memory_bytes": float(s.memory_bytes - room.used_memory_bytes)}
+            capacity = {"cpus": float(s.cpus), "memory_bytes": s.memory_bytes}
+            free = {"cpus": s.cpus - room.used_cpus, "memory_bytes": s.memory_bytes - room.used_memory_bytes}
         elif up is not None:
-            capacity = {"cpus": up.cpus, "memory_bytes": float(up.memory_bytes)}
-            free = {"cpus": up.free_cpus, "memory_bytes": float(up.free_memory_bytes)}
+            capacity = {"cpus": up.cpus, "memory_bytes": up.memory_bytes}
+            free = {"cpus": up.free_cpus, "memory_bytes": up.free_memory_bytes}
         else:
             capacity = free = {}
         found.append(
