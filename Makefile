@@ -7,7 +7,7 @@ BIN := .venv/bin
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real clean
+.PHONY: help setup venv bundle demo test lint fast real e2e clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -39,7 +39,7 @@ build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -n
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json
 
-test: setup lint fast bundle real  ## everything that CI runs
+test: setup lint fast bundle real e2e  ## everything that CI runs
 
 lint: venv
 	$(BIN)/ruff check src tests demo
@@ -52,6 +52,9 @@ fast: venv       ## pure and in-process tests
 
 real: setup      ## real containers, namespaces, machines
 	$(BIN)/pytest -m 'real and not e2e'
+
+e2e: setup bundle ## a whole cloud in the lab, and its faults
+	$(BIN)/pytest -m e2e --durations=15
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all

@@ -5,6 +5,7 @@ A test leaves the cloud as it found it: three hosts up, every replica of the gue
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from skerry.lab.lab import Lab, Machine
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = 3
 PORT = 8080
+LAB = f"e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"  # each checkout its own: several may run at once
 
 
 @dataclass
@@ -62,8 +64,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     work = tmp_path_factory.mktemp("e2e")
     app = work / "guestbook"
     shutil.copytree(ROOT / "examples" / "guestbook", app)
-    lab = Lab("e2e")
-    lab.down()
+    lab = Lab(LAB)
+    lab.down()  # what an interrupted run of this checkout left
     skerry = Skerry(work / "home", print)
     made = Cloud(lab, skerry, app)
     try:

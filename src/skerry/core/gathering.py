@@ -245,6 +245,7 @@ def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
         if r.phase == "running" and state.address == r.address and state.healthy is not None:
             r.healthy, r.well_once = state.healthy, state.healthy
             r.well_s = r.unwell_s = s.now
+            r.since_s = s.boot_s + state.since - s.clock  # only shown: it has been so for longer than we
     if r.phase == "running":
         tending.watch(s, r)
 
