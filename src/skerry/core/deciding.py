@@ -198,7 +198,11 @@ def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
     """Run the slot: in the wanted version, or still in the one before while its turn to move has not come."""
     replicas = s.replicas.of(slot)
     current = replicas.get(want.spec)
-    others = [replica for replica in replicas.values() if replica.spec != want.spec]
+    if current is not None and current.phase == "failed" and current.again_s is None and not _fails(s, slot, want):
+        stop(s, current, "its bar has ended")  # another version serves meanwhile: this one gets its turn anew
+        current = s.replicas.get(slot, want.spec)
+    _keep_one(s, [replica for replica in replicas.values() if replica.spec != want.spec])
+    others = [replica for replica in s.replicas.of(slot).values() if replica.spec != want.spec]
     live = [replica for replica in others if replica.live]
     s.whys[slot] = ""
     if current is not None:
@@ -232,6 +236,21 @@ def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
     publish_state(s, slot, want.spec)
 
 
+def _fails(s: Situation, slot: Slot, want: Want) -> bool:
+    """Whether the wanted version failed here and its bar still holds."""
+    failing = s.failing.get(slot)
+    return failing is not None and failing.spec == want.spec and s.now < failing.until_s
+
+
+def _keep_one(s: Situation, others: list[Replica]) -> None:
+    """Versions that follow quickly leave several behind, each on its way: the one that serves stays until the newest does."""
+    live = [replica for replica in others if replica.live]
+    best = max(live, key=lambda r: (bool(r.healthy), r.well_once, r.phase == "running", r.versions), default=None)
+    for replica in live:
+        if replica is not best:
+            stop(s, replica, "an earlier version serves until the newest does")
+
+
 def _version(want: Want) -> str:
     return f"{want.versions[0]}.{want.versions[1]}"
 
@@ -249,8 +268,7 @@ def _begin_or_resume(s: Situation, slot: Slot, want: Want, standing: Standing) -
         s.whys[slot] = "asks its neighbours first whether somebody took it over"
         s.later(slot, s.awake_s())
         return
-    failing = s.failing.get(slot)
-    if failing is not None and failing.spec == want.spec and s.now < failing.until_s:
+    if _fails(s, slot, want):
         return  # it failed here a moment ago and its data keeps it here
     replica = _create(s, slot, want)
     replica.resumed = slot in s.resume
@@ -292,8 +310,8 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
 
 
 def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
-    failing = s.failing.get(slot)
-    if failing is not None and failing.spec == want.spec:
+    if _fails(s, slot, want):
+        failing = s.failing[slot]
         return MayMove(False, f"it failed here: {failing.why}", failing.until_s)
     if s.paused(slot, want):
         return MayMove(False, "the new version failed, and the service says to pause then")
