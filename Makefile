@@ -7,7 +7,7 @@ BIN := .venv/bin
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real clean
+.PHONY: help setup venv bundle demo bench test lint fast real clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -39,11 +39,14 @@ build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -n
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json
 
+bench: setup bundle        ## the figures of docs/benchmarks.md; wants a quiet machine for 20 minutes
+	$(BIN)/python -m bench --json build/bench.json
+
 test: setup lint fast bundle real  ## everything that CI runs
 
 lint: venv
-	$(BIN)/ruff check src tests demo
-	$(BIN)/ruff format --check src tests demo
+	$(BIN)/ruff check src tests demo bench
+	$(BIN)/ruff format --check src tests demo bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
