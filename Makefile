@@ -4,10 +4,11 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real e2e clean
+.PHONY: help setup venv bundle demo test lint fast real e2e bench soak clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -39,11 +40,14 @@ build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -n
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json
 
+bench: setup bundle        ## the figures of docs/benchmarks.md; wants a quiet machine for 20 minutes
+	$(BIN)/python -m bench --json build/bench.json
+
 test: setup lint fast bundle real e2e  ## everything that CI runs
 
 lint: venv
-	$(BIN)/ruff check src tests demo
-	$(BIN)/ruff format --check src tests demo
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

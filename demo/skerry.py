@@ -23,7 +23,7 @@ class Skerry:
 
     def __init__(self, home: Path, tell: Callable[[str], None]) -> None:
         self.home = home
-        self._environment = {
+        self.environment = {
             **os.environ,
             "SKERRY_HOME": str(home),
             "SKERRY_PASSPHRASE": "",
@@ -35,7 +35,7 @@ class Skerry:
         """Its standard output. Progress (standard error) is told line by line. Raises CommandFailed unless `ok` is False."""
         with subprocess.Popen(
             [COMMAND, *args],
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
