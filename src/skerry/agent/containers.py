@@ -87,16 +87,20 @@ class Containers:
         """Tell core what an earlier agent left running; clear away what ended meanwhile."""
         for container in await self._runtime.list_containers():
             labels = _labels(container)
-            if labels is None or not container.running:
+            if labels is None:
                 await self._clear(container.id)
                 continue
             self._known[container.id] = labels
-            self._network.adopt(container.id, labels.address)
+            if container.running:
+                self._network.adopt(container.id, labels.address)
+            else:
+                await self._clear(container.id)
             self._post(
                 ContainerFound(
-                    Slot.parse(labels.slot), labels.spec, labels.image, labels.address, container.id, container.running
+                    Slot.parse(labels.slot), labels.spec, labels.image, labels.address, container.id,
+                    container.running, container.exit_code,
                 )
-            )
+            )  # fmt: skip
 
     async def start(self, effect: Start) -> None:
         """Answers with ContainerStarted or StartFailed; what a failed start made is taken away again."""

@@ -11,7 +11,7 @@ from skerry.core.replicas import Replica
 from skerry.core.rollout import Lower, MayMove, may_move
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
-from skerry.core.tending import publish_state, stop, tend
+from skerry.core.tending import completed, publish_state, stop, tend
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
 
@@ -319,6 +319,9 @@ def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
     ripe = s.changed_s.get(slot.app, 0.0) + s.timing.mixed_wait_s
     if app.mixed and s.now < ripe:
         return MayMove(False, "a release for the newer app document may be under way", ripe)
+    for depends in want.service.depends_on:
+        if depends.condition == "completed" and not completed(s, slot.app, depends.service):
+            return MayMove(False, f"waits for {depends.service} to be completed")
     lower = [Slot(slot.app, slot.service, index) for index in range(slot.index)]
     return may_move(
         [Lower(str(other), _done_s(s, other, want)) for other in lower],

@@ -28,6 +28,7 @@ from skerry.core.facts import Decline, SlotState
 from skerry.core.presence import Change
 from skerry.core.records import Document, Fact, Slot
 from skerry.core.replicas import Replica
+from skerry.core.restarts import again, told
 from skerry.core.situation import Situation
 from skerry.core.witnessing import witnessed
 
@@ -229,10 +230,25 @@ def awaken(s: Situation) -> None:
     for r in s.replicas:
         claim, state = s.claim_of(s.me, r.slot), s.state_of(s.me, r.slot)
         _adopt(s, r, state if claim is not None else None)
-    s.resume = {slot for slot in s.own_claims() if not s.replicas.of(slot)}
+    s.resume = {slot for slot in s.own_claims() if not s.replicas.of(slot) and not _finished_before(s, slot)}
     for key in s.known.facts.get("verdict", {}):
         s.verdicts_due.add(key.partition(".")[0])
     s.touch_all()
+
+
+def _finished_before(s: Situation, slot: Slot) -> bool:
+    """A job of ours that ended well in an earlier life stays done: it isn't run again because this node started."""
+    state = s.state_of(s.me, slot)
+    service = s.service_of(slot, state.spec) if state is not None else None
+    if state is None or service is None or state.state != "exited" or state.exit_code != 0:
+        return False
+    if again(service.restart, 0, (), s.now):
+        return False
+    s.replicas.add(
+        Replica(slot=slot, spec=state.spec, image=state.image, versions=state.versions, service=service, phase="exited",
+                since_s=s.boot_s + state.since - s.clock, restarts=state.restarts, exit_code=0, why=state.why)
+    )  # fmt: skip
+    return True
 
 
 def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
@@ -248,6 +264,8 @@ def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
             r.since_s = s.boot_s + state.since - s.clock  # only shown: it has been so for longer than we
     if r.phase == "running":
         tending.watch(s, r)
+    elif r.exit_code == 0 and r.service is not None and not again(r.service.restart, 0, (), s.now):
+        r.again_s, r.why = None, told(0, False)
 
 
 _HANDLERS: dict[type[Event], Callable[..., None]] = {

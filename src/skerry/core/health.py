@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from skerry.core.intent import Probe
+
 WITNESSES = 2  # nodes that the slot's order picks, beside the owner
+
+
+def start_limit_s(probe: Probe | None, without_s: float) -> float:
+    """How long a container may take to become healthy: its start period, and no less than its retries take."""
+    return max(probe.start_period_s, probe.retries * probe.interval_s) if probe is not None else without_s
 
 
 class Judgement(NamedTuple):

@@ -74,10 +74,10 @@ class Needs(Shape, frozen=True, kw_only=True):
 
 
 class Depends(Shape, frozen=True, kw_only=True):
-    """Start only once `service` (same app) is `started` or `healthy`."""
+    """Start only once `service` (same app) is `started` or `healthy`, or, a job, has ended well (`completed`)."""
 
     service: str
-    condition: Literal["started", "healthy"] = "started"
+    condition: Literal["started", "healthy", "completed"] = "started"
 
 
 class Service(Shape, frozen=True, kw_only=True):
@@ -102,10 +102,11 @@ class Service(Shape, frozen=True, kw_only=True):
     constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
     depends_on: tuple[Depends, ...] = ()
     aliases: tuple[str, ...] = ()  # further names inside the app
-    stop_signal: str = "SIGTERM"
+    stop_signal: str = ""  # "": the image's own, else SIGTERM
     stop_grace_s: float = 10.0
     drain_s: float = 0.2  # between "out of the routes" and the signal
     allow: dict[str, str] = {}  # lint rule -> reason, signed by an operator
+    attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
 
 
 class App(Shape, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from skerry.core import view
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
-from skerry.core.facts import Decline, Lost, Up
+from skerry.core.facts import Decline, Lost, Up, Verdict
 from skerry.core.gathering import awaken, fell_or_rose, gather
 from skerry.core.peers import neighbours
 from skerry.core.records import Slot
@@ -221,6 +221,9 @@ def _failed(s: Situation, app: str) -> Callable[[str, str], str]:
         if (app, service, spec) not in s.failed:
             return ""
         seen = s.evidence.get((app, service, spec), {})
+        own = s.known.of(s.me, "verdict", f"{app}.{service}", Verdict)
+        if own is not None and own.spec == spec:
+            seen = {**own.evidence, **seen}
         return (
             "; ".join(f"{node.removeprefix('node/')}: {reason}" for node, reason in sorted(seen.items()))
             or "others say so"

@@ -10,8 +10,9 @@ import msgspec
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
-from skerry.core.health import WITNESSES, Judgement, judge
+from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
 from skerry.core.records import Slot
+from skerry.core.restarts import again
 from skerry.core.situation import Situation, Unwell
 from skerry.core.versions import Want
 
@@ -101,13 +102,14 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
     for node, claim in s.known.about("claim", str(slot)).items():
         if not isinstance(claim, Claim) or (node not in s.known.nodes and node != s.me):
             continue
-        if s.presence.is_down(node):
+        state = s.state_of(node, slot)
+        ended_well = state is not None and state.state == "exited" and state.exit_code == 0 and state.spec == claim.spec
+        done_for_good = ended_well and claim.spec == want.spec and not again(want.service.restart, 0, (), s.now)
+        if s.presence.is_down(node) and not done_for_good:  # a job that is done needs nobody any more
             dead.append(node)
             s.unwell.pop((slot, node), None)
             continue
         judgement = judged(s, slot, node, order)
-        state = s.state_of(node, slot)
-        ended_well = state is not None and state.state == "exited" and state.exit_code == 0 and state.spec == claim.spec
         rank = order.index(node) if node in order else _LAST
         claimants.append(
             Claimant(
@@ -175,7 +177,7 @@ def _unwell(s: Situation, slot: Slot, want: Want, node: str, state: SlotState | 
     else:
         if state is not None and state.state == "waiting":
             mark.since_s = s.now  # for a service that it depends on, say: no failure of its own
-        limit = want.service.probe.start_period_s if want.service.probe is not None else s.timing.start_limit_s
+        limit = start_limit_s(want.service.probe, s.timing.start_limit_s)
         slack = 60.0 if state is None or state.state in ("fetching", "waiting") else 2.0  # it judges itself first
         at, why = mark.since_s + limit + slack, "did not become healthy in time"
     if s.now < at:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skerry.core.effects import Start, Stop, Unwatch, Watch
 from skerry.core.facts import SlotState
+from skerry.core.health import start_limit_s
 from skerry.core.intent import Restart, Service
 from skerry.core.records import Slot
 from skerry.core.replicas import Phase, Replica
@@ -13,6 +14,7 @@ from skerry.core.standing import home_of
 
 _UNKNOWN = "no document that is held here describes this version any more"
 
+_WORDS_MAX = 120  # characters of its log that evidence quotes
 _FAIR_S = 2.0  # a container that was just started again is given so long, even if the start limit is over
 
 
@@ -66,7 +68,9 @@ def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
         want = s.wants[r.slot.app].services.get(depends.service) if r.slot.app in s.wants else None
         slots = [Slot(r.slot.app, depends.service, i) for i in range(want.service.replicas if want is not None else 0)]
         standings = [s.standings[slot] for slot in slots if slot in s.standings]
-        if depends.condition == "healthy":
+        if depends.condition == "completed":
+            ready = completed(s, r.slot.app, depends.service)
+        elif depends.condition == "healthy":
             ready = any(standing.winner is not None for standing in standings)
         else:
             states = [s.state_of(c.node, standing.slot) for standing in standings for c in standing.claimants]
@@ -74,6 +78,17 @@ def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
         if not ready:
             return f"waits for {depends.service} to be {depends.condition}"
     return ""
+
+
+def completed(s: Situation, app: str, service: str) -> bool:
+    """Whether every slot of a job has ended well in the version that is wanted."""
+    want = s.wants[app].services.get(service) if app in s.wants else None
+    for index in range(want.service.replicas if want is not None else 0):
+        standing = s.standings.get(Slot(app, service, index))
+        winner = standing.winner if standing is not None else None
+        if want is None or winner is None or winner.healthy or winner.spec != want.spec:
+            return False
+    return want is not None
 
 
 def start(s: Situation, r: Replica, reason: str) -> None:
@@ -138,7 +153,7 @@ def _look_after(s: Situation, r: Replica) -> None:
         _when(s, r, r.started_s + s.timing.running_is_well_s, lambda: probed(s, r, True, ""))
     if not r.well_once:
         probe = r.service.probe if r.service is not None else None
-        limit = probe.start_period_s if probe is not None else s.timing.start_limit_s
+        limit = start_limit_s(probe, s.timing.start_limit_s)
         since = r.first_start_s if r.first_start_s is not None else r.started_s
         ripe = max(since + limit, r.started_s + min(limit, _FAIR_S))
         _when(s, r, ripe, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
@@ -166,19 +181,26 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     if not again(policy, exit_code, r.exits_s, s.now):
         r.again_s = None
         if exit_code != 0 or oom:
-            fail(s, r, how)
+            fail(s, r, _with_words(how, last_lines))
         return
     key = (r.slot.app, r.slot.service, r.spec)
     young = r.first_start_s is not None and s.now - r.first_start_s <= s.timing.start_limit_s
     if key not in s.settled and (in_monitor or (young and not r.well_once)):
         recent = sum(s.now - at <= s.timing.start_limit_s for at in r.exits_s)
         if in_monitor or recent > s.timing.start_exits:
-            fail(s, r, f"{how}, {recent} times" if recent > 1 else f"{how} right after its start")
+            how = f"{how}, {recent} times" if recent > 1 else f"{how} right after its start"
+            fail(s, r, _with_words(how, last_lines))
             return
     r.backoff_s = next_backoff(r.backoff_s, max(policy.delay_s, 0.01), s.timing.backoff_most_s)
     r.again_s = s.now + r.backoff_s
     r.restarts += 1
     s.later(r.slot, r.again_s)
+
+
+def _with_words(how: str, last_lines: str) -> str:
+    """What `explain` and a failed deploy quote of its log: the end, where the reason mostly is."""
+    words = " / ".join(line.strip() for line in last_lines.splitlines() if line.strip())
+    return f"{how}; its last words: {words[-_WORDS_MAX:]}" if words else how
 
 
 def start_failed(s: Situation, r: Replica, why: str, passing: bool) -> None:

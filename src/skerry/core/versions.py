@@ -24,16 +24,18 @@ class AppWant(msgspec.Struct, frozen=True):
     """`known` False: the documents don't fit together yet; what runs is left alone. `deleted`: nothing is wanted any more.
 
     `newest`: service -> spec of the newest pair (what a verdict is about). `specs`: every spec that these documents can make.
-    `images`: service -> images to keep. `turned_back`: why the newest is not wanted, "" if it is.
+    `images`: service -> images to keep. `failures`: service -> why its newest version failed, and what follows from that.
+    `turned_back`: why the newest is not wanted, "" if it is.
     """
 
     known: bool
     deleted: bool = False
     services: dict[str, Want] = {}
     newest: dict[str, str] = {}
-    newest_service: dict[str, Service] = {}
+    newest_versions: tuple[int, int] = (0, 0)
     specs: dict[str, tuple[Service, str, tuple[int, int]]] = {}
     images: dict[str, tuple[str, ...]] = {}
+    failures: dict[str, str] = {}
     turned_back: str = ""
     mixed: bool = False
     has_fallback: bool = False
@@ -64,22 +66,33 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
     specs = {want.spec: (want.service, want.image, want.versions) for want in services.values()}
     back = _services(*fallback, app) if fallback is not None else {}
     specs |= {want.spec: (want.service, want.image, want.versions) for want in back.values()}
-    reason = ""
+    failures, reason = {}, ""
     for service, want in services.items():
-        if want.service.update.failure_action == "rollback" and back and (why := failed(service, want.spec)):
-            reason = f"version {want.versions[0]}.{want.versions[1]} of {service} failed: {why}"
-            break
+        if why := failed(service, want.spec):
+            told = f"version {want.versions[0]}.{want.versions[1]} of {service} failed: {why}"
+            failures[service] = f"{told}; {_follows(want.service.update.failure_action, bool(back))}"
+            if want.service.update.failure_action == "rollback" and back:
+                reason = reason or told
     return AppWant(
         known=True,
         services=back if reason else services,
         newest={service: want.spec for service, want in services.items()},
-        newest_service={service: want.service for service, want in services.items()},
+        newest_versions=(newest[0].version, newest[1].version),
         specs=specs,
         images=_images(services, back),
+        failures=failures,
         turned_back=reason,
         mixed=newest[0].version > release_fits(newest[1]),
         has_fallback=bool(back),
     )
+
+
+def _follows(failure_action: str, has_fallback: bool) -> str:
+    if failure_action == "pause":
+        return "the rollout is paused"
+    if failure_action == "continue":
+        return "the rollout goes on"
+    return "turned back to the version before" if has_fallback else "there is no version before it to turn back to"
 
 
 def release_fits(document: Document) -> int:

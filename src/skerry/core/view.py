@@ -29,7 +29,10 @@ class Row(msgspec.Struct, frozen=True):
     address: str = ""
     restarts: int = 0
     outdated: bool = False  # it does not run what is wanted now
-    verdict: str = ""  # why the newest version was turned back
+    wanted: str = ""  # the newest version that this node knows of, whether or not it was turned back
+    verdict: str = ""  # why that one failed, and what follows
+    finished: bool = False  # a job that ended well
+    exit_code: int | None = None
     pinned: bool = False  # its data is on this node: it is never moved
 
 
@@ -87,21 +90,30 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         why = _awaits(s, standing, node)
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
-                   verdict=_verdict(s, slot))  # fmt: skip
+                   wanted=_newest(s, slot), verdict=_verdict(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
         slot=str(slot), app=slot.app, service=slot.service, node=name_of(node), state=state.state,
         healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,
         since=state.since, claims=tuple(name_of(claimant.node) for claimant in claims), why=why, address=state.address,
-        restarts=state.restarts, outdated=want is None or state.spec != want.spec, verdict=_verdict(s, slot),
+        restarts=state.restarts, outdated=want is None or state.spec != want.spec, wanted=_newest(s, slot),
+        verdict=_verdict(s, slot), exit_code=state.exit_code, finished=best is not None and best.done and not best.healthy,
         pinned=standing is not None and node in standing.home,
     )  # fmt: skip
 
 
 def _verdict(s: Situation, slot: Slot) -> str:
     found = s.wants.get(slot.app)
-    return found.turned_back if found is not None else ""
+    if found is None:
+        return ""
+    with_it = f"{found.turned_back}; turned back with it" if found.turned_back else ""
+    return found.failures.get(slot.service, with_it)
+
+
+def _newest(s: Situation, slot: Slot) -> str:
+    found = s.wants.get(slot.app)
+    return _version(found.newest_versions) if found is not None and found.known else ""
 
 
 def _version(versions: tuple[int, int]) -> str:
@@ -164,10 +176,10 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     winner = standing.winner
     holder = name_of(winner.node) if winner is not None else ""
     awaits = s.whys.get(slot, "") or ("" if winner is not None else _awaits(s, standing, ""))
-    turned = s.wants[slot.app].turned_back
+    failed = _verdict(s, slot)
     return Explanation(
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
-        awaits="; ".join(part for part in (awaits, f"turned back: {turned}" if turned else "") if part),
+        awaits="; ".join(part for part in (awaits, failed) if part),
     )  # fmt: skip
 
 

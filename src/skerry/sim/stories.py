@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
 from skerry.core import effects as do
-from skerry.core.intent import Depends, Needs, Port, Probe, Service, Update, VolumeMount
+from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Service, Update, VolumeMount
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
@@ -28,6 +29,9 @@ def tell(text: str) -> str:
         elif line.startswith("#") or not line.strip():
             lines.append(line)
     return "\n".join(lines).rstrip() + "\n"
+
+
+_CONDITIONS: dict[str, Literal["healthy", "completed"]] = {"depends": "healthy", "after": "completed"}
 
 
 class _Story:
@@ -60,15 +64,24 @@ class _Story:
         self.told = len(self.cluster.history)
 
     def do_service(self, name: str, *settings: str) -> None:
-        """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`."""
+        """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
+
+        `job`: ends by itself; `after=job`: waits until it has ended well."""
         given = dict(setting.partition("=")[::2] for setting in settings)
         self.services[name] = Service(
             replicas=int(given.get("replicas", "1")),
-            probe=Probe(kind="tcp", port=80, start_period_s=float(given["probe"] or 60)) if "probe" in given else None,
+            probe=Probe(kind="tcp", port=80, interval_s=1.0, start_period_s=float(given["probe"] or 60))
+            if "probe" in given
+            else None,
             ports=(Port(target=80, published=int(given["port"])),) if "port" in given else (),
             volumes=(VolumeMount(volume=given["volume"], target="/data"),) if "volume" in given else (),
             needs=Needs(reserve_memory_bytes=int(given.get("memory", "0")) << 20),
-            depends_on=(Depends(service=given["depends"], condition="healthy"),) if "depends" in given else (),
+            depends_on=tuple(
+                Depends(service=given[word], condition=condition)
+                for word, condition in _CONDITIONS.items()
+                if word in given
+            ),
+            restart=Restart(condition="on-failure" if "job" in given else "any"),
             constraints=tuple(filter(None, given.get("only", "").split(","))),
             update=Update(
                 order="start-first" if "start-first" in given else "stop-first",

@@ -70,7 +70,9 @@ def _service(who: str, service: Service, body: App) -> None:
         _probe(who, service.probe)
     _needs(who, service.needs)
     _times(who, service)
-    matches(service.stop_signal, f"{who}.stop_signal", SIGNAL, "is no signal")
+    if service.stop_signal:
+        matches(service.stop_signal, f"{who}.stop_signal", SIGNAL, "is no signal")
+    within(service.attempt, f"{who}.attempt", 0, 1_000_000)
     count(service.constraints, f"{who}.constraints", 32)
     for constraint in service.constraints:
         matches(constraint, f"{who}.constraints", CONSTRAINT, "must be label.NAME==VALUE, zone or node, == or !=")
