@@ -66,6 +66,7 @@ class Demo:
 
     def machines(self) -> None:
         with self.step(1, f"{HOSTS} machines, each with its own systemd, sshd, disk and network"):
+            self.lab.down()  # of a demo that was killed
             for machine in self.lab.up(HOSTS):
                 console.print(f"      {machine.name} {machine.address} pid {machine.pid}", style="dim")
 
@@ -228,6 +229,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "demo.json", help="where the figures go")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     try:
         return 0 if Demo(options.json).run() else 1
     except KeyboardInterrupt:
