@@ -63,8 +63,9 @@ e2e: setup bundle ## a whole cloud in the lab, and its faults
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2
 
-soak: guest      ## an hour of random faults and deploys: make soak MINUTES=10 SEED=7
-	$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+soak: setup bundle build/.apt-guest  ## the guest, then an hour of random faults and deploys: make soak MINUTES=10 SEED=7
+	@guest=0; $(BIN)/python -m soak.cgroup2 || guest=1; \
+	$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) && exit $$guest
 
 MINUTES ?= 60
 SEEDS ?= 1000
