@@ -8,7 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real e2e bench soak clean
+.PHONY: help setup venv bundle demo test lint fast real e2e bench guest soak sim clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -59,6 +59,25 @@ real: setup      ## real containers, namespaces, machines
 
 e2e: setup bundle ## a whole cloud in the lab, and its faults
 	$(BIN)/pytest -m e2e --durations=15
+
+guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
+	$(BIN)/python -m soak.cgroup2
+
+soak: setup bundle build/.apt-guest  ## the guest, then an hour of random faults and deploys: make soak MINUTES=10 SEED=7
+	@guest=0; $(BIN)/python -m soak.cgroup2 || guest=1; \
+	$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) && exit $$guest
+
+MINUTES ?= 60
+SEEDS ?= 1000
+FIRST ?= 0
+
+sim: venv        ## random clouds in one process on virtual time: make sim SEEDS=5000 FIRST=0
+	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST)
+
+build/.apt-guest: Makefile
+	@flock /tmp/skerry-apt.lock sh -c "apt-get install -y -q --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs" >build/apt-guest.log 2>&1 \
+	|| { tail -20 build/apt-guest.log; exit 1; }
+	@touch $@
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all

@@ -21,12 +21,14 @@ STORE_AWAY = "HTTP 503"
 class Count:
     requests: int = 0
     retried: int = 0
+    both_dead: int = 0  # the two that were asked had no power or no cable: no cloud could have answered
     unanswered: int = 0  # the retry failed too
     store_away: int = 0  # answered, twice, that the store is missing
 
     def add(self, other: Count) -> None:
         self.requests += other.requests
         self.retried += other.retried
+        self.both_dead += other.both_dead
         self.unanswered += other.unanswered
         self.store_away += other.store_away
 
@@ -41,6 +43,7 @@ class Clients:
         self._count = Count()
         self.written: set[str] = set()
         self.whys: list[str] = []  # the last ones
+        self.dead: frozenset[str] = frozenset()  # addresses of hosts that are off or cut; the caller keeps it true
         self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(how_many)]
 
     def __enter__(self) -> Clients:
@@ -72,6 +75,7 @@ class Clients:
                 return
             entry = f"client {number}, entry {n}" if n % 3 == 0 else None
             first, second = next(turns), next(turns)
+            before = self.dead
             whys = [ask(first, entry)[1]]
             if whys[0]:
                 whys.append(ask(second, entry)[1])
@@ -83,6 +87,8 @@ class Clients:
                         self.written.add(entry)
                 elif whys == [STORE_AWAY, STORE_AWAY]:
                     self._count.store_away += 1
+                elif {first, second} <= before | self.dead:
+                    self._count.both_dead += 1
                 else:
                     self._count.unanswered += 1
                     self.whys = [*self.whys[-49:], f"{first}: {whys[0]}; {second}: {whys[1]}"]

@@ -76,6 +76,10 @@ class Cloud:
     def addresses(self) -> list[str]:
         return [f"{machine.address}:{PORT}" for machine in self.machines()]
 
+    def dead(self) -> frozenset[str]:
+        """Addresses at which nobody can answer."""
+        return frozenset(f"{machine.address}:{PORT}" for machine in self.machines() if machine.state != "on")
+
     def ps(self) -> list[dict[str, Any]]:
         return list(self.skerry.json("ps"))
 

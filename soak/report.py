@@ -49,10 +49,12 @@ def figures(soak: Soak, took_s: float, left: list[str]) -> dict[str, Any]:
 
 def show(console: Console, figures: dict[str, Any]) -> None:
     acts = Table(title="Requests, put down to what had just happened", title_justify="left", box=None, padding=(0, 2))
-    for column in ("what", "times", "requests", "retried", "unanswered", "store away"):
+    for column in ("what", "times", "requests", "retried", "both dead", "unanswered", "store away"):
         acts.add_column(column, justify="left" if column == "what" else "right")
     for kind, row in figures["by_kind"].items():
-        acts.add_row(kind, *(str(row[c]) for c in ("times", "requests", "retried", "unanswered", "store_away")))
+        acts.add_row(
+            kind, *(str(row[c]) for c in ("times", "requests", "retried", "both_dead", "unanswered", "store_away"))
+        )
     leaks = Table(title="On one host, the highest", title_justify="left", box=None, padding=(0, 2))
     for column in ("what", "at first", "at last", "most"):
         leaks.add_column(column, justify="left" if column == "what" else "right")

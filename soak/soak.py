@@ -92,6 +92,7 @@ class Soak:
         clients.take()
         for _ in range(self.chance.randint(2, 6)):
             kind = self.acts.one()
+            clients.dead = self.cloud.dead()
             time.sleep(self.chance.choice([0.2, 2.0, 5.0, 12.0]))
             self._charge(kind, clients)
 
@@ -108,6 +109,7 @@ class Soak:
         found: list[str] = []
         if wrong := self.acts.peace():
             found.append(wrong)
+        clients.dead = frozenset()
         if wrong := self.cloud.wait("every replica healthy", lambda: checks.well(self.cloud), WELL_S):
             found.append(wrong)
         self.quiet_s.append(time.monotonic() - begun_s)

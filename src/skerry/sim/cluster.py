@@ -45,7 +45,14 @@ class Life(msgspec.Struct):
 
 
 class Cluster:
-    def __init__(self, seed: int = 0, world: World | None = None, timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        world: World | None = None,
+        timing: Timing | None = None,
+        make: Callable[[Cluster, str], Machine] = Machine,
+    ) -> None:
+        self._make = make
         self.clock = Clock()
         self.chance = random.Random(seed)
         self.world = world or World()
@@ -62,7 +69,7 @@ class Cluster:
     # --- building and breaking ----------------------------------------------------------------------------------------
 
     def add(self, name: str) -> Machine:
-        machine = self.machines[f"node/{name}"] = Machine(self, name)
+        machine = self.machines[f"node/{name}"] = self._make(self, name)
         return machine
 
     def __getitem__(self, name: str) -> Machine:

@@ -69,8 +69,7 @@ class Machine:
         now = self.cluster.clock.now_s
         self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
                             agent="sim", clock=CLOCK_AT_ZERO + now))  # fmt: skip
-        for record in (*self.older, *self.disk.values()):
-            self.step(ev.RecordAccepted(record=record, from_disk=True))
+        self._load()
         for c in list(self.containers.values()):
             if not c.stopping:
                 self.step(ev.ContainerFound(slot=c.slot, spec=c.spec, image=c.image, address=c.address, container=c.id,
@@ -87,7 +86,11 @@ class Machine:
         for other in self.cluster.machines.values():
             if self.path in other.linked and self.cluster.wires.open(self.path, other.path):
                 del other.linked[self.path]
-                other.tell(0.003, ev.LinkDown(peer=self.path, why="closed", goodbye=True))
+                other.soon(0.003, lambda other=other: other.unlinked(self.path, "closed", goodbye=True))  # type: ignore[misc]
+
+    def _load(self) -> None:
+        for record in (*self.older, *self.disk.values()):
+            self.step(ev.RecordAccepted(record=record, from_disk=True))
 
     def power_cut(self) -> None:
         """All is lost but the disk. Nobody is told."""
@@ -110,6 +113,18 @@ class Machine:
                 act()
 
         self.cluster.clock.after(delay_s, then)
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    def link_is_up(self, other: Machine) -> None:
+        self.step(ev.LinkUp(peer=other.path))
+        self.soon(self.cluster.world.latency_s, lambda: self.cluster.wires.reconcile(self, other))
+
+    def unlinked(self, peer: str, why: str, *, goodbye: bool) -> None:
+        self.step(ev.LinkDown(peer=peer, why=why, goodbye=goodbye))
+
+    def heard(self, peer: str, data: bytes) -> None:
+        """Frames are for machines with a whole agent (sim/whole.py)."""
 
     # --- events in, effects out ---------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from skerry.core import events as ev
 from skerry.core.records import Document, Record
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ class Wires:
         self._cluster = cluster
         self._cut: set[frozenset[str]] = set()  # pairs that can't reach one another
         self._kept: set[frozenset[str]] = set()
+        self._last: dict[tuple[str, str], float] = {}  # when the last frame from one to the other arrives
 
     def part(self, one: Collection[str], other: Collection[str]) -> None:
         """Cut the wires between two groups of names."""
@@ -53,17 +53,16 @@ class Wires:
         world, path = self._cluster.world, other.path
         if path in machine.linked and machine.linked[path] != other.life and self.open(machine.path, path) and other.on:
             del machine.linked[path]  # it has started anew: the old connection is reset
-            machine.step(ev.LinkDown(peer=path, why="reset", goodbye=True))
+            machine.unlinked(path, "reset", goodbye=True)
         if up and path not in machine.linked:
             machine.linked[path] = other.life
-            machine.tell(world.latency_s, ev.LinkUp(peer=path))
-            machine.soon(2 * world.latency_s, lambda: self._reconcile(machine, other))
+            machine.soon(world.latency_s, lambda: machine.link_is_up(other))
         elif not up and path in machine.linked:
             del machine.linked[path]
 
             def silent() -> None:
                 if path not in machine.linked:
-                    machine.step(ev.LinkDown(peer=path, why="silent"))
+                    machine.unlinked(path, "silent", goodbye=False)
 
             # Looked at every dial_s: so much of the silence has passed already, on average half.
             machine.soon(world.silence_s - world.dial_s / 2, silent)
@@ -79,7 +78,22 @@ class Wires:
 
         receiver.soon(world.latency_s + self._cluster.chance.random() * world.jitter_s, arrive)
 
-    def _reconcile(self, listener: Machine, teller: Machine) -> None:
+    def frame(self, sender: Machine, peer: str, data: bytes) -> None:
+        """One frame of a link: it arrives whole and after those before it, or, by the world's loss, not at all."""
+        cluster = self._cluster
+        if cluster.world.loss and cluster.chance.random() < cluster.world.loss:
+            return
+        receiver, source, link = cluster.machines[peer], sender.path, (sender.path, peer)
+        delay = cluster.world.latency_s + cluster.chance.random() * cluster.world.jitter_s
+        at_s = self._last[link] = max(self._last.get(link, 0.0), cluster.clock.now_s + delay)
+
+        def arrive() -> None:
+            if self.open(source, peer) and source in receiver.linked:
+                receiver.heard(source, data)
+
+        receiver.soon(at_s - cluster.clock.now_s, arrive)
+
+    def reconcile(self, listener: Machine, teller: Machine) -> None:
         """What the listener lacks arrives, now and again as long as they are linked."""
         if teller.path not in listener.linked or not self.reaches(teller.path, listener.path):
             return
@@ -92,7 +106,7 @@ class Wires:
                 listener.receive(record, teller.path)
         delay = self._cluster.world.reconcile_s * (0.75 + self._cluster.chance.random() / 2)
         life = teller.life
-        listener.soon(delay, lambda: self._reconcile(listener, teller) if teller.life == life else None)
+        listener.soon(delay, lambda: self.reconcile(listener, teller) if teller.life == life else None)
 
 
 def _wants(machine: Machine, other: str) -> bool:
