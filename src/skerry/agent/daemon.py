@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 import skerry
+from skerry.agent import upgrade
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
@@ -206,6 +207,8 @@ class Agent:
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
         self.loop.live()
+        if why := upgrade.turned_back(self.files.run):
+            self.events.append("agent", self.me, why)
         self.events.append("agent", self.me, f"started: skerry {skerry.__version__}, start {self.boot} of this host")
 
     async def close(self) -> None:
@@ -226,6 +229,9 @@ class Agent:
         return {
             "node": self.me,
             "version": skerry.__version__,
+            "bundle": upgrade.version_here(),
+            "trial": upgrade.read_trial(self.files.run) is not None,
+            "turned_back": upgrade.turned_back(self.files.run),
             "start": self.boot,
             "time": self.clock.wall_s(),
             "neighbours": sorted(self.mesh.neighbours()),
@@ -233,6 +239,20 @@ class Agent:
             "disk_free_bytes": disk.disk_free_bytes,
             "load": disk.load[0],
         }
+
+    async def upgrade(self, limit_s: float) -> str:
+        """Have another agent take over: the one whose bundle our enrolment names. Gives its version, "" if it is ours."""
+        enrolment = self.trusted.enrolled(self.me)
+        digest = enrolment.bundle.removeprefix("sha256:") if enrolment is not None else ""
+        if not digest:
+            raise upgrade.NoBundleHere("the agent was not replaced", "its enrolment names no bundle", "skerry host add")
+        linked = bool(self.mesh.neighbours())
+        archive = self.objects.path(digest)
+        version = await asyncio.to_thread(upgrade.begin, self.files, archive, digest, linked=linked, limit_s=limit_s)
+        self.objects.remove(digest)
+        if version:
+            self.events.append("agent", self.me, f"trying agent {version} for {limit_s:.0f} s")
+        return version
 
     def _carriers(self) -> dict[type[do.Effect], Callable[[Any], Any]]:
         return {
@@ -305,6 +325,7 @@ async def run(files: HostFiles) -> None:
     try:
         await agent.start()
         notify("READY=1")
+        agent.loop.spawn(upgrade.say_rejoined(files, lambda: bool(agent.mesh.neighbours())))
         await asyncio.wait({stop, agent.loop.broken}, return_when=asyncio.FIRST_COMPLETED)
         if agent.loop.broken.done():
             agent.loop.broken.result()

@@ -10,7 +10,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -78,6 +78,10 @@ class Reach(msgspec.Struct, forbid_unknown_fields=True):
     address: str
 
 
+class Upgrade(msgspec.Struct, forbid_unknown_fields=True):
+    limit_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 60.0
+
+
 class Server:
     """Verbs by name, over one agent."""
 
@@ -92,6 +96,7 @@ class Server:
         self._files = agent.files
         self._now_s = agent.loop.now_s
         self._health = agent.health
+        self._upgrade = agent.upgrade
         self._post = agent.loop.post
 
     async def answer(self, request: Request) -> AsyncIterator[Any]:
@@ -111,6 +116,7 @@ class Server:
             "VolumeName": VolumeName,
             "ImageName": ImageName,
             "Reach": Reach,
+            "Upgrade": Upgrade,
         }
         try:
             args = msgspec.convert(request.args, kinds[shape])
@@ -282,6 +288,10 @@ class Server:
                 "stop it first: skerry rm APP",
             )
         return {"removed": await asyncio.to_thread(self._containers.remove_volume, args.app, args.volume)}
+
+    async def _verb_upgrade(self, args: Upgrade, request: Request) -> Any:
+        """Try the bundle that our enrolment names; whether it is kept is told by `status`."""
+        return {"trying": await self._upgrade(args.limit_s)}
 
     # -- images
 

@@ -39,6 +39,7 @@ def ssh_options(function: Any) -> Any:
 )
 @click.option("--zone", default="", help="Hosts of one zone fail together; replicas are spread over zones.")
 @click.option("--address", default=None, metavar="ADDRESS", help="Where other hosts reach it, if not where ssh does.")
+@click.option("--readmit", is_flag=True, help="Let a host back in that was removed or expelled and kept its keys.")
 @ssh_options
 def add(
     terminal: Terminal,
@@ -47,6 +48,7 @@ def add(
     labels: tuple[tuple[str, str], ...],
     zone: str,
     address: str | None,
+    readmit: bool,
     ssh_config: Path | None,
     identity: Path | None,
     cloud: str,
@@ -56,14 +58,14 @@ def add(
 
     Run again it changes nothing and mends a broken agent. SSH is not used afterwards.
     """
-    from skerry.client import hosts
+    from skerry.client import join
 
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: hosts.add(
+        work=lambda session: join.add(
             session,
             target,
             name=name,
@@ -72,20 +74,23 @@ def add(
             ssh_config=ssh_config,
             identity=identity,
             address=address,
+            readmit=readmit,
             progress=terminal.say,
         ),
     )
-    for closed in result.get("closed_from", result.get("closed", [])):
-        terminal.warn(f"its port 7077 is not open from {closed}")
-    terminal.answer(result, f"{result['name']} has joined")
+    for closed in result["unreachable_from"]:
+        terminal.warn(f"not reached from {closed}")
+    name, ports = result["name"], " and ".join(result["open_ports"])
+    done = "has joined" if result["new"] else f"is mended: {', '.join(result['done'])}" if result["done"] else "is well"
+    terminal.answer(result, f"{name} {done}\nopen to all hosts and operators, in every firewall before it: {ports}")
 
 
 @declare(command, "ls", example="skerry host ls --json")
 def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     """List the hosts, as the first one that answers sees them."""
-    from skerry.client import hosts
+    from skerry.client import views
 
-    rows = run.in_cloud(terminal, cloud, passphrase_file, hosts.ls)
+    rows = run.in_cloud(terminal, cloud, passphrase_file, views.host_ls)
     terminal.rows(
         rows,
         ("name", "state", "address", "labels", "capacity", "free"),
@@ -111,18 +116,19 @@ def rm(
     passphrase_file: str | None,
 ) -> None:
     """Take host NAME out of the cloud and leave the machine as it was before."""
-    from skerry.client import hosts
+    from skerry.client import leave
 
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: hosts.rm(
+        work=lambda session: leave.rm(
             session, name, purge, target=target, ssh_config=ssh_config, identity=identity, progress=terminal.say
         ),
     )
-    terminal.answer(result, f"{name} is removed" + ("" if purge else "; its volumes are still on it"))
+    kept = f"\nstill on it: {', '.join(result['kept'])} (gone with --purge)" if result["kept"] else ""
+    terminal.answer(result, f"{name} is removed{kept}")
 
 
 @declare(command, "drain", example="skerry host drain vps-2 --timeout 60", codes=CHANGES)
@@ -132,13 +138,13 @@ def rm(
 )
 def drain(terminal: Terminal, name: str, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
     """Move every replica off host NAME; undo with `skerry host undrain NAME`."""
-    from skerry.client import hosts
+    from skerry.client import drain
 
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
-        lambda session: hosts.drain(session, name, timeout_s, progress=terminal.say),
+        lambda session: drain.drain(session, name, timeout_s, progress=terminal.say),
         changes=True,
     )
     left = result.get("left", [])
@@ -149,81 +155,85 @@ def drain(terminal: Terminal, name: str, timeout_s: float, cloud: str, passphras
 @click.argument("name")
 def undrain(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
     """Let host NAME take replicas again."""
-    from skerry.client import hosts
+    from skerry.client import drain
 
-    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: hosts.undrain(session, name), changes=True)
+    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: drain.undrain(session, name), changes=True)
     terminal.answer(result, f"{name} takes replicas again")
 
 
 @declare(command, "upgrade", example="skerry host upgrade --all", codes=CHANGES)
 @click.argument("names", nargs=-1)
 @click.option("--all", "all_hosts", is_flag=True, help="Every host, one at a time.")
-@ssh_options
+@click.option(
+    "--limit",
+    "limit_s",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="How long the new agent has to rejoin.",
+)
 def upgrade(
     terminal: Terminal,
     names: tuple[str, ...],
     all_hosts: bool,
-    ssh_config: Path | None,
-    identity: Path | None,
+    limit_s: float,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
     """Give hosts NAMES the agent that this skerry ships; containers run on.
 
-    An agent that has not rejoined after 60 s is replaced by the one before.
+    A host takes only the agent that its signed enrolment names. If that has not rejoined within the limit, the host goes
+    back to the one before, by itself, and the hosts after it are left alone.
     """
     if bool(names) == all_hosts:
         raise click.UsageError("name the hosts, or say --all")
-    from skerry.client import hosts
+    from skerry.client.upgrade import upgrade as work
 
     rows = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
+        lambda session: work(session, list(names), limit_s=limit_s, progress=terminal.say),
         changes=True,
-        work=lambda session: hosts.upgrade(
-            session, list(names), ssh_config=ssh_config, identity=identity, progress=terminal.say
-        ),
     )
-    terminal.rows(rows, ("name", "from", "bundle"), empty="no host")
+    terminal.rows(rows, ("name", "from", "to"), empty="no host")
 
 
 @declare(command, "expel", example="skerry host expel vps-2", codes=CHANGES)
 @click.argument("name")
 def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
     """Cut a captured host NAME off everywhere; lists the secrets that it could read."""
-    from skerry.client import hosts
+    from skerry.client import leave
 
-    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: hosts.expel(session, name), changes=True)
+    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: leave.expel(session, name), changes=True)
     secrets = result["secrets_it_could_read"]
     advice = f"\nchange what these apps keep secret: {', '.join(secrets)}" if secrets else ""
     terminal.answer(result, f"{name} is expelled: no host talks to it any more{advice}")
 
 
-@declare(command, "adopt", example="skerry host adopt root@198.51.100.7", codes=CHANGES)
-@click.argument("target")
+@declare(command, "adopt", example="skerry host adopt root@198.51.100.7 root@198.51.100.8", codes=CHANGES)
+@click.argument("targets", nargs=-1, required=True)
 @ssh_options
 def adopt(
     terminal: Terminal,
-    target: str,
+    targets: tuple[str, ...],
     ssh_config: Path | None,
     identity: Path | None,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
-    """Take over the host behind TARGET by SSH alone, whatever cloud it is in; containers run on.
+    """Take over the hosts behind TARGETS by SSH alone, whatever cloud they are in; their apps run on.
 
-    For clouds whose keys are lost. SSH access as root is the proof.
+    For clouds whose keys are lost. SSH access as root is the proof. Name all hosts of the old cloud at once.
     """
-    from skerry.client import hosts
+    from skerry.client.adopt import adopt as work
 
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: hosts.adopt(
-            session, target, ssh_config=ssh_config, identity=identity, progress=terminal.say
-        ),
+        work=lambda session: work(session, targets, ssh_config=ssh_config, identity=identity, progress=terminal.say),
     )
-    terminal.answer(result, f"{result['name']} is adopted")
+    apps = f", with {', '.join(result['apps'])}" if result["apps"] else ""
+    terminal.answer(result, f"{', '.join(result['hosts'])}: adopted{apps}")

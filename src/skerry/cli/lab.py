@@ -81,7 +81,7 @@ def up(terminal: Terminal, name: str, hosts: int, base: str, bare: bool) -> None
 
 
 def _join(terminal: Terminal, lab: Lab, machines: list[Machine]) -> None:
-    from skerry.client import hosts, recovery
+    from skerry.client import join, recovery
 
     home = run.home()
     selected = home.selected()
@@ -95,7 +95,7 @@ def _join(terminal: Terminal, lab: Lab, machines: list[Machine]) -> None:
             terminal,
             lab.name,
             None,
-            lambda session, machine=machine: hosts.add(  # type: ignore[misc]
+            lambda session, machine=machine: join.add(  # type: ignore[misc]
                 session,
                 f"root@{machine.address}",
                 name=machine.name,

@@ -20,6 +20,12 @@ async def hosts(session: Session) -> list[dict[str, Any]]:
     return list(await session.request("hosts"))
 
 
+async def host_ls(session: Session) -> list[dict[str, Any]]:
+    """As the first host that answers sees them."""
+    await session.sync(1)
+    return await hosts(session)
+
+
 async def explain(session: Session, subject: str) -> dict[str, Any]:
     """One slot, or all of a service or app: {slot: explanation}."""
     return {row["slot"]: row for row in await session.request("explain", {"subject": subject})}

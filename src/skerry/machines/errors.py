@@ -101,6 +101,19 @@ class OtherEnrolment(TrustRefusal):
     code = "host-other-cloud"
 
 
+class NotOurHost(TrustRefusal):
+    """The machine behind the address is another node than the one that was meant."""
+
+    code = "host-other-node"
+
+    def __init__(self, target: str, name: str, node: str) -> None:
+        super().__init__(
+            f"{name} was not removed",
+            f"{target} is {node} of some cloud, not this cloud's {name}",
+            "say where ssh reaches it: --target root@ADDRESS",
+        )
+
+
 class BundleRefused(Refusal):
     """The bundle is not one, or did not arrive whole."""
 

@@ -23,6 +23,9 @@ from skerry.machines.ssh import Ssh
 HOME = "/opt/skerry"
 STATE = "/var/lib/skerry"
 UNIT = "/etc/systemd/system/skerry.service"
+TRIAL = "/run/systemd/system/skerry.service.d"  # of an upgrade that is not yet decided
+GUARD = "skerry-guard.service"  # decides it
+FETCHED = ("objects", "images", "logs", "events", "net")  # can be had again, or tells of what is gone
 BUNDLE_LIMIT_S = 600.0
 PURGE_LIMIT_S = 180.0
 POLL_S = 0.05
@@ -52,6 +55,7 @@ class Install:
     def __init__(self, ssh: Ssh, progress: Progress = lambda line: None) -> None:
         self.ssh = ssh
         self.progress = progress
+        self.done: list[str] = []  # what had to be put right, in words; empty: all was well
         self._changed = False  # the agent must be restarted to run what is there now
 
     def bundle(self, path: Path) -> bool:
@@ -90,8 +94,16 @@ class Install:
         self._run("mv", "-T", "--", f"{fresh}/{version}", place)
         self._run("rm", "-rf", "--", fresh, old)
         self._changed = True
+        self.done.append(f"agent {version} sent")
         self._prune({version, self._current()})
         return True
+
+    def mend(self, path: Path) -> None:
+        """Have an agent there that can clean up after itself: the one that is in use, or else the one in `path`."""
+        version = self._current()
+        if not (version and self._matches(f"{HOME}/{version}")):
+            self.bundle(path)
+            self._point(path.name.removeprefix("skerry-agent-").removesuffix(".tar.gz"))
 
     def keys(self, version: str) -> dict[str, Any]:
         """Public keys of the host, made there at the first call: signing, sealing, wireguard, certificate."""
@@ -112,6 +124,14 @@ class Install:
         more = ["--adopt"] if adopt else []
         self._agent(version, "join", *more, input=records, what="the host was not joined")
 
+    def handover(self, version: str, sealing: str) -> bytes:
+        """What the host holds of the cloud that it is in, with its content keys opened to `sealing` (JSON)."""
+        return self._agent(version, "handover", input=sealing.encode(), what="the host handed nothing over")
+
+    def stop(self) -> None:
+        """Stop the agent; containers run on, and `start` starts it again."""
+        self._run("systemctl", "stop", "--quiet", "skerry.service")
+
     def unit(self, version: str) -> bool:
         """Write skerry.service and point /opt/skerry/current to `version`. False: both were so already."""
         text = unit_text(version)
@@ -120,10 +140,15 @@ class Install:
             self.progress("writing skerry.service")
             self._write(UNIT, text)
             self._run("systemctl", "daemon-reload")
+            self.done.append("skerry.service written")
+            changed = True
+        if self._is_there(TRIAL):  # an upgrade whose guard is gone: what is signed and sent now is what shall run
+            self._run("systemctl", "stop", "--quiet", GUARD)
+            self._run("rm", "-rf", "--", TRIAL)
+            self._run("systemctl", "daemon-reload")
             changed = True
         if self._current() != version:
-            self._run("ln", "-sfnT", "--", version, f"{HOME}/current.new")
-            self._run("mv", "-T", "--", f"{HOME}/current.new", f"{HOME}/current")
+            self._point(version)
             changed = True
         self._changed = self._changed or changed
         return changed
@@ -136,6 +161,7 @@ class Install:
         shown = self._show()
         if shown["UnitFileState"] != "enabled":
             self._run("systemctl", "enable", "--quiet", "skerry.service")
+            self.done.append("skerry.service enabled")
         pid = shown["MainPID"]
         command = self._read(f"/proc/{pid}/cmdline") if pid != "0" else b""
         right = f"{HOME}/{self._current()}/bin/skerry-agent".encode() in command.split(b"\0")
@@ -153,6 +179,7 @@ class Install:
             shown = self._show()
             if shown["ActiveState"] == "active" and shown["InvocationID"] != before["InvocationID"]:
                 self._changed = False
+                self.done.append("agent started")
                 return
             if int(shown["NRestarts"]) - int(before["NRestarts"]) >= GIVE_UP_RESTARTS:
                 break
@@ -192,13 +219,18 @@ class Install:
     def rm(self, *, purge: bool = False) -> list[str]:
         """Take it all off; `purge` also removes keys, records and volumes in /var/lib/skerry. Says what was removed.
 
+        Without it they stay there, so that the host may come back as who it was and with its data.
+
         Raises AgentFailed if the agent could not clean up after itself: then its files are still there, to do it again.
         """
         removed = []
         version = self._current()
-        if self._is_there(UNIT):
+        self._holds("systemctl", "stop", "--quiet", GUARD)
+        if self._show()["ActiveState"] != "inactive":
             self.progress("stopping the agent")
-            self._run("systemctl", "disable", "--now", "--quiet", "skerry.service", timeout_s=PURGE_LIMIT_S)
+            self._run("systemctl", "stop", "--quiet", "skerry.service", timeout_s=PURGE_LIMIT_S)
+        if self._is_there(UNIT):
+            self._holds("systemctl", "disable", "--quiet", "skerry.service")
         if version:
             self.progress("ending its containers, taking its rules and tunnel away")
             try:
@@ -210,14 +242,24 @@ class Install:
             removed.append("containers, rules and tunnel")
         if self._is_there(UNIT):
             self._holds("systemctl", "reset-failed", "--quiet", "skerry.service")
-            self._run("rm", "-f", "--", UNIT)
+            self._run("rm", "-rf", "--", UNIT, TRIAL)
             self._run("systemctl", "daemon-reload")
             removed.append("skerry.service")
-        for place in (HOME, "/run/skerry", *([STATE] if purge else [])):
+        fetched = [f"{STATE}/{name}" for name in FETCHED]
+        for place in (HOME, "/run/skerry", *([STATE] if purge else fetched)):
             if self._is_there(place):
                 self._empty(place)
                 removed.append(place)
         return removed
+
+    def kept(self) -> list[str]:
+        """What `rm` without `purge` has left, in words: volumes by name, keys."""
+        places = [f"{STATE}/keys", f"{STATE}/volumes"]
+        listed = self._run("find", STATE, "-mindepth", "1", "-maxdepth", "3", "-type", "d", "-printf", "%P\\n").decode()
+        inside = [line.split("/") for line in listed.splitlines()]
+        found = [f"volume {app}/{name} in {places[1]}" for top, app, name in (i for i in inside if len(i) == 3)
+                 if top == "volumes"]  # fmt: skip
+        return [*sorted(found), *([f"keys in {places[0]}"] if ["keys"] in inside else [])]
 
     def _empty(self, place: str) -> None:
         """Remove a directory; never beyond what is mounted in it; the directory itself stays if it is a mount."""
@@ -231,9 +273,16 @@ class Install:
             if VERSION.fullmatch(version) and version not in keep:
                 self._run("rm", "-rf", "--", f"{HOME}/{version}")
 
+    def _point(self, version: str) -> None:
+        """/opt/skerry/current names the version in use."""
+        self._run("ln", "-sfnT", "--", version, f"{HOME}/current.new")
+        self._run("mv", "-T", "--", f"{HOME}/current.new", f"{HOME}/current")
+
     def _is_whole(self, place: str, digest: str) -> bool:
-        if self._read(f"{place}/.bundle").strip() != digest.encode():
-            return False
+        return self._read(f"{place}/.bundle").strip() == digest.encode() and self._matches(place)
+
+    def _matches(self, place: str) -> bool:
+        """Whether every file is as it was sent."""
         return self._holds("sha256sum", "--check", "--quiet", "--strict", f"{place}/.sums", timeout_s=BUNDLE_LIMIT_S)
 
     def _agent(

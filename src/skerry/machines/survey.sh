@@ -25,7 +25,7 @@ yes() { echo "$1 yes"; }
 { grep -qw overlay /proc/filesystems || modprobe -nq overlay 2>/dev/null; } && yes overlay
 { unshare -n ip link add a type veth peer name b 2>/dev/null || has veth veth_setup; } && yes veth
 { unshare -n nft list ruleset >/dev/null 2>&1 || has nf_tables nft_do_chain; } && yes nftables
-{ [ -c /dev/net/tun ] || has tun tun_chr_open; } && yes tun
+{ (: <>/dev/net/tun) 2>/dev/null || modprobe -nq tun 2>/dev/null; } && yes tun
 unshare -n ip link add a type wireguard 2>/dev/null && yes wireguard
 
 { [ -S /run/docker.sock ] || command -v dockerd >/dev/null; } && yes docker

@@ -73,10 +73,15 @@ class Writer(Protocol):
     def abort(self) -> None: ...
 
 
-class Objects(Protocol):
-    """Where objects lie, by hash (64 lower-case hex digits)."""
+class Sources(Protocol):
+    """Where objects lie that are handed out, by hash (64 lower-case hex digits)."""
 
     def path(self, hash: str, /) -> Path: ...
+
+
+class Objects(Sources, Protocol):
+    """Where objects lie, and come in."""
+
     def missing(self, hashes: Iterable[str], /) -> list[str]: ...
     def writer(self, hash: str, /, *, sync: bool, most_bytes: int) -> Writer: ...
     def sync_all(self) -> None: ...
@@ -167,7 +172,7 @@ async def serve_objects(stream: Stream, objects: Objects) -> None:
                 await asyncio.to_thread(objects.verify, hash.hex())
 
 
-async def offer_objects(stream: Stream, hashes: Sequence[str], objects: Objects) -> int:
+async def offer_objects(stream: Stream, hashes: Sequence[str], objects: Sources) -> int:
     """Hand over those of these objects that the peer lacks; gives the bytes sent. On return they are on its disk."""
     sent = 0
     for part in _parts([bytes.fromhex(hash) for hash in dict.fromkeys(hashes)], OFFER_HASHES):
@@ -253,7 +258,7 @@ class _Intake:
             self._open = None
 
 
-async def _send_objects(stream: Stream, hashes: Iterable[bytes], objects: Objects) -> int:
+async def _send_objects(stream: Stream, hashes: Iterable[bytes], objects: Sources) -> int:
     batch: list[_Piece] = []
     filled = sent = 0
     for hash in hashes:
@@ -269,7 +274,7 @@ async def _send_objects(stream: Stream, hashes: Iterable[bytes], objects: Object
     return sent
 
 
-def _pieces(hash: bytes, objects: Objects) -> Iterator[_Piece]:
+def _pieces(hash: bytes, objects: Sources) -> Iterator[_Piece]:
     try:
         file = objects.path(hash.hex()).open("rb", buffering=0)
     except FileNotFoundError:

@@ -7,10 +7,11 @@ those of design.md section 6, "When a record is accepted". What a caller does wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from skerry.core.intent import Node
 from skerry.core.records import Document, Fact, Record
+from skerry.errors import TrustRefusal
 from skerry.trust import checks, checks_fact, client_checks, clock, documents
 from skerry.trust import envelope as dsse
 from skerry.trust.envelope import Envelope
@@ -256,6 +257,24 @@ class Trusted(Holdings):
                 wants=fact.node,
             )
         return node
+
+
+def load_all(cloud: str, raws: Iterable[bytes]) -> Trusted:
+    """All of a cloud's records that some disk held, in any order. What rests on nothing, or is refused, is left out."""
+    trusted, todo = Trusted(cloud), list(raws)
+    while todo:
+        left = []
+        for raw in todo:
+            try:
+                trusted.load(raw)
+            except NotYet:
+                left.append(raw)
+            except TrustRefusal:
+                continue
+        if len(left) == len(todo):
+            break
+        todo = left
+    return trusted
 
 
 FORK_FIX = "compare with the recovery file which root is yours; skerry host adopt takes hosts back"

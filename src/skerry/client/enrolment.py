@@ -1,0 +1,222 @@
+"""The enrolment of a host, `node/<name>`: what is signed when it joins, changes its state, or leaves. No SSH here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from skerry.client.bundle import Bundle
+from skerry.client.session import PORT, Session
+from skerry.core.intent import Body, Node, Secret
+from skerry.core.records import Document
+from skerry.errors import BadInput, Refusal, TrustRefusal, Unreachable
+from skerry.machines.survey import Survey
+from skerry.trust import seal
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NETWORK = ipaddress.IPv4Network("10.77.0.0/16")  # containers' addresses; a /24 per host
+
+
+class NoSuchHost(BadInput):
+    """This cloud has no host of that name."""
+
+    code = "no-such-host"
+
+
+class NameTaken(Refusal):
+    """Another host has this name."""
+
+    code = "name-taken"
+    exit_code = 2
+
+
+class HostBarred(TrustRefusal):
+    """The host was expelled from this cloud and still has the keys it had then."""
+
+    code = "host-barred"
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """What is to be signed. `held`: exactly this is in force already. `readmitted`: keys that policy must let in again."""
+
+    path: str
+    body: Node
+    held: bool
+    readmitted: tuple[str, ...] = ()
+
+
+def find(session: Session, name: str, *, expelled: bool = False) -> tuple[Document, Node]:
+    """A host of this cloud by its name. `expelled`: also one that was expelled. Raises NoSuchHost."""
+    path = f"node/{name}"
+    document = (session.trusted.nodes if expelled else session.nodes).get(path)
+    if document is None or not isinstance(document.body, Node):
+        known = ", ".join(sorted(n.removeprefix("node/") for n in session.nodes)) or "none"
+        why = "it was expelled" if path in session.trusted.nodes else f"this cloud has: {known}"
+        raise NoSuchHost(f"there is no host {name}", why, "see skerry host ls")
+    return document, document.body
+
+
+def ssh_target(node: Node) -> str:
+    """Where ssh most likely reaches it."""
+    return f"root@{node.addresses[0].rpartition(':')[0]}"
+
+
+def name_for(session: Session, found: Survey, name: str | None) -> str:
+    """The name of a host that joins: the given one, else the first part of its own. Raises BadInput, NameTaken, HostBarred.
+
+    A host that comes back has the name that it had.
+    """
+    if found.skerry_cloud == session.file.id and found.skerry_node in session.trusted.nodes:
+        return found.skerry_node.removeprefix("node/")
+    name = name or found.hostname.lower().partition(".")[0]
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            f"{name!r} can't be a host's name", "it has small letters, digits and dashes, at most 63",
+            "give one: --name vps-1",
+        )  # fmt: skip
+    if f"node/{name}" in session.nodes:
+        raise NameTaken(
+            f"the host was not joined as {name}", "another host of this cloud has that name", "choose one: --name OTHER"
+        )
+    return name
+
+
+def check_barred(session: Session, name: str, keys: Sequence[str], readmit: bool) -> tuple[str, ...]:
+    """Those of a host's keys that policy would have to let in again. Raises HostBarred unless `readmit`."""
+    barred = tuple(key for key in keys if key in session.trusted.barred())
+    if barred and not readmit:
+        raise HostBarred(
+            f"{name} was not joined",
+            "it was taken out of this cloud, and its keys are barred since",
+            "give it new keys: skerry host rm NAME --purge, then host add; or, if nobody else ever had them: "
+            "skerry host add --readmit",
+        )
+    return barred
+
+
+def enrol(
+    session: Session,
+    found: Survey,
+    keys: dict[str, str],
+    bundle: Bundle,
+    name: str,
+    *,
+    labels: dict[str, str],
+    zone: str,
+    address: str | None,
+    readmit: bool = False,
+    like: Node | None = None,
+) -> Enrolment:
+    """The enrolment of a host with these public keys. A host that has one keeps what isn't given anew.
+
+    `like`: what it was in another cloud; it keeps its place in all orders, its containers their addresses.
+    """
+    path = f"node/{name}"
+    earlier = session.trusted.nodes.get(path)
+    was = earlier.body if earlier is not None and isinstance(earlier.body, Node) else None
+    addresses = (f"{address}:{PORT}",) if address else ()
+    if was is not None and was.state != "expelled" and was.signing == keys["signing"]:
+        body = msgspec.structs.replace(
+            was,
+            addresses=addresses or was.addresses,
+            labels={**was.labels, **labels},
+            zone=zone or was.zone,
+            bundle=bundle.sha256,
+        )
+        return Enrolment(path, body, body == was)
+    own = (keys["signing"], keys["sealing"], keys["wireguard"])
+    readmitted = check_barred(session, name, own, readmit)
+    old = (was.signing, was.sealing, was.wireguard, *was.barred) if was is not None else ()
+    body = Node(
+        signing=keys["signing"],
+        sealing=keys["sealing"],
+        wireguard=keys["wireguard"],
+        certificate=keys["certificate"],
+        addresses=addresses or (f"{found.address}:{PORT}",),
+        subnet=_subnet(session, path),
+        salt=secrets.token_hex(8),
+        zone=zone,
+        labels=labels,
+        bundle=bundle.sha256,
+        barred=tuple(dict.fromkeys(key for key in old if key not in own)),
+        floor={path: head[1] for path, head in session.trusted.heads().items() if path in ("root", "policy")},
+    )
+    if like is not None:
+        body = msgspec.structs.replace(
+            body, addresses=addresses or like.addresses, subnet=like.subnet, salt=like.salt, zone=zone or like.zone,
+            weight=like.weight, labels={**like.labels, **labels},
+        )  # fmt: skip
+    return Enrolment(path, body, False, readmitted)
+
+
+def _subnet(session: Session, path: str) -> str:
+    """The lowest /24 that no other host has; the first is left to the cloud itself."""
+    nodes = {p: d.body for p, d in session.trusted.nodes.items() if isinstance(d.body, Node)}
+    if path in nodes:  # it comes back: containers' addresses stay what they were, if nobody has them now
+        mine = nodes[path].subnet
+        if not any(p != path and n.subnet == mine and n.state != "expelled" for p, n in nodes.items()):
+            return mine
+    taken = {node.subnet for node in nodes.values()}
+    free = [str(subnet) for subnet in list(NETWORK.subnets(new_prefix=24))[1:] if str(subnet) not in taken]
+    if not free:  # those of hosts that are gone for good, too
+        taken = {node.subnet for node in nodes.values() if node.state != "expelled"}
+        free = [str(subnet) for subnet in list(NETWORK.subnets(new_prefix=24))[1:] if str(subnet) not in taken]
+    if not free:
+        raise Refusal(
+            "the host was not joined",
+            "all 255 container networks are taken",
+            "remove hosts that are gone: skerry host rm",
+        )
+    return free[0]
+
+
+def signed(session: Session, enrolment: Enrolment) -> list[bytes]:
+    """The records that bring an enrolment into force: policy if keys are let in again, the node, every app's secrets."""
+    changes: list[tuple[str, Body]] = []
+    if enrolment.readmitted:
+        policy = session.policy
+        readmitted = tuple(dict.fromkeys((*policy.readmitted, *enrolment.readmitted)))
+        changes.append(("policy", msgspec.structs.replace(policy, readmitted=readmitted)))
+    changes.append((enrolment.path, enrolment.body))
+    changes += resealed(session, enrolment.path, enrolment.body.sealing)
+    return [session.draft(path, body) for path, body in changes]
+
+
+def resealed(session: Session, path: str, sealing: str) -> list[tuple[str, Body]]:
+    """The secrets of all apps, opened to one more host."""
+    changes: list[tuple[str, Body]] = []
+    for document in session.documents("secret"):
+        assert isinstance(document.body, Secret)
+        box = seal.make_box(session.content_key(document), sealing, secrets.token_bytes(32))
+        boxes = {**document.body.boxes, path: box}
+        changes.append((document.path, msgspec.structs.replace(document.body, boxes=boxes)))
+    return changes
+
+
+async def hand_over(session: Session, raws: Sequence[bytes], *, without: Collection[str]) -> None:
+    """Records to any host but these: they are not in yet, or on its way out. If there is no other, they are only kept here."""
+    others = sorted((n for n in session.nodes if n not in without), key=lambda n: (n != session.preferred, n))
+    unreachable: Unreachable | None = None
+    for other in others:
+        try:
+            await session.put(raws, node=other)
+        except Unreachable as error:
+            unreachable = error
+        else:
+            return
+    if unreachable is not None:
+        raise unreachable
+    session.adopt_own(raws)
+
+
+def handed_over(session: Session, path: str) -> bytes:
+    """What a host is given on its way in: who it is, and all records that it starts with."""
+    content: dict[str, Any] = {
+        "cloud": session.file.id, "node": path, "network": str(NETWORK), "records": session.all_records()
+    }  # fmt: skip
+    return msgspec.json.encode(content)

@@ -1,0 +1,88 @@
+"""`host expel` and `host rm`: a host is cut off, or taken out and left as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.client.bundle import find_bundle
+from skerry.client.enrolment import find, hand_over, ssh_target
+from skerry.client.session import Session
+from skerry.core.intent import Body, Node, Secret
+from skerry.core.records import Document
+from skerry.errors import Unreachable
+from skerry.machines.errors import NotOurHost
+from skerry.machines.install import Install
+from skerry.machines.ssh import Ssh
+from skerry.machines.survey import survey
+
+Progress = Callable[[str], None]
+
+
+async def expel(session: Session, name: str) -> dict[str, Any]:
+    """Cut a host off everywhere: its links, facts, tunnel and keys. Lists the secrets that it could read."""
+    await _sync(session)
+    document, node = find(session, name, expelled=True)
+    await _sign_off(session, document, node)
+    readable = [
+        d.path.removeprefix("secret/")
+        for d in session.documents("secret")
+        if isinstance(d.body, Secret) and document.path in d.body.boxes
+    ]
+    return {"name": name, "state": "expelled", "secrets_it_could_read": readable}
+
+
+async def rm(
+    session: Session,
+    name: str,
+    purge: bool,
+    *,
+    target: str | None = None,
+    ssh_config: Path | None = None,
+    identity: Path | None = None,
+    progress: Progress = lambda line: None,
+) -> dict[str, Any]:
+    """Take a host out of the cloud and leave the machine as it was; `purge` also deletes its volumes and keys there.
+
+    SSH comes first: a host that can't be reached stays what it is. A broken agent is mended before it cleans up.
+    """
+    await _sync(session)
+    document, node = find(session, name, expelled=True)
+    with Ssh(target or ssh_target(node), config=ssh_config, identity=identity) as ssh:
+        found = await asyncio.to_thread(survey, ssh)
+        if found.skerry_cloud and (found.skerry_cloud, found.skerry_node) != (session.file.id, document.path):
+            raise NotOurHost(ssh.target, name, found.skerry_node)
+        install = Install(ssh, progress)
+        if found.skerry_version or found.skerry_cloud:
+            bundle = find_bundle()
+            await asyncio.to_thread(install.mend, bundle.path)
+        await _sign_off(session, document, node)
+        removed = await asyncio.to_thread(lambda: install.rm(purge=purge))
+        kept = [] if purge else await asyncio.to_thread(install.kept)
+    return {"name": name, "removed": removed, "kept": kept}
+
+
+async def _sync(session: Session) -> None:
+    """The last host of a cloud may be dead: then what is known here must do."""
+    try:
+        await session.sync()
+    except Unreachable:
+        if len(session.nodes) > 1:
+            raise
+
+
+async def _sign_off(session: Session, document: Document, node: Node) -> None:
+    """Its enrolment as expelled. Keys that policy had let in again after an earlier expulsion are barred anew."""
+    changes: list[tuple[str, Body]] = []
+    keys = {node.signing, node.sealing, node.wireguard}
+    if keys & set(session.policy.readmitted):
+        rest = tuple(key for key in session.policy.readmitted if key not in keys)
+        changes.append(("policy", msgspec.structs.replace(session.policy, readmitted=rest)))
+    if node.state != "expelled":
+        changes.append((document.path, msgspec.structs.replace(node, state="expelled")))
+    if changes:
+        await hand_over(session, [session.draft(path, body) for path, body in changes], without=[document.path])
