@@ -166,3 +166,19 @@ def test_nothing_committed_names_a_registry_or_a_path_of_one_machine() -> None:
             continue
         found = bad.search(path.read_text(errors="replace"))
         assert not found, f"{name}: {found and found.group()}"
+
+
+LAPTOP = """
+import asyncio, importlib, pkgutil, subprocess, sys, httpx, ruamel.yaml, websockets.asyncio.server
+for name in {posix!r}: sys.modules[name] = None
+for room in ("skerry.cli", "skerry.client"):
+    for found in pkgutil.walk_packages(importlib.import_module(room).__path__, room + "."):
+        if found.name != "skerry.cli.lab": importlib.import_module(found.name)
+"""
+
+
+def test_all_that_a_laptop_imports_does_without_posix_too() -> None:
+    """Whatever the client takes from the adapters below it comes along: macOS and Windows must be able to import that."""
+    code = LAPTOP.format(posix=sorted(POSIX_ONLY))
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
