@@ -1,15 +1,17 @@
 """One cloud of three lab hosts for the whole folder: joined by the command line over SSH, as a person would.
 
-A test leaves the cloud as it found it: three hosts up, every replica of the guestbook healthy.
+A test leaves the cloud as it found it: three hosts up, every replica of the guestbook healthy and claimed once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,16 @@ LAB = f"e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"  # each checko
 
 @dataclass
 class Cloud:
+    """The lab, the command, and the guestbook's folder, which tests may change."""
+
     lab: Lab
     skerry: Skerry
     app: Path
+    rounds: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def compose(self) -> str:
+        return str(self.app / "compose.yaml")
 
     def ps(self, app: str = "guestbook") -> list[dict[str, Any]]:
         return [row for row in self.skerry.json("ps") if row["app"] == app]
@@ -36,17 +45,53 @@ class Cloud:
     def up(self) -> list[str]:
         return [host["name"] for host in self.skerry.json("host", "ls") if host["state"] == "up"]
 
-    def addresses(self) -> dict[str, str]:
-        return {machine.name: f"{machine.address}:{PORT}" for machine in self.machines()}
-
     def machines(self) -> list[Machine]:
         return self.lab.status()
+
+    def names(self) -> list[str]:
+        return [machine.name for machine in self.machines()]
+
+    def addresses(self) -> dict[str, str]:
+        """Host -> where the guestbook is published on it."""
+        return {machine.name: f"{machine.address}:{PORT}" for machine in self.machines()}
 
     def of_store(self) -> str:
         return str(next(row["node"] for row in self.ps() if row["service"] == "store"))
 
+    def others(self, *names: str) -> list[str]:
+        return [name for name in self.names() if name not in names]
+
+    def new_version(self) -> int:
+        """Change one line of the compose file: another environment for web, the same image. Gives its number."""
+        number = next(self.rounds)
+        file = Path(self.compose)
+        lines = [line for line in file.read_text().splitlines(True) if "ROUND:" not in line]
+        at = next(n for n, line in enumerate(lines) if "STORE:" in line)
+        lines.insert(at + 1, f'      ROUND: "{number}"\n')
+        file.write_text("".join(lines))
+        return number
+
+    def inside(self, host: str, *argv: str, input: bytes | None = None) -> str:
+        """What a command says on that host, as root. Raises AssertionError when it fails."""
+        done = self.lab.exec(host, argv, input=input, timeout_s=60)
+        assert done.returncode == 0, f"{argv} on {host}: {(done.stdout + done.stderr).decode(errors='replace')[-500:]}"
+        return done.stdout.decode(errors="replace")
+
+    def kill_agent(self, host: str) -> None:
+        self.lab.exec(host, ["systemctl", "kill", "--signal=KILL", "skerry"])
+
+    def containers(self, host: str) -> set[str]:
+        """What marks the containers of a host apart from any later ones: pids of their first processes."""
+        say = "for p in /run/skerry/containers/*/pid; do test -e $p && cat $p && echo; done; true"
+        return set(self.inside(host, "sh", "-c", say).split())
+
+    def events(self, kind: str, since_s: float = 0.0, *, tail: int = 300) -> list[dict[str, Any]]:
+        """Events of this kind on all hosts that answer, since a time of this machine's clock."""
+        rows = self.skerry.json("events", "--tail", str(tail))
+        return [row for row in rows if row.get("kind") == kind and row["time"] >= since_s]
+
     def well(self) -> bool:
-        """All four replicas, each healthy, each claimed by one node."""
+        """All replicas, each healthy in the wanted version, each claimed by one node."""
         rows = self.ps()
         return len(rows) == 4 and all(
             row["healthy"] and not row["outdated"] and len(row["claims"]) == 1 for row in rows
@@ -75,9 +120,25 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             skerry.run(
                 "host", "add", f"root@{machine.address}", "--name", machine.name, "--ssh-config", str(lab.ssh_config())
             )
-        skerry.run("deploy", str(app / "compose.yaml"))
+        skerry.run("deploy", made.compose)
         made.wait_well()
         yield made
     finally:
         lab.down()
         assert not lab.leftovers()
+
+
+@pytest.fixture(autouse=True)
+def wait_well_after(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whoever breaks the shared cloud for the next test is the one that fails."""
+    yield
+    if "cloud" in request.fixturenames:
+        cloud: Cloud = request.getfixturevalue("cloud")
+        for machine in cloud.machines():
+            if machine.state == "off":
+                cloud.lab.boot(machine.name)
+            else:
+                cloud.lab.heal(machine.name)
+        begun_s = time.monotonic()
+        cloud.wait_well(90)
+        print(f"well again after {time.monotonic() - begun_s:.1f} s")

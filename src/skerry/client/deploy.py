@@ -74,13 +74,21 @@ async def deploy(
     wanted, changes = _changes(session, compose, digests)
     started_s = time.monotonic()
     sent_bytes = await push(session, set(digests.values()), images, progress)
+    kept_by: list[str] = []
     if changes:
         progress(f"signing {', '.join(path for path, _ in changes)}")
         answer = await session.change(changes)
-        progress(f"accepted, kept by {', '.join(n.removeprefix('node/') for n in answer['kept_by'])}")
+        kept_by = [node.removeprefix("node/") for node in answer["kept_by"]]
+        progress(f"accepted, kept by {', '.join(kept_by)}{' alone: no other host answers' if answer['alone'] else ''}")
     else:
         progress("nothing to change: this is what runs")
-    result = {"app": compose.name, "changed": [p for p, _ in changes], "images": digests, "sent_bytes": sent_bytes}
+    result = {
+        "app": compose.name,
+        "changed": [path for path, _ in changes],
+        "images": digests,
+        "sent_bytes": sent_bytes,
+        "kept_by": kept_by,
+    }
     if not detach:
         await wait_healthy(session, compose.name, wanted, digests, timeout_s, progress)
     return result | {"seconds": round(time.monotonic() - started_s, 3)}

@@ -61,20 +61,21 @@ def _begin(s: Situation, r: Replica) -> None:
 
 
 def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
-    """What a first start waits for: the services it depends on. A restart waits for nothing: all may be starting at once."""
+    """What a first start waits for: the services it depends on, until they have started for the first time.
+
+    A restart waits for nothing: all may be starting at once. Nor does one that takes over when a dependency was lost with
+    its node: this is about the order of the first start, and no reason not to heal.
+    """
     if r.resumed or r.restarts or r.well_once:
         return ""
     for depends in service.depends_on:
         want = s.wants[r.slot.app].services.get(depends.service) if r.slot.app in s.wants else None
         slots = [Slot(r.slot.app, depends.service, i) for i in range(want.service.replicas if want is not None else 0)]
-        standings = [s.standings[slot] for slot in slots if slot in s.standings]
         if depends.condition == "completed":
             ready = completed(s, r.slot.app, depends.service)
-        elif depends.condition == "healthy":
-            ready = any(standing.winner is not None for standing in standings)
         else:
-            states = [s.state_of(c.node, standing.slot) for standing in standings for c in standing.claimants]
-            ready = any(state is not None and state.state in ("running", "exited") for state in states)
+            healthy = depends.condition == "healthy"
+            ready = any(_is_ready(s, slot, healthy) or _was_ready(s, slot, healthy) for slot in slots)
         if not ready:
             return f"waits for {depends.service} to be {depends.condition}"
     return ""
@@ -89,6 +90,23 @@ def completed(s: Situation, app: str, service: str) -> bool:
         if want is None or winner is None or winner.healthy or winner.spec != want.spec:
             return False
     return want is not None
+
+
+def _is_ready(s: Situation, slot: Slot, healthy: bool) -> bool:
+    standing = s.standings.get(slot)
+    if standing is None or healthy:
+        return standing is not None and standing.winner is not None
+    states = [s.state_of(claimant.node, slot) for claimant in standing.claimants]
+    return any(state is not None and state.state in ("running", "exited") for state in states)
+
+
+def _was_ready(s: Situation, slot: Slot, healthy: bool) -> bool:
+    """By the last word of a node that is away now."""
+    return any(
+        isinstance(state, SlotState) and state.image and state.state in ("running", "exited")
+        and (state.healthy or not healthy) and not s.presence.is_up(node)
+        for node, state in s.known.about("slot", str(slot)).items()
+    )  # fmt: skip
 
 
 def start(s: Situation, r: Replica, reason: str) -> None:
