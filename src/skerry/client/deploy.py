@@ -20,6 +20,8 @@ from skerry.client.images import LocalImages
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
 from skerry.core.intent import App, Body, Release, Service
+from skerry.core.knowledge import Knowledge
+from skerry.core.versions import fallback_of
 from skerry.mesh.streams import offer_objects
 from skerry.trust import seal
 
@@ -38,10 +40,13 @@ async def deploy(
     check_ports(session, compose)
     await check_room(session, compose)
     digests = await asyncio.to_thread(images.resolve_all, compose, progress)
-    wanted, changes = _changes(session, compose, digests)
-    if not changes and (failed := await _failed(session, compose.name)):
+    rows = await session.request("ps", {"subject": compose.name})
+    fallback = await _fallback(session, compose.name, rows)
+    wanted, changes = _changes(session, compose, digests, fallback)
+    failed = {row["service"] for row in rows if row["failed"] and is_known(row, held_versions(session, compose.name))}
+    if failed and not changes:
         progress(f"this version failed before; trying {', '.join(sorted(failed))} again")
-        wanted, changes = _changes(session, compose, digests, again=failed)
+        wanted, changes = _changes(session, compose, digests, fallback, again=failed)
     started_s = time.monotonic()
     sent_bytes = await push(session, set(digests.values()), images, progress)
     if changes:
@@ -56,15 +61,33 @@ async def deploy(
     return result | {"seconds": round(time.monotonic() - started_s, 3)}
 
 
-async def _failed(session: Session, app: str) -> set[str]:
-    """Services whose newest version has failed, as the hosts say."""
-    rows = await session.request("ps", {"subject": app})
-    versions = held_versions(session, app)
-    return {row["service"] for row in rows if row["failed"] and is_known(row, versions)}
+async def _fallback(session: Session, app: str, rows: list[dict[str, Any]]) -> tuple[str, str]:
+    """Hashes of the app and the release to turn back to if what is deployed now fails: the newest that is not known to be bad.
+
+    That is the one before, unless it failed itself, or not one replica of some service has got to it yet.
+    """
+    held_app, held_release = session.document(f"app/{app}"), session.document(f"release/{app}")
+    if held_app is None or held_release is None or held_app.body.deleted:  # type: ignore[union-attr]
+        return (held_app.hash if held_app is not None else "", "")
+    services = {row["service"] for row in rows if row["outdated"]}
+    services -= {row["service"] for row in rows if not row["outdated"] and (row["healthy"] or row["finished"])}
+    if services or any(row["failed"] for row in rows):
+        known = Knowledge()
+        for document in (held_app, held_release):
+            if document.body.fallback:  # type: ignore[union-attr]
+                known.accept(await session.named(document.body.fallback))  # type: ignore[union-attr]
+            known.accept(document)
+        if (pair := fallback_of(known, held_app, held_release)) is not None:
+            return pair[0].hash, pair[1].hash
+    return held_app.hash, held_release.hash
 
 
 def _changes(
-    session: Session, compose: ComposeApp, digests: dict[str, str], again: Collection[str] = ()
+    session: Session,
+    compose: ComposeApp,
+    digests: dict[str, str],
+    fallback: tuple[str, str],
+    again: Collection[str] = (),
 ) -> tuple[App, list[tuple[str, Body]]]:
     """What has to be signed anew, in the order in which it has to arrive. `again`: services to try once more as they are."""
     held_app, held_release = session.document(f"app/{compose.name}"), session.document(f"release/{compose.name}")
@@ -84,13 +107,12 @@ def _changes(
         sealed = seal.seal_environment(key, environments[name]) if key is not None else {}
         attempt = old.services[name].attempt if old is not None and name in old.services else 0
         services[name] = msgspec.structs.replace(planned.service, environment=sealed, attempt=attempt + (name in again))
-    app = App(services=services, volumes=dict(compose.volumes), fallback=held_app.hash if held_app is not None else "")
+    app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0])
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
     version = (held_app.version if held_app is not None else 0) + (1 if app_changed else 0)
     old_images = held_release.body.images if held_release is not None else {}  # type: ignore[union-attr]
     if old_images != digests or app_changed:
-        fallback = held_release.hash if held_release is not None and not (old is not None and old.deleted) else ""
-        changes.append((f"release/{compose.name}", Release(images=digests, fits=version, fallback=fallback)))
+        changes.append((f"release/{compose.name}", Release(images=digests, fits=version, fallback=fallback[1])))
     if app_changed:
         changes.append((f"app/{compose.name}", app))
     return app, changes
@@ -120,7 +142,7 @@ async def diff(
     """What a deploy of this file would change: a list of {path, field, old, new}."""
     await session.sync(1)
     digests = await asyncio.to_thread(images.resolve_all, compose, progress)
-    _, changes = _changes(session, compose, digests)
+    _, changes = _changes(session, compose, digests, ("", ""))
     rows: list[dict[str, Any]] = []
     for path, body in changes:
         held = session.document(path)
