@@ -27,7 +27,7 @@ PS = [
         "healthy": True,
         "version": 2,
         "image": "sha256:" + "ab" * 32,
-        "since": "2020-01-01T00:00:00Z",
+        "since": 1767225600.0,
         "claims": ["vps-1", "vps-3"],
     },
     {
@@ -39,7 +39,7 @@ PS = [
         "healthy": False,
         "version": 2,
         "image": "sha256:" + "cd" * 32,
-        "since": None,
+        "since": 1767225600.0,
         "claims": [],
         "why": "its data is on vps-2,\x1b[31m which is down",
     },
@@ -99,7 +99,8 @@ def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
 def test_ps_for_people_and_for_programs(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     hosts.answers["ps"] = PS
     assert run(["ps", "shop", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == PS
+    since = "2026-01-01T00:00:00.000000+00:00"
+    assert json.loads(capsys.readouterr().out) == [{**row, "since": since} for row in PS]
     assert hosts.asked == [("ps", {"subject": "shop"})]
     assert run(["ps"]) == 0
     shown = capsys.readouterr().out.splitlines()

@@ -103,7 +103,7 @@ def test_the_trial_program_is_one_small_segment(machine: str) -> None:
 
 def test_a_rotated_log_is_kept_once(tmp_path: Path) -> None:
     logs = LogFiles(tmp_path)
-    logs.make("a")
+    logs.make("a", {})
     current = logs.current("a")
     for content in ("first", "second", "third"):
         fresh = current.with_name("fresh")
@@ -116,10 +116,11 @@ def test_a_rotated_log_is_kept_once(tmp_path: Path) -> None:
 def test_logs_of_ended_containers_are_kept_up_to_a_number(tmp_path: Path) -> None:
     logs = LogFiles(tmp_path)
     for n in range(ENDED_KEPT + 5):
-        logs.make(f"c{n}")
+        logs.make(f"c{n}", {"slot": f"shop.web/{n}"})
         logs.current(f"c{n}").write_text("x")
-    logs.make("alive")
+    logs.make("alive", {})
     for n in range(ENDED_KEPT + 5):
         logs.ended(f"c{n}")
     assert len(list(tmp_path.iterdir())) == ENDED_KEPT + 1
     assert (tmp_path / "alive").exists()
+    assert LogFiles(tmp_path).kept()[f"c{ENDED_KEPT + 4}"] == {"slot": f"shop.web/{ENDED_KEPT + 4}"}

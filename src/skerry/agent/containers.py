@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from skerry.agent.volumes import Volumes
 from skerry.core.effects import Start, Stop
 from skerry.core.events import (
     ContainerExited,
@@ -29,7 +29,7 @@ from skerry.image.oci import ImageConfig
 from skerry.image.trees import Images
 from skerry.net.network import Network
 from skerry.observe.logs import tail
-from skerry.runtime.contract import Container, ContainerSpec, Mount, Runtime
+from skerry.runtime.contract import ContainerSpec, Exited, Mount, Runtime
 
 log = logging.getLogger(__name__)
 KEPT_MAX = 100  # ended containers that are remembered for their logs
@@ -49,6 +49,7 @@ class Labels(msgspec.Struct, frozen=True):
     spec: str
     image: str
     address: str
+    volumes: str = ""  # names, with commas between
 
     def as_dict(self) -> dict[str, str]:
         return dict(msgspec.to_builtins(self))
@@ -62,7 +63,7 @@ class Containers:
         runtime: Runtime,
         network: Network,
         images: Images,
-        volumes: Path,
+        volumes: Volumes,
         *,
         boot: int,
         post: Callable[[Event], None],
@@ -79,14 +80,19 @@ class Containers:
         self._routed = routed
         self._made = 0
         self._known: dict[str, Labels] = {}
+        self._starting: set[str] = set()
+        self._ended_early: dict[str, Exited] = {}  # before its start was told
         self._stopping: set[str] = set()
         self._gone: set[str] = set()
-        self._mounted: dict[str, tuple[tuple[str, str], ...]] = {}
 
     async def adopt(self) -> None:
-        """Tell core what an earlier agent left running; clear away what ended meanwhile."""
+        """Tell core what an earlier agent left running, and what ended meanwhile; that is cleared away."""
+        for id, kept in self._runtime.ended().items():
+            if (labels := _labels(kept)) is not None:
+                self._known[id] = labels
+                self._gone.add(id)
         for container in await self._runtime.list_containers():
-            labels = _labels(container)
+            labels = _labels(container.labels)
             if labels is None:
                 await self._clear(container.id)
                 continue
@@ -107,33 +113,39 @@ class Containers:
         self._made += 1
         slot = effect.slot
         id = f"{slot.app}-{slot.service}-{slot.index}-{self._boot}-{self._made}"
+        self._starting.add(id)
         try:
-            labels = await self._make(id, effect)
+            address = await self._make(id, effect)
         except SkerryError as error:
             log.warning("%s did not start: %s", slot, error)
+            self._known.pop(id, None)
             await self._network.detach(id)
             self._post(StartFailed(slot, effect.spec, str(error), isinstance(error, Passing)))
             return
-        self._known[id] = labels
-        self._post(ContainerStarted(slot, effect.spec, labels.address, id))
+        finally:
+            self._starting.discard(id)
+        self._post(ContainerStarted(slot, effect.spec, address, id))
+        if (ended := self._ended_early.pop(id, None)) is not None:
+            await self._tell_exit(ended)
 
-    async def _make(self, id: str, effect: Start) -> Labels:
+    async def _make(self, id: str, effect: Start) -> str:
+        """Its address."""
         service, slot = effect.service, effect.slot
         root = self._images.root(effect.image)
         if root is None:
             raise NotHere(effect.image)
         config = self._images.config(effect.image)
         attachment = await self._network.attach(id)
-        labels = Labels(str(slot), effect.spec, effect.image, attachment.address)
+        volumes = ",".join(v.volume for v in service.volumes)
+        labels = self._known[id] = Labels(str(slot), effect.spec, effect.image, attachment.address, volumes)
         user = service.user or config.user or "0:0"
         hostname = service.hostname or f"{slot.service}-{slot.index}"
         environment = dict(config.env) | self._environment(slot.app, service.environment)
         mounts = [Mount(target=path) for path in service.writable]
         mounts += [
-            Mount(target=v.target, source=str(self._volume(slot.app, v.volume)), read_only=v.read_only)
+            Mount(target=v.target, source=str(self._volumes.path(slot.app, v.volume)), read_only=v.read_only)
             for v in service.volumes
         ]
-        self._mounted[id] = tuple((slot.app, v.volume) for v in service.volumes)
         await self._runtime.start(
             ContainerSpec(
                 id=id,
@@ -157,14 +169,14 @@ class Containers:
                 labels=labels.as_dict(),
             )
         )
-        return labels
+        return attachment.address
 
     async def stop(self, effect: Stop) -> None:
         """Out of the routes first, then drained, then signalled, then cleared away. Answers with ContainerStopped."""
         self._stopping.add(effect.container)
         await self._routed()
         await asyncio.sleep(effect.drain_s)
-        await self._runtime.stop(effect.container, signal=effect.signal, grace_s=effect.grace_s)
+        await self._runtime.stop(effect.container, signal=self._signal(effect), grace_s=effect.grace_s)
         await self._clear(effect.container)
         self._stopping.discard(effect.container)
         self._post(ContainerStopped(effect.slot, effect.spec, effect.container))
@@ -172,13 +184,23 @@ class Containers:
     async def watch_exits(self) -> None:
         """Runs for ever: tells core of each container that ended without being told to."""
         async for gone in self._runtime.exits():
-            labels = self._known.get(gone.id)
-            if labels is None or gone.id in self._stopping:
-                continue
-            lines = "\n".join(line.text for line in tail(self._runtime.logs(gone.id), LAST_LINES))
-            await self._clear(gone.id)
-            slot = Slot.parse(labels.slot)
-            self._post(ContainerExited(slot, labels.spec, gone.id, gone.exit_code, gone.oom, lines))
+            if gone.id in self._starting:
+                self._ended_early[gone.id] = gone
+            elif gone.id in self._known and gone.id not in self._stopping:
+                await self._tell_exit(gone)
+
+    async def _tell_exit(self, gone: Exited) -> None:
+        labels = self._known[gone.id]
+        lines = "\n".join(line.text for line in tail(self._runtime.logs(gone.id), LAST_LINES))
+        await self._clear(gone.id)
+        self._post(ContainerExited(Slot.parse(labels.slot), labels.spec, gone.id, gone.exit_code, gone.oom, lines))
+
+    def _signal(self, effect: Stop) -> str:
+        """The service's own, else what its image says."""
+        labels = self._known.get(effect.container)
+        if effect.signal or labels is None or self._images.root(labels.image) is None:
+            return effect.signal or "SIGTERM"
+        return self._images.config(labels.image).stop_signal or "SIGTERM"
 
     def running(self) -> dict[str, str]:
         """Container id -> slot of what runs here now."""
@@ -192,16 +214,12 @@ class Containers:
         return len(self.running())
 
     def users_of(self, app: str, volume: str) -> list[str]:
-        """Slots whose containers have this volume mounted now."""
-        return [slot for id, slot in self.running().items() if (app, volume) in self._mounted.get(id, ())]
-
-    def remove_volume(self, app: str, volume: str) -> bool:
-        """Delete its data on this host. False: there was none."""
-        path = self._volumes / app / volume
-        if not path.is_dir():
-            return False
-        shutil.rmtree(path)
-        return True
+        """Slots whose containers have this volume mounted now, or are about to."""
+        return [
+            slot
+            for id, slot in self.running().items()
+            if Slot.parse(slot).app == app and volume in self._known[id].volumes.split(",")
+        ]
 
     def logs(self, id: str) -> list[Path]:
         return self._runtime.logs(id)
@@ -214,12 +232,6 @@ class Containers:
             oldest = next(id for id in self._known if id in self._gone)
             self._gone.discard(oldest)
             del self._known[oldest]
-
-    def _volume(self, app: str, name: str) -> Path:
-        """The volume's directory on this host, made empty when it isn't there; the runtime gives it to its user."""
-        path = self._volumes / app / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 class NotHere(Passing):
@@ -238,8 +250,8 @@ def _arguments(entrypoint: tuple[str, ...], command: tuple[str, ...], config: Im
     return (*config.entrypoint, *(command or config.cmd))
 
 
-def _labels(container: Container) -> Labels | None:
+def _labels(kept: dict[str, str]) -> Labels | None:
     try:
-        return msgspec.convert(container.labels, Labels)
+        return msgspec.convert(kept, Labels)
     except msgspec.ValidationError:
         return None

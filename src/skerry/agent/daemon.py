@@ -27,6 +27,7 @@ from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.serve import Server
 from skerry.agent.streams import Streams
+from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
@@ -166,6 +167,7 @@ class Agent:
         self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
         self.network: Network
         self.containers: Containers
+        self.volumes = Volumes(files.volumes)
         self.server: Server
 
     async def start(self) -> None:
@@ -192,7 +194,7 @@ class Agent:
             self.runtime,
             self.network,
             self.images,
-            self.files.volumes,
+            self.volumes,
             boot=self.boot,
             post=self.loop.post,
             environment=self._environment,

@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from skerry.core.events import ImageReady
+from skerry.agent.tails import Tails, is_meant
+from skerry.core.constraints import name_of
+from skerry.core.events import ImageReady, VolumeGone
+from skerry.core.intent import App
 from skerry.core.records import Document, Record, Slot
-from skerry.errors import BadInput, Passing, SkerryError
+from skerry.errors import BadInput, Refusal, SkerryError
 from skerry.mesh.messages import recv_bytes, send_bytes
-from skerry.observe.logs import LogLine, follow, tail
 from skerry.trust.requests import Request
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
 KEEP_TIMEOUT_S = 3.0
-LOOK_S = 0.5  # how soon a new container's lines are followed
 
 
 class UnknownVerb(BadInput):
@@ -36,10 +36,11 @@ class NoSuchSubject(BadInput):
     code = "no-such-subject"
 
 
-class Busy(Passing):
-    """The volume is in use, the host is not ready."""
+class InUse(Refusal):
+    """A container has the volume mounted, or will at its next start."""
 
     code = "in-use"
+    exit_code = 2
 
 
 class Put(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,8 +93,9 @@ class Server:
         self._mesh = agent.mesh
         self._images = agent.images
         self._containers = agent.containers
+        self._tails = Tails(agent.containers)
         self._events = agent.events
-        self._files = agent.files
+        self._volumes = agent.volumes
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._upgrade = agent.upgrade
@@ -186,7 +188,7 @@ class Server:
 
     def _slots(self, subject: str) -> list[Slot]:
         """The slots that a person means by `web/0`, `guestbook.web/0`, `web` or `guestbook`. Raises NoSuchSubject."""
-        slots = [row.slot for row in self._core.rows() if _wants([subject], row.slot)]
+        slots = [row.slot for row in self._core.rows() if is_meant([subject], row.slot)]
         if not slots:
             raise NoSuchSubject(
                 f"there is no {subject} to explain", "it is no slot, service or app here", "see skerry ps"
@@ -217,77 +219,58 @@ class Server:
 
     async def _verb_logs(self, args: Lines, request: Request) -> AsyncIterator[Any]:
         """Lines of this host's containers of these slots, services or apps: oldest first, then (follow) as they come."""
-        past = []
-        for id, slot in self._containers.with_logs():
-            if _wants(args.targets, slot):
-                past += [_line(slot, line) for line in tail(self._containers.logs(id), args.tail)]
-        past = [line for line in past if line["time"] >= args.since]
-        for line in sorted(past, key=lambda line: line["time"])[-args.tail :] if args.tail else []:
-            yield line
         if args.follow:
-            async for line in self._followed(args.targets):
+            async for line in self._tails.following(args.targets, args.tail, args.since):
                 yield line
-
-    async def _followed(self, targets: list[str]) -> AsyncIterator[Any]:
-        """New lines of all wanted containers, also of those that start later."""
-        queue: asyncio.Queue[Any] = asyncio.Queue(1000)
-        known = set(self._containers.running())
-        watched = {
-            id: self._follow_into(queue, id, slot)
-            for id, slot in self._containers.running().items()
-            if _wants(targets, slot)
-        }
-        try:
-            while True:
-                for id, slot in self._containers.running().items():
-                    if id not in known and _wants(targets, slot):
-                        watched[id] = self._follow_into(queue, id, slot, from_start=True)
-                    known.add(id)
-                try:
-                    async with asyncio.timeout(LOOK_S):
-                        yield await queue.get()
-                except TimeoutError:
-                    continue
-        finally:
-            for task in watched.values():
-                task.cancel()
-
-    def _follow_into(
-        self, queue: asyncio.Queue[Any], id: str, slot: str, *, from_start: bool = False
-    ) -> asyncio.Task[None]:
-        async def work() -> None:
-            async for line in follow(lambda: self._containers.logs(id), n=10_000 if from_start else 0):
-                await queue.put(_line(slot, line))
-
-        return asyncio.create_task(work())
+        else:
+            for line in self._tails.past(args.targets, args.tail, args.since):
+                yield line
 
     # -- this host's own data
 
     async def _verb_volumes(self, args: Subject, request: Request) -> Any:
-        rows = []
-        for path in sorted(self._files.volumes.glob("*/*")):
-            app, name = path.parent.name, path.name
-            size = await asyncio.to_thread(_size_bytes, path)
-            rows.append(
-                {
-                    "app": app,
-                    "volume": name,
-                    "node": self._me,
-                    "size_bytes": size,
-                    "used_by": self._containers.users_of(app, name),
-                }
-            )
-        return rows
+        return [
+            {
+                "app": app,
+                "volume": name,
+                "node": name_of(self._me),
+                "size_bytes": await asyncio.to_thread(self._volumes.size_bytes, app, name),
+                "used_by": self._users(app, name),
+            }
+            for app, name in self._volumes.all()
+        ]
+
+    def _users(self, app: str, volume: str) -> list[str]:
+        """Slots that run with it here, or that this node holds and that will want it at their next start."""
+        body = self._door.trusted.document(f"app/{app}")
+        services = body.body.services if body is not None and isinstance(body.body, App) else {}
+        wanting = {name for name, service in services.items() if any(m.volume == volume for m in service.volumes)}
+        held = [
+            r.slot for r in self._core.rows() if r.app == app and r.service in wanting and r.node == name_of(self._me)
+        ]
+        return sorted({*held, *self._containers.users_of(app, volume)})
 
     async def _verb_volume_rm(self, args: VolumeName, request: Request) -> Any:
-        """Delete a volume's data here. Refused while a container uses it."""
-        if users := self._containers.users_of(args.app, args.volume):
-            raise Busy(
-                f"volume {args.app}/{args.volume} was not removed",
+        """Delete a volume's data here, and let core know that nothing ties its slot to this node. Refused while it is used."""
+        if users := self._users(args.app, args.volume):
+            raise InUse(
+                f"volume {args.volume} of {args.app} was not deleted",
                 f"{', '.join(users)} uses it",
-                "stop it first: skerry rm APP",
+                f"stop it first: skerry scale {users[0].partition('/')[0]} 0, or skerry rm {args.app}",
             )
-        return {"removed": await asyncio.to_thread(self._containers.remove_volume, args.app, args.volume)}
+        if (args.app, args.volume) not in self._volumes.all():
+            here = ", ".join(f"{name} of {app}" for app, name in self._volumes.all())
+            raise NoSuchSubject(
+                f"there is no volume {args.volume} of {args.app} on {name_of(self._me)}",
+                f"here are: {here or 'none'}",
+                "see skerry volume ls",
+            )
+        await asyncio.to_thread(self._volumes.remove, args.app, args.volume)
+        self._post(VolumeGone(args.app, args.volume, self._volumes.of(args.app)))
+        self._events.append(
+            "volume", f"{args.app}/{args.volume}", f"deleted on request of {request.name or request.key[:16]}"
+        )
+        return {"node": name_of(self._me), "app": args.app, "volume": args.volume}
 
     async def _verb_upgrade(self, args: Upgrade, request: Request) -> Any:
         """Try the bundle that our enrolment names; whether it is kept is told by `status`."""
@@ -302,18 +285,3 @@ class Server:
             await asyncio.to_thread(self._images.make, args.image)
             self._post(ImageReady(args.image))
         return {"missing": missing}
-
-
-def _size_bytes(directory: Path) -> int:
-    return sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
-
-
-def _line(slot: str, line: LogLine) -> dict[str, str]:
-    return {"slot": slot, "time": line.time, "stream": line.stream, "text": line.text}
-
-
-def _wants(targets: list[str], slot: str) -> bool:
-    """A target is a slot (`web/0`, `app.web/0`), a service (`web`, `app.web`) or an app."""
-    app, _, rest = slot.partition(".")
-    service = rest.partition("/")[0]
-    return not targets or any(t in (slot, rest, f"{app}.{service}", service, app) for t in targets)

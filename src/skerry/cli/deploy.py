@@ -83,22 +83,20 @@ def command(
 
 def show_plan(terminal: Terminal, compose: ComposeApp) -> None:
     """The file is good; now the images: those without a recipe must be there already."""
-    from skerry.client.compose import ImageRef
+    from skerry.client.compose.plan import Recipe
     from skerry.client.images import LocalImages
 
     images = LocalImages(run.home().images)
+    here = images.resolve_named(compose, terminal.say)
     rows = []
     for name, plan in compose.services.items():
         service = plan.service
-        if isinstance(plan.image, ImageRef):
-            image = images.resolve(compose.name, name, plan, compose.folder, terminal.say)
-        else:
-            image = f"to be built from {plan.image.content['context']}"
+        built = f"to be built from {plan.image.content['context']}" if isinstance(plan.image, Recipe) else ""
         rows.append(
             {
                 "service": f"{compose.name}.{name}",
                 "replicas": service.replicas,
-                "image": image,
+                "image": built or here[name],
                 "ports": [f"{port.published}:{port.target}/{port.protocol}" for port in service.ports],
                 "memory_bytes": service.needs.reserve_memory_bytes,
                 "volumes": [mount.volume for mount in service.volumes],

@@ -16,7 +16,10 @@ def command(terminal: Terminal, app: str, cloud: str, passphrase_file: str | Non
 
     Volumes are deleted by `skerry volume rm`, and by nothing else.
     """
-    from skerry.client import deploy
+    from skerry.client import apps
 
-    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: deploy.rm(session, app), changes=True)
-    terminal.answer(result, f"{app} is removed; its volumes stay where they are (skerry volume ls)")
+    result = run.in_cloud(
+        terminal, cloud, passphrase_file, lambda session: apps.rm(session, app, progress=terminal.say), changes=True
+    )
+    kept = "; its volumes stay where they are (skerry volume ls)" if result["volumes_kept"] else ""
+    terminal.answer(result, f"{app} is removed{kept}")

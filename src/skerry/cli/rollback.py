@@ -20,13 +20,13 @@ def command(terminal: Terminal, app: str, timeout_s: float, cloud: str, passphra
 
     Its images are still on the hosts, so nothing is sent.
     """
-    from skerry.client import deploy
+    from skerry.client import apps
 
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: deploy.rollback(session, app, progress=terminal.say, timeout_s=timeout_s),
+        work=lambda session: apps.rollback(session, app, progress=terminal.say, timeout_s=timeout_s),
     )
     terminal.answer(result, f"{app} is back at the release before")

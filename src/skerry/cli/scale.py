@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from skerry.cli import run
+from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 
@@ -12,17 +13,35 @@ from skerry.cli.output import Terminal
 @declare(name="scale", example="skerry scale guestbook.web 5", codes=(0, 1, 2, 3, 4, 5))
 @click.argument("service", metavar="APP.SERVICE")
 @click.argument("replicas", type=click.IntRange(0, 1000))
-def command(terminal: Terminal, service: str, replicas: int, cloud: str, passphrase_file: str | None) -> None:
+@click.option("--detach", is_flag=True, help="Do not wait until they are healthy.")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for them."
+)
+def command(
+    terminal: Terminal,
+    service: str,
+    replicas: int,
+    detach: bool,
+    timeout_s: float,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
     """Change how many replicas a service has.
 
-    The next deploy of the compose file sets it to what the file says.
+    Those that run are not restarted. The next deploy of the compose file sets it to what the file says.
     """
     app, dot, name = service.partition(".")
     if not (app and dot and name):
         raise click.UsageError(f"{service!r} is not APP.SERVICE, such as guestbook.web")
-    from skerry.client import deploy
+    from skerry.client import apps
 
     result = run.in_cloud(
-        terminal, cloud, passphrase_file, lambda session: deploy.scale(session, app, name, replicas), changes=True
+        terminal,
+        cloud,
+        passphrase_file,
+        changes=True,
+        work=lambda session: apps.scale(
+            session, app, name, replicas, detach=detach, timeout_s=timeout_s, progress=terminal.say
+        ),
     )
     terminal.answer(result, f"{service}: {result['from']} -> {result['to']} replicas")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
+from skerry.client.compose.mistakes import ComposeErrors, Mistake
+from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
 from skerry.image.build import build
+from skerry.image.contract import BadImage, ImageNotFound
 from skerry.image.local import resolve_image
 from skerry.image.recipe import parse_recipe
 from skerry.image.trees import Images
@@ -34,6 +36,30 @@ class LocalImages:
             return msgspec.json.decode(self._names_file.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return {}
+
+    def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
+        """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
+        digests = self.resolve_named(compose, progress)
+        for name, plan in compose.services.items():
+            if name not in digests:
+                digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
+        return digests
+
+    def resolve_named(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
+        """Those that have to be here already. All that are missing are told at once, by their lines: ComposeErrors."""
+        mistakes: list[Mistake] = []
+        digests: dict[str, str] = {}
+        for name, plan in compose.services.items():
+            if isinstance(plan.image, Recipe):
+                continue
+            try:
+                digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
+            except (ImageNotFound, BadImage) as error:
+                line, column = plan.lines.get("image", (0, 0))
+                mistakes.append(Mistake(line, column, f"services.{name}.image", str(error), error.fix))
+        if mistakes:
+            raise ComposeErrors(mistakes, compose.file)
+        return digests
 
     def resolve(self, app: str, service: str, plan: ServicePlan, folder: Path, progress: Progress) -> str:
         """The digest of a service's image. Raises what building and importing raise: BuildRefused, ImageNotFound, BadImage."""

@@ -13,7 +13,8 @@ from skerry.errors import SkerryError
 
 
 async def ps(session: Session, app: str | None = None) -> list[dict[str, Any]]:
-    return list(await session.request("ps", {"subject": app or ""}))
+    rows = await session.request("ps", {"subject": app or ""})
+    return [{**row, "since": rfc3339(row["since"])} for row in rows]
 
 
 async def hosts(session: Session) -> list[dict[str, Any]]:
@@ -75,14 +76,14 @@ async def logs(
 ) -> AsyncIterator[dict[str, Any]]:
     """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text."""
     async for row in _merged(
-        session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": _rfc3339(since)}, follow
+        session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": rfc3339(since)}, follow
     ):
         yield row
 
 
-def _rfc3339(unix_s: float) -> str:
+def rfc3339(unix_s: float) -> str:
     """As container logs have it, in UTC, so that texts compare; "" for 0."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat() if unix_s else ""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds") if unix_s else ""
 
 
 async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncIterator[dict[str, Any]]:

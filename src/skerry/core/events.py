@@ -128,7 +128,11 @@ class Timer(Event, frozen=True):
 
 
 class VolumeGone(Event, frozen=True):
-    """An operator had a named volume of an app removed here: its slots may go elsewhere."""
+    """An operator had a named volume of an app removed here: slots that have no other data here may go elsewhere.
+
+    `left`: the app's volumes that are still here.
+    """
 
     app: str
     volume: str
+    left: tuple[str, ...] = ()

@@ -212,7 +212,10 @@ def _volume_gone(s: Situation, event: VolumeGone) -> None:
     for slot in [slot for slot in s.homes if slot.app == event.app]:
         state = s.state_of(s.me, slot)
         service = s.service_of(slot, state.spec) if state is not None else None
-        if not s.replicas.of(slot) and (service is None or any(m.volume == event.volume for m in service.volumes)):
+        mounted = {m.volume for m in service.volumes} if service is not None else {event.volume, *event.left}
+        disposable = s.disposable(event.app)
+        others = any(volume in event.left and not disposable.get(volume, False) for volume in mounted)
+        if not s.replicas.of(slot) and event.volume in mounted and not others:
             s.homes.discard(slot)
             s.touch(slot.app, slot.service)
 

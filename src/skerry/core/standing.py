@@ -103,9 +103,14 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
         if not isinstance(claim, Claim) or (node not in s.known.nodes and node != s.me):
             continue
         state = s.state_of(node, slot)
-        ended_well = state is not None and state.state == "exited" and state.exit_code == 0 and state.spec == claim.spec
-        done_for_good = ended_well and claim.spec == want.spec and not again(want.service.restart, 0, (), s.now)
-        if s.presence.is_down(node) and not done_for_good:  # a job that is done needs nobody any more
+        ended_well = (
+            state is not None
+            and (state.state, state.exit_code, state.spec) == ("exited", 0, claim.spec)
+            and not again(want.service.restart, 0, (), s.now)
+        )
+        if s.presence.is_down(node) and not (
+            ended_well and claim.spec == want.spec
+        ):  # a job that is done needs nobody any more
             dead.append(node)
             s.unwell.pop((slot, node), None)
             continue

@@ -218,7 +218,9 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
 def _with_words(how: str, last_lines: str) -> str:
     """What `explain` and a failed deploy quote of its log: the end, where the reason mostly is."""
     words = " / ".join(line.strip() for line in last_lines.splitlines() if line.strip())
-    return f"{how}; its last words: {words[-_WORDS_MAX:]}" if words else how
+    if len(words) > _WORDS_MAX:
+        words = f"… {words[-_WORDS_MAX:]}"
+    return f"{how}; its last words: {words}" if words else how
 
 
 def start_failed(s: Situation, r: Replica, why: str, passing: bool) -> None:

@@ -54,14 +54,14 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         return AppWant(known=True, deleted=True)
     if release_doc is None or not isinstance(release_doc.body, Release):
         return AppWant(known=False)
-    fallback = _fallback(known, app_doc, release_doc)
+    fallback = fallback_of(known, app_doc, release_doc)
     newest = (app_doc, release_doc)
     if release_doc.body.fits > app_doc.version:  # made for an app document that has not come yet
         earlier = _held(known, release_doc.path, release_doc.body.fallback)
         if earlier is None or not isinstance(earlier.body, Release) or earlier.body.fits > app_doc.version:
             return AppWant(known=False)
         newest = (app_doc, earlier)
-        fallback = _fallback(known, app_doc, earlier)
+        fallback = fallback_of(known, app_doc, earlier)
     services = _services(*newest, app)
     specs = {want.spec: (want.service, want.image, want.versions) for want in services.values()}
     back = _services(*fallback, app) if fallback is not None else {}
@@ -103,7 +103,7 @@ def _held(known: Knowledge, path: str, digest: str) -> Document | None:
     return known.by_hash(path, digest) if digest else None
 
 
-def _fallback(known: Knowledge, app: Document, release: Document) -> tuple[Document, Document] | None:
+def fallback_of(known: Knowledge, app: Document, release: Document) -> tuple[Document, Document] | None:
     """The pair to turn back to: the release's fallback, with the app's own where that fits it."""
     assert isinstance(app.body, App) and isinstance(release.body, Release)
     back = _held(known, release.path, release.body.fallback) or (release if app.body.fallback else None)

@@ -30,7 +30,8 @@ class Row(msgspec.Struct, frozen=True):
     restarts: int = 0
     outdated: bool = False  # it does not run what is wanted now
     wanted: str = ""  # the newest version that this node knows of, whether or not it was turned back
-    verdict: str = ""  # why that one failed, and what follows
+    failed: bool = False  # that one failed in this service
+    verdict: str = ""  # why it did, or another service of the app, and what follows
     finished: bool = False  # a job that ended well
     exit_code: int | None = None
     pinned: bool = False  # its data is on this node: it is never moved
@@ -90,7 +91,7 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         why = _awaits(s, standing, node)
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
-                   wanted=_newest(s, slot), verdict=_verdict(s, slot))  # fmt: skip
+                   wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
@@ -98,7 +99,8 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,
         since=state.since, claims=tuple(name_of(claimant.node) for claimant in claims), why=why, address=state.address,
         restarts=state.restarts, outdated=want is None or state.spec != want.spec, wanted=_newest(s, slot),
-        verdict=_verdict(s, slot), exit_code=state.exit_code, finished=best is not None and best.done and not best.healthy,
+        failed=_failed(s, slot), verdict=_verdict(s, slot), exit_code=state.exit_code,
+        finished=best is not None and best.done and not best.healthy,
         pinned=standing is not None and node in standing.home,
     )  # fmt: skip
 
@@ -109,6 +111,11 @@ def _verdict(s: Situation, slot: Slot) -> str:
         return ""
     with_it = f"{found.turned_back}; turned back with it" if found.turned_back else ""
     return found.failures.get(slot.service, with_it)
+
+
+def _failed(s: Situation, slot: Slot) -> bool:
+    found = s.wants.get(slot.app)
+    return found is not None and slot.service in found.failures
 
 
 def _newest(s: Situation, slot: Slot) -> str:

@@ -82,7 +82,7 @@ async def create(conmon: Path, runtime: Path, places: Places, log_max_bytes: int
     """
     ours, its = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(its, True)
-    environment = {**processes.ENVIRONMENT, "_OCI_SYNCPIPE": "3"}
+    environment = {**processes.ENVIRONMENT, "_OCI_SYNCPIPE": "3", "TZ": "UTC0"}  # log times compare as text
     argv = arguments(conmon, runtime, places, log_max_bytes)
     try:
         try:

@@ -110,6 +110,10 @@ class Runtime(Protocol):
         """Its log files, oldest first (CRI format: time, stream, F or P, text)."""
         ...
 
+    def ended(self) -> dict[str, dict[str, str]]:
+        """Labels of those that are gone and whose logs are still here, by id, oldest first."""
+        ...
+
     async def close(self) -> None:
         """Let go of everything but the containers."""
         ...

@@ -10,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
+LABELS = "labels.json"
 ENDED_KEPT = 16  # folders of containers that are gone; beyond, the longest untouched go
 
 
@@ -22,10 +26,21 @@ class LogFiles:
         self._directory = directory
         self._live: set[str] = set()
 
-    def make(self, id: str) -> None:
-        """Make its folder and hold it back from being cleared away."""
+    def make(self, id: str, labels: Mapping[str, str]) -> None:
+        """Make its folder and hold it back from being cleared away. `labels` are kept with it for as long as it stays."""
         self._live.add(id)
-        (self._directory / id).mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._directory / id
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / LABELS).write_bytes(msgspec.json.encode(labels))
+
+    def kept(self) -> dict[str, dict[str, str]]:
+        """Labels of all whose folders are here, oldest first."""
+        found: dict[str, dict[str, str]] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for folder in sorted(self._directory.iterdir(), key=_touched):
+                with contextlib.suppress(OSError, msgspec.DecodeError):
+                    found[folder.name] = msgspec.json.decode((folder / LABELS).read_bytes(), type=dict[str, str])
+        return found
 
     def current(self, id: str) -> Path:
         return self._directory / id / "ctr.log"

@@ -71,6 +71,9 @@ class MemoryRuntime(Runtime):
     def logs(self, id: str) -> list[Path]:
         return []
 
+    def ended(self) -> dict[str, dict[str, str]]:
+        return {}
+
     async def close(self) -> None:
         with contextlib.suppress(asyncio.QueueEmpty):
             while True:

@@ -125,6 +125,9 @@ class OciRuntime(Runtime):
         _check_id(id)
         return self._logs.paths(id)
 
+    def ended(self) -> dict[str, dict[str, str]]:
+        return {id: labels for id, labels in self._logs.kept().items() if not self._folder(id).exists()}
+
     async def purge(self) -> None:
         """Stop and remove all containers, and the cgroups that hold them; for a host that leaves. Logs stay."""
         for container in await self.list_containers():
@@ -147,7 +150,7 @@ class OciRuntime(Runtime):
         runtime = self._binaries.runtime
         places = self._places(spec.id, runtime)
         held = record.Record(id=spec.id, runtime=runtime, boot=self._boot, labels=spec.labels)
-        self._logs.make(spec.id)
+        self._logs.make(spec.id, spec.labels)
         await asyncio.to_thread(prepare, spec, places, held, f"{self._parent}/{spec.id}", self._limits)
         pid = await conmon.create(
             self._binaries.conmon, self._binaries.path(runtime), places, max(spec.log_max_bytes // 2, 4096)

@@ -29,6 +29,7 @@ CAPABILITY = re.compile(r"[A-Z][A-Z_]{1,40}")
 SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,8}([+-][0-9]{1,2})?|[1-9][0-9]?")
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
 HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+ALIAS = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")  # one label of a name: never another app's
 CONSTRAINT = re.compile(r"(node|zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 URL_PATH = re.compile(r"/[!-~]{0,511}")
 DAY_S = 86_400.0
@@ -78,7 +79,7 @@ def _service(who: str, service: Service, body: App) -> None:
         matches(constraint, f"{who}.constraints", CONSTRAINT, "must be label.NAME==VALUE, zone or node, == or !=")
     count(service.aliases, f"{who}.aliases", 32)
     for alias in service.aliases:
-        matches(alias, f"{who}.aliases", HOSTNAME, "is no host name")
+        matches(alias, f"{who}.aliases", ALIAS, "is no name inside an app")
     count(service.depends_on, f"{who}.depends_on", 64)
     for depends in service.depends_on:
         need(depends.service in body.services and depends.service != who, f"{who}.depends_on", "no such other service")

@@ -221,7 +221,7 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("deploy: {resources: {limits: {memory: 10m}, reservations: {memory: 20m}}}", "more memory than its limit"),
         ("deploy: {placement: {constraints: [node.role == manager]}}", "node.role is not known of a host"),
         ("depends_on: [nobody]", "no service 'nobody'"),
-        ("depends_on: {db: {condition: service_completed_successfully}}", "services run for good"),
+        ("depends_on: {db: {condition: service_completed_successfully}}", "is started again whenever it ends"),
         ("depends_on: {db: {condition: service_healthy}}", "which has no probe"),
         ("depends_on: [web]", "can't wait for itself"),
         ("read_only: false", "always read-only"),

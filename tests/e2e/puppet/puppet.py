@@ -49,13 +49,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         what, _, word = self.path.lstrip("/").partition("/")
         try:
-            answer = getattr(self, f"do_{what or 'about'}")(word)
+            answer = getattr(self, f"do_{what or 'entries'}")(word)
         except OSError as error:
             self.answer(409, f"{type(error).__name__}: {error}")
         else:
             self.answer(*(answer if isinstance(answer, tuple) else (200, answer)))
 
-    def do_about(self, word: str) -> object:
+    def do_entries(self, word: str) -> object:
         return about()
 
     def do_healthz(self, word: str) -> object:

@@ -35,6 +35,12 @@ def across(services: dict[str, ServicePlan], places: Mapping[str, Value]) -> Non
                     f"waits until {wait.service} is healthy, which has no probe",
                     f"give {wait.service} a healthcheck, or wait for service_started",
                 )
+            for_good = wait.service in services and services[wait.service].service.restart.condition == "any"
+            if wait.condition == "completed" and for_good:
+                places[name].mistake(
+                    f"waits until {wait.service} has ended, which is started again whenever it ends",
+                    f"give {wait.service} restart: on-failure",
+                )
     if ring := _ring({name: [wait.service for wait in plan.service.depends_on] for name, plan in services.items()}):
         places[ring[0]].mistake(f"services wait for each other: {' -> '.join(ring)}", "remove one depends_on")
 

@@ -21,9 +21,11 @@ from skerry.client.compose.section import Section, Value
 from skerry.client.compose.service import Context, service_of
 from skerry.client.compose.table import NETWORK, TOP, VOLUME, X_VOLUME
 from skerry.errors import BadInput
+from skerry.trust import checks_app
+from skerry.trust.refusals import OutOfBounds
 
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-SERVICES_MAX = 100
+SERVICES_MAX = 64  # as trust has it
 
 
 class NoComposeFile(BadInput):
@@ -124,7 +126,7 @@ def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> Com
         root.mistake("this is not a compose file", "it begins with `services:`")
         return None
     section = root.section(TOP)
-    app_name = name or _name_in(section) or re.sub(r"[^a-z0-9_-]", "", folder.resolve().name.lower())
+    app_name = name or _name_in(section) or re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")
     if not values.NAME.fullmatch(app_name):
         (section.get("name") or root).mistake(
             f"{app_name[:60]!r} can't be an app's name", "add name: with lower-case letters"
@@ -144,15 +146,30 @@ def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> Com
     services: dict[str, ServicePlan] = {}
     for service_name, value in pairs[:SERVICES_MAX]:
         if not values.NAME.fullmatch(service_name):
+            dashed = re.sub("[^a-z0-9]+", "-", service_name.lower()).strip("-")[:60] or "web"
             value.mistake(
-                f"{service_name[:60]!r} can't be a service's name", "use lower-case letters, digits and dashes"
+                f"{service_name[:60]!r} can't be a service's name",
+                f"use lower-case letters, digits and dashes: {dashed}; the old one may stay as an alias (networks: default: aliases)",
             )
         if value.is_mapping:
             services[service_name] = service_of(service_name, value, context)
         else:
             value.mistake("should be a mapping", "begin with image:")
     across(services, dict(pairs))
-    return ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings))
+    app = ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings))
+    if not root.findings.mistakes:
+        _as_hosts_will(app, root, dict(pairs))
+    return app
+
+
+def _as_hosts_will(app: ComposeApp, root: Value, places: Mapping[str, Value]) -> None:
+    """Every bound that hosts hold a signed app to: what they would refuse is a mistake here, with its line."""
+    try:
+        checks_app.app(app.app())
+    except OutOfBounds as error:
+        field, _, rule = error.why.partition(": ")
+        service, _, key = field.partition(".")
+        places.get(service, root).mistake(f"{key or field}: {rule}")
 
 
 def _name_in(section: Section) -> str:
@@ -164,8 +181,10 @@ def _volumes(value: Value | None) -> dict[str, bool]:
     """Name -> disposable."""
     volumes: dict[str, bool] = {}
     for name, child in value.pairs() if value else ():
-        if not values.NAME.fullmatch(name):
-            child.mistake(f"{name[:60]!r} can't be a volume's name", "use lower-case letters, digits and dashes")
+        if not values.WORD.fullmatch(name):
+            child.mistake(
+                f"{name[:60]!r} can't be a volume's name", "use lower-case letters, digits, dashes and underscores"
+            )
         section = child.section(VOLUME)
         if (driver := section.get("driver")) is not None:
             driver.one_of("local")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from skerry.client.compose import deployment, mounts, values
-from skerry.client.compose.interpolate import parse_env
+from skerry.client.compose.environment import environment_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.section import Section, Value
-from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, ENV_FILE, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
+from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
 from skerry.core.intent import Depends, Service
 
-ENVIRONMENT_MAX_CHARS = 32 << 10  # the whole app has 64 KiB, encrypted
+CONDITIONS: dict[str, Literal["started", "healthy", "completed"]] = {
+    "service_started": "started",
+    "service_healthy": "healthy",
+    "service_completed_successfully": "completed",
+}
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,15 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         constraints=deployment.constraints_of(deploy),
         depends_on=_depends(section.get("depends_on"), context, name),
         aliases=tuple(alias for alias in aliases if alias != name),
-        stop_signal=_text(section, "stop_signal", values.signal_name) or "SIGTERM",
+        stop_signal=_text(section, "stop_signal", values.signal_name),
         stop_grace_s=10.0 if grace_s is None else grace_s,
         drain_s=0.2 if drain_s is None else drain_s,
         allow=_allow(own.get("allow") if own else None),
     )
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
-    return ServicePlan(service, _environment(section, context), _image(section, own, context), lines)
+    return ServicePlan(
+        service, environment_of(section, context.variables, context.read), _image(section, own, context), lines
+    )
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:
@@ -185,7 +191,7 @@ def _hostname(text: str) -> str:
 
 
 def _alias(text: str) -> str:
-    if not values.NAME.fullmatch(text.lower()):
+    if not values.WORD.fullmatch(text.lower()):
         raise ValueError(f"{text[:40]!r} is not a name inside the app: letters, digits, dashes and underscores")
     return text.lower()
 
@@ -239,13 +245,9 @@ def _depends(value: Value | None, context: Context, own_name: str) -> tuple[Depe
             required.mistake("is not supported: what is waited for is needed")
         condition = section.get("condition")
         if condition is None:
-            child.mistake("has no condition", "write condition: service_started or service_healthy")
-        elif condition.tree.raw == "service_completed_successfully":
-            condition.mistake(
-                "services run for good: one that ends is started again", "do that work in the application"
-            )
-        elif condition.one_of("service_started", "service_healthy") == "service_healthy":
-            out[name] = Depends(service=name, condition="healthy")
+            child.mistake("has no condition", f"write condition: one of {', '.join(CONDITIONS)}")
+        elif (said := condition.one_of(*CONDITIONS)) is not None:
+            out[name] = Depends(service=name, condition=CONDITIONS[said])
     return tuple(out.values())
 
 
@@ -255,66 +257,3 @@ def _allow(value: Value | None) -> dict[str, str]:
         if text := reason.text():
             allowed[rule] = text
     return allowed
-
-
-def _environment(section: Section, context: Context) -> dict[str, str]:
-    """`environment` goes before `env_file`; of several files the later one."""
-    out: dict[str, str] = {}
-    if (files := section.get("env_file")) is not None:
-        for item in files.one_or_many():
-            out |= _env_file(item, context)
-    value = section.get("environment")
-    if value is None:
-        return out
-    for name, said, place in _variables(value):
-        if not name or "=" in name or "\0" in name:
-            place.mistake(f"{name[:40]!r} can't be the name of a variable")
-        elif said is not None:
-            out[name] = said
-        elif name in context.variables:
-            out[name] = context.variables[name]
-        else:
-            place.mistake(
-                f"{name[:60]} is not set", f'set it, put it into .env, or write {name[:60]}: "" for an empty one'
-            )
-    if sum(len(name) + len(text) for name, text in out.items()) > ENVIRONMENT_MAX_CHARS:
-        value.mistake(
-            f"the values have more than {ENVIRONMENT_MAX_CHARS >> 10} KiB in all", "put big ones into the image"
-        )
-    return out
-
-
-def _variables(value: Value) -> list[tuple[str, str | None, Value]]:
-    """(name, value or None for "from outside", place)."""
-    if value.is_mapping:
-        pairs = list(value.pairs())
-        return [(name, None if child.is_null else child.text() or "", child) for name, child in pairs]
-    out: list[tuple[str, str | None, Value]] = []
-    for item in value.items():
-        name, equals, text = (item.text() or "").partition("=")
-        out.append((name, text if equals else None, item))
-    return out
-
-
-def _env_file(item: Value, context: Context) -> dict[str, str]:
-    path_value: Value | None = item
-    required = True
-    if item.is_mapping:
-        section = item.section(ENV_FILE)
-        path_value = section.get("path")
-        if (flag := section.get("required")) is not None:
-            required = flag.flag() is not False
-    path = path_value.text() if path_value else None
-    if path is None:
-        if path_value is None:
-            item.mistake("has no path")
-        return {}
-    text = context.read(path)
-    if text is None:
-        if required:
-            item.mistake(f"{path[:200]} can't be read", "check the path; it starts from the compose file's folder")
-        return {}
-    found, wrong = parse_env(text)
-    for line, what in wrong[:10]:
-        item.mistake(f"{path[:200]}, line {line} {what}")
-    return found

@@ -66,10 +66,12 @@ SERVICE = {
     "cap_add": yes("capabilities by name, `ALL` not; every other one is dropped"),
     "cap_drop": yes("what isn't in `cap_add` is dropped anyway"),
     "healthcheck": yes("turned into a probe from outside, see Health"),
-    "depends_on": yes("short and long form, `service_started` and `service_healthy`"),
+    "depends_on": yes(
+        "short and long form; `service_completed_successfully` for a job, which has `restart: on-failure` or `no`"
+    ),
     "deploy": yes("see below"),
     "restart": yes("`no`, `always`, `on-failure[:n]`, `unless-stopped` (as `always`); default `always`"),
-    "stop_signal": yes("a name or a number; default SIGTERM"),
+    "stop_signal": yes("a name or a number; default: the image's, else SIGTERM"),
     "stop_grace_period": yes("then it is killed; default 10s"),
     "networks": yes("as names; `aliases` are further names of the service inside the app"),
     "security_opt": yes("`no-new-privileges:true`, as it always is; nothing else"),
@@ -233,7 +235,7 @@ ENV_FILE = {
 }
 
 DEPENDS = {
-    "condition": yes("`service_started` or `service_healthy`"),
+    "condition": yes("`service_started`, `service_healthy` or `service_completed_successfully`"),
     "restart": no("the app's services restart for themselves"),
     "required": yes("`true`, as it always is"),
 }

@@ -17,7 +17,8 @@ DURATION_MAX_S = 30 * 86400.0
 SIZE_MAX_BYTES = 1 << 50
 PORTS_IN_RANGE_MAX = 100
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # of apps and services: part of host names
+WORD = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")  # of volumes, and further names inside an app
 HOSTNAME = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?){0,4}"
 )

@@ -1,0 +1,116 @@
+"""What can be done to an app that runs: more or fewer replicas, back to the release before, away with it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from skerry.client.session import Session
+from skerry.client.waiting import POLL_S, Progress, held_versions, wait_healthy
+from skerry.core.intent import App, Body, Release
+from skerry.errors import BadInput, NotInTime, Refusal
+
+
+class NoSuchApp(BadInput):
+    code = "no-such-app"
+
+
+class NothingBefore(Refusal):
+    """There is no earlier version to go back to."""
+
+    code = "nothing-before"
+    exit_code = 2
+
+
+async def scale(
+    session: Session,
+    app: str,
+    service: str,
+    replicas: int,
+    *,
+    detach: bool = False,
+    timeout_s: float = 120.0,
+    progress: Progress = lambda line: None,
+) -> dict[str, Any]:
+    """Change one service's number of replicas: a new version of the app, signed; nothing is restarted."""
+    await session.sync()
+    body = _app(session, app)
+    if service not in body.services:
+        raise NoSuchApp(f"{app} has no service {service}", f"it has: {', '.join(body.services)}", "see skerry ps")
+    before = body.services[service].replicas
+    changed = msgspec.structs.replace(body.services[service], replicas=replicas)
+    wanted = msgspec.structs.replace(body, services={**body.services, service: changed})
+    if before != replicas:
+        await session.change([(f"app/{app}", wanted)])
+    if not detach:
+        await wait_healthy(session, app, wanted, held_versions(session, app), timeout_s, progress)
+    return {"app": app, "service": service, "from": before, "to": replicas}
+
+
+async def rollback(
+    session: Session, app: str, *, progress: Progress = lambda line: None, timeout_s: float = 120.0
+) -> dict[str, Any]:
+    """Go back to the release (and app version) before: signed anew as the newest. Kept images move no byte.
+
+    As many replicas as now, updated in the way that holds now: that is also what a node turns back to by itself.
+    """
+    await session.sync()
+    current = _app(session, app)
+    document, held = session.document(f"app/{app}"), session.document(f"release/{app}")
+    if document is None or held is None or not isinstance(held.body, Release) or not held.body.fallback:
+        raise NothingBefore(
+            f"{app} was not rolled back", "this is its first release", "deploy an earlier version of the file"
+        )
+    earlier = (await session.named(held.body.fallback)).body
+    assert isinstance(earlier, Release)
+    changes: list[tuple[str, Body]] = []
+    body, fits = current, document.version
+    if current.fallback and earlier.fits < document.version:
+        before = (await session.named(current.fallback)).body
+        assert isinstance(before, App)
+        body, fits = _with_numbers_of(current, before, document.hash), document.version + 1
+        changes.append((f"app/{app}", body))
+    changes.insert(0, (f"release/{app}", Release(images=earlier.images, fits=fits, fallback=held.hash)))
+    progress(f"signing {', '.join(path for path, _ in changes)}")
+    await session.change(changes)
+    await wait_healthy(session, app, body, held_versions(session, app), timeout_s, progress)
+    return {"app": app, "images": earlier.images}
+
+
+def _with_numbers_of(current: App, before: App, fallback: str) -> App:
+    services = {
+        name: msgspec.structs.replace(service, replicas=now.replicas, update=now.update)
+        if (now := current.services.get(name)) is not None
+        else service
+        for name, service in before.services.items()
+    }
+    return msgspec.structs.replace(before, services=services, fallback=fallback)
+
+
+async def rm(
+    session: Session, app: str, *, timeout_s: float = 60.0, progress: Progress = lambda line: None
+) -> dict[str, Any]:
+    """Stop everything of an app and remove its intent; volumes stay until `skerry volume rm`."""
+    await session.sync()
+    body = _app(session, app)
+    await session.change([(f"app/{app}", App(deleted=True))])
+    deadline_s = time.monotonic() + timeout_s
+    while rows := [row for row in await session.request("ps", {"subject": app}) if row["state"] != "waiting"]:
+        if time.monotonic() > deadline_s:
+            raise NotInTime(
+                f"{app} is still stopping", ", ".join(row["slot"] for row in rows), f"it goes on: skerry ps {app}"
+            )
+        await asyncio.sleep(POLL_S)
+    progress(f"{app} is gone" + ("; its volumes are kept" if body.volumes else ""))
+    return {"app": app, "volumes_kept": sorted(body.volumes)}
+
+
+def _app(session: Session, app: str) -> App:
+    document = session.document(f"app/{app}")
+    if document is None or not isinstance(document.body, App) or document.body.deleted:
+        known = [d.path.removeprefix("app/") for d in session.documents("app") if not d.body.deleted]  # type: ignore[union-attr]
+        raise NoSuchApp(f"there is no app {app}", f"this cloud has: {', '.join(known) or 'none'}", "see skerry ps")
+    return document.body

@@ -1,0 +1,90 @@
+"""Watching a version become what runs, or fail. What is asked is a host's `ps`; told apart by version, never by image alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from skerry.client.session import Session
+from skerry.core.intent import App
+from skerry.errors import NotInTime, Refusal
+
+POLL_S = 0.05
+TROUBLED = ("exited", "failed")
+Progress = Callable[[str], None]
+Versions = tuple[int, int]  # of the app document and of the release
+
+
+class RolloutFailed(Refusal):
+    """The new version failed: what the hosts saw of it, and what they did then."""
+
+    code = "rollout-failed"
+
+
+def held_versions(session: Session, app: str) -> Versions:
+    """Of the newest documents that this operator has verified."""
+    documents = (session.document(f"app/{app}"), session.document(f"release/{app}"))
+    first, second = (document.version if document is not None else 0 for document in documents)
+    return first, second
+
+
+def is_known(row: dict[str, Any], versions: Versions) -> bool:
+    """Whether the host that answered knows these documents: until then it tells of what was before."""
+    parts = row["wanted"].split(".")
+    return len(parts) == 2 and all(int(part) >= version for part, version in zip(parts, versions, strict=True))
+
+
+async def wait_healthy(
+    session: Session, app: str, wanted: App, versions: Versions, timeout_s: float, progress: Progress
+) -> list[dict[str, Any]]:
+    """Wait until each replica runs that version and is healthy, or, a job, is done.
+
+    Raises RolloutFailed as soon as the hosts say so, NotInTime (it goes on by itself).
+    """
+    total = sum(service.replicas for service in wanted.services.values())
+    deadline_s = time.monotonic() + timeout_s
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            progress(line)
+
+    while True:
+        rows = list(await session.request("ps", {"subject": app}))
+        known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
+        done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
+        say(f"{len(done)} of {total} replicas healthy")
+        if known:
+            for row in rows:
+                if row["state"] in TROUBLED and not row["finished"]:
+                    say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
+            _judge(app, wanted, rows, say)
+        if known and len(done) >= total and not any(row["outdated"] for row in rows):
+            return rows
+        if time.monotonic() > deadline_s:
+            late = [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows if r not in done]
+            raise NotInTime(
+                f"{app} is not healthy yet after {timeout_s:.0f} s",
+                "\n".join(late) or "the hosts do not know of it yet",
+                f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
+            )
+        await asyncio.sleep(POLL_S)
+
+
+def _judge(app: str, wanted: App, rows: list[dict[str, Any]], say: Progress) -> None:
+    """Raises RolloutFailed unless the service says to go on in spite of failures; then it is only said."""
+    for row in rows:
+        service = wanted.services.get(row["service"])
+        if not row["failed"] or service is None:
+            continue
+        if service.update.failure_action == "continue":
+            say(row["verdict"])
+            continue
+        raise RolloutFailed(
+            f"{app}: {row['service']} failed in its new version",
+            row["verdict"],
+            f"look at it: skerry logs {app}.{row['service']}; skerry explain {row['slot']}",
+        )
