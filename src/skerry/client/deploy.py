@@ -10,10 +10,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
+from skerry.client import views
 from skerry.client.compose.plan import ComposeApp
 from skerry.client.images import LocalImages
 from skerry.client.session import Session
@@ -22,7 +24,6 @@ from skerry.errors import BadInput, NotInTime, Refusal
 from skerry.mesh.streams import offer_objects
 from skerry.trust import seal
 
-POLL_S = 0.05
 Progress = Callable[[str], None]
 
 
@@ -117,7 +118,9 @@ def _changes(session: Session, compose: ComposeApp, digests: dict[str, str]) -> 
 
 
 async def _check_room(session: Session, compose: ComposeApp) -> None:
-    """Refuse what no host could ever run, before anything is changed."""
+    """Refuse what no host could ever run, before anything is changed. What reserves nothing fits everywhere."""
+    if not any(s.service.needs.reserve_memory_bytes or s.service.needs.reserve_cpus for s in compose.services.values()):
+        return
     rows = [row for row in await session.request("hosts") if row["state"] == "up"]
     if not rows:
         return
@@ -161,28 +164,32 @@ async def wait_healthy(
     total = sum(s.replicas for s in wanted.services.values())
     deadline_s = time.monotonic() + timeout_s
     told = -1
-    while True:
-        rows = await session.request("ps", {"subject": app})
-        done = [r for r in rows if r["healthy"] and r["image"] == digests.get(r["service"]) and not r.get("outdated")]
-        if len(done) != told:
-            told = len(done)
-            progress(f"{told} of {total} replicas healthy")
-        if len(done) >= total and not any(r.get("outdated") for r in rows):
-            return list(rows)
-        if failed := [r for r in rows if r.get("verdict")]:
-            raise RolloutFailed(
-                f"{app}: the new version failed and was turned back",
-                "; ".join(sorted({f"{r['service']}: {r['verdict']}" for r in failed})),
-                f"look at it: skerry explain {failed[0]['slot']}; skerry logs {failed[0]['service']}",
-            )
-        if time.monotonic() > deadline_s:
-            late = [f"{r['slot']} {r['state']}{': ' + r['why'] if r.get('why') else ''}" for r in rows if r not in done]
-            raise NotInTime(
-                f"{app} is not healthy yet after {timeout_s:.0f} s",
-                "; ".join(late),
-                "it goes on by itself: skerry ps --watch; why: skerry explain SLOT",
-            )
-        await asyncio.sleep(POLL_S)
+    async with aclosing(views.changes(session, app)) as changes:
+        async for rows in changes:
+            done = [
+                r for r in rows if r["healthy"] and r["image"] == digests.get(r["service"]) and not r.get("outdated")
+            ]
+            if len(done) != told:
+                told = len(done)
+                progress(f"{told} of {total} replicas healthy")
+            if len(done) >= total and not any(r.get("outdated") for r in rows):
+                return rows
+            if failed := [r for r in rows if r.get("verdict")]:
+                raise RolloutFailed(
+                    f"{app}: the new version failed and was turned back",
+                    "; ".join(sorted({f"{r['service']}: {r['verdict']}" for r in failed})),
+                    f"look at it: skerry explain {failed[0]['slot']}; skerry logs {failed[0]['service']}",
+                )
+            if time.monotonic() > deadline_s:
+                late = [
+                    f"{r['slot']} {r['state']}{': ' + r['why'] if r.get('why') else ''}" for r in rows if r not in done
+                ]
+                raise NotInTime(
+                    f"{app} is not healthy yet after {timeout_s:.0f} s",
+                    "; ".join(late),
+                    "it goes on by itself: skerry ps --watch; why: skerry explain SLOT",
+                )
+    raise AssertionError("rows are followed until one of these")
 
 
 async def diff(
@@ -270,10 +277,13 @@ async def rm(
     body = _app(session, app)
     await session.change([(f"app/{app}", msgspec.structs.replace(body, deleted=True, services={}, fallback=""))])
     deadline_s = time.monotonic() + timeout_s
-    while rows := [r for r in await session.request("ps", {"subject": app}) if r["state"] != "waiting"]:
-        if time.monotonic() > deadline_s:
-            raise NotInTime(f"{app} is still stopping", ", ".join(r["slot"] for r in rows), "it goes on: skerry ps")
-        await asyncio.sleep(POLL_S)
+    async with aclosing(views.changes(session, app)) as changes:
+        async for rows in changes:
+            left = [r["slot"] for r in rows if r["state"] != "waiting"]
+            if not left:
+                break
+            if time.monotonic() > deadline_s:
+                raise NotInTime(f"{app} is still stopping", ", ".join(left), "it goes on: skerry ps")
     progress(f"{app} is gone; its volumes are kept")
     return {"app": app, "volumes_kept": list(body.volumes)}
 

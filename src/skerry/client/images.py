@@ -9,9 +9,7 @@ import msgspec
 
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
-from skerry.image.build import build
 from skerry.image.local import resolve_image
-from skerry.image.recipe import parse_recipe
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 
@@ -41,6 +39,9 @@ class LocalImages:
         if isinstance(plan.image, ImageRef):
             return resolve_image(plan.image.text, objects=self.objects, names=self.names, base=folder)
         assert isinstance(plan.image, Recipe)
+        from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
+        from skerry.image.recipe import parse_recipe
+
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
         built = build(
