@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import msgspec
-from websockets.exceptions import ConnectionClosed
 
 from skerry.client.home import CloudHome, Head
 from skerry.client.identity import read_operator
@@ -23,7 +22,7 @@ from skerry.core.intent import Body, Node, Policy, Secret
 from skerry.core.records import Document
 from skerry.errors import BadFormat, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
-from skerry.mesh.messages import Stream, recv_bytes, send_bytes
+from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
 from skerry.trust import seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_document
@@ -152,15 +151,10 @@ class Session:
         first = node or next(iter(self._candidates()), "")
         while idle := self._idle.get(first):
             stream = idle.pop()
-            try:
-                nonce = await self._hello(stream, first)
-                async with asyncio.timeout(DIAL_TIMEOUT_S):  # a host that lost its power says no goodbye
-                    await (await stream.ping())
-            except (Unreachable, ConnectionClosed, TimeoutError):
-                stream.transport.abort()
-                continue
-            self.preferred = first
-            return stream, first, nonce
+            if await is_alive(stream, DIAL_TIMEOUT_S):
+                self.preferred = first
+                return stream, first, await self._hello(stream, first)
+            stream.transport.abort()
         stream, who = await self.open("/request", node)
         try:
             return stream, who, await self._hello(stream, who)
