@@ -44,6 +44,8 @@ class Cloud:
         self.work = ROOT / "build" / f"bench{hosts}"
         self.lab = Lab(f"bench{hosts}")
         self.skerry = Skerry(self.work / "home", lambda line: None)
+        # As installed: with bytecode beside the source, whatever the shell says that `make bench` is called from.
+        self.skerry.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def __enter__(self) -> Cloud:
         shutil.rmtree(self.work, ignore_errors=True)

@@ -35,6 +35,7 @@ class Loop:
         self._closed = False
         self._live = False  # while loading, core asks for a Timer at once with each event: it comes once all is there
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._onlookers: list[asyncio.Future[None]] = []
         self._wake: asyncio.TimerHandle | None = None
         self.broken: asyncio.Future[None]  # ends with the first bug in a task
 
@@ -61,6 +62,16 @@ class Loop:
                     self._carry(effect)
         finally:
             self._stepping = False
+            onlookers, self._onlookers = self._onlookers, []
+            for onlooker in onlookers:
+                if not onlooker.done():
+                    onlooker.set_result(None)
+
+    async def stepped(self) -> None:
+        """Wait until core has taken in something new: what `core.rows()` gives may be another."""
+        onlooker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._onlookers.append(onlooker)
+        await onlooker
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run beside the loop. A bug in it ends the agent (systemd starts it anew): half an agent is worse than none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from skerry.core.constraints import name_of
 from skerry.core.events import ImageReady, VolumeGone
 from skerry.core.intent import App
 from skerry.core.records import Document, Record, Slot
+from skerry.core.view import Row
 from skerry.errors import BadInput, Refusal, SkerryError
 from skerry.mesh.messages import recv_bytes, send_bytes
 from skerry.trust.requests import Request
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
 KEEP_TIMEOUT_S = 3.0
+TOGETHER_S = 0.005  # changes of rows that come closer to one another are told as one
+STILL_HERE_S = 1.0  # who follows rows hears of us at least so often
 
 
 class UnknownVerb(BadInput):
@@ -57,6 +61,11 @@ class Hashes(msgspec.Struct, forbid_unknown_fields=True):
 
 class Subject(msgspec.Struct, forbid_unknown_fields=True):
     subject: str = ""
+
+
+class Rows(msgspec.Struct, forbid_unknown_fields=True):
+    subject: str = ""  # an app; all of them
+    follow: bool = False
 
 
 class Lines(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,6 +109,7 @@ class Server:
         self._health = agent.health
         self._upgrade = agent.upgrade
         self._post = agent.loop.post
+        self._stepped = agent.loop.stepped
 
     async def answer(self, request: Request) -> AsyncIterator[Any]:
         """Raises UnknownVerb, BadInput for wrong arguments, or what the verb itself refuses."""
@@ -114,6 +124,7 @@ class Server:
             "Paths": Paths,
             "Hashes": Hashes,
             "Subject": Subject,
+            "Rows": Rows,
             "Lines": Lines,
             "VolumeName": VolumeName,
             "ImageName": ImageName,
@@ -177,8 +188,21 @@ class Server:
 
     # -- how things stand
 
-    async def _verb_ps(self, args: Subject, request: Request) -> Any:
-        return [row for row in self._core.rows() if args.subject in ("", row.app)]
+    async def _verb_ps(self, args: Rows, request: Request) -> AsyncIterator[Any]:
+        """All rows; with `follow` again whenever one changes, and each second as a sign of life."""
+        rows = self._rows(args.subject)
+        yield rows
+        while args.follow:
+            told, end_s = rows, self._now_s() + STILL_HERE_S
+            while rows == told and (left_s := end_s - self._now_s()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stepped(), left_s)
+                    await asyncio.sleep(TOGETHER_S)
+                rows = self._rows(args.subject)
+            yield rows
+
+    def _rows(self, app: str) -> list[Row]:
+        return [row for row in self._core.rows() if app in ("", row.app)]
 
     async def _verb_hosts(self, args: Subject, request: Request) -> Any:
         return self._core.hosts()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.errors import BadFormat, SkerryError, TrustRefusal
+from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects, serve_objects
@@ -15,6 +15,8 @@ from skerry.trust.requests import judge_request
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
+
+IDLE_S = 60.0  # between two requests of one client
 
 
 class Streams:
@@ -32,11 +34,19 @@ class Streams:
         }
 
     async def request(self, stream: Stream, who: str) -> None:
-        """One signed request: greeted with a nonce, answered by items, ended by `{"end": true}` or `{"error": …}`."""
+        """Signed requests, one after the other until the client goes: each has a nonce of its own."""
+        while await self._answer_one(stream, who):
+            pass
+
+    async def _answer_one(self, stream: Stream, who: str) -> bool:
+        """Greeted with a nonce, answered by items, ended by `{"end": true}` or `{"error": …}`. False: the client is gone."""
         agent = self._agent
         nonce = os.urandom(16).hex()
-        await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
-        raw = await recv_bytes(stream)
+        try:
+            await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
+            raw = await recv_bytes(stream, timeout_s=IDLE_S)
+        except Unreachable:
+            return False
         try:
             request = judge_request(raw, agent.trusted, node=agent.me, nonce=nonce, now_s=agent.clock.wall_s())
             async for item in agent.server.answer(request):
@@ -46,6 +56,7 @@ class Streams:
             if isinstance(error, TrustRefusal | BadFormat):
                 agent.links.tell(error, f"client {who[:16]}")
             await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
+        return True
 
     async def objects(self, stream: Stream, who: str) -> None:
         await serve_objects(stream, self._agent.objects)

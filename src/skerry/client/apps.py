@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
+from skerry.client import views
 from skerry.client.session import Session
-from skerry.client.waiting import POLL_S, Progress, held_versions, wait_healthy
+from skerry.client.waiting import Progress, held_versions, wait_healthy
 from skerry.core.intent import App, Body, Release
 from skerry.errors import BadInput, NotInTime, Refusal
 
@@ -98,12 +99,13 @@ async def rm(
     body = _app(session, app)
     await session.change([(f"app/{app}", App(deleted=True))])
     deadline_s = time.monotonic() + timeout_s
-    while rows := [row for row in await session.request("ps", {"subject": app}) if row["state"] != "waiting"]:
-        if time.monotonic() > deadline_s:
-            raise NotInTime(
-                f"{app} is still stopping", ", ".join(row["slot"] for row in rows), f"it goes on: skerry ps {app}"
-            )
-        await asyncio.sleep(POLL_S)
+    async with aclosing(views.changes(session, app)) as changes:
+        async for rows in changes:
+            left = [row["slot"] for row in rows if row["state"] != "waiting"]
+            if not left:
+                break
+            if time.monotonic() > deadline_s:
+                raise NotInTime(f"{app} is still stopping", ", ".join(left), f"it goes on: skerry ps {app}")
     progress(f"{app} is gone" + ("; its volumes are kept" if body.volumes else ""))
     return {"app": app, "volumes_kept": sorted(body.volumes)}
 

@@ -41,7 +41,9 @@ def check_ports(session: Session, compose: ComposeApp) -> None:
 
 
 async def check_room(session: Session, compose: ComposeApp) -> None:
-    """What no host that is up could hold even if it were empty."""
+    """What no host that is up could hold even if it were empty. What reserves nothing fits everywhere."""
+    if not any(s.service.needs.reserve_memory_bytes or s.service.needs.reserve_cpus for s in compose.services.values()):
+        return
     rows = [row for row in await session.request("hosts") if row["state"] == "up"]
     if not rows:
         return

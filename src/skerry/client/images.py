@@ -10,10 +10,8 @@ import msgspec
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
-from skerry.image.build import build
 from skerry.image.contract import BadImage, ImageNotFound
 from skerry.image.local import resolve_image
-from skerry.image.recipe import parse_recipe
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 
@@ -67,6 +65,9 @@ class LocalImages:
         if isinstance(plan.image, ImageRef):
             return resolve_image(plan.image.text, objects=self.objects, names=self.names, base=folder)
         assert isinstance(plan.image, Recipe)
+        from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
+        from skerry.image.recipe import parse_recipe
+
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
         built = build(

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from skerry.core.intent import Body, Node, Policy, Secret
 from skerry.core.records import Document
 from skerry.errors import BadFormat, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
-from skerry.mesh.messages import Stream, recv_bytes, send_bytes
+from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
 from skerry.trust import seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_document
@@ -62,6 +62,7 @@ class Session:
         self.trusted = Trusted(self.file.id)
         self._own: OperatorKeys | None = None
         self.preferred: str | None = None  # the host that answered last is asked first
+        self._idle: dict[str, list[Stream]] = {}  # answered to the end, and good for another request
         for text in (*self.file.roots, *self.file.documents.values()):
             self._learn(base64.b64decode(text), load=True)
 
@@ -69,6 +70,8 @@ class Session:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for stream in [stream for streams in self._idle.values() for stream in streams]:
+            stream.transport.close()
         self.save()
 
     @property
@@ -113,29 +116,58 @@ class Session:
 
     async def request(self, verb: str, args: Any = None, *, node: str | None = None) -> Any:
         """One answer. Without `node` any host will do. Raises Unreachable, or what the host answered."""
-        async for item in self.stream(verb, args, node=node):
-            return item
-        raise BadFormat(f"request {verb} got no answer", "the host closed the stream", "try again")
+        items = [item async for item in self.stream(verb, args, node=node)]
+        if not items:
+            raise BadFormat(f"request {verb} got no answer", "the host closed the stream", "try again")
+        return items[0]
 
-    async def stream(self, verb: str, args: Any = None, *, node: str | None = None) -> AsyncIterator[Any]:
-        stream, who = await self.open("/request", node)
+    async def stream(
+        self, verb: str, args: Any = None, *, node: str | None = None, silence_s: float | None = None
+    ) -> AsyncGenerator[Any]:
+        """Answers as they come. `silence_s`: where the host is known to speak more often, it is given up after so long."""
+        stream, who, nonce = await self._greeted(node)
+        whole = False
         try:
-            hello = msgspec.json.decode(await recv_bytes(stream), type=dict[str, str])
-            if hello.get("node") != who:
-                raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
-            raw = make_request(self.signer, self.file.id, who, verb, args or {}, hello["nonce"], time.time())
+            raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time())
             await send_bytes(stream, raw)
             while True:
-                frame = msgspec.json.decode(await recv_bytes(stream))
+                frame = msgspec.json.decode(await recv_bytes(stream, timeout_s=silence_s))
                 if "item" in frame:
                     yield frame["item"]
-                elif "error" in frame:
-                    kind = PassingAnswer if frame["error"].get("type") == "passing" else FinalAnswer
-                    raise kind(frame["error"])
-                else:
+                    continue
+                whole = True
+                if "error" not in frame:
                     return
+                kind = PassingAnswer if frame["error"].get("type") == "passing" else FinalAnswer
+                raise kind(frame["error"])
         finally:
+            if whole:
+                self._idle.setdefault(who, []).append(stream)
+            else:
+                await stream.close()
+
+    async def _greeted(self, node: str | None) -> tuple[Stream, str, str]:
+        """A stream for one request, who is at its end, and the nonce to sign; one that was answered before is used again."""
+        first = node or next(iter(self._candidates()), "")
+        while idle := self._idle.get(first):
+            stream = idle.pop()
+            if await is_alive(stream, DIAL_TIMEOUT_S):
+                self.preferred = first
+                return stream, first, await self._hello(stream, first)
+            stream.transport.abort()
+        stream, who = await self.open("/request", node)
+        try:
+            return stream, who, await self._hello(stream, who)
+        except BaseException:
             await stream.close()
+            raise
+
+    async def _hello(self, stream: Stream, who: str) -> str:
+        """The nonce that begins each request."""
+        hello = msgspec.json.decode(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), type=dict[str, str])
+        if hello.get("node") != who:
+            raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
+        return hello["nonce"]
 
     async def everywhere(self, verb: str, args: Any = None) -> dict[str, Any]:
         """Ask all hosts at once: path -> answer, or the SkerryError."""
@@ -204,26 +236,14 @@ class Session:
         """Learn the newest documents from up to `hosts` hosts; gives who answered. Raises Unreachable when none did."""
         answered: list[str] = []
         errors: list[SkerryError] = []
-        for node in self._candidates():
-            if len(answered) >= hosts:
-                break
-            try:
-                heads = await self.request("heads", node=node)
-                held = self.trusted.heads()
-                newer = [
-                    path
-                    for path, head in heads.items()
-                    if held.get(path) is None or tuple(head[:2]) > tuple(held[path][:2])
-                ]
-                if newer:
-                    order = {"root": 0, "policy": 1}
-                    newer.sort(key=lambda p: (order.get(p, 2 if p.startswith("node/") else 3), p))
-                    for text in await self.request("get", {"paths": newer}, node=node):
-                        self._learn(base64.b64decode(text))
-            except (Unreachable, Answered) as error:
-                errors.append(error)
-                continue
-            answered.append(node)
+        left = self._candidates()
+        while left and len(answered) < hosts:
+            asked, left = left[: hosts - len(answered)], left[hosts - len(answered) :]
+            for node, error in zip(asked, await asyncio.gather(*map(self._learn_from, asked)), strict=True):
+                if error is None:
+                    answered.append(node)
+                else:
+                    errors.append(error)
         if not answered:
             raise (
                 errors[0]
@@ -232,8 +252,28 @@ class Session:
                     f"cloud {self.name} has no hosts yet", "", "join the first: skerry host add root@ADDRESS"
                 )
             )
+        self.preferred = answered[0]
         self.save()
         return answered
+
+    async def _learn_from(self, node: str) -> SkerryError | None:
+        """Take in what this host has that is newer; why it can't be asked, if it can't."""
+        try:
+            heads = await self.request("heads", node=node)
+            held = self.trusted.heads()
+            newer = [
+                path
+                for path, head in heads.items()
+                if held.get(path) is None or tuple(head[:2]) > tuple(held[path][:2])
+            ]
+            if newer:
+                order = {"root": 0, "policy": 1}
+                newer.sort(key=lambda p: (order.get(p, 2 if p.startswith("node/") else 3), p))
+                for text in await self.request("get", {"paths": newer}, node=node):
+                    self._learn(base64.b64decode(text))
+        except (Unreachable, Answered) as error:
+            return error
+        return None
 
     def _learn(self, raw: bytes, *, load: bool = False) -> None:
         try:

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 from skerry.client.session import Session
-from skerry.errors import SkerryError
+from skerry.errors import SkerryError, Unreachable
+
+SILENCE_S = 3.0  # a host whose rows are followed speaks each second
 
 
 async def ps(session: Session, app: str | None = None) -> list[dict[str, Any]]:
     rows = await session.request("ps", {"subject": app or ""})
     return [{**row, "since": rfc3339(row["since"])} for row in rows]
+
+
+async def changes(session: Session, app: str) -> AsyncGenerator[list[dict[str, Any]]]:
+    """The app's rows now, and again whenever one changes, at least each second. Raises Unreachable when no host is left.
+
+    A host that dies meanwhile is found by its silence; the next one goes on. To be closed: `async with aclosing(…)`.
+    """
+    heard = True
+    while heard:
+        heard = False
+        try:
+            async with aclosing(session.stream("ps", {"subject": app, "follow": True}, silence_s=SILENCE_S)) as answers:
+                async for rows in answers:
+                    heard = True
+                    yield list(rows)
+        except Unreachable:
+            if not heard:
+                raise
 
 
 async def hosts(session: Session) -> list[dict[str, Any]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
+from skerry.client import views
 from skerry.client.session import Session
 from skerry.core.intent import App
 from skerry.errors import NotInTime, Refusal
 
-POLL_S = 0.05
 TROUBLED = ("exited", "failed")
 Progress = Callable[[str], None]
 Versions = tuple[int, int]  # of the app document and of the release
@@ -52,26 +52,26 @@ async def wait_healthy(
             said.add(line)
             progress(line)
 
-    while True:
-        rows = list(await session.request("ps", {"subject": app}))
-        known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
-        done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
-        say(f"{len(done)} of {total} replicas healthy")
-        if known:
-            for row in rows:
-                if row["state"] in TROUBLED and not row["finished"]:
-                    say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
-            _judge(app, wanted, rows, say)
-        if known and len(done) >= total and not any(row["outdated"] for row in rows):
-            return rows
-        if time.monotonic() > deadline_s:
-            late = [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows if r not in done]
-            raise NotInTime(
-                f"{app} is not healthy yet after {timeout_s:.0f} s",
-                "\n".join(late) or "the hosts do not know of it yet",
-                f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
-            )
-        await asyncio.sleep(POLL_S)
+    async with aclosing(views.changes(session, app)) as changes:
+        async for rows in changes:
+            known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
+            done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
+            say(f"{len(done)} of {total} replicas healthy")
+            if known:
+                for row in rows:
+                    if row["state"] in TROUBLED and not row["finished"]:
+                        say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
+                _judge(app, wanted, rows, say)
+            if known and len(done) >= total and not any(row["outdated"] for row in rows):
+                return rows
+            if time.monotonic() > deadline_s:
+                late = [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows if r not in done]
+                raise NotInTime(
+                    f"{app} is not healthy yet after {timeout_s:.0f} s",
+                    "\n".join(late) or "the hosts do not know of it yet",
+                    f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
+                )
+    raise AssertionError("rows are followed until one of these")
 
 
 def _judge(app: str, wanted: App, rows: list[dict[str, Any]], say: Progress) -> None:

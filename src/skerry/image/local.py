@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from skerry.image.archive import import_archive
 from skerry.image.contract import ImageNotFound, Objects
 from skerry.image.oci import DIGEST, hash_of
 
@@ -31,6 +30,8 @@ def resolve_image(
         return digest
     path = base / ref
     if path.is_dir() or path.is_file():
+        from skerry.image.archive import import_archive  # what reads archives is a good part of a deploy's start
+
         imported = import_archive(path, objects)
         for finding in imported.findings[:20]:
             progress(finding)

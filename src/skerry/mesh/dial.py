@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import ssl
+import sys
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
@@ -141,15 +144,28 @@ def told(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+@lru_cache(maxsize=8)
 def _own_context(own: Identity) -> ssl.SSLContext:
-    """The ssl module loads keys from files only: so the file is encrypted by a password that never leaves this call."""
+    """One for all connections of a command. The ssl module loads keys from files only: from one in memory where there is
+    such a thing (Linux), else from one that is encrypted by a password which never leaves this call.
+    """
+    if sys.platform == "linux":
+        number = os.memfd_create("skerry-identity", os.MFD_CLOEXEC)
+        with os.fdopen(number, "wb") as file:
+            file.write(tls.identity_pem(own.certificate_der, own.key_pem))
+            file.flush()
+            return tls.client_context(Path(f"/proc/self/fd/{number}"))
+    password = secrets.token_urlsafe(24)
+    with tempfile.TemporaryDirectory(prefix="skerry-") as directory:
+        file = tls.write_identity(Path(directory), own.certificate_der, _encrypted(own.key_pem, password))
+        return tls.client_context(file, password)
+
+
+def _encrypted(key_pem: bytes, password: str) -> bytes:
     from cryptography.hazmat.primitives import serialization  # not for the agent, which would pay 7 MB for it
 
-    password = secrets.token_urlsafe(24)
-    encrypted = serialization.load_pem_private_key(own.key_pem, None).private_bytes(
+    return serialization.load_pem_private_key(key_pem, None).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(password.encode()),
     )
-    with tempfile.TemporaryDirectory(prefix="skerry-") as directory:
-        return tls.client_context(tls.write_identity(Path(directory), own.certificate_der, encrypted), password)

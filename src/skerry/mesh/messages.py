@@ -64,6 +64,16 @@ async def recv_frame(stream: Stream, timeout_s: float | None) -> bytes:
         raise Unreachable(f"the stream of {who_has(stream)} was given up", f"it was silent for {timeout_s} s") from None
 
 
+async def is_alive(stream: Stream, timeout_s: float) -> bool:
+    """Whether the other end answers now. Who lost its power has not said goodbye."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await (await stream.ping())
+    except (ConnectionClosed, TimeoutError):
+        return False
+    return True
+
+
 def who_has(stream: Stream) -> str:
     """The other end, for people: the node or client, or else an address."""
     return getattr(stream, "who", "") or str(stream.remote_address)

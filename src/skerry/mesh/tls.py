@@ -35,9 +35,13 @@ def write_identity(directory: Path, certificate_der: bytes, key_pem: bytes) -> P
     temporary = directory / "link.pem.new"
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(key_pem.rstrip() + b"\n" + ssl.DER_cert_to_PEM_cert(certificate_der).encode())
+        file.write(identity_pem(certificate_der, key_pem))
     temporary.replace(path)
     return path
+
+
+def identity_pem(certificate_der: bytes, key_pem: bytes) -> bytes:
+    return key_pem.rstrip() + b"\n" + ssl.DER_cert_to_PEM_cert(certificate_der).encode()
 
 
 def server_context(identity: Path) -> ssl.SSLContext:

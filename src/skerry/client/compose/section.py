@@ -5,7 +5,6 @@ Readers never raise: what can't be read is told to the findings and answered by 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -135,6 +134,8 @@ class Section:
         if key is None:
             if name.startswith("x-") and name != "x-skerry":
                 return  # an extension of somebody else, by the specification not for us
+            import difflib  # for mistakes alone
+
             near = difflib.get_close_matches(
                 name[:KEY_MAX_CHARS], [k for k in self._table if not k.startswith("x-")], 1, 0.7
             )
