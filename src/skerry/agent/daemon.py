@@ -130,7 +130,7 @@ class Agent:
         self.boot = self.records.next_boot()
         self.trusted = Trusted(membership.cloud)
         self.gossip = Gossip(self.me)
-        self.loop = Loop(NodeCore())
+        self.loop = Loop(NodeCore(), together=self.records.together)
         self.signer = Signer(files.seed("signing"))
         self.door = Door(
             self.trusted,

@@ -51,6 +51,7 @@ class Links:
         self._note = note
         self._spawn = spawn
         self._told: dict[tuple[str, str], float] = {}
+        self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
 
     def changed(self, peer: str, up: bool, why: str, goodbye: bool) -> None:
         if up:
@@ -80,7 +81,15 @@ class Links:
             self.carry(self._gossip.heard(peer, message, self._now_s()))
 
     def carry(self, sends: Iterable[g.Send]) -> None:
-        for send in sends:
+        """Send soon: one decision makes several facts, and a frame of its own for each would cost more than it carries."""
+        waits = bool(self._waiting)
+        self._waiting += sends
+        if self._waiting and not waits:
+            asyncio.get_running_loop().call_soon(self._send)
+
+    def _send(self) -> None:
+        sends, self._waiting = self._waiting, []
+        for send in g.grouped(sends):
             if isinstance(send, g.SendRecords):
                 self._push(send.peer, self._door.bytes_of(send.ids))
             else:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from skerry.core import effects as do
@@ -24,11 +25,21 @@ Carry = Callable[[Any], Any]
 
 
 class Loop:
-    """`carriers`: effect type -> what carries it out (a function, or one that gives a coroutine)."""
+    """`carriers`: effect type -> what carries it out (a function, or one that gives a coroutine).
 
-    def __init__(self, core: NodeCore, *, now_s: Callable[[], float] = time.monotonic) -> None:
+    `together`: within it, what has to be synced may wait for its end.
+    """
+
+    def __init__(
+        self,
+        core: NodeCore,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.core = core
         self.now_s = now_s
+        self._together = together
         self.carriers: dict[type[do.Effect], Carry] = {}
         self._events: deque[Event] = deque()
         self._stepping = False
@@ -58,8 +69,7 @@ class Loop:
         self._stepping = True
         try:
             while self._events:
-                for effect in self.core.step(self._events.popleft(), self.now_s()):
-                    self._carry(effect)
+                self._carry_all(self.core.step(self._events.popleft(), self.now_s()))
         finally:
             self._stepping = False
             onlookers, self._onlookers = self._onlookers, []
@@ -86,6 +96,16 @@ class Loop:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _carry_all(self, effects: Sequence[do.Effect]) -> None:
+        """Facts first, synced as one: a claim is on disk before anything is done about it."""
+        with self._together():
+            for effect in effects:
+                if isinstance(effect, do.Publish):
+                    self._carry(effect)
+        for effect in effects:
+            if not isinstance(effect, do.Publish):
+                self._carry(effect)
 
     def _carry(self, effect: do.Effect) -> None:
         if isinstance(effect, do.Wake):

@@ -65,6 +65,7 @@ class Session:
         self._idle: dict[str, list[Stream]] = {}  # answered to the end, and good for another request
         for text in (*self.file.roots, *self.file.documents.values()):
             self._learn(base64.b64decode(text), load=True)
+        self._saved = (self.file, self.trusted.heads()) if home.heads() else None
 
     async def __aenter__(self) -> Session:
         return self
@@ -109,8 +110,11 @@ class Session:
 
     def save(self) -> None:
         """Remember what was verified, so that an older state is never taken later."""
-        self.home.write(self.file)
-        self.home.write_heads({path: Head(*head) for path, head in self.trusted.heads().items()})
+        state = (self.file, self.trusted.heads())
+        if state != self._saved:
+            self.home.write(self.file)
+            self.home.write_heads({path: Head(*head) for path, head in state[1].items()})
+            self._saved = state
 
     # -- asking
 

@@ -44,17 +44,33 @@ class RecordStore:
         self._suspect = directory / "records.suspect"
         self._boot = directory / "boot"
         self._waiting: dict[str, _Waiting] = {}  # newer than what the file has
+        self._together = self._due = False
         self.damaged: StoreDamaged | None = None
         self._db = self._open_or_put_aside()
 
     def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False) -> None:
         """Keep these bytes under this id, replacing what was there. `hash`: of the payload, for `by_hash`."""
-        if sync:
+        if sync and not self._together:
             with self._writing(sync=True):
                 self._insert(id, hash, raw)
             self._waiting.pop(id, None)
         else:
             self._waiting[id] = _Waiting(hash, raw)
+            self._due = self._due or sync
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is put within is synced once, when it ends: a sync takes milliseconds. Not before that does it count."""
+        if self._together:
+            yield
+            return
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+            if self._due:
+                self._write_waiting(sync=True)
 
     @property
     def dirty(self) -> bool:
@@ -64,10 +80,14 @@ class RecordStore:
     def flush(self) -> None:
         """Write what was gathered, in one go. It survives our own death from now on, and a power cut a little later."""
         if self._waiting:
-            with self._writing(sync=False):
-                for id, waiting in self._waiting.items():
-                    self._insert(id, waiting.hash, waiting.raw)
-            self._waiting.clear()
+            self._write_waiting(sync=self._due)
+
+    def _write_waiting(self, *, sync: bool) -> None:
+        with self._writing(sync=sync):
+            for id, waiting in self._waiting.items():
+                self._insert(id, waiting.hash, waiting.raw)
+        self._waiting.clear()
+        self._due = False
 
     def get(self, id: str) -> bytes | None:
         if id in self._waiting:
