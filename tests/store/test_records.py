@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from skerry.store.disk import DiskFull, StoreDamaged
+from skerry.store.disk import DiskFull, Reserve, StoreDamaged
 from skerry.store.records import RecordStore
 
 
@@ -141,16 +141,46 @@ def test_a_full_disk_is_told_and_every_record_is_old_or_new_never_half(tiny):
             store.put(f"id/{i}", bytes(8000), hash=f"h{i}", sync=True)
             kept += 1
     store.put("waiting", b"w", hash="h")
-    with pytest.raises(DiskFull):
-        store.keep("big", bytes(60_000))
+    store.keep("big", bytes(60_000))
+    store.drop("id/0")
     assert store.get("waiting") == b"w"
+    assert store.by_hash("big") == bytes(60_000), "owed to the disk, and known meanwhile"
     assert kept > 10
     assert sum(1 for id, raw in store.all() if len(raw) == 8000) == kept
     assert store.get(f"id/{kept}") is None
+    store.put("waiting", bytes(100_000), hash="h")
     with pytest.raises(DiskFull):
-        (tiny / "filler").write_bytes(b"")
-        store.put("waiting", bytes(100_000), hash="h")
         store.flush()
     assert store.dirty
-    store._waiting.clear()
+    subprocess.run(["mount", "-o", "remount,size=4m", tiny], check=True)
+    store.flush()
+    assert not store.dirty
+    store.close()
+    store = RecordStore(tiny)
+    assert store.damaged is None
+    assert store.by_hash("big") == bytes(60_000) and store.get("waiting") == bytes(100_000)
+    assert store.get("id/0") is None and store.get(f"id/{kept - 1}") == bytes(8000)
+    store.close()
+
+
+@pytest.mark.real
+def test_a_start_on_a_full_disk_needs_only_what_was_set_aside_for_it(tiny):
+    reserve = Reserve(tiny, 128 << 10)
+    reserve.set_aside()  # too little is free: nothing is taken
+    subprocess.run(["mount", "-o", "remount,size=4m", tiny], check=True)
+    reserve.set_aside()
+    assert not reserve.use(), "there is room"
+    store = RecordStore(tiny)
+    store.put("id", b"x", hash="h", sync=True)
+    assert store.next_boot() == 1
+    store.close()
+    with pytest.raises(OSError), (tiny / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(DiskFull):
+        RecordStore(tiny).next_boot()
+    assert reserve.use()
+    store = RecordStore(tiny)
+    assert store.damaged is None and store.get("id") == b"x"
+    assert store.next_boot() == 2
     store.close()

@@ -12,6 +12,9 @@ from pathlib import Path
 from skerry.errors import Passing
 
 
+SMALL_BYTES = 256 << 10
+
+
 class DiskFull(Passing):
     """Nothing was written; what was there before is whole."""
 
@@ -40,6 +43,33 @@ def full_disk_told(directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(directory) from error
         raise
+
+
+def is_full(directory: Path) -> bool:
+    """Whether a small file can't be written for want of room any more."""
+    return free_bytes(directory) < SMALL_BYTES
+
+
+class Reserve:
+    """Room that an agent sets aside while there is plenty, so that it can start on a full disk: a start writes a few files."""
+
+    def __init__(self, directory: Path, size_bytes: int = 1 << 20) -> None:
+        self._path = directory / "reserve"
+        self._size_bytes = size_bytes
+
+    def use(self) -> bool:
+        """Give the room free if it is needed now. Says whether."""
+        needed = is_full(self._path.parent) and self._path.exists()
+        if needed:
+            self._path.unlink()
+        return needed
+
+    def set_aside(self) -> None:
+        """Where there is plenty and none is set aside."""
+        if self._path.exists() or free_bytes(self._path.parent) < 16 * self._size_bytes:
+            return
+        with full_disk_told(self._path.parent):
+            replace_synced(self._path, bytes(self._size_bytes))
 
 
 def free_bytes(directory: Path) -> int:

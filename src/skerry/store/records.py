@@ -3,17 +3,20 @@
 Two grades. `sync=True`: on disk before the call returns (intent, own claims, grants). Otherwise: gathered in memory and
 written together by `flush`, which the caller calls a few times a second; a power cut may take the last ones, neighbours
 give them back. (`up` facts don't belong here: from a disk they would be no sign of life.)
+
+A full disk refuses new intent and nothing else: what goes with records taken in already (`keep`, `drop`, evidence) is owed
+to the disk until there is room.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from skerry.store.disk import DiskFull, StoreDamaged, replace_synced
+from skerry.store.disk import DiskFull, StoreDamaged, is_full, replace_synced
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (id TEXT PRIMARY KEY, hash TEXT NOT NULL, raw BLOB NOT NULL);
@@ -22,6 +25,8 @@ CREATE TABLE IF NOT EXISTS kept (hash TEXT PRIMARY KEY, raw BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS evidence (id TEXT PRIMARY KEY, raw BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 """
+_KEEP = "INSERT OR REPLACE INTO kept VALUES (?, ?)"
+_UNKEEP = "DELETE FROM kept WHERE hash = ?"
 CACHE_KIB = 512  # of pages in memory: the whole agent has 48 MB
 WAL_BYTES = 4 << 20
 
@@ -34,17 +39,20 @@ class _Waiting(NamedTuple):
 class RecordStore:
     """The records of one node. One process, one thread.
 
-    Every call may raise DiskFull (nothing of that call was written) or StoreDamaged (start again: the file is then put
-    aside). `damaged` says, after opening, what was put aside just now.
+    `put` (synced), `flush`, `clear` and the meta calls may raise DiskFull (nothing of that call was written), all may raise
+    StoreDamaged: start again, the file is then put aside; `on_damage` hears of it, too. `damaged` says, after opening, what
+    was put aside just now.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, on_damage: Callable[[StoreDamaged], None] = lambda _: None) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = directory / "records.sqlite"
         self._suspect = directory / "records.suspect"
         self._boot = directory / "boot"
         self._waiting: dict[str, _Waiting] = {}  # newer than what the file has
         self._together = self._due = False
+        self._owed: dict[tuple[str, str], tuple[str | bytes, ...]] = {}  # (statement, its subject) -> values
+        self._on_damage = on_damage
         self.damaged: StoreDamaged | None = None
         self._db = self._open_or_put_aside()
 
@@ -75,12 +83,12 @@ class RecordStore:
     @property
     def dirty(self) -> bool:
         """Whether `flush` has something to write."""
-        return bool(self._waiting)
+        return bool(self._waiting or self._owed)
 
     def flush(self) -> None:
         """Write what was gathered, in one go. It survives our own death from now on, and a power cut a little later."""
-        if self._waiting:
-            self._write_waiting(sync=self._due)
+        if self.dirty:
+            self._write_waiting(sync=self._due or bool(self._owed))
 
     def _write_waiting(self, *, sync: bool) -> None:
         with self._writing(sync=sync):
@@ -99,17 +107,19 @@ class RecordStore:
         for waiting in self._waiting.values():
             if waiting.hash == hash:
                 return waiting.raw
+        if (owed := self._owed.get((_KEEP, hash))) is not None:
+            return bytes(owed[1])  # type: ignore[arg-type]
         raw = self._one("SELECT raw FROM records WHERE hash = ?", hash)
         return raw if raw is not None else self._one("SELECT raw FROM kept WHERE hash = ?", hash)
 
     def keep(self, hash: str, raw: bytes) -> None:
         """Hold a document that no path names any more, because something may be turned back to it. Synced."""
-        with self._writing(sync=True):
-            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (hash, raw))
+        self._owed.pop((_UNKEEP, hash), None)
+        self._do(_KEEP, hash, (hash, raw), sync=True)
 
     def unkeep(self, hash: str) -> None:
-        with self._writing(sync=False):
-            self._db.execute("DELETE FROM kept WHERE hash = ?", (hash,))
+        self._owed.pop((_KEEP, hash), None)
+        self._do(_UNKEEP, hash, (hash,))
 
     def kept(self) -> list[tuple[str, bytes]]:
         """All kept documents: (payload hash, bytes)."""
@@ -118,23 +128,21 @@ class RecordStore:
 
     def evidence(self, id: str, raw: bytes) -> None:
         """Keep the loser of two documents with one number: the last one for each path."""
-        with self._writing(sync=False):
-            self._db.execute("INSERT OR REPLACE INTO evidence VALUES (?, ?)", (id, raw))
+        self._do("INSERT OR REPLACE INTO evidence VALUES (?, ?)", id, (id, raw))
 
     def evidence_of(self, id: str) -> bytes | None:
         return self._one("SELECT raw FROM evidence WHERE id = ?", id)
 
     def drop(self, id: str) -> None:
         self._waiting.pop(id, None)
-        with self._writing(sync=False):
-            self._db.execute("DELETE FROM records WHERE id = ?", (id,))
+        self._do("DELETE FROM records WHERE id = ?", id, (id,))
 
     def drop_author(self, node: str) -> None:
         """All facts of this node ("node/vps-1"), whose ids begin with its path and a bar. Its enrolment stays."""
         for id in [id for id in self._waiting if id.startswith(f"{node}|")]:
             del self._waiting[id]
-        with self._writing(sync=False):  # "}" is what comes after "|"
-            self._db.execute("DELETE FROM records WHERE id > ? AND id < ?", (f"{node}|", f"{node}}}"))
+        # "}" is what comes after "|"
+        self._do("DELETE FROM records WHERE id > ? AND id < ?", node, (f"{node}|", f"{node}}}"))
 
     def clear(self) -> None:
         """Forget everything but the number of starts: the host was taken over by another root. Synced."""
@@ -178,14 +186,24 @@ class RecordStore:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def close(self) -> None:
-        """Flush and end. After a power cut without it nothing that was synced is missing."""
+        """Flush as far as there is room, and end. After a power cut without it nothing that was synced is missing."""
         try:
-            self.flush()
+            with suppress(DiskFull):
+                self.flush()
         finally:
             self._db.close()
 
     def _insert(self, id: str, hash: str, raw: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", (id, hash, raw))
+
+    def _do(self, statement: str, subject: str, values: tuple[str | bytes, ...], *, sync: bool = False) -> None:
+        """Now, or as soon as there is room. Of several about one subject the last one counts."""
+        self._owed.pop((statement, subject), None)
+        try:
+            with self._writing(sync=sync):
+                self._db.execute(statement, values)
+        except DiskFull:
+            self._owed[statement, subject] = values
 
     def _one(self, query: str, key: str) -> bytes | None:
         with self._told():
@@ -194,14 +212,17 @@ class RecordStore:
 
     @contextmanager
     def _writing(self, *, sync: bool) -> Iterator[None]:
-        """One transaction: all of it or nothing."""
+        """One transaction: all of it or nothing. What is owed goes first, as it came first."""
         with self._told():
             # FULL syncs the log with the commit, and with it whatever was committed before.
             self._db.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                for (owed, _), values in self._owed.items():
+                    self._db.execute(owed, values)
                 yield
                 self._db.execute("COMMIT")
+                self._owed.clear()
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
@@ -213,21 +234,29 @@ class RecordStore:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if self._for_want_of_room(error):
                 raise DiskFull(self._path.parent) from error
             if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
                 self._suspect.touch()  # the quick check at the next start might not find it
-                raise StoreDamaged(
+                damaged = StoreDamaged(
                     f"{self._path} can't be read", str(error), "start the agent again: it puts the file aside"
-                ) from error
+                )
+                self._on_damage(damaged)
+                raise damaged from error
             raise
+
+    def _for_want_of_room(self, error: sqlite3.DatabaseError) -> bool:
+        """SQLite says so, or it could not make or grow one of its files: no reason to call what is there damaged."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        unmade = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        return code == sqlite3.SQLITE_FULL or (unmade and is_full(self._path.parent))
 
     def _open_or_put_aside(self) -> sqlite3.Connection:
         if not self._suspect.exists():
             try:
                 return self._open()
             except sqlite3.DatabaseError as error:
-                if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                if self._for_want_of_room(error):
                     raise DiskFull(self._path.parent) from error
                 why = str(error)
         else:
