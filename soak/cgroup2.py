@@ -155,7 +155,7 @@ class Steps:
         self.skerry.wait("an answer through the guest", lambda: self._answer(f"{self.guest.address}:8091"), WAIT_S)
 
     def _adopted(self) -> None:
-        before = {row["slot"]: row["since"] for row in self._rows("web") if row["node"] == "guest"}
+        before = {row["slot"]: row["address"] for row in self._rows("web") if row["node"] == "guest"}
         self.guest.ssh("systemctl kill --kill-who=main --signal=KILL skerry")
         self.skerry.wait("the agent to be back", lambda: self._started() >= 2, WAIT_S)
         self.skerry.wait("both healthy", self._all_of(before), WAIT_S)
@@ -163,11 +163,14 @@ class Steps:
     def _started(self) -> int:
         return int(self.guest.ssh("systemctl show skerry -p NRestarts --value").strip()) + 1
 
-    def _all_of(self, before: dict[str, float]) -> Any:
-        return lambda: (
-            {row["slot"]: row["since"] for row in self._rows("web") if row["healthy"] and row["slot"] in before}
-            == before
-        )
+    def _all_of(self, before: dict[str, str]) -> Any:
+        """The very containers of before: one that was started anew has another address."""
+
+        def same() -> bool:
+            rows = [row for row in self._rows("web") if row["healthy"] and row["slot"] in before]
+            return {row["slot"]: row["address"] for row in rows} == before
+
+        return same
 
     def _leave(self) -> None:
         self.skerry.run("host", "rm", "guest", "--purge", "--ssh-config", str(self.guest.ssh_config))

@@ -18,7 +18,7 @@ _STUCK_S = 60.0  # a lower slot's better node has not taken it for so long: it e
 def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     """Why this node should have the slot, "" if it shouldn't (now). Start-first follows from claims: a loser waits."""
     holder = standing.winner
-    if want.service.volumes or holder is None or len(standing.claimants) != 1 or holder.spec != want.spec:
+    if want.service.volumes or holder is None or holder.spec != want.spec or _is_moving(standing):
         return ""
     own = standing.order.index(s.me) if s.me in standing.order else None
     if own is None or own >= holder.rank or ahead(s, standing, want) or s.room().lacks(want.service.needs):
@@ -31,12 +31,19 @@ def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
         other = s.standings.get(Slot(slot.app, slot.service, index))
         if other is None or other.slot == slot:
             continue
-        if other.winner is None or len(other.claimants) != 1 or other.winner.spec != want.spec:
+        if other.winner is None or other.winner.spec != want.spec or _is_moving(other):
             return ""
         if index < slot.index and _improvable(s, other):
             s.later(slot, s.improvable[other.slot] + _STUCK_S)
             return ""
     return f"rank {own} instead of {name_of(holder.node)}'s rank {holder.rank}"
+
+
+def _is_moving(standing: Standing) -> bool:
+    """Whether a better node has claimed it and is not well yet. Worse ones beside the holder are about to let go; one that
+    never does (a captured node that claims all) must not hold up everybody else."""
+    holder = standing.claimants[0]
+    return any(claimant.rank < holder.rank and not claimant.against for claimant in standing.claimants[1:])
 
 
 def _improvable(s: Situation, standing: Standing) -> bool:

@@ -7,6 +7,7 @@ from skerry.core.facts import Decline, Verdict
 from skerry.core.records import Slot
 from skerry.core.rollout import has_failed
 from skerry.core.situation import Situation
+from skerry.core.standing import home_of
 from skerry.core.versions import AppWant
 
 
@@ -39,8 +40,8 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
     if seen and key not in s.settled and (sole or has_failed(seen, _candidates(s, app, service, spec))):
         return _say(s, name, spec, seen)
     # Evidence that we haven't seen counts by most of those who hold a slot of it: one liar turns nobody back.
-    holders = _holders(s, app, service, want)
-    if len(holders & set(said)) * 2 > len(holders):
+    electorate = _electorate(s, app, service, want)
+    if len(electorate & set(said)) * 2 > len(electorate):
         told = {node: why for v in said.values() for node, why in v.evidence.items() if node != s.me}
         return _say(s, name, spec, told | seen)
     return False
@@ -56,9 +57,10 @@ def _say(s: Situation, name: str, spec: str, evidence: dict[str, str]) -> bool:
 def _is_home(s: Situation, node: str, app: str, service: str, want: AppWant) -> bool:
     """Whether a slot of the service has its data there: then no second node can try it."""
     service_want = want.services.get(service)
-    slots = [Slot(app, service, i) for i in range(service_want.service.replicas if service_want is not None else 0)]
-    states = [s.state_of(node, slot) for slot in slots]
-    return any(state is not None and state.data for state in states)
+    if service_want is None:
+        return False
+    slots = [Slot(app, service, i) for i in range(service_want.service.replicas)]
+    return any(node in home_of(s, slot, service_want) for slot in slots)
 
 
 def _candidates(s: Situation, app: str, service: str, spec: str) -> list[str]:
@@ -75,9 +77,12 @@ def _candidates(s: Situation, app: str, service: str, spec: str) -> list[str]:
     return [n for n in s.eligible(app, service) if s.is_active(n) and n not in declined]
 
 
-def _holders(s: Situation, app: str, service: str, want: AppWant) -> set[str]:
+def _electorate(s: Situation, app: str, service: str, want: AppWant) -> set[str]:
+    """Whose word decides: those that hold a slot of the service; of a single one's, all others that are up, or the word of
+    one that holds it alone would be everybody's."""
     found: set[str] = set()
     service_want = want.services.get(service)
     for index in range(service_want.service.replicas if service_want is not None else 0):
         found |= set(s.known.about("claim", str(Slot(app, service, index))))
-    return {node for node in found if node in s.known.nodes and not s.presence.is_down(node)}
+    holders = {node for node in found if node in s.known.nodes and not s.presence.is_down(node)}
+    return holders if len(holders) > 1 else {n for n in s.known.nodes if n != s.me and s.presence.is_up(n)}

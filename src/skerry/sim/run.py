@@ -8,6 +8,7 @@ import traceback
 
 from skerry.core import effects as do
 from skerry.sim.scenario import Scenario
+from skerry.sim.siege import Siege
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,11 +16,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--faults", type=int, default=6)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--siege", action="store_true", help="one node is captured (sim/siege.py)")
+    kind.add_argument("--whole", action="store_true", help="with real trust and gossip (sim/whole.py)")
     parser.add_argument("--show", action="store_true", help="tell what happened in those that fail")
     given = parser.parse_args(arguments)
     failed = 0
     for seed in range(given.first, given.first + given.seeds):
-        scenario = Scenario(seed, faults=given.faults)
+        scenario: Siege | Scenario
+        scenario = Siege(seed) if given.siege else Scenario(seed, faults=given.faults, whole=given.whole)
         try:
             wrong = scenario.run()
         except Exception:
@@ -33,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _story(scenario: Scenario) -> list[str]:
+def _story(scenario: Siege | Scenario) -> list[str]:
     return [
         f"{life.at_s:8.3f} {life.node.removeprefix('node/')} {life.effect.kind} {life.effect.subject}: {life.effect.reason}"
         for life in scenario.cluster.history

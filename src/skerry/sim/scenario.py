@@ -14,11 +14,15 @@ import msgspec
 from skerry.core.events import ImageReady
 from skerry.core.intent import Depends, Port, Probe, Release, Service, Update, VolumeMount
 from skerry.core.records import Document
+from skerry.errors import TrustRefusal
 from skerry.sim import documents as docs
 from skerry.sim.checkers import EffectChecker, held_once
 from skerry.sim.cluster import Cluster, World
+from skerry.sim.ledger import Ledger
+from skerry.sim.whole import WholeMachine, whole_cluster_of
 
 QUIET_S = 60.0
+VOLUMES = {"data": False}
 _SETTLE_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
 
 
@@ -44,7 +48,8 @@ def give_image(cluster: Cluster, via: str, word: str) -> None:
 class Scenario:
     """One app of up to three services on up to six nodes. `log` tells what was done, for who reads a failing seed."""
 
-    def __init__(self, seed: int, *, faults: int = 6, most_nodes: int = 5) -> None:
+    def __init__(self, seed: int, *, faults: int = 6, most_nodes: int = 5, whole: bool = False) -> None:
+        """`whole`: each machine with real trust and gossip; then clocks differ, disks are lost, and accepted means kept."""
         self.seed = seed
         self.chance = chance = random.Random(seed)
         world = World(
@@ -53,7 +58,10 @@ class Scenario:
         )  # fmt: skip
         self.log: list[str] = []
         self.faults = faults
-        self.cluster = cluster_of(chance.randint(1, most_nodes), seed, world)
+        self.whole = whole
+        make = whole_cluster_of if whole else cluster_of
+        self.cluster = make(chance.randint(1, most_nodes), seed, world)
+        self.ledger = Ledger(self.cluster)
         self.checker = EffectChecker(self.cluster)
         self.names = [path.removeprefix("node/") for path in self.cluster.machines]
         self.services = self._services()
@@ -84,13 +92,14 @@ class Scenario:
             self.cut_power, self.cut_power, self.restart_agent, self.part, self.kill_container, self.deploy, self.deploy_bad,
             self.drain, self.scale,
         ]  # fmt: skip
+        acts += [self.skew_clock, self.lose_disk] if self.whole else []
         for _ in range(self.faults):
             self.chance.choice(acts)()
             self.cluster.run(self.chance.choice([0.05, 0.5, 2.0, 5.0, 30.0]))
         self.peace()
         self.cluster.run(_SETTLE_S)
         moved = len(self.cluster.history)
-        wrong = held_once(self.cluster)
+        wrong = [*held_once(self.cluster), *self.ledger.wrong()]
         if not wrong:
             self.cluster.run(QUIET_S / 2)
             wrong = held_once(self.cluster)
@@ -128,10 +137,10 @@ class Scenario:
         self.releases.append(release)
         self.say(f"deploy {word} via {via}")
         if not self.apps:
-            self.apps.append(docs.app("shop", self.services))
-            self.cluster.accept(via, release, self.apps[0])
+            self.apps.append(docs.app("shop", self.services, volumes=VOLUMES))
+            self._hand_over(via, release, self.apps[0])
         else:
-            self.cluster.accept(via, release)
+            self._hand_over(via, release)
 
     def deploy_bad(self) -> None:
         self.deploy(bad=True)
@@ -142,9 +151,9 @@ class Scenario:
             return
         replicas = self.chance.randint(1, 6)
         self.services["web"] = msgspec.structs.replace(self.services["web"], replicas=replicas)
-        self.apps.append(docs.app("shop", self.services, version=len(self.apps) + 1))
+        self.apps.append(docs.app("shop", self.services, version=len(self.apps) + 1, volumes=VOLUMES))
         self.say(f"scale web to {replicas} via {via}")
-        self.cluster.accept(via, self.apps[-1])
+        self._hand_over(via, self.apps[-1])
 
     def cut_power(self) -> None:
         name = self._some(self.chance.random() < 0.6)
@@ -191,17 +200,51 @@ class Scenario:
         version = self.states[name][1] + 1
         self.states[name] = (state, version)
         self.say(f"{name} is now {state}, via {via}")
-        self.cluster.accept(via, docs.node(name, state=state, version=version))
+        self._hand_over(via, docs.node(name, state=state, version=version))
+
+    def _hand_over(self, via: str, *documents: Document) -> None:
+        """As `skerry` does. What is refused is told, and counts for nothing."""
+        for document in documents:
+            try:
+                self.ledger.hand_over(self.cluster[via], document)
+            except TrustRefusal as refusal:
+                self.say(f"{document.path} was refused by {via}: {refusal}")
+
+    def skew_clock(self) -> None:
+        """One wall clock is wrong by an hour, if there are enough others to know better."""
+        if len(self.names) > 2 and not self.ledger.skewed:
+            name = self.chance.choice(self.names)
+            self.ledger.skewed = name
+            machine = self.cluster[name]
+            assert isinstance(machine, WholeMachine)
+            machine.skew_s = self.chance.choice([-3600.0, 3600.0])
+            self.say(f"the clock of {name} is wrong by {machine.skew_s:.0f} s")
+
+    def lose_disk(self) -> None:
+        """A machine burns down, at most one; an operator takes it out of the cloud in the end."""
+        if len(self.names) > 2 and not self.ledger.burnt and self.chance.random() < 0.5:
+            name = self.chance.choice(self.names)
+            machine = self.cluster[name]
+            assert isinstance(machine, WholeMachine)
+            self.say(f"{name} burns down")
+            machine.lose_disk()
+            self.ledger.burnt = name
+            self.names.remove(name)
 
     def peace(self) -> None:
         self.say("peace")
         self.cluster.wires.heal()
+        if self.whole:
+            self.cluster.run(1.0)
         for name in self.names:
             if not self.cluster[name].on:
                 self.cluster[name].boot()
         for name in self.names:
             if self.states[name][0] != "active":
                 self._set_state(name, "active", name)
+        if self.ledger.burnt:
+            self.cluster.run(5.0)
+            self._set_state(self.ledger.burnt, "expelled", self.names[0])
         newest = self.releases[-1].body if self.releases else None
         if isinstance(newest, Release) and not newest.fallback and _is_bad(newest):
             self.deploy()

@@ -10,7 +10,7 @@ import msgspec
 
 from skerry.core.intent import App, Body, Node, Release
 from skerry.core.records import Document
-from skerry.trust import genesis
+from skerry.trust import envelope, genesis
 from skerry.trust.documents import sign_document
 from skerry.trust.identity import Signer, certificate, sealing_public
 
@@ -54,7 +54,7 @@ class Operator:
             self.signer, self.cloud, document.path, body, version=document.version, prev=prev, issued=issued,
             expires=issued + 365 * DAY_S,
         )  # fmt: skip
-        self._hashes[document.hash] = genesis.cloud_of(raw)  # the hash of a payload, whatever it is
+        self._hashes[document.hash] = envelope.parse(raw).hash
         return raw
 
     def enrol(self, path: str, body: Node) -> Node:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -21,15 +21,15 @@ from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.records import Document, Record
 from skerry.errors import TrustRefusal
 from skerry.mesh.links import Mesh
+from skerry.sim import documents as docs
+from skerry.sim.cluster import Cluster, World
 from skerry.sim.disk import Disk
 from skerry.sim.machine import CLOCK_AT_ZERO, Machine
 from skerry.sim.signing import Operator, keys_of
 from skerry.store.records import RecordStore
+from skerry.trust import envelope
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_fact
-
-if TYPE_CHECKING:
-    from skerry.sim.cluster import Cluster
 
 ANSWER_S = 0.3  # to find out that somebody can't be reached
 
@@ -41,7 +41,7 @@ class PretendedMesh:
         self._machine = machine
 
     def send(self, peer: str, data: bytes) -> bool:
-        if peer in self._machine.linked:
+        if peer in self._machine.linked and not self._machine.mute:
             self._machine.cluster.wires.frame(self._machine, peer, data)
         return True
 
@@ -49,7 +49,7 @@ class PretendedMesh:
         self._machine.cut(peer)
 
     async def reach(self, peer: str, timeout_s: float) -> bool:
-        return self._machine.cluster.wires.reaches(self._machine.path, peer)
+        return self._machine.mute or self._machine.cluster.wires.reaches(self._machine.path, peer)
 
 
 class WholeMachine(Machine):
@@ -61,6 +61,8 @@ class WholeMachine(Machine):
         self.signer = keys_of(self.path).signer
         self.records = Disk(self._now_s)
         self.skew_s = 0.0
+        self.captured = False
+        self.mute = False  # captured: passes on nothing, and answers that everybody is well
         self.refusals: list[str] = []  # of what neighbours brought
         self.cuts: list[tuple[float, str]] = []  # links that this machine closed for what came over them
         self._events: deque[ev.Event] = deque()
@@ -79,10 +81,10 @@ class WholeMachine(Machine):
         self.gossip = Gossip(self.path)
         self.door = Door(
             self.trusted, cast(RecordStore, self.records), self.gossip, wall_s=self.wall_s, now_s=self._now_s,
-            post=self.step, send=lambda sends: self.links.carry(sends),
+            post=self._post, send=lambda sends: self.links.carry(sends),
         )  # fmt: skip
         self.links = Links(
-            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, post=self.step,
+            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, post=self._post,
             note=lambda kind, subject, reason: self.refusals.append(f"{subject}: {reason}"), spawn=self._spawn,
         )  # fmt: skip
         self.author = Author(self._sign, self.boots + 1, self.wall_s, self.door.offer)
@@ -118,6 +120,9 @@ class WholeMachine(Machine):
         self.cluster.clock.after(ANSWER_S, lambda: go() if self.on else work.close())
 
     # --- events and facts ----------------------------------------------------------------------------------------------
+
+    def _post(self, event: ev.Event) -> None:
+        self.step(event)  # looked up anew each time: one that is captured has another
 
     def step(self, event: ev.Event) -> None:
         """One at a time, in the order in which they came, as agent/loop.py does."""
@@ -191,3 +196,19 @@ class WholeMachine(Machine):
                 break
         assert record is None or isinstance(record, Document)
         return record
+
+
+def whole_cluster_of(count: int, seed: int = 0, world: World | None = None) -> Cluster:
+    """As scenario.cluster_of: `count` enrolled nodes, booted and linked; the clock stands at 25 s."""
+    operator = Operator(CLOCK_AT_ZERO)
+    cluster = Cluster(seed, world, make=lambda cluster, name: WholeMachine(cluster, name, operator))
+    enrolments = [docs.node(f"vps-{i}") for i in range(1, count + 1)]
+    first = operator.first | {d.path: operator.sign(d, prev="", issued=CLOCK_AT_ZERO - 40) for d in enrolments}
+    for i in range(1, count + 1):
+        machine = cluster.add(f"vps-{i}")
+        assert isinstance(machine, WholeMachine)
+        for path, raw in first.items():
+            machine.records.put(path, raw, hash=envelope.parse(raw).hash, sync=True)
+        machine.boot()
+    cluster.run(25.0)
+    return cluster
