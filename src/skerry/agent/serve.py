@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.agent.drafts import Drafts
 from skerry.core.events import ImageReady
 from skerry.core.records import Document, Record, Slot
 from skerry.errors import BadInput, Passing, SkerryError
@@ -93,6 +94,7 @@ class Server:
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._post = agent.loop.post
+        self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
 
     async def answer(self, request: Request) -> AsyncIterator[Any]:
         """Raises UnknownVerb, BadInput for wrong arguments, or what the verb itself refuses."""
@@ -137,12 +139,8 @@ class Server:
 
     async def _verb_put(self, args: Put, request: Request) -> Any:
         """Accept, sync, have a second node sync; only then is it called accepted (design section 6, step 6)."""
-        raws = [base64.b64decode(text, validate=True) for text in args.records]
-        accepted: list[Record] = []
-        for raw in raws:
-            record = self._door.offer(raw, from_client=True)
-            if record is not None:
-                accepted.append(record)
+        raws = _raws(args.records)
+        accepted: list[Record] = self._door.offer_step(raws)
         second = await self._second_copy(raws)
         return {
             "accepted": [record.id for record in accepted],
@@ -166,6 +164,15 @@ class Server:
             except (SkerryError, TimeoutError, OSError):
                 continue
         return []
+
+    # -- what waits for more signatures
+
+    async def _verb_draft(self, args: Put, request: Request) -> Any:
+        """Keep what one operator has signed, until others have, too."""
+        return {"draft": self._drafts.leave(_raws(args.records), request.key)}
+
+    async def _verb_drafts(self, args: Paths, request: Request) -> Any:
+        return self._drafts.waiting()
 
     # -- how things stand
 
@@ -292,6 +299,13 @@ class Server:
             await asyncio.to_thread(self._images.make, args.image)
             self._post(ImageReady(args.image))
         return {"missing": missing}
+
+
+def _raws(texts: list[str]) -> list[bytes]:
+    try:
+        return [base64.b64decode(text, validate=True) for text in texts]
+    except ValueError as error:
+        raise BadInput("nothing was accepted", f"a record is no base64: {error}", "see the client's version") from None
 
 
 def _size_bytes(directory: Path) -> int:

@@ -14,11 +14,13 @@ from typing import Any
 
 import msgspec
 
+from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.client.images import LocalImages
 from skerry.client.session import Session
 from skerry.core.intent import App, Body, Release, Service
-from skerry.errors import BadInput, NotInTime, Refusal
+from skerry.core.records import Document
+from skerry.errors import BadInput, NotInTime, Refusal, TrustRefusal
 from skerry.mesh.streams import offer_objects
 from skerry.trust import seal
 
@@ -28,6 +30,12 @@ Progress = Callable[[str], None]
 
 class NoSuchApp(BadInput):
     code = "no-such-app"
+
+
+class NotForThisKey(TrustRefusal):
+    """This key may change an app's images and nothing else, and more was asked for."""
+
+    code = "not-for-this-key"
 
 
 class TooBig(Refusal):
@@ -89,6 +97,8 @@ async def deploy(
 def _changes(session: Session, compose: ComposeApp, digests: dict[str, str]) -> tuple[App, list[tuple[str, Body]]]:
     """What has to be signed anew, in the order in which it has to arrive."""
     held_app, held_release = session.document(f"app/{compose.name}"), session.document(f"release/{compose.name}")
+    if not session.may_sign(f"app/{compose.name}") and session.may_sign(f"release/{compose.name}"):
+        return _release_alone(compose, digests, held_app, held_release)
     old: App | None = held_app.body if held_app is not None else None  # type: ignore[assignment]
     changes: list[tuple[str, Body]] = []
     environments = {name: s.environment for name, s in compose.services.items()}
@@ -116,10 +126,48 @@ def _changes(session: Session, compose: ComposeApp, digests: dict[str, str]) -> 
     return app, changes
 
 
+def _release_alone(
+    compose: ComposeApp, digests: dict[str, str], held_app: Document | None, held_release: Document | None
+) -> tuple[App, list[tuple[str, Body]]]:
+    """For a key that may change images and nothing else (CI): the rest of the file must be what operators have signed.
+
+    Of the environment only the names can be compared: the values are sealed, and not to this key.
+    """
+    if held_app is None or not isinstance(held_app.body, App) or held_app.body.deleted:
+        raise NotForThisKey(
+            f"{compose.name} was not deployed",
+            "this key may release images of an app that is there, and no operator has signed this one",
+            "let an operator deploy it first",
+        )
+    app = held_app.body
+    services = {
+        name: msgspec.structs.replace(planned.service, environment=dict.fromkeys(planned.environment, "sealed"))
+        for name, planned in compose.services.items()
+    }
+    signed = {
+        name: msgspec.structs.replace(service, environment=dict.fromkeys(service.environment, "sealed"))
+        for name, service in app.services.items()
+    }
+    asked = App(services=services, volumes=dict(compose.volumes))
+    differs = changed_fields(msgspec.structs.replace(app, services=signed, fallback=""), asked)
+    if differs:
+        raise NotForThisKey(
+            f"{compose.name} was not deployed",
+            "this key may change its images and nothing else, and the file differs from what operators have signed in "
+            + ", ".join(field for field, _, _ in differs),
+            "let an operator deploy the changed file",
+        )
+    old = held_release.body.images if held_release is not None and isinstance(held_release.body, Release) else {}
+    if old == digests:
+        return app, []
+    fallback = held_release.hash if held_release is not None else ""
+    return app, [(f"release/{compose.name}", Release(images=digests, fits=held_app.version, fallback=fallback))]
+
+
 async def _check_room(session: Session, compose: ComposeApp) -> None:
     """Refuse what no host could ever run, before anything is changed."""
     rows = [row for row in await session.request("hosts") if row["state"] == "up"]
-    if not rows:
+    if not rows or not all(row["capacity"] for row in rows):  # one that just came has not told yet how large it is
         return
     for name, planned in compose.services.items():
         needs = planned.service.needs
@@ -195,22 +243,10 @@ async def diff(
     rows: list[dict[str, Any]] = []
     for path, body in changes:
         held = session.document(path)
-        before = _flat(msgspec.to_builtins(held.body)) if held is not None else {}
-        after = _flat(msgspec.to_builtins(body))
-        for field in sorted(before.keys() | after.keys()):
-            if before.get(field) != after.get(field) and not field.startswith(("fallback", "fits", "boxes", "key_id")):
-                rows.append({"path": path, "field": field, "old": before.get(field), "new": after.get(field)})
+        for field, old, new in changed_fields(held.body if held is not None else None, body):
+            if not field.startswith(("fallback", "fits", "boxes", "key_id")):
+                rows.append({"path": path, "field": field, "old": old, "new": new})
     return rows
-
-
-def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {
-            k: v for key, inner in value.items() for k, v in _flat(inner, f"{at}.{key}" if at else str(key)).items()
-        }
-    if isinstance(value, (list, tuple)) and any(isinstance(v, dict) for v in value):
-        return {k: v for i, inner in enumerate(value) for k, v in _flat(inner, f"{at}[{i}]").items()}
-    return {at: value}
 
 
 async def scale(session: Session, app: str, service: str, replicas: int) -> dict[str, Any]:
