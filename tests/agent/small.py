@@ -5,17 +5,21 @@ For what needs agents that talk, and no more. Whole machines: tests/e2e.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from skerry.agent.daemon import Agent, Parts
 from skerry.agent.files import HostFiles, Membership
+from skerry.client.home import CloudFile, CloudHome, Home
+from skerry.client.identity import RootKeys, write_operator, write_root
 from skerry.core.effects import Target
 from skerry.core.intent import Node, Port
 from skerry.net.veth import Attachment
@@ -24,7 +28,9 @@ from skerry.store.records import RecordStore
 from skerry.trust import genesis
 from skerry.trust.documents import sign_document
 from skerry.trust.identity import Signer
+from skerry.trust.recovery import OperatorKeys
 
+T = TypeVar("T")
 DAY_S = 86400.0
 
 
@@ -74,7 +80,8 @@ class SmallCloud:
         self.sealing = sealing
         person = genesis.operator("ann", self.operator_seed, sealing, 1)
         self.person = person
-        root = Signer(secrets.token_bytes(32))
+        self.root_seed = secrets.token_bytes(32)
+        root = Signer(self.root_seed)
         raw_root = genesis.first_root([root], [person], issued=now_s, expires=now_s + 3650 * DAY_S)
         self.cloud = genesis.cloud_of(raw_root)
         policy = genesis.first_policy([self.operator], self.cloud, issued=now_s, expires=now_s + 365 * DAY_S)
@@ -131,6 +138,17 @@ class SmallCloud:
             self.agents[name] = Agent(self.files[name], parts)
             await self.agents[name].start()
 
+    def home(self, directory: Path, name: str = "small") -> CloudHome:
+        """The operator's machine: all that `skerry init` and `host add` would have written there."""
+        cloud = Home(directory).new_cloud(name)
+        text = [b64(raw) for raw in self.records]
+        documents = dict(zip(["policy", *(f"node/{n}" for n in self.files)], text[1:], strict=True))
+        write_operator(cloud, OperatorKeys("ann", self.operator_seed, self.sealing), "")
+        write_root(cloud, RootKeys((self.root_seed,)), "")
+        cloud.write(CloudFile(id=self.cloud, name=name, operator="ann", roots=(text[0],), documents=documents))
+        Home(directory).select(name)
+        return cloud
+
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.agents):
             await self.agents.pop(name).close()
@@ -144,3 +162,40 @@ def free_port() -> int:
 
 def b64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
+
+
+class Aside:
+    """A small cloud on a loop of its own, in a thread: so that commands can be run beside it as people run them."""
+
+    def __init__(self, cloud: SmallCloud) -> None:
+        self.cloud = cloud
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="small cloud")
+
+    def __enter__(self) -> Aside:
+        self._thread.start()
+        self.run(self.cloud.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self.cloud.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def look(self, see: Callable[[], T]) -> T:
+        """Look at an agent from its own thread."""
+
+        async def there() -> T:
+            return see()
+
+        return self.run(there())
+
+    def wait(self, what: str, see: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not self.look(see):
+            assert time.monotonic() < deadline_s, f"waited {timeout_s} s for {what}"
+            time.sleep(0.02)

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 import skerry
-from skerry.agent import upgrade
+from skerry.agent import newcomer, upgrade
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
@@ -49,7 +49,7 @@ from skerry.runtime.oci import Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
-from skerry.trust import seal
+from skerry.trust import clock, seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
@@ -57,6 +57,7 @@ from skerry.trust.identity import Signer
 PORT = 7077
 EVENTS_MAX_BYTES = 8 << 20
 FLUSH_S = 0.2
+CLOCK_S = 10.0
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
 
@@ -140,6 +141,7 @@ class Agent:
             now_s=self.loop.now_s,
             post=self._accepted,
             send=lambda sends: self.links.carry(sends),
+            report=self.events.append,
         )
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
         self.streams = Streams(self)
@@ -157,9 +159,11 @@ class Agent:
             self.gossip,
             self.door,
             now_s=self.loop.now_s,
+            wall_s=self.clock.wall_s,
             post=self.loop.post,
             note=self.events.append,
             spawn=self.loop.spawn,
+            soon=lambda act: asyncio.get_running_loop().call_soon(act),
         )
         self.fetcher = Fetcher(self.images, self.objects, self.mesh, self.loop.post)
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
@@ -176,7 +180,13 @@ class Agent:
         memory_bytes = self.parts.memory_bytes or read_host(self.files.state).memory.total_bytes - RESERVED_BYTES
         self.loop.post(
             Booted(
-                self.me, self.boot, len(os.sched_getaffinity(0)), memory_bytes, skerry.__version__, self.clock.wall_s()
+                self.me,
+                self.boot,
+                len(os.sched_getaffinity(0)),
+                memory_bytes,
+                skerry.__version__,
+                self.clock.wall_s(),
+                newcomer.is_new(self),
             )
         )
         self.door.load()
@@ -205,12 +215,20 @@ class Agent:
         for image in self.images.held():
             self.loop.post(ImageReady(image))
         await self.containers.adopt()
-        for work in (self.containers.watch_exits(), self.routes.run(), self.links.tick(), self._flush()):
+        for work in (
+            self.containers.watch_exits(),
+            self.routes.run(),
+            self.links.tick(),
+            self._flush(),
+            self._watch_clock(),
+        ):
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
         self.loop.live()
         if why := upgrade.turned_back(self.files.run):
             self.events.append("agent", self.me, why)
+        if newcomer.is_new(self):
+            self.loop.spawn(newcomer.compare(self))
         self.events.append("agent", self.me, f"started: skerry {skerry.__version__}, start {self.boot} of this host")
 
     async def close(self) -> None:
@@ -309,6 +327,18 @@ class Agent:
             return {}
         secret = self.trusted.document(f"secret/{app}")
         return seal.open_environment(self.files.seed("sealing"), self.me, secret, sealed)
+
+    async def _watch_clock(self) -> None:
+        """A clock that differs from those of the others decides nothing, but somebody should set it."""
+        told = False
+        while True:
+            await asyncio.sleep(CLOCK_S)
+            off_s = clock.differs(self.clock.wall_s(), self.door.neighbours_s())
+            if off_s is not None and not told:
+                self.events.append(
+                    "clock", self.me, f"this host's clock is {off_s:+.0f} s off from those of its neighbours"
+                )
+            told = off_s is not None
 
     async def _flush(self) -> None:
         """What need not be synced at once is written together."""

@@ -9,25 +9,29 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from skerry.core.events import Event, RecordAccepted
+from skerry.core.events import Event, FactForgotten, RecordAccepted
 from skerry.core.facts import Up
 from skerry.core.gossip import Gossip, Send, token
 from skerry.core.records import Document, Fact, Record
 from skerry.errors import TrustRefusal
 from skerry.store.records import RecordStore
-from skerry.trust import documents, envelope
-from skerry.trust.accept import AlreadyHeld, NotYet, Stale, Trusted, Twin
+from skerry.trust import documents, drafts, envelope
+from skerry.trust.accept import AlreadyHeld, FalseSignature, NotYet, Stale, Trusted, Twin
 from skerry.trust.holdings import fallback_of
+from skerry.trust.refusals import RateExceeded
 
 log = logging.getLogger(__name__)
-WAITING_MAX = 256  # records of keys, roles or versions that we don't know yet; the oldest goes, gossip brings it again
+WAITING_EACH = (
+    64  # of one neighbour, of keys, roles or versions that we don't know yet; the oldest goes, and comes again
+)
 SYNCED_FACTS = {"claim"}  # a claim counts only once it is on disk; so does all intent
 
 
 class Door:
-    """`wall_s` reads the wall clock, `now_s` the monotonic one; `post` tells core, `send` carries out gossip's wishes.
+    """`wall_s` reads the wall clock, `now_s` the monotonic one; `post` tells core, `send` carries out gossip's wishes,
+    `report(kind, subject, reason)` writes an event for people.
 
     Lives on the agent's loop; not for several threads.
     """
@@ -42,6 +46,7 @@ class Door:
         now_s: Callable[[], float],
         post: Callable[[Event], None],
         send: Callable[[Iterable[Send]], None],
+        report: Callable[[str, str, str], object],
     ) -> None:
         self.trusted = trusted
         self._records = records
@@ -50,8 +55,9 @@ class Door:
         self._now_s = now_s
         self._post = post
         self._send = send
+        self._report = report
         self._live: dict[str, bytes] = {}  # `up` facts: new each second, worth nothing after a restart, never on disk
-        self._waiting: OrderedDict[bytes, str] = OrderedDict()
+        self._waiting: dict[str, OrderedDict[bytes, None]] = {}  # by neighbour: none may push out another's
         self._clocks: dict[str, tuple[float, float]] = {}  # node -> its clock, and when we heard it (monotonic)
 
     def load(self) -> None:
@@ -84,26 +90,39 @@ class Door:
         """
         try:
             record = self.trusted.judge(
-                raw, now_s=self._wall_s(), source=source, from_client=from_client, neighbours_s=self._neighbours_s()
+                raw, now_s=self._wall_s(), source=source, from_client=from_client, neighbours_s=self.neighbours_s()
             )
         except AlreadyHeld:
             self._note_sender_has(raw, source)
             return None
         except Twin as twin:
-            self._records.evidence(twin.record.id, raw)
+            # Of a fact none is kept: a host that signs one number twice could fill our disk with its own proofs.
+            if isinstance(twin.record, Document):
+                self._records.evidence(twin.record.id, raw)
+                self._report_twins(twin.record)
             raise
         except Stale:
             if self._take_named(raw):
                 return None
             raise
         except NotYet:
-            if not from_client:
+            if source:
                 self._put_aside(raw, source)
+            raise
+        except (RateExceeded, FalseSignature):  # passing; and what is false says nothing of the record that it names
+            raise
+        except TrustRefusal:
+            self._not_again(raw)
             raise
         self._keep(record, raw, source)
         if isinstance(record, Document) and record.kind in ("root", "policy", "node"):
             self._try_waiting()
         return record
+
+    def offer_step(self, raws: Sequence[bytes]) -> list[Record]:
+        """From a client: all of these, in this order, or none of them. Raises TrustRefusal, with nothing changed."""
+        drafts.rehearse(self.trusted, raws, now_s=self._wall_s(), neighbours_s=self.neighbours_s())
+        return [record for raw in raws if (record := self.offer(raw, from_client=True)) is not None]
 
     def bytes_of(self, ids: Iterable[str]) -> list[bytes]:
         """The exact bytes of these records, as far as they are held and may be shown."""
@@ -113,6 +132,21 @@ class Door:
     def named(self, hashes: Iterable[str]) -> list[bytes]:
         """Documents by the hash of their payload: fallbacks and earlier roots."""
         return [raw for hash in hashes if (raw := self._records.by_hash(hash)) is not None]
+
+    def newer_than(self, theirs: Mapping[str, tuple[int, int]]) -> list[bytes]:
+        """All documents that are newer here than in `theirs` (path -> epoch, version), in the order in which they rest on one
+        another: the roots one by one, the policy, hosts, the rest.
+        """
+        roots: list[bytes] = []
+        root = self.trusted.root
+        while root is not None and root.version > theirs.get("root", (0, 0))[1]:
+            if (raw := self._records.by_hash(root.hash)) is None:
+                break
+            roots.append(raw)
+            root = self.trusted.named(root.prev)
+        newer = [p for p, head in self.trusted.heads().items() if p != "root" and head[:2] > theirs.get(p, (-1, -1))]
+        newer.sort(key=lambda path: (path != "policy", not path.startswith("node/"), path))
+        return [*reversed(roots), *self.bytes_of(newer)]
 
     def lacks(self, record: Document) -> str:
         """The hash of the fallback that a document names and that isn't here, "" if there is none."""
@@ -128,6 +162,8 @@ class Door:
         change = self.trusted.commit(record, raw)
         for path, twin in change.evidence:
             self._records.evidence(path, twin)
+            assert isinstance(record, Document)
+            self._report_twins(record)
         for hash, old in change.named:
             self._records.keep(hash, old)
         for hash in change.unnamed:
@@ -135,18 +171,21 @@ class Door:
         for id in change.forgotten:
             self._records.drop(id)
             self._gossip.forgotten(id)
+            self._post(FactForgotten(*id.split("|", 2)))
         for node in change.expelled:
             for id in [id for id, _ in self._records.all() if id.startswith(f"{node}|")]:
                 self._gossip.forgotten(id)
             self._records.drop_author(node)
             self._live.pop(f"{node}|up|", None)
+            self._gossip.forgotten(f"{node}|up|")
             self._clocks.pop(node, None)
         self._tell(record, source, len(raw))
 
     def _tell(self, record: Record, source: str, size_bytes: int, *, from_disk: bool = False) -> None:
         mark = ""
         if isinstance(record, Fact) and isinstance(record.body, Up):
-            self._clocks[record.node] = (record.body.clock, self._now_s())
+            if record.node != self._gossip.me:  # our own is counted by who asks
+                self._clocks[record.node] = (record.body.clock, self._now_s())
             # Another life, another root or policy: worth forwarding at once.
             mark = f"{record.seq[0]}/{record.body.root}/{record.body.policy}"
         self._post(RecordAccepted(record, source, from_disk))
@@ -170,27 +209,40 @@ class Door:
         self._post(RecordAccepted(record, "", from_disk))
         return True
 
+    def _report_twins(self, record: Document) -> None:
+        """Honest signers never give one number twice: somebody was too quick, or a key is in two hands."""
+        why = (
+            f"version {record.epoch}.{record.version} was signed twice; all hosts take the same one, the other is kept"
+        )
+        self._report("same-number", record.path, f"{why} as evidence: keys {', '.join(k[:16] for k in record.signers)}")
+
     def _put_aside(self, raw: bytes, source: str) -> None:
-        self._waiting[raw] = source
-        if len(self._waiting) > WAITING_MAX:
-            self._waiting.popitem(last=False)
+        waiting = self._waiting.setdefault(source, OrderedDict())
+        waiting[raw] = None
+        if len(waiting) > WAITING_EACH:
+            waiting.popitem(last=False)
+        self._not_again(raw)
+
+    def _not_again(self, raw: bytes) -> None:
+        """Nobody is asked for these very bytes again for a while."""
         if (record := _read(raw)) is not None:
             self._gossip.refused(record.id, token(record), self._now_s())
 
     def _try_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, OrderedDict()
-        for raw, source in waiting.items():
-            try:
-                self.offer(raw, source)
-            except TrustRefusal as refusal:
-                log.debug("still not accepted: %s", refusal)
+        waiting, self._waiting = self._waiting, {}
+        for source, raws in waiting.items():
+            for raw in raws:
+                try:
+                    self.offer(raw, source)
+                except TrustRefusal as refusal:
+                    log.debug("still not accepted: %s", refusal)
 
     def _note_sender_has(self, raw: bytes, source: str) -> None:
         """So that it isn't sent back to who has it."""
         if source and (record := _read(raw)) is not None and record.kind != "up":
             self._gossip.accepted(record.id, token(record), source, self._now_s(), record.kind)
 
-    def _neighbours_s(self) -> list[float]:
+    def neighbours_s(self) -> list[float]:
         now_s = self._now_s()
         return [clock + now_s - heard_s for clock, heard_s in self._clocks.values() if now_s - heard_s < 60]
 

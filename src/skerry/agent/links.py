@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,12 +26,14 @@ from .door import Door
 log = logging.getLogger(__name__)
 REACH_TIMEOUT_S = 1.0
 TOLD_AGAIN_S = 60.0
-TOLD_MAX = 1000
+TOLD_EACH = 20  # different ones of one neighbour in that time
+REACHES_EACH = 2  # at once for one neighbour: each is a handshake with another one
+PAUSE_S = 0.1  # for so long a neighbour that sends too fast isn't read
 PUSH_BYTES = m.FRAME_BYTES - 4096
 
 
 class Links:
-    """`note(kind, subject, reason)` writes an event for people."""
+    """`note(kind, subject, reason)` writes an event for people; `soon(act)` acts in the loop's next turn."""
 
     def __init__(
         self,
@@ -39,19 +42,25 @@ class Links:
         door: Door,
         *,
         now_s: Callable[[], float],
+        wall_s: Callable[[], float],
         post: Callable[[Event], None],
         note: Callable[[str, str, str], Any],
         spawn: Callable[..., None],
+        soon: Callable[[Callable[[], None]], object],
     ) -> None:
         self._mesh = mesh
         self._gossip = gossip
         self._door = door
         self._now_s = now_s
+        self._wall_s = wall_s
         self._post = post
         self._note = note
         self._spawn = spawn
-        self._told: dict[tuple[str, str], float] = {}
+        self._soon = soon
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
+        self._told: dict[str, dict[str, float]] = {}  # source -> what -> when
+        self._asked: set[tuple[str, str]] = set()  # (about whom, whom): answers that are awaited
+        self._reaching: Counter[str] = Counter()
 
     def changed(self, peer: str, up: bool, why: str, goodbye: bool) -> None:
         if up:
@@ -59,33 +68,43 @@ class Links:
             self.carry(self._gossip.link_up(peer, self._now_s()))
         else:
             self._gossip.link_down(peer)
+            self._asked = {(about, via) for about, via in self._asked if via != peer}
             self._post(LinkDown(peer, why, goodbye))
 
-    def heard(self, peer: str, data: bytes) -> None:
-        """One frame of a neighbour. A malformed one costs it the link."""
+    def heard(self, peer: str, data: bytes) -> float:
+        """One frame of a neighbour; a malformed one costs it the link. Gives for how many seconds not to read the next."""
         try:
+            self._door.trusted.charge_link(peer, self._wall_s())
             message = m.decode(data)
+        except RateExceeded as refusal:
+            self.tell(refusal, peer)
+            return PAUSE_S
         except BadFormat as error:
             self._close(peer, f"sent a malformed frame: {error}")
-            return
+            return 0.0
         if isinstance(message, m.Push):
-            for raw in message.records:
-                self._offer(raw, peer)
+            return self._offer_all(message.records, peer)
         elif isinstance(message, m.ProbeAsk):
-            self._spawn(self._reach_for(peer, message.peer))
+            if self._reaching[peer] < REACHES_EACH:
+                self._reaching[peer] += 1
+                self._spawn(self._reach_for(peer, message.peer))
         elif isinstance(message, m.ProbeAnswer):
-            self._post(PeerReached(message.peer, peer, message.ok))
+            # Only what was asked: else a neighbour could say of anybody, unasked, that it can't be reached.
+            if (message.peer, peer) in self._asked:
+                self._asked.discard((message.peer, peer))
+                self._post(PeerReached(message.peer, peer, message.ok))
         elif isinstance(message, m.WantNamed):
-            self._push(peer, self._door.named(message.hashes))
+            self._push(peer, self._door.named(dict.fromkeys(message.hashes)))
         else:
             self.carry(self._gossip.heard(peer, message, self._now_s()))
+        return 0.0
 
     def carry(self, sends: Iterable[g.Send]) -> None:
         """Send soon: one decision makes several facts, and a frame of its own for each would cost more than it carries."""
         waits = bool(self._waiting)
         self._waiting += sends
         if self._waiting and not waits:
-            asyncio.get_running_loop().call_soon(self._send)
+            self._soon(self._send)
 
     def _send(self) -> None:
         sends, self._waiting = self._waiting, []
@@ -96,6 +115,7 @@ class Links:
                 self._mesh.send(send.peer, m.encode(send.message))
 
     def ask_reach(self, peer: str, via: str) -> None:
+        self._asked.add((peer, via))
         self._mesh.send(via, m.encode(m.ProbeAsk(peer)))
 
     def refused(self, refusal: TrustRefusal, source: str) -> None:
@@ -110,15 +130,22 @@ class Links:
             self._close(source, str(refusal))
 
     def tell(self, refusal: SkerryError, source: str) -> None:
-        """An event for people; the same one of the same neighbour at most once a minute: a flood must not fill the diary."""
+        """An event for people: the same one of the same neighbour at most once a minute, and few different ones.
+
+        A flood must not fill the diary, whatever it consists of.
+        """
         now_s = self._now_s()
-        key = (source, refusal.code if isinstance(refusal, RateExceeded) else refusal.what)
-        if now_s - self._told.get(key, -TOLD_AGAIN_S) < TOLD_AGAIN_S:
+        told = self._told.setdefault(source, {})
+        for what in [what for what, at_s in told.items() if now_s - at_s >= TOLD_AGAIN_S]:
+            del told[what]
+        key = refusal.code if isinstance(refusal, RateExceeded) else refusal.what
+        if key in told or len(told) > TOLD_EACH:
             return
-        if len(self._told) >= TOLD_MAX:
-            self._told.clear()
-        self._told[key] = now_s
-        self._note("refused", source, f"{refusal} ({refusal.code})")
+        told[key] = now_s
+        if len(told) > TOLD_EACH:
+            self._note("refused", source, f"more than {TOLD_EACH} things within a minute: the rest is not told")
+        else:
+            self._note("refused", source, f"{refusal} ({refusal.code})")
 
     def _push(self, peer: str, raws: list[bytes]) -> None:
         """As few frames as the bound on a frame allows."""
@@ -133,9 +160,24 @@ class Links:
         if batch:
             self._mesh.send(peer, m.encode(m.Push(tuple(batch))))
 
+    def _offer_all(self, raws: Iterable[bytes], peer: str) -> float:
+        """Until the link's rate is used up: what is left out then is asked for again by the next comparison."""
+        for raw in raws:
+            try:
+                self._offer(raw, peer)
+            except RateExceeded as refusal:
+                self.tell(refusal, peer)
+                return PAUSE_S
+        return 0.0
+
     def _offer(self, raw: bytes, peer: str) -> None:
         try:
             record = self._door.offer(raw, peer)
+        except RateExceeded as refusal:
+            if refusal.of_link:
+                raise
+            self.refused(refusal, peer)
+            return
         except TrustRefusal as refusal:
             self.refused(refusal, peer)
             return
@@ -147,7 +189,10 @@ class Links:
         self._mesh.cut(peer, why)
 
     async def _reach_for(self, asker: str, peer: str) -> None:
-        ok = await self._mesh.reach(peer, REACH_TIMEOUT_S)
+        try:
+            ok = await self._mesh.reach(peer, REACH_TIMEOUT_S)
+        finally:
+            self._reaching[asker] -= 1
         self._mesh.send(asker, m.encode(m.ProbeAnswer(peer, ok)))
 
     async def tick(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails, is_meant
 from skerry.core.constraints import name_of
 from skerry.core.events import ImageReady, VolumeGone
@@ -110,6 +111,7 @@ class Server:
         self._upgrade = agent.upgrade
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
+        self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
 
     async def answer(self, request: Request) -> AsyncIterator[Any]:
         """Raises UnknownVerb, BadInput for wrong arguments, or what the verb itself refuses."""
@@ -156,12 +158,8 @@ class Server:
 
     async def _verb_put(self, args: Put, request: Request) -> Any:
         """Accept, sync, have a second node sync; only then is it called accepted (design section 6, step 6)."""
-        raws = [base64.b64decode(text, validate=True) for text in args.records]
-        accepted: list[Record] = []
-        for raw in raws:
-            record = self._door.offer(raw, from_client=True)
-            if record is not None:
-                accepted.append(record)
+        raws = _raws(args.records)
+        accepted: list[Record] = self._door.offer_step(raws)
         second = await self._second_copy(raws)
         return {
             "accepted": [record.id for record in accepted],
@@ -185,6 +183,15 @@ class Server:
             except (SkerryError, TimeoutError, OSError):
                 continue
         return []
+
+    # -- what waits for more signatures
+
+    async def _verb_draft(self, args: Put, request: Request) -> Any:
+        """Keep what one operator has signed, until others have, too."""
+        return {"draft": self._drafts.leave(_raws(args.records), request.key)}
+
+    async def _verb_drafts(self, args: Paths, request: Request) -> Any:
+        return self._drafts.waiting()
 
     # -- how things stand
 
@@ -309,3 +316,10 @@ class Server:
             await asyncio.to_thread(self._images.make, args.image)
             self._post(ImageReady(args.image))
         return {"missing": missing}
+
+
+def _raws(texts: list[str]) -> list[bytes]:
+    try:
+        return [base64.b64decode(text, validate=True) for text in texts]
+    except ValueError as error:
+        raise BadInput("nothing was accepted", f"a record is no base64: {error}", "see the client's version") from None

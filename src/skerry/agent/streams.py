@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -11,7 +11,9 @@ from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects, serve_objects
-from skerry.trust.requests import judge_request
+from skerry.store.disk import DiskFull, free_bytes
+from skerry.trust.drafts import DOCUMENTS_MAX
+from skerry.trust.requests import REQUEST_BYTES, judge_request
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -19,8 +21,28 @@ if TYPE_CHECKING:
 IDLE_S = 60.0  # between two requests of one client
 
 
+WAIT_S = 10.0  # for the one message that begins a stream
+KEEP_BYTES = 2 * REQUEST_BYTES  # what a client hands over with one request fits
+HEADS_BYTES = 4 << 20
+CATCH_UP_BYTES = 24 << 20  # the rest comes as everything does, record by record
+UPLOAD_BYTES = 8 << 30  # over one stream
+RESERVE_BYTES = 1 << 30  # of the disk: uploads leave it to containers and records
+
+Heads = dict[str, tuple[int, int]]
+
+
+class NotForYou(TrustRefusal):
+    """A stream that is for hosts was asked for by a client, or the other way round."""
+
+    code = "not-for-you"
+
+
 class Streams:
-    """A handler for each path; `who` is a node's path or a client's key, proven by TLS."""
+    """A handler for each path; `who` is a node's path or a client's key, proven by TLS.
+
+    Hosts serve one another, clients ask and hand over; neither may do what the other is for: a captured host must not fill our
+    disk, a stolen CI key must not come in where `prev` isn't asked.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -31,6 +53,7 @@ class Streams:
             "/objects": self.objects,
             "/objects/put": self.upload,
             "/keep": self.keep,
+            "/catch-up": self.catch_up,
         }
 
     async def request(self, stream: Stream, who: str) -> None:
@@ -44,7 +67,7 @@ class Streams:
         nonce = os.urandom(16).hex()
         try:
             await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
-            raw = await recv_bytes(stream, timeout_s=IDLE_S)
+            raw = await recv_bytes(stream, timeout_s=IDLE_S, most_bytes=2 * REQUEST_BYTES)
         except Unreachable:
             return False
         try:
@@ -54,7 +77,7 @@ class Streams:
             await send_bytes(stream, msgspec.json.encode({"end": True}))
         except SkerryError as error:
             if isinstance(error, TrustRefusal | BadFormat):
-                agent.links.tell(error, f"client {who[:16]}")
+                agent.links.tell(error, who if _is_host(who) else f"client {who[:16]}")
             await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
         return True
 
@@ -63,10 +86,50 @@ class Streams:
 
     async def upload(self, stream: Stream, who: str) -> None:
         """From clients. Bytes are kept by their hash; nothing runs because of them."""
-        await receive_objects(stream, self._agent.objects)
+        if _is_host(who):
+            raise NotForYou("objects were not taken", "hosts fetch from one another, they don't hand over", "fetch")
+        state = self._agent.files.state
+        room = free_bytes(state) - RESERVE_BYTES
+        if room <= 0:
+            raise DiskFull(state)
+        await receive_objects(stream, self._agent.objects, most_bytes=min(room, UPLOAD_BYTES))
 
     async def keep(self, stream: Stream, who: str) -> None:
         """A neighbour wants these records synced here before it calls them accepted."""
-        for raw in msgspec.msgpack.decode(await recv_bytes(stream), type=list[bytes]):
-            self._agent.door.offer(raw, who)
+        self._only_hosts(who)
+        raws = _decode(await recv_bytes(stream, timeout_s=WAIT_S, most_bytes=KEEP_BYTES), list[bytes])
+        for raw in raws[:DOCUMENTS_MAX]:
+            try:
+                self._agent.door.offer(raw, who)
+            except TrustRefusal as refusal:
+                self._agent.links.refused(refusal, who)
+                raise
         await send_bytes(stream, b"kept")
+
+    async def catch_up(self, stream: Stream, who: str) -> None:
+        """A new host shows what it was given at its enrolment, and gets what is newer here."""
+        self._only_hosts(who)
+        theirs = _decode(await recv_bytes(stream, timeout_s=WAIT_S, most_bytes=HEADS_BYTES), Heads)
+        newer: list[bytes] = []
+        size = 0
+        for raw in self._agent.door.newer_than(theirs):
+            size += len(raw) + 16
+            if size > CATCH_UP_BYTES:
+                break
+            newer.append(raw)
+        await send_bytes(stream, msgspec.msgpack.encode(newer))
+
+    def _only_hosts(self, who: str) -> None:
+        if not _is_host(who):
+            raise NotForYou("nothing was taken", "this stream is for hosts", "use a request")
+
+
+def _is_host(who: str) -> bool:
+    return who.startswith("node/")
+
+
+def _decode(data: bytes, shape: Any) -> Any:
+    try:
+        return msgspec.msgpack.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFormat("a message of a host was not taken", str(error)) from None

@@ -36,6 +36,7 @@ VERBS = {
     "volume": "List and remove named volumes.",
     "image": "List the images on this machine.",
     "role": "Say who else may sign: operators and CI.",
+    "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
     "doctor": "Check this machine and the cloud for common faults.",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skerry.cli import run
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+
+if TYPE_CHECKING:
+    from skerry.client.session import Session
 
 CHANGES = (0, 1, 2, 3, 4)
 
@@ -18,7 +22,22 @@ def command() -> None:
     """Say who else may sign: operators and CI."""
 
 
-@declare(command, "add", example="skerry role add ci github --key github.pub --app guestbook", codes=CHANGES)
+ROOT_KEY = click.option(
+    "--root-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Where the root key is put away; else the one on this machine. Needed for operators.",
+)
+
+
+@declare(
+    command,
+    "add",
+    example="skerry role add ci github --key github.pub --app guestbook\n"
+    "skerry role add operator ben --key ben.pub --root-key /media/stick/root.key",
+    codes=CHANGES,
+)
 @click.argument("kind", type=click.Choice(["operator", "ci"]))
 @click.argument("name")
 @click.option(
@@ -32,30 +51,33 @@ def command() -> None:
 @click.option(
     "--app", "apps", multiple=True, metavar="APP", help="For ci: an app whose images it may release; repeatable."
 )
+@ROOT_KEY
 def add(
     terminal: Terminal,
     kind: str,
     name: str,
     key_file: Path,
     apps: tuple[str, ...],
+    root_key: Path | None,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
     """Let another key sign.
 
-    `operator`: apps, releases and hosts. `ci`: the images of named apps, and nothing else.
+    `operator`: apps, releases, hosts, and with others the policy; needs the root key.
+    `ci`: the images of named apps, and nothing else.
     """
     from skerry.client import roles
     from skerry.client.identity import read_public
 
     public = read_public(key_file)
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        passphrase_file,
-        changes=True,
-        work=lambda session: roles.add(session, kind, name, public.key, public.certificate, list(apps)),
-    )
+
+    async def work(session: Session) -> dict[str, Any]:
+        if kind == "ci":
+            return await roles.add_ci(session, name, public, apps)
+        return await roles.add_operator(session, name, public, run.root_keys(session, root_key))
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
     terminal.answer(result, f"{name} may sign {', '.join(result.get('paths', []))}")
 
 
@@ -65,15 +87,61 @@ def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     from skerry.client import roles
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, roles.ls)
-    terminal.rows(rows, ("name", "threshold", "kinds", "paths", "keys"))
+    terminal.rows(rows, ("name", "threshold", "holders", "paths"))
 
 
-@declare(command, "rm", example="skerry role rm github", codes=CHANGES)
+@declare(command, "threshold", example="skerry role threshold policy 2", codes=CHANGES)
 @click.argument("name")
-def rm(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
-    """Take a role away; what it signed last and was good is signed again by you."""
+@click.argument("needed", type=click.IntRange(1, 64))
+@ROOT_KEY
+def threshold(
+    terminal: Terminal, name: str, needed: int, root_key: Path | None, cloud: str, passphrase_file: str | None
+) -> None:
+    """Say how many of NAME's keys must sign together.
+
+    NAME: `policy` (needs the root key), or a role such as `operators`.
+    """
     from skerry.client import roles
 
-    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: roles.rm(session, name), changes=True)
+    async def work(session: Session) -> dict[str, Any]:
+        return await roles.threshold(
+            session, name, needed, run.root_keys(session, root_key) if name == roles.POLICY else ()
+        )
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
+    terminal.answer(result, f"{name}: {needed} must sign")
+
+
+@declare(command, "rm", example="skerry role rm github --turn-back", codes=CHANGES)
+@click.argument("name")
+@click.option("--turn-back", is_flag=True, help="Its last releases may be a thief's: go back to those before them.")
+@ROOT_KEY
+def rm(
+    terminal: Terminal,
+    name: str,
+    turn_back: bool,
+    root_key: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Take a role, or an operator, away; what it signed last and was good is signed again by you.
+
+    Its key is barred for ever. Taking an operator away needs the root key.
+    """
+    from skerry.client import roles
+
+    async def work(session: Session) -> dict[str, Any]:
+        await session.sync(1)
+        root = session.trusted.root
+        person = root is not None and name in {operator.name for operator in session.trusted.operators()}
+        keys = run.root_keys(session, root_key) if person else ()
+        return await roles.rm(session, name, keys, turn_back=turn_back)
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
     again = ", ".join(result.get("signed_again", [])) or "nothing"
-    terminal.answer(result, f"{name} may sign nothing any more; signed again: {again}")
+    lines = [f"{name} may sign nothing any more; signed again: {again}"]
+    if result.get("turned_back"):
+        lines.append(f"turned back: {', '.join(result['turned_back'])}")
+    if result.get("secrets_it_could_read"):
+        lines.append(f"change the secrets that it could read: {', '.join(result['secrets_it_could_read'])}")
+    terminal.answer(result, "\n".join(lines))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skerry.client.home import CloudHome, Home
     from skerry.client.keys import Passphrase
     from skerry.client.session import Session
+    from skerry.trust.identity import Signer
 
 T = TypeVar("T")
 
@@ -83,11 +84,29 @@ def in_cloud(
     if changes:
         terminal.cloud(chosen.name)
     with chosen.lock() if changes else contextlib.nullcontext():
-        return asyncio.run(_with_session(chosen, passphrase(passphrase_file), work))
+        return asyncio.run(_with_session(terminal, chosen, passphrase(passphrase_file), work))
 
 
-async def _with_session(chosen: CloudHome, secret: Passphrase, work: Callable[[Session], Awaitable[T]]) -> T:
+def root_keys(session: Session, file: Path | None) -> list[Signer]:
+    """The root keys in this file, else those on this machine. Raises KeyMissing where they were put away."""
+    from skerry.client.identity import read_root, read_root_file
+    from skerry.trust.identity import Signer
+
+    keys = read_root_file(file, session.passphrase) if file else read_root(session.home, session.passphrase)
+    return [Signer(seed) for seed in keys.seeds]
+
+
+async def _with_session(
+    terminal: Terminal, chosen: CloudHome, secret: Passphrase, work: Callable[[Session], Awaitable[T]]
+) -> T:
+    """Whatever an operator came to do, what is past half its life is renewed by the way."""
+    from skerry.client import signing
     from skerry.client.session import Session
 
     async with Session(chosen, secret) as session:
-        return await work(session)
+        result = await work(session)
+        if signing.any_due(session):
+            await signing.quietly_renew(session, terminal.say)
+        for line in signing.warnings(session):
+            terminal.warn(line)
+        return result

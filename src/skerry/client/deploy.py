@@ -14,9 +14,11 @@ from typing import Any
 
 import msgspec
 
+from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.client.fitting import check_ports, check_room
 from skerry.client.images import LocalImages
+from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
 from skerry.core.intent import App, Body, Release, Service
@@ -99,6 +101,8 @@ def _changes(
 ) -> tuple[App, list[tuple[str, Body]]]:
     """What has to be signed anew, in the order in which it has to arrive. `again`: services to try once more as they are."""
     held_app, held_release = session.document(f"app/{compose.name}"), session.document(f"release/{compose.name}")
+    if not session.may_sign(f"app/{compose.name}") and session.may_sign(f"release/{compose.name}"):
+        return release_alone(compose, digests, held_app, held_release)
     old: App | None = held_app.body if held_app is not None else None  # type: ignore[assignment]
     changes: list[tuple[str, Body]] = []
     environments = {name: s.environment for name, s in compose.services.items()}
@@ -154,19 +158,7 @@ async def diff(
     rows: list[dict[str, Any]] = []
     for path, body in changes:
         held = session.document(path)
-        before = _flat(msgspec.to_builtins(held.body)) if held is not None else {}
-        after = _flat(msgspec.to_builtins(body))
-        for field in sorted(before.keys() | after.keys()):
-            if before.get(field) != after.get(field) and not field.startswith(("fallback", "fits", "boxes", "key_id")):
-                rows.append({"path": path, "field": field, "old": before.get(field), "new": after.get(field)})
+        for field, old, new in changed_fields(held.body if held is not None else None, body):
+            if not field.startswith(("fallback", "fits", "boxes", "key_id")):
+                rows.append({"path": path, "field": field, "old": old, "new": new})
     return rows
-
-
-def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {
-            k: v for key, inner in value.items() for k, v in _flat(inner, f"{at}.{key}" if at else str(key)).items()
-        }
-    if isinstance(value, (list, tuple)) and any(isinstance(v, dict) for v in value):
-        return {k: v for i, inner in enumerate(value) for k, v in _flat(inner, f"{at}[{i}]").items()}
-    return {at: value}

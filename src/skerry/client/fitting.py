@@ -45,7 +45,7 @@ async def check_room(session: Session, compose: ComposeApp) -> None:
     if not any(s.service.needs.reserve_memory_bytes or s.service.needs.reserve_cpus for s in compose.services.values()):
         return
     rows = [row for row in await session.request("hosts") if row["state"] == "up"]
-    if not rows:
+    if not rows or not all(row["capacity"] for row in rows):  # one that just came has not told yet how large it is
         return
     most_bytes = max(row["capacity"]["memory_bytes"] for row in rows)
     most_cpus = max(row["capacity"]["cpus"] for row in rows)

@@ -45,13 +45,22 @@ def write_operator(home: CloudHome, keys: OperatorKeys, passphrase: str) -> None
 
 def read_root(home: CloudHome, passphrase: Passphrase) -> RootKeys:
     """Raises KeyMissing where the root key was put away, as it should be."""
-    data = home.read_key("root", passphrase)
+    return _root_keys(home.read_key("root", passphrase), f"the root key of {home.name}")
+
+
+def read_root_file(path: Path, passphrase: Passphrase) -> RootKeys:
+    """A root.key that was moved to where it is safe. Raises as `read_root`."""
+    return _root_keys(read_secret(path, passphrase, f"the root key in {path}"), str(path))
+
+
+def _root_keys(data: bytes, what: str) -> RootKeys:
     try:
-        return msgspec.json.decode(data, type=RootKeys)
+        keys = msgspec.json.decode(data, type=RootKeys)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadFormat(
-            f"the root key of {home.name} can't be read", str(error), "recover it: skerry key import"
-        ) from error
+        raise BadFormat(f"{what} can't be read", str(error), "recover it: skerry key import") from error
+    if not keys.seeds or any(len(seed) != SEED_BYTES for seed in keys.seeds):
+        raise BadFormat(f"{what} can't be read", "a key has the wrong length", "recover it: skerry key import")
+    return keys
 
 
 def write_root(home: CloudHome, keys: RootKeys, passphrase: str) -> None:

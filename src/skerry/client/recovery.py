@@ -182,7 +182,7 @@ def join_public(
         id=public.cloud, name=cloud.name, operator=keys.name, roots=public.roots, documents=public.documents
     )
     addresses = known_addresses(content)  # reads and so verifies all of it before anything is written
-    write_operator(cloud, keys, "")
+    cloud.write_key("operator", key_file.read_bytes())  # as it is: what a passphrase guards stays under it
     cloud.write(content)
     home.select(cloud.name)
     return cloud, addresses

@@ -1,14 +1,27 @@
-"""Roles: who may sign what. Giving and taking away are one new policy; taking away also signs the last good documents again."""
+"""Roles: who may sign what. Giving and taking away are one step: all documents that it needs, or none.
+
+CI keys stand in the policy. Operators stand in the root, which only root keys sign, and in the policy's role `operators`;
+secrets are opened to them, too. Taking a key away bars it, raises the epoch of what it signed, and signs the last good
+documents there again.
+"""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from skerry.client.session import Session
-from skerry.core.intent import Body, Role
+from skerry.core.intent import Body, Operator, Policy, Release, Role, Root, Secret
+from skerry.core.records import Document
 from skerry.errors import BadInput, Refusal
+from skerry.trust import genesis, seal
+from skerry.trust.identity import Signer
+from skerry.trust.roles import OPERATORS
+
+POLICY = "policy"  # the name under which `threshold` and `ls` speak of the root's operators
 
 
 class NoSuchRole(BadInput):
@@ -21,77 +34,230 @@ class RoleTaken(Refusal):
 
 
 class LastOperator(Refusal):
-    """The last operator can't be taken away: nobody could sign any more."""
+    """The last operator can't be taken away, nor can one take away oneself: nobody could sign any more."""
 
     code = "last-operator"
 
 
 async def ls(session: Session) -> list[dict[str, Any]]:
     await session.sync(1)
-    return [
-        {"name": r.name, "keys": list(r.keys), "threshold": r.threshold, "kinds": list(r.kinds), "paths": list(r.paths)}
-        for r in session.policy.roles
-    ]
+    root = _root(session)
+    names = {operator.key: operator.name for operator in root.operators}
+    rows = [_row("root", root.keys, root.threshold, ("root",), ("root",), names)]
+    rows.append(_row(POLICY, list(names), root.policy_threshold, ("policy",), ("policy",), names))
+    return rows + [_row(r.name, r.keys, r.threshold, r.kinds, r.paths, names) for r in session.policy.roles]
 
 
-async def add(session: Session, kind: str, name: str, key: str, certificate: str, apps: list[str]) -> dict[str, Any]:
-    """Give `key` (hex) the role `ci` for the releases of `apps`, or `operator` for all kinds below policy."""
+def _row(
+    name: str, keys: Sequence[str], threshold: int, kinds: Sequence[str], paths: Sequence[str], names: dict[str, str]
+) -> dict[str, Any]:
+    holders = [names.get(key, key[:16]) for key in keys]
+    return {
+        "name": name,
+        "holders": holders,
+        "threshold": threshold,
+        "kinds": list(kinds),
+        "paths": list(paths),
+        "keys": list(keys),
+    }
+
+
+async def add_ci(session: Session, name: str, public: Operator, apps: Sequence[str]) -> dict[str, Any]:
+    """Let this key release the images of these apps, and do nothing else."""
     await session.sync()
-    policy = session.policy
-    if any(role.name == name for role in policy.roles):
-        raise RoleTaken(
-            f"role {name} was not added", "there is one of that name", "take it away first, or choose another name"
-        )
-    if kind == "ci":
-        if not apps:
-            raise BadInput(f"role {name} was not added", "a CI key is for named apps", "name them: --app guestbook")
-        role = Role(
-            name=name,
-            keys=(key,),
-            kinds=("release",),
-            paths=tuple(f"release/{a}" for a in apps),
-            certificates={key: certificate},
-        )
-    else:
-        paths = ("node/*", "app/*", "release/*", "secret/*")
-        role = Role(
-            name=name,
-            keys=(key,),
-            kinds=("node", "app", "release", "secret"),
-            paths=paths,
-            certificates={key: certificate},
-        )
-    await session.change([("policy", msgspec.structs.replace(policy, roles=(*policy.roles, role)))])
+    _check_free(session, name, public.key)
+    if not apps:
+        raise BadInput(f"role {name} was not added", "a CI key is for named apps", "name them: --app guestbook")
+    paths = tuple(f"release/{app}" for app in apps)
+    certificates = {public.key: public.certificate}
+    role = Role(name=name, keys=(public.key,), kinds=("release",), paths=paths, certificates=certificates)
+    await session.change([("policy", msgspec.structs.replace(session.policy, roles=(*session.policy.roles, role)))])
     return {"name": name, "kinds": list(role.kinds), "paths": list(role.paths)}
 
 
-async def rm(session: Session, name: str) -> dict[str, Any]:
-    """Take a role away: its keys are barred, its paths' epochs raised, and what was good there is signed again, all in one act."""
+async def add_operator(session: Session, name: str, public: Operator, root_keys: Sequence[Signer]) -> dict[str, Any]:
+    """Another person: into the root, into the role of operators, and every app's secret is opened to that key."""
+    await session.sync()
+    _check_free(session, name, public.key)
+    root, policy = _root(session), session.policy
+    operator = msgspec.structs.replace(public, name=name)
+    role = _operators_role(policy)
+    with_key = msgspec.structs.replace(role, keys=(*role.keys, operator.key))
+    raws = [
+        session.draft_root(msgspec.structs.replace(root, operators=(*root.operators, operator)), root_keys),
+        session.draft("policy", msgspec.structs.replace(policy, roles=_with(policy, with_key))),
+    ]
+    for document in session.documents("secret"):
+        body = _secret(document)
+        box = seal.make_box(session.content_key(document), operator.sealing, secrets.token_bytes(32))
+        raws.append(
+            session.draft(document.path, msgspec.structs.replace(body, boxes={**body.boxes, operator.key: box}))
+        )
+    await session.put(raws)
+    return {"name": name, "kinds": list(with_key.kinds), "paths": list(with_key.paths)}
+
+
+async def threshold(session: Session, name: str, needed: int, root_keys: Sequence[Signer]) -> dict[str, Any]:
+    """How many must sign: for `policy` (said by the root) or for a role of the policy."""
     await session.sync()
     policy = session.policy
-    role = next((r for r in policy.roles if r.name == name), None)
-    if role is None:
-        raise NoSuchRole(
-            f"there is no role {name}", f"there are: {', '.join(r.name for r in policy.roles)}", "see skerry role ls"
-        )
-    rest = tuple(r for r in policy.roles if r.name != name)
-    if session.signer.key in role.keys and not any(session.signer.key in r.keys for r in rest):
-        raise LastOperator(
-            f"role {name} was not taken away", "it is the one that signs this very change", "let another operator do it"
-        )
-    touched = [
-        d
-        for d in session.trusted.documents()
-        if d.kind in role.kinds and _covers(role, d.path) and set(d.signers) & set(role.keys)
-    ]
-    epochs = dict(policy.epochs) | {d.path: policy.epochs.get(d.path, 0) + 1 for d in touched}
-    gone = tuple(k for k in role.keys if not any(k in r.keys for r in rest))
-    changed = msgspec.structs.replace(policy, roles=rest, epochs=epochs, barred=(*policy.barred, *gone))
-    bodies: list[tuple[str, Body]] = [(d.path, d.body) for d in touched]
-    raws = [session.draft("policy", changed), *(session.draft(path, body, epoch=epochs[path]) for path, body in bodies)]
+    if name == POLICY:
+        root = _root(session)
+        _check_threshold(name, needed, len(root.operators))
+        # The policy that is held may bear too few signatures for the new rule: it is signed again, under a new epoch.
+        changed = msgspec.structs.replace(root, policy_threshold=needed, policy_epoch=root.policy_epoch + 1)
+        raws = [session.draft_root(changed, root_keys), session.draft("policy", policy, epoch=changed.policy_epoch)]
+    else:
+        role = _role(session, name)
+        _check_threshold(name, needed, len(role.keys))
+        again = _with(policy, msgspec.structs.replace(role, threshold=needed))
+        # What was signed under a lower threshold doesn't stand under a higher one.
+        raws = _without(session, policy, role.keys if needed > role.threshold else (), again)
     await session.put(raws)
-    return {"name": name, "signed_again": [d.path for d in touched], "barred": list(gone)}
+    return {"name": name, "threshold": needed}
 
 
-def _covers(role: Role, path: str) -> bool:
-    return any(path == p or (p.endswith("/*") and path.startswith(p[:-1])) for p in role.paths)
+async def rm(
+    session: Session, name: str, root_keys: Sequence[Signer] = (), *, turn_back: bool = False
+) -> dict[str, Any]:
+    """Take a role, or an operator, away: its keys are barred and its last good documents signed again, all in one step.
+
+    `turn_back`: of the releases that it signed, not the last ones are taken for good but those before them.
+    """
+    await session.sync()
+    root, policy = _root(session), session.policy
+    operator = next((o for o in root.operators if o.name == name), None)
+    gone: tuple[str, ...]
+    if operator is not None:
+        if operator.key == session.signer.key or len(root.operators) == 1:
+            raise LastOperator(
+                f"operator {name} was not taken away", "it is the one that signs this very change", "let another do it"
+            )
+        gone = (operator.key,)
+        kept = tuple(o for o in root.operators if o.key != operator.key)
+        needed = min(root.policy_threshold, len(kept))
+        new_root = msgspec.structs.replace(
+            root, operators=kept, policy_threshold=needed, policy_epoch=root.policy_epoch + 1
+        )
+        raws = [session.draft_root(new_root, root_keys)]
+        roles = tuple(less for role in policy.roles if (less := _less(role, operator.key)) is not None)
+    else:
+        role = _role(session, name)
+        roles = tuple(r for r in policy.roles if r.name != name)
+        if session.signer.key in role.keys and not any(session.signer.key in r.keys for r in roles):
+            raise LastOperator(
+                f"role {name} was not taken away",
+                "it is the one that signs this very change",
+                "let another operator do it",
+            )
+        gone = tuple(k for k in role.keys if not any(k in r.keys for r in roles))
+        raws, new_root = [], root
+    changed = msgspec.structs.replace(policy, roles=roles, barred=(*policy.barred, *gone))
+    back = await _releases_before(session, gone) if turn_back else {}
+    touched = _touched(session, gone)
+    readable = [
+        d.path.removeprefix("secret/") for d in session.documents("secret") if _secret(d).boxes.keys() & {*gone}
+    ]
+    again = _without(session, changed, gone, roles, policy_epoch=new_root.policy_epoch, instead=back)
+    await session.put([*raws, *again])
+    return {
+        "name": name,
+        "signed_again": touched,
+        "turned_back": sorted(back),
+        "barred": list(gone),
+        "secrets_it_could_read": readable,
+    }
+
+
+def _without(
+    session: Session,
+    policy: Policy,
+    gone: Sequence[str],
+    roles: Sequence[Role],
+    *,
+    policy_epoch: int | None = None,
+    instead: dict[str, Release] | None = None,
+) -> list[bytes]:
+    """The policy, and what these keys signed, signed again: each in a new epoch, without boxes for who is gone."""
+    touched = [d for d in session.trusted.documents() if d.path in _touched(session, gone)]
+    epochs = dict(policy.epochs) | {d.path: session.trusted.epoch(d.path) + 1 for d in touched}
+    raws = [session.draft("policy", msgspec.structs.replace(policy, roles=roles, epochs=epochs), epoch=policy_epoch)]
+    bodies: dict[str, Body] = {d.path: d.body for d in touched}
+    barred = set(policy.barred)
+    for document in session.documents("secret"):
+        body = _secret(document)
+        if barred & body.boxes.keys():
+            boxes = {holder: box for holder, box in body.boxes.items() if holder not in barred}
+            bodies[document.path] = msgspec.structs.replace(body, boxes=boxes)
+    bodies |= instead or {}
+    order = sorted(bodies, key=lambda path: (not path.startswith("node/"), path))
+    return [*raws, *(session.draft(path, bodies[path], epoch=epochs.get(path)) for path in order)]
+
+
+def _touched(session: Session, gone: Sequence[str]) -> list[str]:
+    """What these keys signed, alone or with others, as it is held now."""
+    documents = (d for d in session.trusted.documents() if d.kind not in ("root", "policy"))
+    return sorted(d.path for d in documents if set(d.signers) & set(gone) and not session.trusted.lapsed(d.path))
+
+
+async def _releases_before(session: Session, gone: Sequence[str]) -> dict[str, Release]:
+    """Of each app whose release these keys signed: the one to turn back to, if it had one."""
+    found: dict[str, Release] = {}
+    for document in session.documents("release"):
+        body = document.body
+        if set(document.signers) & set(gone) and isinstance(body, Release) and body.fallback:
+            before = (await session.named(body.fallback)).body
+            assert isinstance(before, Release)
+            found[document.path] = msgspec.structs.replace(before, fits=body.fits, fallback="")
+    return found
+
+
+def _check_free(session: Session, name: str, key: str) -> None:
+    taken = {role.name for role in session.policy.roles} | {o.name for o in _root(session).operators} | {"root", POLICY}
+    if name in taken:
+        raise RoleTaken(
+            f"role {name} was not added", "there is one of that name", "take it away first, or choose another name"
+        )
+    if key in session.policy.barred:
+        raise RoleTaken(f"role {name} was not added", "its key was barred", "make a new one: skerry key new")
+
+
+def _check_threshold(name: str, needed: int, holders: int) -> None:
+    if not 1 <= needed <= holders:
+        raise BadInput(f"the threshold of {name} is unchanged", f"{holders} hold it", f"give 1 to {holders}")
+
+
+def _role(session: Session, name: str) -> Role:
+    role = next((r for r in session.policy.roles if r.name == name), None)
+    if role is None:
+        known = ", ".join([*(o.name for o in _root(session).operators), *(r.name for r in session.policy.roles)])
+        raise NoSuchRole(f"there is no role {name}", f"there are: {known}", "see skerry role ls")
+    return role
+
+
+def _operators_role(policy: Policy) -> Role:
+    return next((role for role in policy.roles if role.name == OPERATORS), genesis.operators_role(()))
+
+
+def _with(policy: Policy, role: Role) -> tuple[Role, ...]:
+    return (*(r for r in policy.roles if r.name != role.name), role)
+
+
+def _less(role: Role, key: str) -> Role | None:
+    """A role without a key; None when that was its last."""
+    keys = tuple(k for k in role.keys if k != key)
+    if not keys:
+        return None
+    certificates = {k: c for k, c in role.certificates.items() if k != key}
+    return msgspec.structs.replace(role, keys=keys, threshold=min(role.threshold, len(keys)), certificates=certificates)
+
+
+def _root(session: Session) -> Root:
+    document = session.trusted.root
+    assert document is not None and isinstance(document.body, Root)
+    return document.body
+
+
+def _secret(document: Document) -> Secret:
+    assert isinstance(document.body, Secret)
+    return document.body

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -18,7 +19,8 @@ import msgspec
 from skerry.client.home import CloudHome, Head
 from skerry.client.identity import read_operator
 from skerry.client.keys import KeyMissing, Passphrase
-from skerry.core.intent import Body, Node, Policy, Secret
+from skerry.client.recovery import ROOT_LIFE_S
+from skerry.core.intent import App, Body, Node, Policy, Root, Secret
 from skerry.core.records import Document
 from skerry.errors import BadFormat, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
@@ -26,12 +28,16 @@ from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
 from skerry.trust import seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_document
+from skerry.trust.drafts import rehearse
 from skerry.trust.identity import Signer, private_pem
 from skerry.trust.recovery import OperatorKeys
+from skerry.trust.refusals import Expired, RootAhead, Stale, ThresholdNotMet
 from skerry.trust.requests import make_request
+from skerry.trust.roles import covers
 
 DIAL_TIMEOUT_S = 3.0
 LIFE_S = 365 * 86400.0  # of a document, by default
+ROOTS_MAX = 1000  # of a chain that is walked at once
 PORT = 7077
 
 
@@ -270,8 +276,11 @@ class Session:
                 for path, head in heads.items()
                 if held.get(path) is None or tuple(head[:2]) > tuple(held[path][:2])
             ]
+            if "root" in newer:
+                await self._walk_roots(node)
+                newer.remove("root")
             if newer:
-                order = {"root": 0, "policy": 1}
+                order = {"policy": 1}
                 newer.sort(key=lambda p: (order.get(p, 2 if p.startswith("node/") else 3), p))
                 for text in await self.request("get", {"paths": newer}, node=node):
                     self._learn(base64.b64decode(text))
@@ -279,15 +288,40 @@ class Session:
             return error
         return None
 
+    async def _walk_roots(self, node: str) -> None:
+        """Learn the chain of roots up to the newest that `node` holds, one by one, however many there were meanwhile."""
+        chain = [base64.b64decode(text) for text in await self.request("get", {"paths": ["root"]}, node=node)]
+        while chain and (ahead := self._root_ahead(chain[-1])):
+            texts = await self.request("named", {"hashes": [ahead]}, node=node)
+            if not texts or len(chain) >= ROOTS_MAX:
+                return
+            chain.append(base64.b64decode(texts[0]))
+        for raw in reversed(chain):
+            self._learn(raw)
+
+    def _root_ahead(self, raw: bytes) -> str:
+        """The hash of the root before this one, if that is not held here either."""
+        try:
+            self.trusted.judge(raw, now_s=time.time())
+        except RootAhead as ahead:
+            return ahead.prev
+        except TrustRefusal:
+            pass
+        return ""
+
     def _learn(self, raw: bytes, *, load: bool = False) -> None:
+        """What hosts hold, verified here. Expired is no reason not to know it: it is what runs, and is to be renewed."""
         try:
             record = self.trusted.load(raw) if load else self.trusted.judge(raw, now_s=time.time())
+        except Expired:
+            record = self.trusted.load(raw)
         except TrustRefusal:
             if load:
                 raise
             return
         if not load:
-            self.trusted.commit(record, raw)
+            with contextlib.suppress(Stale):  # `load` has taken it in already
+                self.trusted.commit(record, raw)
             if isinstance(record, Document):
                 self._remember(record, raw)
 
@@ -302,11 +336,20 @@ class Session:
 
     def draft(self, path: str, body: Body, *, epoch: int | None = None) -> bytes:
         """Sign the next version of `path`, resting on what was verified here. `epoch`: None for the one in force."""
-        held = self.trusted.document(path)
         epoch = self.trusted.epoch(path) if epoch is None else epoch
+        # What says that something is over must never be forgotten: a new host has to learn it in ten years, too.
+        over = (isinstance(body, Node) and body.state == "expelled") or (isinstance(body, App) and body.deleted)
+        return self._sign([self.signer], path, body, epoch, 0.0 if over else LIFE_S)
+
+    def draft_root(self, body: Root, root_keys: Sequence[Signer]) -> bytes:
+        """The next root, signed by these root keys."""
+        return self._sign(root_keys, "root", body, 0, ROOT_LIFE_S)
+
+    def _sign(self, signers: Sequence[Signer], path: str, body: Body, epoch: int, life_s: float) -> bytes:
+        held = self.trusted.document(path)
         now_s = time.time()
         return sign_document(
-            self.signer,
+            signers,
             self.file.id,
             path,
             body,
@@ -314,8 +357,13 @@ class Session:
             version=held.version + 1 if held is not None and held.epoch == epoch else 1,
             prev=held.hash if held is not None else "",
             issued=max(now_s, held.issued + 0.001 if held is not None else 0.0),
-            expires=now_s + LIFE_S,
+            expires=now_s + life_s if life_s else 0.0,
         )
+
+    def may_sign(self, path: str) -> bool:
+        """Whether a role of this key covers the path now (alone or with others)."""
+        mine = [role for role in self.trusted.roles() if self.signer.key in role.keys]
+        return any(covers(role, path, time.time()) for role in mine)
 
     def adopt_own(self, raws: Sequence[bytes]) -> None:
         """Take in what was signed while there is no host to hand it to: the first one gets it when it joins."""
@@ -346,12 +394,34 @@ class Session:
         return self.trusted.judge_named(base64.b64decode(text), hash)
 
     async def put(self, raws: Sequence[bytes], *, node: str | None = None) -> dict[str, Any]:
-        """Hand records to one host, which has a second one sync them. Verified here first, so that our own mistakes stay here."""
+        """Hand documents to one host as one step, all or none; it has a second one sync them.
+
+        Tried here first, so that our own mistakes stay here. Where more operators have to sign, it is left with the hosts as a
+        draft that waits for them, and ThresholdNotMet says so.
+        """
+        try:
+            rehearse(self.trusted, raws, now_s=time.time())
+        except ThresholdNotMet as waits:
+            await self.leave(raws, waits)
+            raise
         answer = await self.request("put", {"records": [base64.b64encode(raw).decode() for raw in raws]}, node=node)
         for raw in raws:
             self._learn(raw)
         self.save()
         return dict(answer)
+
+    async def leave(self, raws: Sequence[bytes], waits: ThresholdNotMet) -> None:
+        """Leave a draft with all hosts that can be reached; `waits` then tells where."""
+        texts = [base64.b64encode(raw).decode() for raw in raws]
+        answers = await self.everywhere("draft", {"records": texts})
+        on = [node.removeprefix("node/") for node, answer in answers.items() if not isinstance(answer, SkerryError)]
+        if on:
+            waits.why += f"; the draft waits for them on {', '.join(sorted(on))}"
+            return
+        waits.why += "; no host has kept the draft"
+        waits.fix = (
+            "; ".join(sorted({str(answer) for answer in answers.values()})) or "join a host first: skerry host add"
+        )
 
     async def change(self, bodies: Sequence[tuple[str, Body]], *, node: str | None = None) -> dict[str, Any]:
         """Sign and hand over several documents as one step, in the order given."""

@@ -20,6 +20,7 @@ class Booted(Event, frozen=True):
     memory_bytes: int
     agent: str = ""
     clock: float = 0.0  # unix seconds at this moment: only shown (`since`), never decided by
+    new: bool = False  # it has not compared yet what it holds with the others: no claim before CaughtUp
 
 
 class RecordAccepted(Event, frozen=True):
@@ -28,6 +29,18 @@ class RecordAccepted(Event, frozen=True):
     record: Record
     source: str = ""
     from_disk: bool = False
+
+
+class FactForgotten(Event, frozen=True):
+    """A withdrawn fact was let go for room: its number need not be remembered any longer."""
+
+    node: str
+    kind: str
+    key: str
+
+
+class CaughtUp(Event, frozen=True):
+    """A new node has compared with the others what it was given when it was enrolled: from now on it may claim."""
 
 
 class LinkUp(Event, frozen=True):

@@ -8,11 +8,13 @@ from skerry.core import tending
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     Booted,
+    CaughtUp,
     ContainerExited,
     ContainerFound,
     ContainerStarted,
     ContainerStopped,
     Event,
+    FactForgotten,
     ImageFailed,
     ImageGone,
     ImageReady,
@@ -49,7 +51,7 @@ def fell_or_rose(s: Situation, change: Change) -> None:
 
 def _booted(s: Situation, event: Booted) -> None:
     s.me, s.boot, s.agent, s.cpus, s.memory_bytes = event.node, event.boot, event.agent, event.cpus, event.memory_bytes
-    s.boot_s, s.clock = s.now, event.clock
+    s.boot_s, s.clock, s.new = s.now, event.clock, event.new
     s.presence.me = event.node
 
 
@@ -107,6 +109,15 @@ def _document(s: Situation, record: Document) -> None:
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
         s.touch_all()
+
+
+def _forgotten(s: Situation, event: FactForgotten) -> None:
+    s.known.forget(event.node, event.kind, event.key)
+
+
+def _caught_up(s: Situation, event: CaughtUp) -> None:
+    s.new = False
+    s.touch_all()
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------
@@ -274,6 +285,8 @@ def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
 _HANDLERS: dict[type[Event], Callable[..., None]] = {
     Booted: _booted,
     RecordAccepted: _record,
+    FactForgotten: _forgotten,
+    CaughtUp: _caught_up,
     LinkUp: _link_up,
     LinkDown: _link_down,
     PeerReached: _reached,

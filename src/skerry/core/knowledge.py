@@ -41,6 +41,8 @@ class Knowledge:
             self._keep_older(old)
         if isinstance(new.body, Node):
             self.membership += 1
+            if old is not None and isinstance(old.body, Node) and old.body.signing != new.body.signing:
+                self._drop_facts(new.path)  # another key, other numbers
             if new.body.state == "expelled":
                 self.nodes.pop(new.path, None)
                 self._drop_facts(new.path)
@@ -70,6 +72,10 @@ class Knowledge:
         self.put(new.node, new.kind, new.key, new.body)
         return True
 
+    def forget(self, node: str, kind: str, key: str) -> None:
+        """A withdrawn fact whose number trust remembers no longer (it has a floor instead)."""
+        self._orders.pop((node, kind, key), None)
+
     def put(self, node: str, kind: str, key: str, body: FactBody | None) -> None:
         """Set or withdraw (None) a fact whatever its number: for our own, which count when they are published."""
         about = self.facts.setdefault(kind, {}).setdefault(key, {})
@@ -81,6 +87,8 @@ class Knowledge:
             about[node] = body
 
     def _drop_facts(self, node: str) -> None:
+        for place in [place for place in self._orders if place[0] == node]:
+            del self._orders[place]
         for by_key in self.facts.values():
             for key in [key for key, about in by_key.items() if node in about]:
                 del by_key[key][node]

@@ -5,6 +5,7 @@ One mutable value that the deciding files share. It answers small questions; the
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -56,6 +57,7 @@ class Situation:
         self.agent = ""
         self.boot_s = 0.0
         self.clock = 0.0  # unix seconds at boot_s
+        self.new = False  # not yet compared with anybody: no claim
         self.now = 0.0
         self.cpus = 0.0
         self.memory_bytes = 0
@@ -228,6 +230,8 @@ class Situation:
         """When this node may claim: its neighbours have told what they know by then, or it is alone."""
         if not any(node != self.me for node in self.known.nodes):
             return self.boot_s
+        if self.new:
+            return math.inf
         alone = self.boot_s + self.timing.resume_alone_s
         linked = self.presence.first_link_s
         return alone if linked is None else min(alone, linked + self.timing.resume_link_s)

@@ -24,7 +24,7 @@ from skerry.mesh import tls
 from skerry.mesh.connections import Outgoing
 
 FRAME_BYTES = 1 << 20
-QUEUED_FRAMES = 8  # received and not yet read, for each connection
+QUEUED_FRAMES = 4  # received and not yet read, for each connection
 WRITE_BYTES = 256 * 1024
 KEEPALIVE_S = 15.0  # streams only: a silent host is found by its link much sooner
 

@@ -17,6 +17,7 @@ class Door(socket.socket):
     """
 
     def __init__(self, host: str, port: int) -> None:
+        self.known: frozenset[str] = frozenset()  # addresses of enrolled hosts: strangers can't use up their places
         super().__init__(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         self._unfinished: dict[int, tuple[socket.socket, str]] = {}
         try:
@@ -30,8 +31,10 @@ class Door(socket.socket):
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().accept()
         self._unfinished = {number: each for number, each in self._unfinished.items() if each[0].fileno() == number}
-        of_address = Counter(host for _, host in self._unfinished.values())[address[0]]
-        if len(self._unfinished) >= UNFINISHED or of_address >= UNFINISHED_AN_ADDRESS:
+        counts = Counter(host for _, host in self._unfinished.values())
+        strangers = sum(count for host, count in counts.items() if host not in self.known)
+        full = strangers >= UNFINISHED and address[0] not in self.known
+        if full or counts[address[0]] >= UNFINISHED_AN_ADDRESS:
             connection.close()
             raise ConnectionAbortedError("too many unfinished handshakes")  # asyncio goes on listening
         self._unfinished[connection.fileno()] = (connection, address[0])

@@ -34,7 +34,7 @@ from skerry.mesh.door import Door
 LINK = "/link"
 OPEN_S = 5.0  # for TLS and the opening request together, each
 QUEUE_BYTES = 4 << 20  # sent and not yet taken by the neighbour
-STREAMS_EACH = 64  # at once, of one neighbour or client
+STREAMS_EACH = 16  # at once, of one neighbour or client
 REDIAL_FIRST_S = 0.2
 REDIAL_MOST_S = 10.0
 SETTLED_S = 5.0  # a link that lived so long was a good one: the next redial is quick again
@@ -62,8 +62,9 @@ class Mesh:
     """The connections of the node with this certificate. Use it in one event loop.
 
     `on_link(peer, up, why, goodbye)`: a link came or went; `goodbye`: the other end closed it (its process ended),
-    rather than falling silent or being cut off by us. `on_frame(peer, data)`: one frame from a neighbour. `handlers`:
-    path -> what serves a stream opened on it, called with the stream and who opened it; it may raise what it likes.
+    rather than falling silent or being cut off by us. `on_frame(peer, data)`: one frame from a neighbour; it may give
+    seconds for which the next is not read. `handlers`: path -> what serves a stream opened on it, called with the stream
+    and who opened it; it may raise what it likes.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Mesh:
         directory: Path,
         *,
         on_link: Callable[[str, bool, str, bool], None],
-        on_frame: Callable[[str, bytes], None],
+        on_frame: Callable[[str, bytes], float | None],
         handlers: Mapping[str, Handler],
     ) -> None:
         self.me = me
@@ -101,6 +102,7 @@ class Mesh:
     async def serve(self, host: str, port: int) -> int:
         """Listen, and keep links alive from now on. Gives the port (for 0: the one that was free). Raises OSError."""
         self._door = Door(host, port)
+        self._door.known = self._known_hosts()
         self._server = await serve(
             self._serve_one,
             sock=self._door,
@@ -109,6 +111,7 @@ class Mesh:
             compression=None,
             server_header=None,
             open_timeout=OPEN_S,
+            ssl_handshake_timeout=OPEN_S,
             ping_interval=KEEPALIVE_S,
             ping_timeout=KEEPALIVE_S,
             close_timeout=1.0,
@@ -128,6 +131,8 @@ class Mesh:
             tls.trust(self._server_tls, peer.certificate_der)
             tls.trust(self._client_tls, peer.certificate_der)
         self._cut_off_strangers()
+        if self._door is not None:
+            self._door.known = self._known_hosts()
         for name in before.keys() | self._peers.keys():
             old, new = before.get(name), self._peers.get(name)
             if old == new:
@@ -272,6 +277,10 @@ class Mesh:
     def _who_has(self, connection: Connection) -> str | None:
         return self._who.get(tls.peer_fingerprint(connection.transport.get_extra_info("ssl_object")))
 
+    def _known_hosts(self) -> frozenset[str]:
+        addresses = (address for peer in self._peers.values() for address in peer.addresses)
+        return frozenset(address.rpartition(":")[0].strip("[]") for address in addresses)
+
     def _fingerprint(self, peer: str) -> str:
         return tls.fingerprint(self._peers[peer].certificate_der)
 
@@ -289,7 +298,8 @@ class Mesh:
                 data = await connection.recv(decode=False)
                 if self._links.get(peer) is not link and link.cut:
                     break  # what came after the cut counts no more
-                self._on_frame(peer, data)
+                # A flood waits where it comes from, in the neighbour's own queue; and others get their turn.
+                await asyncio.sleep(self._on_frame(peer, data) or 0.0)
         except ConnectionClosed as error:
             why, goodbye = told(error)
         except Exception:

@@ -81,11 +81,12 @@ class WholeMachine(Machine):
         self.gossip = Gossip(self.path)
         self.door = Door(
             self.trusted, cast(RecordStore, self.records), self.gossip, wall_s=self.wall_s, now_s=self._now_s,
-            post=self._post, send=lambda sends: self.links.carry(sends),
+            post=self._post, send=lambda sends: self.links.carry(sends), report=lambda *event: None,
         )  # fmt: skip
         self.links = Links(
-            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, post=self._post,
+            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, wall_s=self.wall_s, post=self._post,
             note=lambda kind, subject, reason: self.refusals.append(f"{subject}: {reason}"), spawn=self._spawn,
+            soon=lambda act: self.soon(0.0, act),
         )  # fmt: skip
         self.author = Author(self._sign, self.boots + 1, self.wall_s, self.door.offer)
         self._events.clear()

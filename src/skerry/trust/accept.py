@@ -29,6 +29,7 @@ from skerry.trust.refusals import (
     NotNamed,
     NotYet,
     Quota,
+    RateExceeded,
     RootAhead,
     RootFork,
     Stale,
@@ -66,7 +67,7 @@ class Trusted(Holdings):
         """
         # Step 1: the link's rate and size before any reading; then form, kind and cloud.
         if source:
-            self._links.charge(source, now_s)
+            self.charge_link(source, now_s)
         envelope = dsse.parse(raw)
         cloud, record = documents.decode(envelope)
         if isinstance(record, Fact):
@@ -80,7 +81,7 @@ class Trusted(Holdings):
         held = self.document(record.path)
         loses = self._check_newer(record, held)  # Step 2
         self.permit(record)  # Step 3, and whether enough keys say they signed
-        _verify(envelope, record.id)  # Step 4
+        verify_all(envelope, record.id)  # Step 4
         # Documents have no author's rate: one operator's key signs all of them, and a node that joins gets all at once.
         self._check_bounds(record, held, now_s, neighbours_s)  # Step 5
         if from_client:
@@ -114,7 +115,7 @@ class Trusted(Holdings):
             raise NotYet(
                 f"{record.path} was not loaded", "what it rests on was not loaded yet", "load root and policy first"
             )
-        _verify(envelope, record.id)
+        verify_all(envelope, record.id)
         self.commit(record, raw)
         if record.kind != "root" and not self._allowed(record):
             self._lapsed.add(record.path)
@@ -141,13 +142,20 @@ class Trusted(Holdings):
             raise NotNamed(
                 f"{record.path} was not accepted", "nothing that is held names these bytes", "ask for it by its hash"
             )
-        _verify(envelope, record.id)
+        verify_all(envelope, record.id)
         self._named[record.hash] = record
         return record
 
-    def forget_link(self, source: str) -> None:
-        """The link is gone: its rate need not be remembered."""
-        self._links.forget(source)
+    def charge_link(self, source: str, now_s: float) -> None:
+        """Something came from this neighbour: a record, or a message of another kind. Raises RateExceeded.
+
+        Nobody's bucket is forgotten with its link, or coming back would fill it; there are no more than enrolled nodes.
+        """
+        try:
+            self._links.charge(source, now_s)
+        except RateExceeded as refusal:
+            refusal.of_link = True
+            raise
 
     # -- the steps
 
@@ -229,7 +237,7 @@ class Trusted(Holdings):
         elif fact.seq <= author.floor:
             raise Stale(fact.id, fact.seq, author.floor)
         node = self._check_author(fact, envelope.signatures[0].keyid)  # Step 3
-        _verify(envelope, fact.id)  # Step 4
+        verify_all(envelope, fact.id)  # Step 4
         if source:
             self._rates.charge(fact.node, now_s)
         checks_fact.fact(fact, node)  # Step 5
@@ -280,8 +288,11 @@ def load_all(cloud: str, raws: Iterable[bytes]) -> Trusted:
 FORK_FIX = "compare with the recovery file which root is yours; skerry host adopt takes hosts back"
 
 
-def _verify(envelope: Envelope, id: str) -> None:
-    """Step 4: every signature, those of keys without a role too, or a relay could be made to pass on false ones."""
+def verify_all(envelope: Envelope, id: str) -> None:
+    """Step 4: every signature, those of keys without a role too, or a relay could be made to pass on false ones.
+
+    Raises FalseSignature.
+    """
     message = dsse.pae(envelope.payloadType, envelope.payload)
     for signature in envelope.signatures:
         if not verify(signature.keyid, message, signature.sig):

@@ -88,6 +88,16 @@ def add_signature(raw: bytes, signer: Signer) -> bytes:
     return _encoder.encode(Envelope(envelope.payload, envelope.payloadType, more))
 
 
+def merge(raw: bytes, other: bytes) -> bytes:
+    """One envelope with the signatures of two around the same payload. Raises Malformed if it is not the same."""
+    one, two = parse(raw), parse(other)
+    if (one.payloadType, one.payload) != (two.payloadType, two.payload):
+        raise Malformed("two envelopes were not joined", "they hold different payloads")
+    have = {signature.keyid for signature in one.signatures}
+    more = tuple(signature for signature in two.signatures if signature.keyid not in have)
+    return _encoder.encode(Envelope(one.payload, one.payloadType, (*one.signatures, *more))) if more else raw
+
+
 def parse(raw: bytes, *, limit_bytes: int = ENVELOPE_BYTES) -> Envelope:
     """Read an envelope strictly. Raises TooBig or Malformed, nothing else. No signature is verified here."""
     if len(raw) > limit_bytes:

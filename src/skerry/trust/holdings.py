@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from typing import Self
 
 import msgspec
 
@@ -54,6 +55,14 @@ class Holdings:
         self._evidence: dict[str, str] = {}  # path -> hash of the twin that lost
         self._authors: dict[str, Author] = {}
         self._barred: frozenset[str] = frozenset()
+
+    def copy(self) -> Self:
+        """The same documents, to try something on: what the copy takes in changes nothing here. Facts stay behind."""
+        other = type(self)(self.cloud)
+        other._documents, other._raw, other._nodes = dict(self._documents), dict(self._raw), dict(self._nodes)
+        other._lapsed, other._named, other._evidence = set(self._lapsed), dict(self._named), dict(self._evidence)
+        other._barred = self._barred
+        return other
 
     # -- what is held
 

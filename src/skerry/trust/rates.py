@@ -32,9 +32,7 @@ class Bucket:
 
 
 class Rates:
-    """One bucket per name. Names are links and enrolled authors, so there are never more than those; forget them when
-    they go.
-    """
+    """One bucket per name. Names are enrolled nodes, as neighbours and as authors, so there are never more than those."""
 
     def __init__(self, per_s: float, burst: float, what: str) -> None:
         self._per_s, self._burst, self._what = per_s, burst, what
@@ -51,6 +49,3 @@ class Rates:
                 f"it sends more than {self._per_s:g} a second",
                 "nothing: it will be asked for again",
             )
-
-    def forget(self, name: str) -> None:
-        self._buckets.pop(name, None)

@@ -198,6 +198,12 @@ class EpochNotRaised(TrustRefusal):
     code = "epoch-not-raised"
 
 
+class DraftOutdated(TrustRefusal):
+    """A draft that waits for signatures rests on documents that were replaced meanwhile."""
+
+    code = "draft-outdated"
+
+
 class Expelled(TrustRefusal):
     code = "expelled"
 
@@ -207,7 +213,10 @@ class Quota(TrustRefusal):
 
 
 class RateExceeded(TrustRefusal, Passing):
+    """More than a neighbour may bring, or an author make, in a second. `of_link`: it is the neighbour's."""
+
     code = "rate"
+    of_link = False
 
 
 class NotNamed(TrustRefusal):

@@ -21,7 +21,7 @@ REQUEST_BYTES = 1 << 20  # several documents at once, each in base64 twice
 VERB_MAX = 32
 # What a role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash.
 READS = frozenset(
-    {"heads", "get", "facts", "ps", "hosts", "status", "explain", "events", "logs", "volumes", "image-missing"}
+    {"heads", "get", "named", "facts", "ps", "hosts", "status", "explain", "events", "logs", "volumes", "image-missing"}
 )
 PUTS = frozenset({"put", "put-object", "image-put"})
 
