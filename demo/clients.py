@@ -33,8 +33,9 @@ class Count:
 class Clients:
     """`how_many` clients against host:port addresses, from `with` to its end. `write`: every fourth request writes an entry."""
 
-    def __init__(self, addresses: list[str], *, how_many: int = 4, write: bool = True) -> None:
+    def __init__(self, addresses: list[str], *, how_many: int = 4, write: bool = True, path: str = "/entries") -> None:
         self._addresses = addresses
+        self._path = path
         self._write = write
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -66,10 +67,10 @@ class Clients:
                 return
             first, second = next(turns), next(turns)
             entry = f"client {number}, entry {n}" if self._write and n % 4 == 0 else None
-            version, why = ask(first, entry)
+            version, why = ask(first, entry, self._path)
             retried = bool(why)
             if why:
-                version, why = ask(second, entry)
+                version, why = ask(second, entry, self._path)
             with self._lock:
                 count = self._count
                 count.requests += 1
