@@ -71,8 +71,7 @@ class Hosts:
 
     def refused(self, *argv: str) -> tuple[int, dict[str, str]]:
         """Exit code and error of a command that must fail."""
-        environment = {**os.environ, "SKERRY_HOME": str(self.skerry.home), "SKERRY_PASSPHRASE": ""}
-        done = subprocess.run([COMMAND, *argv, "--json"], env=environment, capture_output=True, timeout=120)
+        done = subprocess.run([COMMAND, *argv, "--json"], env=self.skerry.environment, capture_output=True, timeout=120)
         assert done.returncode != 0, done.stdout
         return done.returncode, json.loads(done.stdout)["error"]
 
@@ -136,13 +135,16 @@ class Hosts:
 
 
 @contextmanager
-def machines(name: str, hosts: int, work: Path, base: str = "host") -> Iterator[Hosts]:
+def machines(
+    name: str, hosts: int, work: Path, base: str = "host", recovery_passphrase: str = "forty-two skerries"
+) -> Iterator[Hosts]:
     """A lab of bare machines and a new cloud without any host."""
     if os.geteuid() != 0:
         pytest.skip("whole machines need root")
     lab = Lab(name)
     lab.down()
     skerry = Skerry(work / "home", print)
+    skerry.environment["SKERRY_RECOVERY_PASSPHRASE"] = recovery_passphrase
     try:
         lab.up(hosts, base)
         skerry.run("init", name, "--recovery-file", str(work / "recovery.age"))
