@@ -154,6 +154,11 @@ def machines(
         assert not lab.leftovers()
 
 
+def differences(before: list[str], after: list[str]) -> list[str]:
+    """Lines of one and not of the other, marked as diff does."""
+    return [f"- {line}" for line in before if line not in after] + [f"+ {line}" for line in after if line not in before]
+
+
 def another_bundle(bundle: Path, folder: Path, version: str, agent: str = "") -> Path:
     """The bundle under another version. `agent`: a shell script in the agent's place; else the same agent.
 
