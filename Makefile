@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
-       busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
+       busybox-static mmdebstrap skopeo nginx-light docker.io ufw systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
 .PHONY: help setup venv bundle demo test lint fast real e2e bench guest soak sim clean
 

@@ -113,9 +113,17 @@ def test_each_thing_in_the_way_has_its_code(change: dict[str, object], code: str
 def test_the_agents_own_ports_and_a_full_disk_do_not_stop_a_repair() -> None:
     own = (Listener("tcp", 7077, "python3", 9), Listener("udp", 7077, "wireguard-go", 10), Listener("udp", 7077))
     running = msgspec.structs.replace(
-        GOOD, listeners=own, skerry_pid=9, skerry_version="0.1.0-1", skerry_cloud="c10d", disk_free_bytes=0
+        GOOD,
+        listeners=own,
+        skerry_pid=9,
+        skerry_version="0.1.0-1",
+        skerry_cloud="c10d",
+        skerry_node="node/vps-1",
+        disk_free_bytes=0,
     )
     assert judge(running, cloud="c10d") == []
+    broken = msgspec.structs.replace(running, listeners=own[1:], skerry_pid=0, skerry_version="")
+    assert [p.code for p in judge(broken, cloud="c10d")] == ["host-disk-full"], "its tunnel outlived the agent"
 
 
 @given(st.text(max_size=200), st.sampled_from(["", "skerry-survey 1\n", RENTED, TINY]))

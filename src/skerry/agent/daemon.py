@@ -23,6 +23,7 @@ from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
 from skerry.agent.files import HostFiles, NotJoined
+from skerry.agent.handover import held
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.serve import Server
@@ -35,7 +36,6 @@ from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Slot
-from skerry.errors import TrustRefusal
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net import commands
@@ -53,6 +53,7 @@ from skerry.trust import clock, seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
+from skerry.trust.refusals import Expelled
 
 PORT = 7077
 EVENTS_MAX_BYTES = 8 << 20
@@ -191,6 +192,8 @@ class Agent:
         )
         self.door.load()
         enrolment = self.trusted.enrolled(self.me)
+        if enrolment is None and self.me in self.trusted.nodes:
+            raise _expelled(self.me)
         if enrolment is None:
             raise NotJoined("the agent can't run", f"no enrolment of {self.me} is here", "run skerry host add again")
         if self.records.damaged is not None:
@@ -290,9 +293,15 @@ class Agent:
         }
 
     def _accepted(self, event: Event) -> None:
-        """Who may open streams follows root and policy at once; everything else is core's to decide."""
+        """Who may open streams follows root and policy at once; everything else is core's to decide.
+
+        Once we are expelled nothing is: nobody believes us, and what runs here is for whoever takes the host back.
+        """
         if isinstance(event, RecordAccepted) and event.record.kind in ("root", "policy"):
             self.mesh.set_clients(self.trusted.client_certificates())
+        if self.loop.is_live and self.trusted.enrolled(self.me) is None:
+            self.loop.end(_expelled(self.me))
+            return
         self.loop.post(event)
 
     async def _peers(self, effect: do.Peers) -> None:
@@ -347,6 +356,14 @@ class Agent:
             self.records.flush()
 
 
+def _expelled(me: str) -> Expelled:
+    return Expelled(
+        f"the agent of {me} has ended",
+        "this host was expelled from its cloud; its containers are left as they are",
+        "skerry host rm cleans it up, skerry host add --readmit takes it back",
+    )
+
+
 async def run(files: HostFiles) -> None:
     """Until SIGTERM or SIGINT. A bug in any task ends it with a traceback; systemd starts it anew, containers run on."""
     files.run.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -377,13 +394,7 @@ async def purge(files: HostFiles) -> None:
     await runtime.purge()
     await runtime.close()
     membership = files.membership()
-    trusted = Trusted(membership.cloud if membership else "")
-    records = RecordStore(files.state)
-    for _, raw in records.all():
-        with contextlib.suppress(TrustRefusal):
-            trusted.load(raw)
-    records.close()
-    enrolment = trusted.nodes.get(membership.node) if membership else None
+    enrolment = held(files, membership.cloud).nodes.get(membership.node) if membership else None
     if enrolment is not None and isinstance(enrolment.body, Node):
         await network_of(files, enrolment.body).purge()
 

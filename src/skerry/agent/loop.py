@@ -89,6 +89,16 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    @property
+    def is_live(self) -> bool:
+        return self._live
+
+    def end(self, why: Exception) -> None:
+        """Nothing is decided any more, and the agent ends with this."""
+        self._closed = True
+        if not self.broken.done():
+            self.broken.set_exception(why)
+
     async def close(self) -> None:
         self._closed = True
         if self._wake is not None:

@@ -127,6 +127,7 @@ def rm(
             session, name, purge, target=target, ssh_config=ssh_config, identity=identity, progress=terminal.say
         ),
     )
+    _warn_of_data(terminal, result)
     kept = f"\nstill on it: {', '.join(result['kept'])} (gone with --purge)" if result["kept"] else ""
     terminal.answer(result, f"{name} is removed{kept}")
 
@@ -206,9 +207,15 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
     from skerry.client import leave
 
     result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: leave.expel(session, name), changes=True)
+    _warn_of_data(terminal, result)
     secrets = result["secrets_it_could_read"]
     advice = f"\nchange what these apps keep secret: {', '.join(secrets)}" if secrets else ""
     terminal.answer(result, f"{name} is expelled: no host talks to it any more{advice}")
+
+
+def _warn_of_data(terminal: Terminal, result: dict[str, Any]) -> None:
+    if lost := result["without_their_data"]:
+        terminal.warn(f"{', '.join(lost)} had data there, and nowhere else: elsewhere it begins empty")
 
 
 @declare(command, "adopt", example="skerry host adopt root@198.51.100.7 root@198.51.100.8", codes=CHANGES)

@@ -60,15 +60,10 @@ def up(terminal: Terminal, name: str, hosts: int, base: str, bare: bool) -> None
     The cloud is selected only if none is selected yet.
     """
     lab = _lab(name)
-    if not bare and name in run.home().clouds():
-        from skerry.client.home import CloudExists
-
-        raise CloudExists(
-            f"lab {name} was not started",
-            "there is a cloud of that name on this machine",
-            f"remove it with `skerry lab down --lab {name}`, or choose another --lab",
-        )
-    terminal.say(f"booting {hosts} machines")
+    if not bare:
+        _check_can_join(name)
+    _end_by_exception()
+    terminal.say(f"booting {hosts} machine{'s'[: hosts - 1]}")
     machines = lab.up(hosts, base)
     if not bare:
         try:
@@ -78,6 +73,28 @@ def up(terminal: Terminal, name: str, hosts: int, base: str, bare: bool) -> None
             _remove_cloud(name, lab.down())
             raise
     terminal.rows(_rows(lab.status()), COLUMNS)
+
+
+def _check_can_join(name: str) -> None:
+    """What would be missed only after all machines have booted."""
+    from skerry.client.bundle import find_bundle
+    from skerry.client.home import CloudExists
+
+    if name in run.home().clouds():
+        raise CloudExists(
+            f"lab {name} was not started",
+            "there is a cloud of that name on this machine",
+            f"remove it with `skerry lab down --lab {name}`, or choose another --lab",
+        )
+    find_bundle()
+
+
+def _end_by_exception() -> None:
+    """SIGTERM, and Ctrl-C also where a shell told us to ignore it, end in the clean-up like any error."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _join(terminal: Terminal, lab: Lab, machines: list[Machine]) -> None:
@@ -105,6 +122,9 @@ def _join(terminal: Terminal, lab: Lab, machines: list[Machine]) -> None:
         )
     if selected:
         terminal.say(f"cloud {selected} stays selected; for the lab: skerry cloud use {lab.name}")
+    else:
+        terminal.say(f"cloud {lab.name} is ready and selected")
+    terminal.say(f"take all of it away: skerry lab down{f' --lab {lab.name}' if lab.name != 'lab' else ''}")
 
 
 def _remove_cloud(name: str, removed: list[str]) -> list[str]:

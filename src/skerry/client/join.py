@@ -64,6 +64,7 @@ async def add(
         wanted = enrol(
             session, found, keys, bundle, called, labels=labels or {}, zone=zone, address=address, readmit=readmit
         )
+        new = wanted.path not in session.nodes
         if not wanted.held:
             progress(f"signing {wanted.path}: {wanted.body.addresses[0]}, containers in {wanted.body.subnet}")
             await hand_over(session, signed(session, wanted), without=[wanted.path])
@@ -75,7 +76,7 @@ async def add(
         "name": called,
         "address": wanted.body.addresses[0],
         "subnet": wanted.body.subnet,
-        "new": not wanted.held,
+        "new": new,
         "done": install.done,
         "unreachable_from": await closed_from(session, wanted.path, wanted.body),
         "open_ports": [f"{PORT}/tcp", f"{PORT}/udp"],

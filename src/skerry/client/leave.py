@@ -27,13 +27,14 @@ async def expel(session: Session, name: str) -> dict[str, Any]:
     """Cut a host off everywhere: its links, facts, tunnel and keys. Lists the secrets that it could read."""
     await _sync(session)
     document, node = find(session, name, expelled=True)
+    lost = await _with_data(session, name)
     await _sign_off(session, document, node)
     readable = [
         d.path.removeprefix("secret/")
         for d in session.documents("secret")
         if isinstance(d.body, Secret) and document.path in d.body.boxes
     ]
-    return {"name": name, "state": "expelled", "secrets_it_could_read": readable}
+    return {"name": name, "state": "expelled", "secrets_it_could_read": readable, "without_their_data": lost}
 
 
 async def rm(
@@ -60,10 +61,20 @@ async def rm(
         if found.skerry_version or found.skerry_cloud:
             bundle = find_bundle()
             await asyncio.to_thread(install.mend, bundle.path)
+        lost = await _with_data(session, name)
         await _sign_off(session, document, node)
         removed = await asyncio.to_thread(lambda: install.rm(purge=purge))
         kept = [] if purge else await asyncio.to_thread(install.kept)
-    return {"name": name, "removed": removed, "kept": kept}
+    return {"name": name, "removed": removed, "kept": kept, "without_their_data": lost}
+
+
+async def _with_data(session: Session, name: str) -> list[str]:
+    """Slots whose data is there and only there: they begin empty elsewhere, as nobody can wait for a host that is out."""
+    try:
+        rows = await session.request("ps", {"subject": ""})
+    except Unreachable:
+        return []
+    return sorted(row["slot"] for row in rows if row["node"] == name and row["pinned"])
 
 
 async def _sync(session: Session) -> None:

@@ -33,7 +33,7 @@ class TurnedBack(Passing):
     code = "upgrade-turned-back"
 
 
-class _OneFile:
+class OneFile:
     """The bundle as a store of one object."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -70,7 +70,7 @@ async def _one(session: Session, name: str, bundle: Bundle, limit_s: float, prog
     progress(f"{name}: handing over agent {bundle.version}")
     stream, _ = await session.open("/objects/put", path)
     try:
-        await offer_objects(stream, [bundle.sha256], _OneFile(bundle))
+        await offer_objects(stream, [bundle.sha256], OneFile(bundle))
     finally:
         await stream.close()
     if node.bundle != bundle.sha256:

@@ -181,6 +181,8 @@ class Install:
                 self._changed = False
                 self.done.append("agent started")
                 return
+            if shown["ActiveState"] == "failed" and shown["InvocationID"] != before["InvocationID"]:
+                break  # it won't be tried again
             if int(shown["NRestarts"]) - int(before["NRestarts"]) >= GIVE_UP_RESTARTS:
                 break
             time.sleep(POLL_S)

@@ -212,10 +212,10 @@ def judge(survey: Survey, *, cloud: str = "", arch: str = "x86_64") -> list[Refu
 
 
 def _ours(survey: Survey, other: Listener) -> bool:
-    """The running agent's own sockets: TCP is its own, UDP is its tunnel's (the kernel's has no process)."""
-    if not survey.skerry_pid:
-        return False
-    return other.pid == survey.skerry_pid or (other.protocol == "udp" and other.process in ("", "wireguard-go"))
+    """The running agent's own sockets: TCP is its own, UDP is its tunnel's, which outlives it (the kernel's has no process)."""
+    if other.protocol == "udp":
+        return bool(survey.skerry_node) and other.process in ("", "wireguard-go")
+    return bool(survey.skerry_pid) and other.pid == survey.skerry_pid
 
 
 def _from_ss(line: str) -> set[Listener]:

@@ -25,10 +25,10 @@ yes() { echo "$1 yes"; }
 { grep -qw overlay /proc/filesystems || modprobe -nq overlay 2>/dev/null; } && yes overlay
 { unshare -n ip link add a type veth peer name b 2>/dev/null || has veth veth_setup; } && yes veth
 { unshare -n nft list ruleset >/dev/null 2>&1 || has nf_tables nft_do_chain; } && yes nftables
-{ (: <>/dev/net/tun) 2>/dev/null || modprobe -nq tun 2>/dev/null; } && yes tun
+{ { [ -c /dev/net/tun ] && (: <>/dev/net/tun) 2>/dev/null; } || modprobe -nq tun 2>/dev/null; } && yes tun
 unshare -n ip link add a type wireguard 2>/dev/null && yes wireguard
 
-{ [ -S /run/docker.sock ] || command -v dockerd >/dev/null; } && yes docker
+{ [ -S /run/docker.sock ] || [ -d /var/lib/docker ]; } && yes docker
 grep -qi '^ENABLED=yes' /etc/ufw/ufw.conf 2>/dev/null && yes ufw
 if command -v ss >/dev/null; then
     ss -Hlntup 2>/dev/null | sed 's/^/ss /'

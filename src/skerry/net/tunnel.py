@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ipaddress
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
@@ -22,6 +24,8 @@ from skerry.net.addresses import network_of
 from skerry.net.commands import Binaries, CommandFailed, run, write_setting
 from skerry.net.interfaces import OUR_ROUTES
 
+SOCKETS = Path("/run/wireguard")  # wireguard-go's
+GONE_S = 2.0  # it ends a moment after its device
 HANDSHAKE_S = 180.0  # so long is a handshake good for (WireGuard's REJECT_AFTER_TIME); keepalives renew it before
 
 
@@ -140,6 +144,7 @@ class Tunnel:
             if self.is_there:
                 await run([self._binaries.ip, "link", "delete", self._name])
             self._peers = ()
+            await asyncio.to_thread(_tidy, SOCKETS / f"{self._name}.sock")
 
     def _let_loopback_out(self) -> None:
         """Requests of the host itself to 127.0.0.1:PORT may go to a remote replica."""
@@ -218,3 +223,12 @@ class Tunnel:
                 return ""
             address = ipaddress.ip_address(found[0][4][0])
         return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _tidy(own: Path) -> None:
+    """Remove the folder of wireguard-go's socket once that is gone, unless other tunnels have theirs there."""
+    end = time.monotonic() + GONE_S
+    while own.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    with contextlib.suppress(OSError):
+        own.parent.rmdir()
