@@ -157,8 +157,12 @@ async def diff(
         before = _flat(msgspec.to_builtins(held.body)) if held is not None else {}
         after = _flat(msgspec.to_builtins(body))
         for field in sorted(before.keys() | after.keys()):
-            if before.get(field) != after.get(field) and not field.startswith(("fallback", "fits", "boxes", "key_id")):
-                rows.append({"path": path, "field": field, "old": before.get(field), "new": after.get(field)})
+            old, new = before.get(field), after.get(field)
+            if old == new or field.startswith(("fallback", "fits", "boxes", "key_id")):
+                continue
+            if ".environment." in field:  # nobody reads the sealed value, and the plain one is nobody's business
+                old, new = ("(sealed)" if old else None), ("(sealed, another)" if old else "(sealed)") if new else None
+            rows.append({"path": path, "field": field, "old": old, "new": new})
     return rows
 
 
