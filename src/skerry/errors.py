@@ -52,6 +52,12 @@ class BadFormat(BadInput):
     code = "bad-format"
 
 
+class NoSuchSubject(BadInput):
+    """No slot, service, app, host or volume is called so."""
+
+    code = "no-such-subject"
+
+
 class TrustRefusal(Refusal):
     """Trust refused: a signature, a role, a version, a bound. Subclasses name the rule."""
 

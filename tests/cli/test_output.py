@@ -112,6 +112,7 @@ def test_ps_for_people_and_for_programs(hosts: Hosts, capsys: pytest.CaptureFixt
 def test_logs_are_shown_in_one_stream_and_can_not_steer_the_terminal(
     hosts: Hosts, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    hosts.answers["ps"] = PS
     hosts.answers["logs"] = LINES
     assert run(["logs", "web", "-f"]) == 0
     captured = capsys.readouterr()

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from skerry.agent.drafts import Drafts
-from skerry.agent.tails import Tails, is_meant
+from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import ImageReady, VolumeGone
 from skerry.core.intent import App
-from skerry.core.records import Document, Record, Slot
+from skerry.core.records import Document, Record, Slot, is_meant
 from skerry.core.view import Row
-from skerry.errors import BadInput, Refusal, SkerryError
+from skerry.errors import BadInput, NoSuchSubject, Refusal, SkerryError
 from skerry.mesh.messages import recv_bytes, send_bytes
 from skerry.trust.requests import Request
 
@@ -35,10 +35,6 @@ STILL_HERE_S = 1.0  # who follows rows hears of us at least so often
 
 class UnknownVerb(BadInput):
     code = "unknown-verb"
-
-
-class NoSuchSubject(BadInput):
-    code = "no-such-subject"
 
 
 class InUse(Refusal):

@@ -7,18 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from skerry.agent.containers import Containers
+from skerry.core.records import is_meant
 from skerry.observe.logs import LogLine, follow, tail
 
 LOOK_S = 0.5  # how soon a new container's lines are followed
 WHOLE = 10_000  # lines of a container that started meanwhile: all that it wrote
 WAITING_MAX = 1000
-
-
-def is_meant(targets: list[str], slot: str) -> bool:
-    """A target is a slot (`web/0`, `app.web/0`), a service (`web`, `app.web`) or an app; none: everything."""
-    app, _, rest = slot.partition(".")
-    service = rest.partition("/")[0]
-    return not targets or any(t in (slot, rest, f"{app}.{service}", service, app) for t in targets)
 
 
 class Tails:

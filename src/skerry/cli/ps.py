@@ -32,13 +32,21 @@ def command(terminal: Terminal, app: str | None, watch: bool, cloud: str, passph
         run.in_cloud(terminal, cloud, passphrase_file, lambda session: _watch(terminal, session, app))
         return
     rows = run.in_cloud(terminal, cloud, passphrase_file, lambda session: views.ps(session, app))
-    terminal.answer(rows, _text(rows))
+    terminal.answer(rows, _text(rows, app))
 
 
-def _text(rows: list[dict[str, Any]]) -> str:
+def _text(rows: list[dict[str, Any]], app: str | None) -> str:
     if not rows:
-        return "(nothing runs: skerry deploy compose.yaml)"
-    short = [{**row, "image": str(row.get("image") or "")[7:19], "age": age(row.get("since"))} for row in rows]
+        return f"(nothing of {app}; skerry ps shows every app)" if app else "(nothing runs: skerry deploy compose.yaml)"
+    short = [
+        {
+            **row,
+            "image": str(row.get("image") or "")[7:19],
+            "age": age(row.get("since")),
+            "why": row.get("why") or row.get("verdict"),
+        }
+        for row in rows
+    ]
     return table(short, COLUMNS)
 
 
@@ -55,5 +63,5 @@ async def _watch(terminal: Terminal, session: Session, app: str | None) -> None:
 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(Text(_text(await views.ps(session, app))), refresh=True)
+            live.update(Text(_text(await views.ps(session, app), app)), refresh=True)
             await asyncio.sleep(WATCH_EVERY_S)

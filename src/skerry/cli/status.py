@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skerry.cli import run
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, table
+from skerry.cli.output import Terminal, clean, table
 
 
 @declare(name="status", example="skerry status")
@@ -20,4 +20,5 @@ def command(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None
     lines.append(table(result["hosts"], ("name", "state", "address", "free")))
     if result["not_healthy"]:
         lines += ["", table(result["not_healthy"], ("slot", "state", "why"))]
+    lines += [f"{clean(app)}: {clean(why)}" for app, why in result["failed"].items()]
     terminal.answer(result, "\n".join(lines))

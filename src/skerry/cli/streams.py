@@ -24,10 +24,14 @@ async def show(
         terminal.answer(collected, "")
 
 
-def clock(seconds: Any) -> str:
-    """Unix seconds (or RFC 3339) as local wall time."""
+def clock(time: Any) -> str:
+    """Unix seconds or RFC 3339 as local wall time; with the day if it isn't today."""
     from datetime import datetime
 
-    if isinstance(seconds, (int, float)):
-        return datetime.fromtimestamp(seconds).strftime("%H:%M:%S.%f")[:-3]
-    return clean(seconds)
+    try:
+        then = datetime.fromtimestamp(time) if isinstance(time, (int, float)) else datetime.fromisoformat(time)
+    except (TypeError, ValueError):
+        return clean(time)
+    then = then.astimezone()
+    day = "" if then.date() == datetime.now().astimezone().date() else f"{then:%Y-%m-%d} "
+    return day + then.strftime("%H:%M:%S.%f")[:-3]

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from skerry.client.session import Session
-from skerry.errors import SkerryError, Unreachable
+from skerry.core.records import is_meant
+from skerry.errors import NoSuchSubject, SkerryError, Unreachable
 
 SILENCE_S = 3.0  # a host whose rows are followed speaks each second
 
@@ -49,7 +50,13 @@ async def host_ls(session: Session) -> list[dict[str, Any]]:
 
 
 async def explain(session: Session, subject: str) -> dict[str, Any]:
-    """One slot, or all of a service or app: {slot: explanation}."""
+    """One slot, or all of a service or app: {slot: explanation}; or a host: {host: how it is, and what it holds}."""
+    if f"node/{subject}" in session.nodes:
+        rows = [row for row in await ps(session) if subject in row["claims"]]
+        host = next((row for row in await hosts(session) if row["name"] == subject), {})
+        return {
+            subject: {**host, "holds": [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows]}
+        }
     return {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
 
 
@@ -69,8 +76,11 @@ async def status(session: Session) -> dict[str, Any]:
         "replicas": len(replicas),
         "healthy": sum(1 for r in replicas if r["healthy"]),
         "not_healthy": [
-            {"slot": r["slot"], "state": r["state"], "why": r.get("why", "")} for r in replicas if not r["healthy"]
+            {"slot": r["slot"], "state": r["state"], "why": r["why"]}
+            for r in replicas
+            if not r["healthy"] and not r["finished"]
         ],
+        "failed": {r["app"]: r["verdict"] for r in replicas if r["failed"]},
     }
 
 
@@ -95,11 +105,33 @@ async def events(session: Session, *, follow: bool = False, tail: int = 100) -> 
 async def logs(
     session: Session, targets: list[str], *, follow: bool = False, tail: int = 100, since: float = 0.0
 ) -> AsyncIterator[dict[str, Any]]:
-    """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text."""
+    """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text.
+
+    Raises NoSuchSubject for one that neither runs nor left a line.
+    """
+    unknown = await _unknown(session, targets)
+    if unknown and follow:
+        raise _no_such(unknown)
     async for row in _merged(
         session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": rfc3339(since)}, follow
     ):
+        unknown -= {target for target in unknown if is_meant([target], row.get("slot", ""))}
         yield row
+    if unknown:
+        raise _no_such(unknown)
+
+
+def _no_such(names: set[str]) -> NoSuchSubject:
+    return NoSuchSubject(
+        f"there is no {', '.join(sorted(names))}", "no slot, service or app is called so", "see skerry ps"
+    )
+
+
+async def _unknown(session: Session, targets: list[str]) -> set[str]:
+    if not targets:
+        return set()
+    slots = [row["slot"] for row in await session.request("ps", {"subject": ""})]
+    return {target for target in targets if not any(is_meant([target], slot) for slot in slots)}
 
 
 def rfc3339(unix_s: float) -> str:

@@ -56,12 +56,12 @@ async def wait_healthy(
         async for rows in changes:
             known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
             done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
-            say(f"{len(done)} of {total} replicas healthy")
             if known:
                 for row in rows:
                     if row["state"] in TROUBLED and not row["finished"]:
                         say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
                 _judge(app, wanted, rows, say)
+                say(f"{len(done)} of {total} replicas healthy")
             if known and len(done) >= total and not any(row["outdated"] for row in rows):
                 return rows
             if time.monotonic() > deadline_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -83,6 +84,13 @@ class Slot(NamedTuple):
             return cls.parse(text)
         except ValueError:
             return None
+
+
+def is_meant(targets: Sequence[str], slot: str) -> bool:
+    """Whether a person means the slot by one of these: a slot (`web/0`, `app.web/0`), a service or an app; none: everything."""
+    app, _, rest = slot.partition(".")
+    service = rest.partition("/")[0]
+    return not targets or any(t in (slot, rest, f"{app}.{service}", service, app) for t in targets)
 
 
 _INVERTED = str.maketrans("0123456789abcdef", "fedcba9876543210")

@@ -19,6 +19,7 @@ FAST_FOR_S = 2.0
 FAST_EVERY_S = 0.025
 UNTIL_HEALTHY_EVERY_S = 0.2
 AFTER_MISS_EVERY_S = 1.0
+LATE = 0.75  # of the start period
 
 SlotT = TypeVar("SlotT", bound=Hashable)
 
@@ -37,7 +38,7 @@ class Judge:
     """Turns answers into words worth telling. Pure: `age_s` comes in as an argument.
 
     The first ok is told at once. Misses are told once `retries` came in a row after it was well; before it was ever
-    well, once the start period has passed. An ok after that is told again.
+    well, once most of the start period has passed: who gives it up at its end can say why. An ok after that is told again.
     """
 
     def __init__(self, probe: Probe) -> None:
@@ -51,7 +52,9 @@ class Judge:
         if ok == self.told:
             return False
         if not ok:
-            patient = age_s < self.probe.start_period_s if self.told is None else self.misses < self.probe.retries
+            patient = (
+                age_s < LATE * self.probe.start_period_s if self.told is None else self.misses < self.probe.retries
+            )
             if patient:
                 return False
         self.told = ok
