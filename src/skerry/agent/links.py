@@ -30,7 +30,7 @@ PUSH_BYTES = m.FRAME_BYTES - 4096
 
 
 class Links:
-    """`note(kind, subject, reason)` writes an event for people."""
+    """`note(kind, subject, reason)` writes an event for people. `soon`: carries out in the loop's next turn (asyncio's own)."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Links:
         post: Callable[[Event], None],
         note: Callable[[str, str, str], Any],
         spawn: Callable[..., None],
+        soon: Callable[[Callable[[], None]], Any] | None = None,
     ) -> None:
         self._mesh = mesh
         self._gossip = gossip
@@ -50,6 +51,7 @@ class Links:
         self._post = post
         self._note = note
         self._spawn = spawn
+        self._soon = soon or (lambda act: asyncio.get_running_loop().call_soon(act))
         self._told: dict[tuple[str, str], float] = {}
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
 
@@ -85,7 +87,7 @@ class Links:
         waits = bool(self._waiting)
         self._waiting += sends
         if self._waiting and not waits:
-            asyncio.get_running_loop().call_soon(self._send)
+            self._soon(self._send)
 
     def _send(self) -> None:
         sends, self._waiting = self._waiting, []

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from skerry.errors import Passing
 
-
 SMALL_BYTES = 256 << 10
 
 
