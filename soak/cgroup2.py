@@ -98,7 +98,7 @@ class Steps:
 
     def _join(self) -> None:
         self.skerry.run(
-            "host", "add", f"root@{self.guest.address}", "--name", "guest", "--label", "kernel=own",
+            "host", "add", f"root@{self.guest.address}", "--name", "guest", "--label", "kernel=own", "--timeout", f"{WAIT_S:g}s",
             "--ssh-config", str(self.guest.ssh_config),
         )  # fmt: skip
         self.skerry.wait("the guest to be up", lambda: self._host("guest")["state"] == "up", WAIT_S)

@@ -40,6 +40,14 @@ def ssh_options(function: Any) -> Any:
 @click.option("--zone", default="", help="Hosts of one zone fail together; replicas are spread over zones.")
 @click.option("--address", default=None, metavar="ADDRESS", help="Where other hosts reach it, if not where ssh does.")
 @click.option("--readmit", is_flag=True, help="Let a host back in that was removed or expelled and kept its keys.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    help="How long its agent may take to start.",
+)
 @ssh_options
 def add(
     terminal: Terminal,
@@ -49,6 +57,7 @@ def add(
     zone: str,
     address: str | None,
     readmit: bool,
+    timeout_s: float,
     ssh_config: Path | None,
     identity: Path | None,
     cloud: str,
@@ -75,6 +84,7 @@ def add(
             identity=identity,
             address=address,
             readmit=readmit,
+            timeout_s=timeout_s,
             progress=terminal.say,
         ),
     )

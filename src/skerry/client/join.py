@@ -40,6 +40,7 @@ async def add(
     ssh_config: Path | None = None,
     identity: Path | None = None,
     address: str | None = None,
+    timeout_s: float = JOIN_TIMEOUT_S,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Join the host behind `target` (root@address) over one SSH session; afterwards SSH is never used again.
@@ -70,8 +71,8 @@ async def add(
             await hand_over(session, signed(session, wanted), without=[wanted.path])
         await asyncio.to_thread(install.join, bundle.version, handed_over(session, wanted.path))
         await asyncio.to_thread(install.unit, bundle.version)
-        await asyncio.to_thread(install.start, JOIN_TIMEOUT_S)
-    await wait_for_answer(session, wanted.path, JOIN_TIMEOUT_S)
+        await asyncio.to_thread(install.start, timeout_s)
+    await wait_for_answer(session, wanted.path, timeout_s)
     return {
         "name": called,
         "address": wanted.body.addresses[0],

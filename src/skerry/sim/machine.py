@@ -133,7 +133,8 @@ class Machine:
             return
         now = self.cluster.clock.now_s
         self.cluster.steps += 1
-        for effect in self.core.step(event, now):
+        # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
+        for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
             self.cluster.happened(self, effect)
             handler = getattr(self, f"_do_{type(effect).__name__.lower()}", None)
             if handler is not None:

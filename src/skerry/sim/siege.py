@@ -26,8 +26,10 @@ HEALED_S = 60.0  # without a vote of the captured one a death shows after 40 s
 class Siege:
     """`tricks`: those of Captured; without, some by the seed. `log` tells what was done."""
 
-    def __init__(self, seed: int, tricks: tuple[str, ...] | None = None, *, nodes: int | None = None) -> None:
-        self.seed = seed
+    def __init__(
+        self, seed: int, tricks: tuple[str, ...] | None = None, *, nodes: int | None = None, lies_s: float = LIES_S
+    ) -> None:
+        self.seed, self.lies_s = seed, lies_s
         self.chance = chance = random.Random(seed)
         self.log: list[str] = []
         world = World(latency_s=chance.choice([0.001, 0.02]), jitter_s=chance.choice([0.0, 0.1]))
@@ -58,7 +60,7 @@ class Siege:
             self._say("it ends its containers")
         Captured(machine, self.tricks)
         self.watched = True
-        self.cluster.run(LIES_S)
+        self.cluster.run(self.lies_s)
         wrong = self._wrong()
         self.watched = False
         if not wrong and len(self.cluster.machines) > 2 and self.chance.random() < 0.5:
