@@ -41,7 +41,7 @@ def kinds(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
             of_events = node.func.attr == "append" and ast.unparse(node.func.value).endswith("events")
-            if of_events or node.func.attr in ("note", "_note"):
+            if of_events or node.func.attr in ("note", "_note", "_report"):
                 first = ast.walk(node.args[0])
                 yield from (
                     part.value for part in first if isinstance(part, ast.Constant) and isinstance(part.value, str)
