@@ -230,14 +230,15 @@ def b64(raw: bytes) -> str:
 class Aside:
     """A small cloud on a loop of its own, in a thread: so that commands can be run beside it as people run them."""
 
-    def __init__(self, cloud: SmallCloud) -> None:
-        self.cloud = cloud
+    def __init__(self, cloud: SmallCloud, *, start: bool = True) -> None:
+        self.cloud, self._start = cloud, start
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="small cloud")
 
     def __enter__(self) -> Aside:
         self._thread.start()
-        self.run(self.cloud.start())
+        if self._start:
+            self.run(self.cloud.start())
         return self
 
     def __exit__(self, *_: object) -> None:
