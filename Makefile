@@ -8,7 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo nginx-light docker.io ufw systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real e2e bench guest soak sim clean
+.PHONY: help setup venv bundle demo test lint fast real e2e bench guest soak sim fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -78,6 +78,11 @@ build/.apt-guest: Makefile
 	@flock /tmp/skerry-apt.lock sh -c "apt-get install -y -q --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs" >build/apt-guest.log 2>&1 \
 	|| { tail -20 build/apt-guest.log; exit 1; }
 	@touch $@
+
+FUZZ_S ?= 60
+fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r tests/fuzz/requirements.txt
+	PYTHONPATH=src:tests $(BIN)/python -m fuzz --seconds $(FUZZ_S)
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import io
 import ipaddress
+import json
 import secrets
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -18,10 +22,13 @@ from typing import Any, TypeVar
 
 from skerry.agent.daemon import Agent, Parts
 from skerry.agent.files import HostFiles, Membership
+from skerry.agent.newcomer import MET
 from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root
 from skerry.core.effects import Target
-from skerry.core.intent import Node, Port
+from skerry.core.events import ImageReady
+from skerry.core.intent import App, Node, Port, Release, Service
+from skerry.image.archive import import_archive
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
@@ -70,9 +77,12 @@ class NoNetwork:
 
 
 class SmallCloud:
-    """`agents` by name (vps-1 …). Keys of the one operator are at hand."""
+    """`agents` by name (vps-1 …). Keys of the operator are at hand; of a second one too, if policy is to need two.
 
-    def __init__(self, directory: Path, hosts: int) -> None:
+    `new`: hosts that have not yet compared with the others what they were given at their enrolment.
+    """
+
+    def __init__(self, directory: Path, hosts: int, *, two: bool = False, new: Iterable[str] = ()) -> None:
         self.directory = directory
         now_s = time.time() - 10
         self.operator_seed, sealing = secrets.token_bytes(32), secrets.token_bytes(32)
@@ -82,9 +92,15 @@ class SmallCloud:
         self.person = person
         self.root_seed = secrets.token_bytes(32)
         root = Signer(self.root_seed)
-        raw_root = genesis.first_root([root], [person], issued=now_s, expires=now_s + 3650 * DAY_S)
+        self.second = Signer(secrets.token_bytes(32))
+        people = [person, genesis.operator("ben", self.second.seed, secrets.token_bytes(32), 2)] if two else [person]
+        needed = len(people)
+        raw_root = genesis.first_root(
+            [root], people, policy_threshold=needed, issued=now_s, expires=now_s + 3650 * DAY_S
+        )
         self.cloud = genesis.cloud_of(raw_root)
-        policy = genesis.first_policy([self.operator], self.cloud, issued=now_s, expires=now_s + 365 * DAY_S)
+        signers = [self.operator, self.second] if two else [self.operator]
+        policy = genesis.first_policy(signers, self.cloud, issued=now_s, expires=now_s + 365 * DAY_S)
         self.files = {
             f"vps-{n}": HostFiles(directory / f"vps-{n}" / "state", directory / f"vps-{n}" / "run")
             for n in range(1, hosts + 1)
@@ -98,6 +114,8 @@ class SmallCloud:
             store = RecordStore(files.state)
             for raw, id in zip(self.records, ["root", "policy", *(f"node/{n}" for n in self.files)], strict=True):
                 store.put(id, raw, hash=id, sync=True)
+            if name not in new:
+                store.set_meta(MET, b"1")
             store.close()
 
     def _enrol(self, name: str, n: int, now_s: float) -> bytes:
@@ -149,9 +167,54 @@ class SmallCloud:
         Home(directory).select(name)
         return cloud
 
+    def give_image(self, content: bytes, *names: str) -> str:
+        """An image of one file, whole on these hosts (all). Gives its digest."""
+        path = self.directory / "image.tar"
+        archive(path, content)
+        digest = ""
+        for name in names or tuple(self.agents):
+            agent = self.agents[name]
+            digest = import_archive(path, agent.objects).digest
+            agent.images.make(digest)
+            agent.loop.post(ImageReady(digest))
+        return digest
+
+    def deploy(self, name: str, service: Service, image: str, host: str = "vps-1") -> None:
+        """A new app of one service, signed by the operator and taken in by one host."""
+        app = self.sign(f"app/{name}", App(services={name: service}), 1)
+        release = self.sign(f"release/{name}", Release(images={name: image}, fits=1), 1)
+        for raw in (release, app):
+            self.agents[host].door.offer(raw, from_client=True)
+
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.agents):
             await self.agents.pop(name).close()
+
+
+def archive(path: Path, content: bytes, *, layer: bytes = b"") -> None:
+    """A docker-archive of one file, as other tools write them. `layer`: these bytes as its layer instead."""
+    if not layer:
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as tar:
+            info = tarfile.TarInfo("app")
+            info.size, info.mode = len(content), 0o755
+            tar.addfile(info, io.BytesIO(content))
+        layer = made.getvalue()
+    digest = hashlib.sha256(layer).hexdigest()
+    config = json.dumps(
+        {
+            "os": "linux",
+            "architecture": "amd64",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        }
+    ).encode()
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": [], "Layers": ["layer.tar"]}]).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("manifest.json", manifest), ("config.json", config), ("layer.tar", layer)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
 
 
 def free_port() -> int:
@@ -167,14 +230,15 @@ def b64(raw: bytes) -> str:
 class Aside:
     """A small cloud on a loop of its own, in a thread: so that commands can be run beside it as people run them."""
 
-    def __init__(self, cloud: SmallCloud) -> None:
-        self.cloud = cloud
+    def __init__(self, cloud: SmallCloud, *, start: bool = True) -> None:
+        self.cloud, self._start = cloud, start
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="small cloud")
 
     def __enter__(self) -> Aside:
         self._thread.start()
-        self.run(self.cloud.start())
+        if self._start:
+            self.run(self.cloud.start())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,10 +4,8 @@ its own.
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.small import Aside, SmallCloud
+from agent.small import Aside, SmallCloud, archive
 from skerry.cli.main import run
 from skerry.core.intent import App, Policy, Release, Root, Secret
 from skerry.errors import TrustRefusal
@@ -35,32 +33,6 @@ services:
       TOKEN: {token}
     deploy: {{replicas: 2}}
 """
-
-
-def archive(path: Path, content: bytes) -> None:
-    """A docker-archive of one file, as other tools write them."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        info = tarfile.TarInfo("app")
-        info.size, info.mode = len(content), 0o755
-        tar.addfile(info, io.BytesIO(content))
-    import hashlib
-
-    digest = hashlib.sha256(layer.getvalue()).hexdigest()
-    config = json.dumps(
-        {
-            "os": "linux",
-            "architecture": "amd64",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        }
-    ).encode()
-    manifest = json.dumps([{"Config": "config.json", "RepoTags": [], "Layers": ["layer.tar"]}]).encode()
-    with tarfile.open(path, "w") as tar:
-        for name, data in (("manifest.json", manifest), ("config.json", config), ("layer.tar", layer.getvalue())):
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 class Person:

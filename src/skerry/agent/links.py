@@ -138,7 +138,7 @@ class Links:
         told = self._told.setdefault(source, {})
         for what in [what for what, at_s in told.items() if now_s - at_s >= TOLD_AGAIN_S]:
             del told[what]
-        key = refusal.code if isinstance(refusal, RateExceeded) else refusal.what
+        key = refusal.code if isinstance(refusal, RateExceeded) else f"{refusal.code} {refusal.what}"
         if key in told or len(told) > TOLD_EACH:
             return
         told[key] = now_s

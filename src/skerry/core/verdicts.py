@@ -55,12 +55,15 @@ def _say(s: Situation, name: str, spec: str, evidence: dict[str, str]) -> bool:
 
 
 def _is_home(s: Situation, node: str, app: str, service: str, want: AppWant) -> bool:
-    """Whether a slot of the service has its data there: then no second node can try it."""
+    """Whether a slot of the service has its data there: then no second node can try it.
+
+    Its saying so isn't enough, or one captured node could turn any version back.
+    """
     service_want = want.services.get(service)
     if service_want is None:
         return False
-    slots = [Slot(app, service, i) for i in range(service_want.service.replicas)]
-    return any(node in home_of(s, slot, service_want) for slot in slots)
+    slots = [Slot(app, service, index) for index in range(service_want.service.replicas)]
+    return any(home_of(s, slot, service_want) == (node,) for slot in slots)
 
 
 def _candidates(s: Situation, app: str, service: str, spec: str) -> list[str]:

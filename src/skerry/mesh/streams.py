@@ -302,7 +302,7 @@ async def _recv(stream: Stream, timeout_s: float, *kinds: type[M]) -> M:
     frame = await recv_frame(stream, timeout_s)
     try:
         message = _decoder.decode(frame)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadFormat(f"a message of {who_has(stream)} was not taken", str(error)) from None
     if not isinstance(message, kinds):
         raise BadFormat(f"a message of {who_has(stream)} was not taken", f"a {type(message).__name__} out of turn")

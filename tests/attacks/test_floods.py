@@ -1,0 +1,119 @@
+"""A captured host sends as fast as it can. The others stay responsive, linked, and change nothing; each flood from a process of
+its own, against a real agent over TLS. What was measured is printed (`pytest -s`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from attacks.conftest import HONEST, Scene
+from skerry.core.intent import Node
+
+SECONDS = 1.5
+LAG_S = 0.5  # the longest pause of the agent's loop; quiet machines show a tenth. Seven engineers share two cores here.
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["facts", "unknown", "stale", "messages", "garbage", "huge", "handshakes", "reconnect", "streams"],
+)
+def test_a_flood_leaves_the_others_responsive_linked_and_unchanged(scene: Scene, kind: str) -> None:
+    agents = scene.cloud.agents
+    before = scene.world.look()
+    downs = scene.aside.look(lambda: honest_downs(scene))
+    diary = scene.aside.look(lambda: sum(f.stat().st_size for f in agents["vps-1"].files.state.rglob("events*.jsonl")))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    flood = begin(scene, kind)
+    lags, answers = scene.aside.run(measure(scene, flood))
+    said = json.loads(flood.communicate(timeout=30)[0].splitlines()[-1])
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) >> 10
+    lags.sort()
+    print(
+        f"\n{kind}: sent {said['sent']}; lag p50 {lags[len(lags) // 2] * 1e3:.1f} ms, max {lags[-1] * 1e3:.0f} ms; "
+        f"answer max {max(answers) * 1e3:.0f} ms; {grown} MiB more"
+    )
+    assert said["sent"] > 0
+    assert lags[-1] < LAG_S and max(answers) < 2.0
+    assert scene.aside.look(lambda: honest_downs(scene)) == downs, "the honest hosts' link stayed up"
+    scene.calm()
+    assert scene.world.look() == before
+    after = scene.aside.look(lambda: sum(f.stat().st_size for f in agents["vps-1"].files.state.rglob("events*.jsonl")))
+    assert after - diary < 30_000, "the diary still tells what happened before"
+    assert grown < 300
+
+
+async def measure(scene: Scene, flood: subprocess.Popen[str]) -> tuple[list[float], list[float]]:
+    """How late the hosts' loop came back while the flood lasted, and how long one asked the other for something."""
+    lags, answers = [0.0], [0.0]
+    loop = asyncio.get_running_loop()
+    while flood.poll() is None:
+        start_s = loop.time()
+        await asyncio.sleep(0.01)
+        lags.append(loop.time() - start_s - 0.01)
+        if len(lags) % 20 == 0:
+            start_s = loop.time()
+            assert await scene.cloud.agents["vps-2"].mesh.reach("node/vps-1", 2.0), "a handshake of an honest host"
+            answers.append(loop.time() - start_s)
+    return lags, answers
+
+
+def begin(scene: Scene, kind: str) -> subprocess.Popen[str]:
+    thief, cloud = scene.thief, scene.cloud
+    body = scene.aside.look(lambda: cloud.agents["vps-1"].trusted.nodes["node/vps-1"].body)
+    assert isinstance(body, Node)
+    given = {
+        "kind": kind,
+        "seconds": SECONDS,
+        "seed": thief.signer.seed.hex(),
+        "certificate": base64.b64encode(thief.identity.certificate_der).decode(),
+        "cloud": cloud.cloud,
+        "node": thief.path,
+        "address": body.addresses[0],
+        "pinned": body.certificate,
+    }
+    root = Path(__file__).resolve().parents[2]
+    env = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}"}
+    flood = subprocess.Popen(
+        [sys.executable, "-m", "attacks.flood", json.dumps(given)], stdout=subprocess.PIPE, text=True, env=env
+    )
+    assert flood.stdout is not None and flood.stdout.readline() == "ready\n"
+    return flood
+
+
+def honest_downs(scene: Scene) -> int:
+    """How often one honest host has lost the other."""
+    count = 0
+    for name in HONEST:
+        others = {n for n in HONEST if n != name}
+        entries = scene.cloud.agents[name].events.tail(1000)
+        count += sum(entry.kind == "down" and entry.subject in others for entry in entries)
+    return count
+
+
+def test_a_host_that_lets_everything_pile_up_loses_its_link_and_nobody_elses_memory(scene: Scene) -> None:
+    """A slow reader: it asks and never reads. The others drop it once the bound is reached."""
+
+    async def never_read() -> float:
+        link = await scene.thief.link("vps-1")
+        link.stream.transport.pause_reading()
+        mesh = scene.cloud.agents["vps-1"].mesh
+        deadline_s = time.monotonic() + 15
+        while "node/vps-3" not in mesh.neighbours():  # noqa: ASYNC110 - the mesh has no event for a test to wait on
+            await asyncio.sleep(0.01)
+        while "node/vps-3" in mesh.neighbours() and time.monotonic() < deadline_s:
+            mesh.send("node/vps-3", b"\0" * 500_000)
+            await asyncio.sleep(0.01)
+        return deadline_s - time.monotonic()
+
+    assert scene.aside.run(never_read()) > 0
+    scene.calm()

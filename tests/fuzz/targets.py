@@ -1,0 +1,248 @@
+"""Every place where bytes from others come in, as a function of these bytes. The invariant of all of them: what is wrong with
+them is told by a SkerryError; any other exception is a bug of ours. Hypothesis (test_targets) and atheris (`make fuzz`) drive them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.small import archive
+from image.memory import SimpleObjects
+from skerry.agent.streams import Heads, _decode
+from skerry.core import messages as m
+from skerry.core.gossip import Gossip
+from skerry.core.intent import Secret
+from skerry.errors import SkerryError
+from skerry.image.archive import import_archive
+from skerry.image.manifest import HEADER, parse_tree
+from skerry.image.oci import parse_config, parse_manifest
+from skerry.mesh import streams
+from skerry.trust import drafts, envelope, recovery
+from skerry.trust.accept import AlreadyHeld, Trusted
+from skerry.trust.requests import judge_request, make_request
+from trust.world import (
+    CLOUD,
+    HOSTS,
+    IMAGE,
+    ROOT,
+    T0,
+    app_body,
+    cloud_of_three,
+    enrol,
+    fact,
+    policy,
+    release_body,
+    sign,
+    signer,
+    up,
+)
+
+KINDS = ("root", "policy", "node", "app", "release", "secret", "fact")
+
+
+def parse_envelope(data: bytes) -> None:
+    envelope.parse(data)
+
+
+def record_from_a_neighbour(data: bytes) -> None:
+    host = cloud_of_three()
+    host.trusted.judge(data, now_s=host.now_s, source="node/vps-2")
+
+
+def record_from_a_client(data: bytes) -> None:
+    host = cloud_of_three()
+    host.trusted.judge(data, now_s=host.now_s, from_client=True)
+
+
+def document_signed_by_an_operator(data: bytes) -> None:
+    """The first byte says which kind; the rest is the payload, signed by both operators and the root keys: all doors open."""
+    kind = KINDS[(data[:1] or b"\0")[0] % len(KINDS)]
+    signers = [signer(name) for name in ("anna", "ben", "root-a", "root-b")]
+    host = cloud_of_three()
+    raw = envelope.sign(kind, data[1:], signers[: 1 if kind == "fact" else 4])
+    record = host.trusted.judge(raw, now_s=host.now_s)
+    host.trusted.commit(record, raw)
+    again = Trusted(CLOUD)  # what was taken once can be loaded from disk
+    for held in (*host.trusted._raw.values(), raw):
+        with contextlib.suppress(AlreadyHeld):
+            again.load(held)
+
+
+def fact_of_a_captured_host(data: bytes) -> None:
+    host = cloud_of_three()
+    raw = envelope.sign("fact", data, [signer("vps-2")])
+    record = host.trusted.judge(raw, now_s=host.now_s, source="node/vps-2")
+    host.trusted.commit(record, raw)
+
+
+def message_of_a_neighbour(data: bytes) -> None:
+    message = m.decode(data)
+    gossip = Gossip("node/vps-1")
+    gossip.accepted("app/web", "0" * 16, "", 1.0)
+    gossip.link_up("node/vps-2", 1.0)
+    for send in gossip.heard("node/vps-2", message, 2.0):
+        if not hasattr(send, "ids"):
+            m.encode(send.message)
+
+
+def request(data: bytes) -> None:
+    judge_request(data, cloud_of_three().trusted, node="node/vps-1", nonce="n" * 32, now_s=T0)
+
+
+def request_signed_by_an_operator(data: bytes) -> None:
+    raw = envelope.sign("request", data, [signer("anna")])
+    judge_request(raw, cloud_of_three().trusted, node="node/vps-1", nonce="n" * 32, now_s=T0)
+
+
+def heads_of_a_new_host(data: bytes) -> None:
+    _decode(data, Heads)
+
+
+def records_to_keep(data: bytes) -> None:
+    for raw in _decode(data, list[bytes]):
+        record_from_a_neighbour(raw)
+
+
+def draft(data: bytes) -> None:
+    drafts.read(_decode(data, list[bytes]), cloud_of_three().trusted)
+
+
+class _Line:
+    """A stream from which one frame comes."""
+
+    who = "node/vps-2"
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame = frame
+
+    async def recv(self, decode: bool) -> bytes:
+        return self._frame
+
+
+def objects_message(data: bytes) -> None:
+    asyncio.run(streams._recv(_Line(data), 1.0, *streams._Any.__args__))  # type: ignore[arg-type]
+
+
+def recovery_file(data: bytes) -> None:
+    recovery.unlock(data, "wrong")
+
+
+def oci_manifest(data: bytes) -> None:
+    parse_manifest(data)
+
+
+def oci_config(data: bytes) -> None:
+    parse_config(data)
+
+
+def tree_manifest(data: bytes) -> None:
+    parse_tree(data)
+
+
+def image_archive(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "image.tar"
+        path.write_bytes(data)
+        import_archive(path, SimpleObjects(Path(directory) / "objects"))
+
+
+def layer_of_an_image(data: bytes) -> None:
+    """The layer alone is strange: manifest and config are good, digests fit."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "image.tar"
+        archive(path, b"", layer=data)
+        import_archive(path, SimpleObjects(Path(directory) / "objects"))
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        parse_envelope, record_from_a_neighbour, record_from_a_client, document_signed_by_an_operator,
+        fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
+        records_to_keep, draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+    )
+}  # fmt: skip
+
+
+def run(name: str, data: bytes) -> bool:
+    """Whether the bytes were taken. Raises what no bytes may make it raise."""
+    try:
+        TARGETS[name](data)
+    except SkerryError:
+        return False
+    return True
+
+
+def seeds(name: str) -> list[bytes]:
+    """Good input to begin with: what is a little wrong finds more than what is no input at all."""
+    records = [
+        ROOT, policy(), enrol("vps-4"), sign("app/web", app_body()), sign("release/web", release_body(IMAGE)),
+        sign("secret/web", Secret(key_id="k", boxes={})), up("vps-2"), fact("vps-2", "claim", "web.web/0", (1, 2), None),
+    ]  # fmt: skip
+    payloads = [envelope.parse(raw).payload for raw in records]
+    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {"records": []}, "n" * 32, T0)
+    hash = b"\x11" * 32
+    by_name: dict[str, list[bytes]] = {
+        "document_signed_by_an_operator": [bytes([n % 7]) + payload for n, payload in enumerate(payloads[:6])]
+        + [b"\3" + envelope.parse(sign("app/api", app_body())).payload],
+        "fact_of_a_captured_host": payloads[6:],
+        "message_of_a_neighbour": [
+            m.encode(message)
+            for message in (
+                m.Push((b"x",)),
+                m.Heads(b"\0" * 16),
+                m.Buckets((b"\0" * 16,) * 64),
+                m.Ids(1, "", "", {"app/web": "0" * 16}),
+                m.Want(("app/web",)),
+                m.WantNamed(("ab" * 32,)),
+                m.ProbeAsk("node/x"),
+                m.ProbeAnswer("node/x", True),
+            )
+        ],
+        "request": [asked],
+        "request_signed_by_an_operator": [envelope.parse(asked).payload],
+        "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
+        "records_to_keep": [msgspec.msgpack.encode(records[3:5])],
+        "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
+        "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
+        "oci_manifest": [
+            b'{"schemaVersion":2,"config":{"digest":"sha256:%b","size":2},"layers":[{"digest":"sha256:%b","size":2}]}'
+            % (b"ab" * 32, b"cd" * 32)
+        ],
+        "oci_config": [b'{"config":{"Env":["A=b"],"Cmd":["x"],"User":"1:1"},"rootfs":{"type":"layers","diff_ids":[]}}'],
+        "tree_manifest": [
+            HEADER.encode(),
+            HEADER.encode() + b"d\t755\tetc\n" + b"f\t644\tetc/x\t" + b"ab" * 32 + b"\t3\n",
+        ],
+        "image_archive": [_archive()],
+        "layer_of_an_image": [_layer()],
+    }
+    return by_name.get(name, records)
+
+
+def _archive() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "image.tar"
+        archive(path, b"an app")
+        return path.read_bytes()
+
+
+def _layer() -> bytes:
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for name, kind, link in (
+            ("etc", tarfile.DIRTYPE, ""), ("etc/x", tarfile.REGTYPE, ""), ("link", tarfile.SYMTYPE, "../../etc/x"),
+            ("hard", tarfile.LNKTYPE, "etc/x"), ("etc/.wh.x", tarfile.REGTYPE, ""),
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, link
+            tar.addfile(info, io.BytesIO(b""))
+    return layer.getvalue()

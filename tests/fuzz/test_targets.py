@@ -1,0 +1,42 @@
+"""A short run of every fuzz target with each `make test`; long ones by hand: `make fuzz`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzz.targets import TARGETS, run, seeds
+
+MANY = 150
+SLOW = {"image_archive", "layer_of_an_image"}
+
+
+@st.composite
+def nearly(draw: st.DrawFn, good: list[bytes]) -> bytes:
+    """Good input with a few parts cut out, doubled, or replaced."""
+    data = draw(st.sampled_from(good))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        end = min(len(data), at + draw(st.sampled_from([0, 1, 2, 4, 16, 100, 512])))
+        new = draw(st.one_of(st.binary(max_size=8), st.sampled_from([b"null", b"-1", b"1e999", b'"', b"{}", b"[", b"\xff"]),
+                             st.just(data[at:end] * 2)))  # fmt: skip
+        data = data[:at] + new + data[end:]
+    return data
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_bytes_raise_anything_but_a_skerry_error(name: str) -> None:
+    @settings(max_examples=MANY // 5 if name in SLOW else MANY, deadline=None, database=None,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(data=st.one_of(st.binary(max_size=300), nearly(seeds(name))))
+    def all_bytes(data: bytes) -> None:
+        run(name, data)
+
+    all_bytes()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_the_fuzzers_begin_with_reaches_the_inside(name: str) -> None:
+    """A seed that is refused at the first look would find nothing."""
+    assert any(run(name, seed) for seed in seeds(name))
