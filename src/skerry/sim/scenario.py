@@ -7,7 +7,7 @@ containers that die, versions that can't run, drained hosts, scaling.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -26,10 +26,10 @@ VOLUMES = {"data": False}
 _SETTLE_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
 
 
-def cluster_of(count: int, seed: int = 0, world: World | None = None) -> Cluster:
-    """`count` enrolled nodes, booted and linked; the clock stands at 25 s: all may take over."""
+def cluster_of(count: int, seed: int = 0, world: World | None = None, zones: Sequence[str] = ("",)) -> Cluster:
+    """`count` enrolled nodes, in `zones` by turns, booted and linked; the clock stands at 25 s: all may take over."""
     cluster = Cluster(seed, world)
-    enrolments = [docs.node(f"vps-{i}") for i in range(1, count + 1)]
+    enrolments = [docs.node(f"vps-{i}", zone=zones[i % len(zones) - 1]) for i in range(1, count + 1)]
     for i in range(1, count + 1):
         machine = cluster.add(f"vps-{i}")
         machine.disk = {document.id: document for document in enrolments}
