@@ -72,7 +72,9 @@ SEEDS ?= 1000
 FIRST ?= 0
 
 sim: venv        ## random clouds in one process on virtual time: make sim SEEDS=5000 FIRST=0
-	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST)
+	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST) --faults 8
+	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 4)) --first $(FIRST) --faults 8 --whole
+	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --siege
 
 build/.apt-guest: Makefile
 	@flock /tmp/skerry-apt.lock sh -c "apt-get install -y -q --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs" >build/apt-guest.log 2>&1 \

@@ -64,8 +64,13 @@ class Steps:
         self.work.mkdir(parents=True)
         self.lab = Lab(name)
         self.guest = Guest(self.lab, self.work)
-        self.skerry = Skerry(self.work / "home", lambda line: console.print(f"      {line}", style="dim", markup=False))
+        self.told: list[str] = []
+        self.skerry = Skerry(self.work / "home", self._hear)
         self.figures: dict[str, Any] = {}
+
+    def _hear(self, line: str) -> None:
+        self.told.append(line)
+        self.console.print(f"      {line}", style="dim", markup=False)
 
     def run(self) -> None:
         self.lab.down()
@@ -101,6 +106,9 @@ class Steps:
             "host", "add", f"root@{self.guest.address}", "--name", "guest", "--label", "kernel=own", "--timeout", f"{WAIT_S:g}s",
             "--ssh-config", str(self.guest.ssh_config),
         )  # fmt: skip
+        assert not any("no WireGuard" in line for line in self.told), (
+            "its kernel has WireGuard, and host add says it hasn't"
+        )
         self.skerry.wait("the guest to be up", lambda: self._host("guest")["state"] == "up", WAIT_S)
 
     def _host(self, name: str) -> dict[str, Any]:

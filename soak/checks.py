@@ -82,6 +82,6 @@ def once(cloud: Cloud) -> tuple[str, dict[str, int]]:
 
 def lost_entries(cloud: Cloud, written: set[str]) -> str:
     """Entries that a client was told are written, and that the store no longer has."""
-    store = next(row for row in cloud.ps() if row["service"] == "store")
+    (store,) = [row for row in cloud.ps() if row["service"] == "store"]
     gone = written - set(cloud.entries(store))
     return f"{len(gone)} of {len(written)} entries are lost: {sorted(gone)[:5]}" if gone else ""

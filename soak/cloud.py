@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from skerry.lab.lab import Lab, Machine
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 8080
 STORE_PORT = 6379
+# What a host that is on its way up may answer, or a view that lacks a row; final faults show when the time is over.
+NOT_YET = (CommandFailed, OSError, SkerryError, subprocess.SubprocessError, LookupError, ValueError)
 INSIDE_S = 60.0  # a program inside a host may take so long on a busy machine
 
 # Reads the whole list straight from the store (RESP): the page shows only the newest ones.
@@ -113,8 +116,8 @@ class Cloud:
         while True:
             try:
                 wrong = condition()
-            except (CommandFailed, OSError, SkerryError) as error:
-                wrong = str(error)
+            except NOT_YET as error:
+                wrong = f"{type(error).__name__}: {error}"
             if not wrong:
                 return ""
             if time.monotonic() > end_s:

@@ -68,6 +68,11 @@ EVENTS_MAX_BYTES = 24 << 20  # 8 MiB of its own bound, and what it keeps beside
 IMAGE_KEPT_S = 600.0  # core.timing.forget_image_s
 
 
+def records_of(hosts: int, slots: int) -> int:
+    """As many as there can be: each host's facts about each slot, its words as a witness, its votes; and the documents."""
+    return hosts * (3 * slots + 6) + hosts * (hosts - 1) * (slots + 1) + hosts + 8
+
+
 @dataclass
 class Leaks:
     """`base`: by host, from the first quiet moment. `worst`: the highest figure of each kind that was ever seen."""
@@ -76,7 +81,7 @@ class Leaks:
     worst: dict[str, int] = field(default_factory=dict)
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def judge(self, host: str, now: dict[str, Any], containers: int, images_max: int) -> list[str]:
+    def judge(self, host: str, now: dict[str, Any], containers: int, images_max: int, records_max: int) -> list[str]:
         """What has grown beyond its bound, in sentences. `containers`: that run there now."""
         now = {**now, "containers": containers}
         self.last[host] = now
@@ -100,6 +105,8 @@ class Leaks:
         for kind, more in GROWTH.items():
             if now[kind] > base[kind] + more:
                 wrong.append(f"{host}: {kind} grew from {base[kind]} to {now[kind]}")
+        if now["records"] > records_max:
+            wrong.append(f"{host} holds {now['records']} records; so many slots on so few hosts make {records_max}")
         if now["pss_kb"] > PSS_MAX_KB:
             wrong.append(f"{host}: the agent takes {now['pss_kb'] >> 10} MB")
         if now["images"] > images_max:

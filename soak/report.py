@@ -27,6 +27,7 @@ def figures(soak: Soak, took_s: float, left: list[str]) -> dict[str, Any]:
         "rounds": soak.rounds,
         "acts": len(soak.acts.done),
         "deploys_accepted": len(soak.acts.accepted_deploys),
+        "faults_that_could_not_be_made": soak.acts.undone,
         "changes_refused_or_unreachable": soak.acts.refused,
         "entries_written": soak.entries,
         "requests": asdict(total),

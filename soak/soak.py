@@ -18,12 +18,11 @@ from typing import Any
 from demo.skerry import CommandFailed
 from rich.console import Console
 
-from skerry.errors import SkerryError
 from soak import checks, report
-from soak.acts import Acts
+from soak.acts import MAX_WEB, Acts
 from soak.clients import Clients, Count
-from soak.cloud import ROOT, Cloud
-from soak.leaks import IMAGE_KEPT_S, MEASURE, Leaks
+from soak.cloud import NOT_YET, ROOT, Cloud
+from soak.leaks import IMAGE_KEPT_S, MEASURE, Leaks, records_of
 
 WELL_S = 180.0  # bars double: what failed a few times while the cloud was in pieces needs a while
 ALIKE_S = 30.0
@@ -138,9 +137,10 @@ class Soak:
         lately = [at for at in self.acts.accepted_deploys if time.monotonic() - at < IMAGE_KEPT_S + 90]
         # wanted and fallback of two services, and what lately came with a deploy
         most = 4 + len(lately)
+        records = records_of(self.hosts, MAX_WEB + 1)
         wrong = []
         for host, containers in counts.items():
-            wrong += self.leaks.judge(host, self.cloud.inside(host, MEASURE), containers, most)
+            wrong += self.leaks.judge(host, self.cloud.inside(host, MEASURE), containers, most, records)
         return "; ".join(wrong)
 
     def _last(self, clients: Clients) -> None:
@@ -187,5 +187,5 @@ class Soak:
     def _keep(self, place: Path, ask: Any) -> None:
         try:
             place.write_text(ask())
-        except (CommandFailed, OSError, SkerryError, ValueError) as error:
+        except NOT_YET as error:
             place.write_text(f"could not be asked: {error}\n")

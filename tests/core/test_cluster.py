@@ -7,10 +7,10 @@ import pytest
 from skerry.core import effects as do
 from skerry.core.events import RecordAccepted, Timer
 from skerry.core.facts import Claim, SlotState
-from skerry.core.intent import Port, Probe, Service, Update, VolumeMount
+from skerry.core.intent import Needs, Port, Probe, Service, Update, VolumeMount
 from skerry.core.records import Fact, Slot
 from skerry.sim import documents as docs
-from skerry.sim.checkers import EffectChecker, RolloutChecker, held_once
+from skerry.sim.checkers import EffectChecker, NoGap, RolloutChecker, held_once
 from skerry.sim.cluster import Cluster, World
 from skerry.sim.scenario import Scenario, cluster_of, give_image
 
@@ -39,6 +39,13 @@ def update(cluster: Cluster, word: str = "web-v2") -> None:
 def test_whatever_happens_peace_brings_one_healthy_holder_of_each_slot(first: int) -> None:
     for seed in range(first, first + 8):
         wrong = Scenario(seed, faults=5).run()
+        assert wrong == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_the_same_with_real_trust_and_gossip_and_nothing_accepted_is_lost(first: int) -> None:
+    for seed in range(first, first + 4):
+        wrong = Scenario(seed, faults=6, whole=True).run()
         assert wrong == [], f"seed {seed}"
 
 
@@ -94,6 +101,35 @@ def test_after_all_machines_rebooted_nothing_starts_twice_and_nothing_moves() ->
     cluster.run(90.0)
     assert {row.slot: row.node for row in cluster["vps-1"].core.rows()} == before  # type: ignore[union-attr]
     assert checker.starts == {Slot("shop", "web", index): 1 for index in range(20)}
+
+
+def test_a_nearly_full_cloud_loses_one_of_eight_and_only_its_slots_start_anew() -> None:
+    needs = Needs(reserve_memory_bytes=200 << 20)  # five fit on each: 35 places are left for 34
+    cluster = deployed(8, Service(replicas=34, probe=PROBE, needs=needs), world=World(jitter_s=0.05))
+    theirs = {row.slot for row in cluster["vps-1"].core.rows() if row.node == "vps-4"}  # type: ignore[union-attr]
+    checker = EffectChecker(cluster)
+    cluster["vps-4"].power_cut()
+    cluster.run(20.0)
+    assert {str(slot): starts for slot, starts in checker.starts.items()} == dict.fromkeys(theirs, 1)
+    assert held_once(cluster) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_healed_partition_leaves_no_gap_and_no_double_after_a_second(seed: int) -> None:
+    service = Service(replicas=6, probe=PROBE)
+    cluster = deployed(6, service, seed=seed, world=World(latency_s=0.01, jitter_s=0.05))
+    one = set(cluster.chance.sample([f"vps-{n}" for n in range(1, 7)], 3))
+    cluster.wires.part(one, {f"vps-{n}" for n in range(1, 7)} - one)
+    cluster.run(30.0)
+    slots = [Slot("shop", "web", index) for index in range(6)]
+    checker = NoGap(cluster, slots)
+    assert all(checker.serving(slot) == 2 for slot in slots), "each half has made itself whole"
+    cluster.wires.heal()
+    cluster.run(cluster.world.dial_s + 1.0)
+    assert [checker.serving(slot) for slot in slots] == [1] * 6
+    cluster.run(30.0)
+    assert checker.wrong == []
+    assert held_once(cluster) == []
 
 
 def test_two_of_three_die_at_once_and_the_third_serves_what_fits() -> None:

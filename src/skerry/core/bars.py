@@ -27,6 +27,10 @@ class Bars:
         until = self._held.get((slot, node), (0, 0.0))[1]
         return until if until > now else 0.0
 
+    def ever(self, slot: Slot, node: str) -> bool:
+        """Whether it was barred from this slot at all."""
+        return (slot, node) in self._held
+
     def forget(self, app: str) -> None:
         """A newer version of the app: everybody may try anew."""
         for key in [key for key in self._held if key[0].app == app]:

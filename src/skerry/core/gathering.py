@@ -77,11 +77,27 @@ def _up(s: Situation, record: Fact, from_disk: bool) -> None:
             fell_or_rose(s, change)
 
 
+def _dropped(s: Situation, slot: Slot, node: str) -> None:
+    """Whoever holds a slot, well, and lets go of it to nobody has failed: who grabs and drops is soon barred for long.
+
+    Beside one that does so, others let go to it in good faith, and its claim may be gone again before theirs is.
+    """
+    standing = s.standings.get(slot)
+    if standing is None or standing.winner is None or standing.winner.node != node or s.want(slot) is None:
+        return
+    heirs = any(claimant.done and claimant.node != node for claimant in standing.claimants)
+    lured = any(s.drops.ever(slot, other) for other in standing.order if other != node)
+    if not heirs and not lured and s.is_active(node) and node in standing.order:
+        s.drops.bar(slot, node, s.now)
+
+
 def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
     if record.kind in _OF_SLOTS:
         slot = Slot.read(record.key)
         if slot is None:
             return
+        if record.kind == "claim" and record.body is None and not from_disk:
+            _dropped(s, slot, record.node)
         decline = record.body
         # Of any version but the newest nothing follows; so what others send can't fill our memory.
         if isinstance(decline, Decline) and decline.failed and not from_disk and s.newest_spec(slot) == decline.spec:

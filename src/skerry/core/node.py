@@ -125,6 +125,7 @@ class NodeCore:
         now = wanted(app, s.known, _failed(s, app))
         if documents and before is not None and before.newest != now.newest:
             s.bars.forget(app)
+            s.drops.forget(app)
             s.failing = {slot: failing for slot, failing in s.failing.items() if slot.app != app}
         newest = {(app, service, spec) for service, spec in now.newest.items()}
         s.evidence = {key: seen for key, seen in s.evidence.items() if key[0] != app or key in newest}

@@ -52,7 +52,7 @@ def _improvable(s: Situation, standing: Standing) -> bool:
     assert holder is not None
     declines = s.known.about("decline", str(standing.slot))
     for node in standing.order[: holder.rank]:
-        barred = s.bars.until(standing.slot, node, s.now)
+        barred = s.barred_until(standing.slot, node)
         if s.presence.is_up(node) and s.is_active(node) and not barred and not isinstance(declines.get(node), Decline):
             since = s.improvable.setdefault(standing.slot, s.now)
             return s.now < since + _STUCK_S

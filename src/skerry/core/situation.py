@@ -66,6 +66,9 @@ class Situation:
         self.replicas = Replicas()
         self.images = Images()
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
+        self.drops = Bars(
+            timing.bar_first_s, timing.bar_most_s
+        )  # of those who let go of what they held well, to nobody
         self.wants: dict[str, AppWant] = {}
         self.changed_s: dict[str, float] = {}  # app -> when its newest documents came
         self.failing: dict[Slot, Failing] = {}  # own
@@ -225,6 +228,10 @@ class Situation:
     def is_active(self, node: str) -> bool:
         body = self.known.nodes.get(node)
         return body is not None and body.state == "active"
+
+    def barred_until(self, slot: Slot, node: str) -> float:
+        """When the last bar of a node from a slot ends; 0.0 if there is none any more."""
+        return max(self.bars.until(slot, node, self.now), self.drops.until(slot, node, self.now))
 
     def awake_s(self) -> float:
         """When this node may claim: its neighbours have told what they know by then, or it is alone."""

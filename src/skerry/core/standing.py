@@ -127,7 +127,9 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
                 against=_against(s, slot, want, node, claim, state, judgement.healthy or ended_well, order, home),
             )
         )
-    claimants.sort(key=lambda c: (not c.done, c.spec != want.spec, c.rank, c.node))
+    claimants.sort(
+        key=lambda c: (not c.done, bool(s.drops.until(slot, c.node, s.now)), c.spec != want.spec, c.rank, c.node)
+    )
     vacant = all(claimant.against for claimant in claimants)
     if not vacant:
         s.vacant.pop(slot, None)
@@ -164,11 +166,14 @@ def _against(
     decline = s.known.of(node, "decline", str(slot), Decline)
     if decline is not None and decline.failed and decline.spec == want.spec and not s.paused(slot, want):
         return f"could not run this version: {decline.reason}"
+    if s.drops.until(slot, node, s.now):
+        s.later(slot, s.drops.until(slot, node, s.now))
+        return "let go of it to nobody and is barred for now"
+    if well:
+        return ""
     if s.bars.until(slot, node, s.now):
         s.later(slot, s.bars.until(slot, node, s.now))
         return "failed and is barred for now"
-    if well:
-        return ""
     return _unwell(s, slot, want, node, state, mark)
 
 
@@ -205,7 +210,7 @@ def ahead(s: Situation, standing: Standing, want: Want) -> list[str]:
             s.presence.is_down(node)
             or not s.is_active(node)
             or (isinstance(decline, Decline) and decline.spec == want.spec)
-            or s.bars.until(standing.slot, node, s.now)
+            or s.barred_until(standing.slot, node)
             or any(claimant.node == node for claimant in standing.claimants)
         ):
             continue

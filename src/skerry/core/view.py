@@ -205,7 +205,7 @@ def _answer(s: Situation, standing: Standing, node: str, spec: str) -> tuple[str
         return "claims", "; ".join(word for word in words if word)
     if decline is not None and decline.spec == spec:
         return "declined", decline.reason
-    until = s.bars.until(standing.slot, node, s.now)
+    until = s.barred_until(standing.slot, node)
     if until:
         return "barred", f"it failed: for {until - s.now:.0f} s more"
     if not s.is_active(node):

@@ -26,7 +26,8 @@ yes() { echo "$1 yes"; }
 { unshare -n ip link add a type veth peer name b 2>/dev/null || has veth veth_setup; } && yes veth
 { unshare -n nft list ruleset >/dev/null 2>&1 || has nf_tables nft_do_chain; } && yes nftables
 { { [ -c /dev/net/tun ] && (: <>/dev/net/tun) 2>/dev/null; } || modprobe -nq tun 2>/dev/null; } && yes tun
-unshare -n ip link add a type wireguard 2>/dev/null && yes wireguard
+# `name`: without it ip reads a short name as a word of its own.
+unshare -n ip link add name skprobe type wireguard 2>/dev/null && yes wireguard
 
 { [ -S /run/docker.sock ] || [ -d /var/lib/docker ]; } && yes docker
 grep -qi '^ENABLED=yes' /etc/ufw/ufw.conf 2>/dev/null && yes ufw

@@ -19,14 +19,17 @@ def held_once(cluster: Cluster) -> list[str]:
     for machine in cluster.machines.values():
         for container in machine.containers.values():
             running[str(container.slot)] += container.running
+    waiting = set()
     for path, view in views.items():
         for slot, row in view.items():
-            if not row.healthy:
+            if row.state == "waiting" and _home_is_off(cluster, row.why):
+                waiting.add(slot)  # stated exception: it waits for its data
+            elif not row.healthy:
                 wrong.append(f"{path} sees {slot} {row.state} on {row.node or 'nobody'}: {row.why}")
             elif len(row.claims) != 1:
                 wrong.append(f"{path} sees {slot} claimed by {row.claims}")
     slots = {slot for view in views.values() for slot in view}
-    for slot in sorted(slots):
+    for slot in sorted(slots - waiting):
         if running[slot] != 1:
             wrong.append(f"{slot} has {running[slot]} running containers")
         said = {(view[slot].node, view[slot].version) if slot in view else ("absent", "") for view in views.values()}
@@ -34,6 +37,43 @@ def held_once(cluster: Cluster) -> list[str]:
             wrong.append(f"{slot} is seen differently: {sorted(said)}")
     wrong.extend(f"{slot} runs and nobody knows of it" for slot in running if running[slot] and slot not in slots)
     wrong.extend(routes_lead_to_life(cluster))
+    wrong.extend(images_stay_somewhere(cluster))
+    wrong.extend(what_runs_fits(cluster))
+    return wrong
+
+
+def _home_is_off(cluster: Cluster, why: str) -> bool:
+    return any(f"its data is on {path.removeprefix('node/')}, which is down" in why
+               for path, machine in cluster.machines.items() if not machine.on)  # fmt: skip
+
+
+def images_stay_somewhere(cluster: Cluster) -> list[str]:
+    """Every wanted image and the one to turn back to are on three nodes, or on all that there are."""
+    living = [machine for machine in cluster.machines.values() if machine.core is not None]
+    wrong = []
+    for machine in living:
+        assert machine.core is not None
+        for app, want in machine.core._s.wants.items():
+            for service, images in want.images.items():
+                keepers = [m for m in living if m.path in machine.core._s.keepers(app, service)]
+                wrong += [
+                    f"{keeper.path} keeps {app}.{service} and has not {image[:19]}"
+                    for keeper in keepers
+                    for image in images
+                    if image not in keeper.images
+                ]
+        break  # all see the same, or `held_once` says so
+    return wrong
+
+
+def what_runs_fits(cluster: Cluster) -> list[str]:
+    """No node has promised more memory than it has."""
+    wrong = []
+    for machine in cluster.machines.values():
+        if machine.core is not None:
+            cpus, memory_bytes = machine.core._s.replicas.reserved()
+            if memory_bytes > machine.memory_bytes or cpus > machine.cpus:
+                wrong.append(f"{machine.path} has promised {memory_bytes >> 20} MiB of {machine.memory_bytes >> 20}")
     return wrong
 
 
@@ -50,6 +90,33 @@ def routes_lead_to_life(cluster: Cluster) -> list[str]:
     ]
 
 
+class NoGap:
+    """Of a slot that once served, some healthy container is there at every moment, and from a given time on just one."""
+
+    def __init__(self, cluster: Cluster, slots: list[Slot]) -> None:
+        self.cluster, self.slots = cluster, slots
+        self.wrong: list[str] = []
+        cluster.watchers.append(self.see)
+
+    def serving(self, slot: Slot) -> int:
+        """Containers of it that answer and are not being stopped."""
+        now = self.cluster.clock.now_s
+        living = [c for m in self.cluster.machines.values() for c in m.containers.values() if c.slot == slot]
+        return sum(c.running and not c.stopping and c.answers_s <= now for c in living)
+
+    def see(self, machine: Machine, effect: do.Effect) -> None:
+        if isinstance(effect, do.Stop) and effect.slot in self.slots:
+            others = self.serving(effect.slot) - any(
+                c.id == effect.container and c.running and not c.stopping and c.answers_s <= self.cluster.clock.now_s
+                for c in machine.containers.values()
+            )
+            if not others:
+                now = self.cluster.clock.now_s
+                self.wrong.append(
+                    f"{now:.2f}: {machine.path} stops the last that serves {effect.slot}: {effect.reason}"
+                )
+
+
 class EffectChecker:
     """Looks at every effect as it happens. Slots with a volume never start where their data is not."""
 
@@ -58,6 +125,9 @@ class EffectChecker:
         self.wrong: list[str] = []
         self.starts: Counter[Slot] = Counter()
         self.homes: dict[Slot, tuple[float, set[str]]] = {}  # since when, and where: of two first claims either may win
+        self.given_up: set[str] = (
+            set()
+        )  # machines that an operator took out of the cloud: their data is no longer waited for
         cluster.watchers.append(self.see)
 
     def see(self, machine: Machine, effect: do.Effect) -> None:
@@ -69,6 +139,8 @@ class EffectChecker:
     def _start(self, machine: Machine, effect: do.Start) -> None:
         self.starts[effect.slot] += 1
         if effect.service.volumes:
+            if effect.slot in self.homes and self.homes[effect.slot][1] <= self.given_up:
+                del self.homes[effect.slot]
             since, homes = self.homes.setdefault(effect.slot, (self.cluster.clock.now_s, set()))
             if self.cluster.clock.now_s - since < 10.0:
                 homes.add(machine.path)

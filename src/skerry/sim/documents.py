@@ -33,7 +33,7 @@ def node(
 
 def app(name: str, services: dict[str, Service], *, version: int = 1, fallback: str = "", deleted: bool = False,
         volumes: dict[str, bool] | None = None) -> Document:  # fmt: skip
-    body = App(services=services, fallback=fallback, deleted=deleted, volumes=volumes or {})
+    body = App(services=dict(services), fallback=fallback, deleted=deleted, volumes=volumes or {})
     return document(f"app/{name}", body, version)
 
 

@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         if wrong:
             failed += 1
             print(f"seed {seed}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
+            which = "--siege " if given.siege else f"--faults {given.faults} {'--whole ' if given.whole else ''}"
+            print(f"  again, at this commit: python -m skerry.sim.run {which}--seeds 1 --first {seed} --show")
             if given.show:
                 print("\n".join([*scenario.log, *wrong, *_story(scenario)]))
     print(f"{given.seeds} seeds, {failed} failed")

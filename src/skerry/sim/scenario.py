@@ -7,12 +7,12 @@ containers that die, versions that can't run, drained hosts, scaling.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from skerry.core.events import ImageReady
-from skerry.core.intent import Depends, Port, Probe, Release, Service, Update, VolumeMount
+from skerry.core.intent import Depends, Needs, Port, Probe, Release, Service, Update, VolumeMount
 from skerry.core.records import Document
 from skerry.errors import TrustRefusal
 from skerry.sim import documents as docs
@@ -26,10 +26,10 @@ VOLUMES = {"data": False}
 _SETTLE_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
 
 
-def cluster_of(count: int, seed: int = 0, world: World | None = None) -> Cluster:
-    """`count` enrolled nodes, booted and linked; the clock stands at 25 s: all may take over."""
+def cluster_of(count: int, seed: int = 0, world: World | None = None, zones: Sequence[str] = ("",)) -> Cluster:
+    """`count` enrolled nodes, in `zones` by turns, booted and linked; the clock stands at 25 s: all may take over."""
     cluster = Cluster(seed, world)
-    enrolments = [docs.node(f"vps-{i}") for i in range(1, count + 1)]
+    enrolments = [docs.node(f"vps-{i}", zone=zones[i % len(zones) - 1]) for i in range(1, count + 1)]
     for i in range(1, count + 1):
         machine = cluster.add(f"vps-{i}")
         machine.disk = {document.id: document for document in enrolments}
@@ -64,6 +64,7 @@ class Scenario:
         self.ledger = Ledger(self.cluster)
         self.checker = EffectChecker(self.cluster)
         self.names = [path.removeprefix("node/") for path in self.cluster.machines]
+        self.gone: set[str] = set()
         self.services = self._services()
         self.apps: list[Document] = []
         self.releases: list[Document] = []
@@ -80,6 +81,7 @@ class Scenario:
                 ports=(Port(target=80, published=8000 + len(services)),),
                 volumes=(VolumeMount(volume="data", target="/data"),) if data else (),
                 update=Update(parallelism=chance.choice([1, 1, 2]), order=chance.choice(["start-first", "stop-first"]), monitor_s=2.0),
+                needs=Needs(reserve_memory_bytes=chance.choice([0, 0, 64 << 20])),
                 depends_on=(Depends(service="web", condition="healthy"),) if data and chance.random() < 0.5 else (),
             )  # fmt: skip
         return services
@@ -232,6 +234,7 @@ class Scenario:
             self.names.remove(name)
 
     def peace(self) -> None:
+        """All is whole again; but some machines may be gone for good (design section 7, sentence 4)."""
         self.say("peace")
         self.cluster.wires.heal()
         if self.whole:
@@ -239,15 +242,27 @@ class Scenario:
         for name in self.names:
             if not self.cluster[name].on:
                 self.cluster[name].boot()
+        self._lose_some()
         for name in self.names:
             if self.states[name][0] != "active":
                 self._set_state(name, "active", name)
         if self.ledger.burnt:
             self.cluster.run(5.0)
+            self.checker.given_up.add(f"node/{self.ledger.burnt}")
             self._set_state(self.ledger.burnt, "expelled", self.names[0])
         newest = self.releases[-1].body if self.releases else None
-        if isinstance(newest, Release) and not newest.fallback and _is_bad(newest):
+        if isinstance(newest, Release) and _is_bad(newest) and (self.gone or not newest.fallback):
             self.deploy()
+
+    def _lose_some(self) -> None:
+        """Some machines may be gone for good, once images had the time to spread (design section 7, sentence 4)."""
+        self.gone = set(self.chance.sample(self.names, self.chance.choice([0, 0, len(self.names) // 2])))
+        if self.gone:
+            self.cluster.run(40.0)
+        for name in sorted(self.gone):
+            self.say(f"{name} is gone")
+            self.cluster[name].power_cut()
+        self.names = [name for name in self.names if name not in self.gone]
 
 
 def _is_bad(release: Release) -> bool:

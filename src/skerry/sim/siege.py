@@ -39,6 +39,7 @@ class Siege:
         self.stopped: list[str] = []
         self.share: set[Slot] = set()  # what the captured one held before
         self.before: dict[str, object] = {}
+        self.lose_another = chance.random() < 0.5
         self.watched = False
         self.cluster.watchers.append(self._see)
 
@@ -63,7 +64,7 @@ class Siege:
         self.cluster.run(self.lies_s)
         wrong = self._wrong()
         self.watched = False
-        if not wrong and len(self.cluster.machines) > 2 and self.chance.random() < 0.5:
+        if not wrong and self.lose_another:
             wrong = self._lose_another(liar)
         return wrong
 

@@ -58,9 +58,9 @@ class _Story:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def do_nodes(self, count: str) -> None:
-        """So many nodes, vps-1 and on, linked and up for 25 s."""
-        self.cluster = cluster_of(int(count))
+    def do_nodes(self, count: str, *zones: str) -> None:
+        """So many nodes, vps-1 and on, linked and up for 25 s; in these zones by turns: `nodes 4 a b`."""
+        self.cluster = cluster_of(int(count), zones=zones or ("",))
         self.told = len(self.cluster.history)
 
     def do_service(self, name: str, *settings: str) -> None:
