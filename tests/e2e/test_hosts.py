@@ -101,6 +101,7 @@ def test_a_host_with_a_life_of_its_own_joins_and_leaves_as_it_was(hosts: Hosts, 
     assert hosts.lab.exec(FREE, ["docker", "load"], input=image.read_bytes()).returncode == 0
     name = hosts.said(FREE, "docker", "images", "-q").split()[0]
     hosts.said(FREE, "docker", "run", "-d", "--name", "mine", "-p", "8090:80", name)
+    hosts.skerry.wait("Docker's addresses are final", lambda: "tentative" not in hosts.said(FREE, "ip", "-6", "addr"))
     before, theirs = hosts.looks(FREE), of_others(hosts)
 
     joined = hosts.add(FREE)

@@ -6,7 +6,7 @@ skerry-agent run   --state DIR           the daemon (systemd starts it)
 skerry-agent purge --state DIR           end all containers, take away every rule, interface and mount of ours
 skerry-agent guard --state DIR           try the agent that an upgrade brought; go back unless it rejoins in time
 skerry-agent unit                        print skerry.service as this version wants it
-skerry-agent handover --state DIR        for `host adopt`: its apps, and their content keys sealed to the key on stdin
+skerry-agent handover --state DIR        for `host adopt`, which asks on stdin: what it holds, runs and can open
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import msgspec
 from skerry.agent.files import HostFiles, Membership
 from skerry.agent.handover import held
 from skerry.core.intent import Node
+from skerry.core.records import Fact
 from skerry.errors import BadInput, SkerryError, TrustRefusal
 from skerry.store.records import RecordStore
 from skerry.trust.accept import AlreadyHeld, Stale, Trusted
@@ -95,9 +96,13 @@ def _unit(files: HostFiles) -> None:
 
 
 def _handover(files: HostFiles) -> None:
-    from skerry.agent.handover import handover
+    from skerry.agent.handover import Asked, handover
 
-    print(msgspec.json.encode(handover(files, sys.stdin.read(64).strip())).decode())
+    try:
+        asked = msgspec.json.decode(sys.stdin.buffer.read(1024), type=Asked)
+    except msgspec.DecodeError as error:
+        raise BadInput("nothing was handed over", str(error), "use one version of skerry") from None
+    print(msgspec.json.encode(handover(files, asked)).decode())
 
 
 def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
@@ -140,7 +145,7 @@ def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
             path.unlink()
     store = RecordStore(files.state)
     for record, raw in accepted:
-        if trusted.heads().get(record.id, ("", "", ""))[2] == record.hash:
+        if isinstance(record, Fact) or trusted.heads().get(record.id, ("", "", ""))[2] == record.hash:
             store.put(record.id, raw, hash=record.hash, sync=True)
         else:
             store.keep(record.hash, raw)  # an earlier root of the chain

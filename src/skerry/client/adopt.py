@@ -47,6 +47,7 @@ class _Handover(msgspec.Struct, frozen=True):
     cloud: str
     node: str
     records: list[str]
+    facts: list[str]
     boxes: dict[str, str]
 
 
@@ -87,7 +88,8 @@ async def adopt(
             install = Install(ssh, progress)
             await asyncio.to_thread(install.bundle, bundle.path)
             keys = await asyncio.to_thread(install.keys, bundle.version)
-            answer = await asyncio.to_thread(install.handover, bundle.version, _sealing(session))
+            asked = msgspec.json.encode({"cloud": session.file.id, "sealing": _sealing(session)})
+            answer = await asyncio.to_thread(install.handover, bundle.version, asked)
             given = msgspec.json.decode(answer, type=_Handover)
             was = _old(given).nodes.get(given.node)
             enrolment = enrol(
@@ -150,8 +152,9 @@ async def _change_over(session: Session, adopted: list[_Adopted], version: str) 
     """All agents stop, change their cloud, and start together; containers run on meanwhile."""
     for each in adopted:
         await asyncio.to_thread(each.install.stop)
+    facts = [fact for each in adopted for fact in each.given.facts]
     for each in adopted:
-        records = handed_over(session, each.enrolment.path)
+        records = handed_over(session, each.enrolment.path, facts)
         await asyncio.to_thread(each.install.join, version, records, adopt=True)
         await asyncio.to_thread(each.install.unit, version)
     await asyncio.gather(*(asyncio.to_thread(each.install.start, JOIN_TIMEOUT_S) for each in adopted))

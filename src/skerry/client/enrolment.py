@@ -214,9 +214,9 @@ async def hand_over(session: Session, raws: Sequence[bytes], *, without: Collect
     session.adopt_own(raws)
 
 
-def handed_over(session: Session, path: str) -> bytes:
+def handed_over(session: Session, path: str, facts: Sequence[str] = ()) -> bytes:
     """What a host is given on its way in: who it is, and all records that it starts with."""
     content: dict[str, Any] = {
-        "cloud": session.file.id, "node": path, "network": str(NETWORK), "records": session.all_records()
+        "cloud": session.file.id, "node": path, "network": str(NETWORK), "records": [*session.all_records(), *facts]
     }  # fmt: skip
     return msgspec.json.encode(content)

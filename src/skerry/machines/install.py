@@ -124,9 +124,9 @@ class Install:
         more = ["--adopt"] if adopt else []
         self._agent(version, "join", *more, input=records, what="the host was not joined")
 
-    def handover(self, version: str, sealing: str) -> bytes:
-        """What the host holds of the cloud that it is in, with its content keys opened to `sealing` (JSON)."""
-        return self._agent(version, "handover", input=sealing.encode(), what="the host handed nothing over")
+    def handover(self, version: str, asked: bytes) -> bytes:
+        """What the host holds, runs and can open, for the cloud and the operator that `asked` (JSON) names."""
+        return self._agent(version, "handover", input=asked, what="the host handed nothing over")
 
     def stop(self) -> None:
         """Stop the agent; containers run on, and `start` starts it again."""
