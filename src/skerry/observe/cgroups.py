@@ -62,7 +62,7 @@ def parse_pressure(text: str) -> Pressure:
             kind, *fields = line.split()
             rows[kind] = {k: float(v) / 100 for k, _, v in (f.partition("=") for f in fields) if k.startswith("avg")}
         except ValueError as error:
-            raise BadFormat("a pressure file can't be read", f"line {line[:80]!r}") from error
+            raise BadFormat("a pressure file can't be read", f"line {line[:80]!r:.100}") from error
     try:
         some = rows["some"]
         full = rows.get("full", {}).get("avg10")
@@ -106,7 +106,7 @@ def _v1(root: Path, path: str) -> Figures:
 
 def _number(text: str, line: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise BadFormat("a cgroup file can't be read", f"line {line[:80]!r}")
+        raise BadFormat("a cgroup file can't be read", f"line {line[:80]!r:.100}")
     return int(text)
 
 

@@ -58,7 +58,7 @@ def parse_meminfo(text: str) -> Memory:
         number = rest.split()[:1]
         if name in ("MemTotal", "MemAvailable"):
             if not number or not (number[0].isascii() and number[0].isdigit()) or len(number[0]) > 18:
-                raise BadFormat("/proc/meminfo can't be read", f"line {line[:80]!r}")
+                raise BadFormat("/proc/meminfo can't be read", f"line {line[:80]!r:.100}")
             values[name] = int(number[0]) << 10
     if len(values) != 2:
         raise BadFormat("/proc/meminfo can't be read", "MemTotal or MemAvailable is missing")
@@ -70,7 +70,7 @@ def parse_loadavg(text: str) -> tuple[float, float, float]:
     try:
         one, five, fifteen = (float(word) for word in text.split()[:3])
     except ValueError as error:
-        raise BadFormat("/proc/loadavg can't be read", f"{text[:80]!r}") from error
+        raise BadFormat("/proc/loadavg can't be read", f"{text[:80]!r:.100}") from error
     return one, five, fifteen
 
 
