@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from skerry.core import effects as do
@@ -219,3 +220,19 @@ def test_the_echo_of_our_own_facts_changes_nothing() -> None:
         if isinstance(record, Fact) and record.node == machine.path and record.kind != "up":
             effects = machine.core.step(RecordAccepted(record=record), cluster.clock.now_s)
             assert all(isinstance(effect, do.Wake) for effect in effects)
+
+
+def test_an_agent_that_starts_anew_every_few_minutes_forgets_old_images_all_the_same() -> None:
+    cluster = deployed(1, Service(probe=PROBE))
+    machine, old = cluster["vps-1"], docs.image_of("web-v0")
+    machine.images.add(old)
+    ready = machine._image_event
+    machine._image_event = lambda image: msgspec.structs.replace(ready(image), age_s=3600.0)  # type: ignore[method-assign]
+    for _ in range(2):
+        machine.end_agent()
+        machine.boot()
+        cluster.run(50.0)
+        assert old in machine.images, "neighbours could still tell that something refers to it"
+    cluster.run(20.0)
+    assert old not in machine.images
+    assert docs.image_of("web-v1") in machine.images

@@ -216,7 +216,7 @@ class Agent:
         self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
-            self.loop.post(ImageReady(image))
+            self.loop.post(ImageReady(image, self.images.age_s(image, self.clock.wall_s())))
         await self.containers.adopt()
         for work in (
             self.containers.watch_exits(),

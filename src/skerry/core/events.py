@@ -119,9 +119,10 @@ class ProbeAnswered(Event, frozen=True):
 
 
 class ImageReady(Event, frozen=True):
-    """All of it is here, verified, and its root tree is made."""
+    """All of it is here, verified, and its root tree is made. `age_s`: of what an earlier agent left, since it was made."""
 
     image: str
+    age_s: float = 0.0
 
 
 class ImageFailed(Event, frozen=True):

@@ -213,7 +213,7 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 
 def _image_ready(s: Situation, event: ImageReady) -> None:
-    s.images.ready(event.image)
+    s.images.ready(event.image, event.age_s)
     _image_touched(s, event.image)
 
 

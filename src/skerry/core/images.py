@@ -32,6 +32,9 @@ class Images:
     def __init__(self) -> None:
         self._held: dict[str, float | None] = {}  # image -> since when nothing refers to it
         self._attempts: dict[str, Attempt] = {}
+        self._ages: dict[
+            str, float
+        ] = {}  # of those that were here when this life began, until something refers to them
         self.next_s = float("inf")
 
     def holds(self, image: str) -> bool:
@@ -42,8 +45,10 @@ class Images:
         attempt = self._attempts.get(image)
         return attempt.why if attempt is not None and attempt.why else "its image is under way"
 
-    def ready(self, image: str) -> None:
+    def ready(self, image: str, age_s: float = 0.0) -> None:
         self._held[image] = None
+        if age_s > 0:
+            self._ages[image] = age_s
         self._attempts.pop(image, None)
 
     def gone(self, image: str) -> None:
@@ -106,9 +111,12 @@ class Images:
             others = sum(s.presence.is_up(node) for node in _holders(s, image) if node != s.me)
             if image in wanted or (image in referred and others < s.timing.image_keepers - 1):
                 self._held[image] = None
+                self._ages.pop(image, None)
             elif since is None:
-                self._held[image] = s.now
-                self.next_s = min(self.next_s, s.now + s.timing.forget_image_s)
+                # Else a host whose agent starts anew every few minutes would keep every image for ever.
+                had_s = min(self._ages.pop(image, 0.0), s.timing.forget_image_s - s.timing.forget_after_start_s)
+                self._held[image] = s.now - had_s
+                self.next_s = min(self.next_s, s.now - had_s + s.timing.forget_image_s)
             elif s.now - since < s.timing.forget_image_s:
                 self.next_s = min(self.next_s, since + s.timing.forget_image_s)
             else:

@@ -29,6 +29,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     forget_image_s: float = (
         600.0  # an image that nothing refers to is kept so long: a deploy brings it before its documents
     )
+    forget_after_start_s: float = (
+        60.0  # of that at least so much in each life: neighbours may tell that something refers to it
+    )
     fetch_retry_first_s: float = 1.0
     fetch_retry_most_s: float = 30.0
     mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way

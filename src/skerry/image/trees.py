@@ -83,6 +83,14 @@ class Images:
         homes = (home for home in self._directory.iterdir() if DIGEST.match("sha256:" + home.name))
         return sorted("sha256:" + home.name for home in homes if (home / "ready").is_file())
 
+    def age_s(self, digest: str, now_s: float) -> float:
+        """How long ago its root tree was made, by the wall clock; 0 if there is none."""
+        try:
+            made_s = (self._directory / hash_of(digest) / "ready").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+        return max(0.0, now_s - made_s)
+
     def forget(self, digest: str) -> None:
         """Remove its root tree; the objects stay until they are collected. Already gone counts as forgotten."""
         home = self._directory / hash_of(digest)

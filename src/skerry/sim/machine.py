@@ -77,8 +77,11 @@ class Machine:
             else:
                 del self.containers[c.id]
         for image in sorted(self.images):
-            self.step(ev.ImageReady(image=image))
+            self.step(self._image_event(image))
         self.step(ev.Timer())
+
+    def _image_event(self, image: str) -> ev.ImageReady:
+        return ev.ImageReady(image=image)
 
     def end_agent(self) -> None:
         """The agent's process ends; containers run on. Neighbours see the links close."""
