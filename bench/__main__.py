@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import heal, rollouts, weight
+from bench import heal, rollouts, start, weight
 from bench.cloud import ROOT, Cloud
 
 TARGETS = {
@@ -49,6 +49,9 @@ def measure(parts: list[str], out: Path, aged_s: float) -> dict[str, Any]:
                 keep(rollouts.measure(cloud))
             if "heal" in parts:
                 keep(heal.measure(cloud))
+    if "start" in parts:
+        with Cloud(1, tell) as cloud:
+            keep(start.measure(cloud))
     if "weight" in parts:
         with Cloud(4, tell) as cloud:
             weight.deploy(cloud)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 WAITING_EACH = (
     64  # of one neighbour, of keys, roles or versions that we don't know yet; the oldest goes, and comes again
 )
-SYNCED_FACTS = {"claim"}  # a claim counts only once it is on disk; so does all intent
+SYNCED_FACTS = {"claim"}  # our own: a claim counts only once it is on disk; so does all intent
 
 
 class Door:
@@ -157,7 +157,7 @@ class Door:
         if record.kind == "up":
             self._live[record.id] = raw
         else:
-            sync = isinstance(record, Document) or record.kind in SYNCED_FACTS
+            sync = isinstance(record, Document) or (record.kind in SYNCED_FACTS and not source)
             self._records.put(record.id, raw, hash=record.hash, sync=sync)
         change = self.trusted.commit(record, raw)
         for path, twin in change.evidence:
