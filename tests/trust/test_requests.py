@@ -39,7 +39,7 @@ def test_ci_may_read_and_hand_over(verb):
     assert judge(ask("ci", verb)).role == "ci"
 
 
-@pytest.mark.parametrize("verb", ["volume-rm", "shell", "", "PUT"])
+@pytest.mark.parametrize("verb", ["volume-rm", "logs", "events", "draft", "drafts", "upgrade", "shell", "", "PUT"])
 def test_ci_may_do_nothing_else(verb):
     with pytest.raises(TrustRefusal) as refusal:
         judge(ask("ci", verb))

@@ -19,11 +19,10 @@ from skerry.trust.refusals import FalseSignature, Malformed, RequestRefused, Unk
 
 REQUEST_BYTES = 1 << 20  # several documents at once, each in base64 twice
 VERB_MAX = 32
-# What a role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash.
-READS = frozenset(
-    {"heads", "get", "named", "facts", "ps", "hosts", "status", "explain", "events", "logs", "volumes", "image-missing"}
-)
-PUTS = frozenset({"put", "put-object", "image-put"})
+# What a role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash. Not what apps
+# write, nor the events, which quote it: a stolen CI key must not read the apps that it may not change.
+READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "explain", "image-missing"})
+PUTS = frozenset({"put"})
 
 
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
