@@ -93,6 +93,24 @@ def test_what_is_public_has_no_secret_in_it_and_serves_a_key_with_a_role(hosts: 
     assert code == 3, error
 
 
+def test_a_lost_operator_key_is_replaced_and_the_old_one_signs_nothing_any_more(hosts: Hosts, tmp_path: Path) -> None:
+    """A new root: from the recovery file, on another machine."""
+    programs = hosts.programs(*OF_CLOUD)
+    other, newer = elsewhere(hosts, tmp_path), tmp_path / "newer.age"
+    other.skerry.run("key", "import", str(hosts.work / "recovery.age"), "--host", hosts.address("vps-1"))
+    replaced = other.skerry.json("key", "rotate", "--recovery-file", str(newer))
+    assert replaced["secrets_it_could_read"] == ["small"]
+    assert {"app/small", "release/small", "node/vps-1", "node/vps-2"} <= set(replaced["signed_again"])
+    code, error = hosts.refused("scale", "small.web", "1")
+    assert code in (3, 4), error
+    other.skerry.run("scale", "small.web", "2")
+    other.skerry.wait("the app is well", other.well)
+    assert hosts.programs(*OF_CLOUD) == programs
+    shutil.rmtree(hosts.skerry.home)  # the first machine goes on from the new file
+    hosts.skerry.run("key", "import", str(newer))
+    hosts.skerry.wait("the first machine is back", hosts.well)
+
+
 def test_with_every_key_lost_hosts_are_adopted_by_ssh_and_their_apps_run_on(hosts: Hosts, tmp_path: Path) -> None:
     hosts.skerry.wait("the app is well", hosts.well)
     keeper = next(iter(hosts.where("keep")))

@@ -92,6 +92,63 @@ def export(
     terminal.answer(answer, f"written {path}{shown}")
 
 
+@declare(command, "rotate", example="skerry key rotate --recovery-file skerry-recovery-new.age", codes=(0, 1, 2, 3, 4))
+@click.option(
+    "--recovery-file",
+    type=NEW_FILE,
+    required=True,
+    metavar="FILE",
+    help="A new one is written: the old one holds the old key.",
+)
+@click.option(
+    "--root-key", type=OLD_FILE, default=None, metavar="FILE", help="Where the root key is put away; else here."
+)
+def rotate(
+    terminal: Terminal, recovery_file: Path, root_key: Path | None, cloud: str, passphrase_file: str | None
+) -> None:
+    """Replace your operator key by a new one, when a copy of it is lost or stolen.
+
+    On another machine, first take the cloud in: `skerry key import`. The old key signs nothing any more.
+    """
+    from skerry.client import recovery, roles
+    from skerry.client.identity import write_operator
+    from skerry.client.rotate import let_in
+    from skerry.errors import BadInput
+
+    if recovery_file.exists():
+        raise BadInput("no key was replaced", f"{recovery_file} is there already", "name another --recovery-file")
+    chosen = run.home().choose(cloud, os.environ)
+    kept_as = run.new_passphrase(passphrase_file, "the new key")
+    keys, old = run.in_cloud(
+        terminal,
+        chosen.name,
+        passphrase_file,
+        lambda session: let_in(session, run.root_keys(session, root_key)),
+        changes=True,
+    )
+    write_operator(chosen, keys, kept_as)
+    done = recovery.export(
+        chosen, run.passphrase(passphrase_file), recovery_file, os.environ.get(RECOVERY, ""), root=True
+    )
+    result = run.in_cloud(
+        terminal,
+        chosen.name,
+        passphrase_file,
+        lambda session: roles.rm(session, old, run.root_keys(session, root_key)),
+        changes=True,
+    )
+    answer = {"operator": keys.name, "taken_away": old, "file": str(recovery_file)} | {
+        key: result[key] for key in ("signed_again", "secrets_it_could_read")
+    }
+    lines = [f"you are {keys.name} now; {old} signs nothing any more", f"recovery file {recovery_file}: put it away"]
+    if done.passphrase:
+        answer["recovery_passphrase"] = done.passphrase
+        lines.append(f"its passphrase {done.passphrase}: apart from the file; it is not shown again")
+    if readable := result["secrets_it_could_read"]:
+        lines.append(f"change what these apps keep secret, if somebody else has the old key: {', '.join(readable)}")
+    terminal.answer(answer, "\n".join(lines))
+
+
 @declare(
     command,
     "import",
