@@ -57,6 +57,17 @@ class Skerry:
     def json(self, *args: str, quiet: bool = True) -> Any:
         return json.loads(self.run(*args, "--json", quiet=quiet))
 
+    def refused(self, *args: str) -> tuple[int, dict[str, Any]]:
+        """A command that must fail: its exit code and its error, as --json tells it."""
+        done = subprocess.run(
+            [COMMAND, *args, "--json"], env=self.environment, capture_output=True, text=True, encoding="utf-8"
+        )
+        self._tell(done.stderr.rstrip())
+        if done.returncode == 0:
+            raise CommandFailed(f"skerry {' '.join(args)} was to be refused and was not: {done.stdout[-500:]}")
+        error: dict[str, Any] = json.loads(done.stdout)["error"]
+        return done.returncode, error
+
     def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
         """Until `condition` gives something true; its value. Commands that fail meanwhile count as not yet."""
         deadline_s = time.monotonic() + timeout_s

@@ -65,13 +65,18 @@ async def wait_healthy(
             if known and len(done) >= total and not any(row["outdated"] for row in rows):
                 return rows
             if time.monotonic() > deadline_s:
-                late = [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows if r not in done]
+                late = [_late(row) for row in rows if row not in done]
                 raise NotInTime(
                     f"{app} is not healthy yet after {timeout_s:.0f} s",
                     "\n".join(late) or "the hosts do not know of it yet",
                     f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
                 )
     raise AssertionError("rows are followed until one of these")
+
+
+def _late(row: dict[str, Any]) -> str:
+    told = f"{row['slot']} {row['state']}{' in an earlier version' if row['outdated'] else ''}"
+    return f"{told}: {row['why']}" if row["why"] else told
 
 
 def _judge(app: str, wanted: App, rows: list[dict[str, Any]], say: Progress) -> None:

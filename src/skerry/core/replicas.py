@@ -38,6 +38,7 @@ class Replica(msgspec.Struct):
     restarts: int = 0
     exit_code: int | None = None
     oom: bool = False
+    last_end: str = ""  # how the run before this one ended
     why: str = ""
     resumed: bool = False  # a claim of an earlier life, not started yet in this one
     stop_asked: bool = False

@@ -194,6 +194,7 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     in_monitor = r.well_s is not None and r.service is not None and s.now - r.well_s <= r.service.update.monitor_s
     r.exit_code, r.oom, r.healthy, r.address = exit_code, oom, None, ""
     r.exits_s = [*r.exits_s[-99:], s.now]
+    r.last_end = how
     to(s, r, "exited", how)
     policy = r.service.restart if r.service is not None else Restart()
     if not again(policy, exit_code, r.exits_s, s.now):
@@ -312,9 +313,16 @@ def publish_state(s: Situation, slot: Slot, wanted_spec: str, rest: str = "") ->
     body = SlotState(
         spec=r.spec, image=r.image, state=r.phase, address=r.address if r.phase == "running" else "",
         healthy=r.healthy, since=s.wall(r.since_s), restarts=r.restarts, exit_code=r.exit_code, oom=r.oom,
-        why=r.why, versions=r.versions, data=slot in s.homes,
+        why=r.why or _last_end(r), versions=r.versions, data=slot in s.homes,
     )  # fmt: skip
     s.publish("slot", key, body, f"{r.phase}: {r.why}" if r.why else r.phase)
+
+
+def _last_end(r: Replica) -> str:
+    """What `ps` goes on telling of one that runs again."""
+    if not r.last_end:
+        return ""
+    return f"started again {'once' if r.restarts == 1 else f'{r.restarts} times'}: {r.last_end}"
 
 
 def _serves(r: Replica) -> int:

@@ -1,7 +1,7 @@
 """An application that does what it is told, so that a test can see what a compose file's words do to a real container.
 
 By its environment at the start: CRASH=7 writes a line and ends with 7, DONE=1 ends well, SICK=1 answers its health with 500,
-EAT=200 takes so many MiB. By requests later: see `do_GET`.
+SLOW=4 takes so many seconds to begin. By requests later: see `do_GET`.
 """
 
 import json
@@ -115,8 +115,7 @@ if os.environ.get("CRASH"):
 if os.environ.get("DONE"):
     print("the work is done", flush=True)
     sys.exit(0)
-if os.environ.get("EAT"):
-    eat(int(os.environ["EAT"]))
+time.sleep(float(os.environ.get("SLOW", "0")))
 for each in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
     signal.signal(each, on_signal)
 ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", "8000"))), Handler).serve_forever()
