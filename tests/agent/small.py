@@ -120,7 +120,7 @@ class SmallCloud:
 
     def _enrol(self, name: str, n: int, now_s: float) -> bytes:
         files = self.files[name]
-        files.state.mkdir(parents=True)
+        files.state.mkdir(parents=True, exist_ok=True)
         keys = files.make_keys()
         body = Node(
             signing=keys.signing,

@@ -28,6 +28,7 @@ from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.serve import Server
 from skerry.agent.streams import Streams
+from skerry.agent.upkeep import Upkeep
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
@@ -35,7 +36,8 @@ from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
-from skerry.core.records import Slot
+from skerry.core.records import Fact, Slot
+from skerry.errors import Passing
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net import commands
@@ -47,9 +49,10 @@ from skerry.observe.probes import Prober
 from skerry.runtime.contract import Runtime
 from skerry.runtime.oci import Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
+from skerry.store.disk import Reserve
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
-from skerry.trust import clock, seal
+from skerry.trust import seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
@@ -57,8 +60,6 @@ from skerry.trust.refusals import Expelled
 
 PORT = 7077
 EVENTS_MAX_BYTES = 8 << 20
-FLUSH_S = 0.2
-CLOCK_S = 10.0
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
 
@@ -114,6 +115,19 @@ class Clock:
         return time.time() + self.offset_s
 
 
+class StartCountLost(Passing):
+    """Facts bear the number of the start in which they were told; with a lower one than before nobody would believe us."""
+
+    code = "start-count-lost"
+
+    def __init__(self, before: int) -> None:
+        super().__init__(
+            "the agent starts anew",
+            f"its start count was lost: facts of start {before} of this very host are about",
+            "nothing to do; look at the disk if it happens again",
+        )
+
+
 class Agent:
     """All rooms of one host, joined. `start` brings it to life, `close` ends it; containers outlive it."""
 
@@ -124,10 +138,12 @@ class Agent:
         self.me = membership.node
         self.files = files
         self.parts = parts
+        reserve = Reserve(files.state)
+        reserve.use()  # before anything is written
         self.clock = Clock(files.state)
         self.events = EventLog(files.state / "events", EVENTS_MAX_BYTES, now=self.clock.wall_s)
-        self.records = RecordStore(files.state)
-        self.objects = ObjectStore(files.state)
+        self.records = RecordStore(files.state, on_damage=lambda damage: self.loop.fail(damage))
+        self.objects = ObjectStore(files.state, on_damage=self._damaged)
         self.images = Images(self.objects, files.images)
         self.boot = self.records.next_boot()
         self.trusted = Trusted(membership.cloud)
@@ -166,7 +182,18 @@ class Agent:
             spawn=self.loop.spawn,
             soon=lambda act: asyncio.get_running_loop().call_soon(act),
         )
-        self.fetcher = Fetcher(self.images, self.objects, self.mesh, self.loop.post)
+        self.fetcher = Fetcher(self.images, files.images, self.objects, self.mesh, self.loop.post)
+        self.upkeep = Upkeep(
+            self.me,
+            files.state,
+            self.records,
+            self.door,
+            self.images,
+            reserve,
+            wall_s=self.clock.wall_s,
+            post=self.loop.post,
+            note=self.events.append,
+        )
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
         self._targets: dict[str, str] = {}  # container address -> node, of the routes in force
         self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
@@ -191,6 +218,10 @@ class Agent:
             )
         )
         self.door.load()
+        if self.trusted.enrolled(self.me) is None:
+            self.door.load_spare(self.upkeep.spare_members())
+        if self.loop.broken.done():
+            self.loop.broken.result()
         enrolment = self.trusted.enrolled(self.me)
         if enrolment is None and self.me in self.trusted.nodes:
             raise _expelled(self.me)
@@ -222,8 +253,9 @@ class Agent:
             self.containers.watch_exits(),
             self.routes.run(),
             self.links.tick(),
-            self._flush(),
-            self._watch_clock(),
+            self.upkeep.keep_disk(),
+            self.upkeep.read_images(),
+            self.upkeep.watch_clock(),
         ):
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
@@ -292,13 +324,23 @@ class Agent:
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
         }
 
+    def _damaged(self, hash: str) -> None:
+        """Found on whatever thread read the object."""
+        self.loop.call(lambda: self.loop.spawn(self.upkeep.doubt(hash)))
+
     def _accepted(self, event: Event) -> None:
         """Who may open streams follows root and policy at once; everything else is core's to decide.
 
         Once we are expelled nothing is: nobody believes us, and what runs here is for whoever takes the host back.
         """
-        if isinstance(event, RecordAccepted) and event.record.kind in ("root", "policy"):
-            self.mesh.set_clients(self.trusted.client_certificates())
+        if isinstance(event, RecordAccepted):
+            record = event.record
+            if record.kind in ("root", "policy"):
+                self.mesh.set_clients(self.trusted.client_certificates())
+            if isinstance(record, Fact) and record.node == self.me and record.seq[0] > self.boot:
+                self.records.start_after(record.seq[0])
+                self.loop.end(StartCountLost(record.seq[0]))
+                return
         if self.loop.is_live and self.trusted.enrolled(self.me) is None:
             self.loop.end(_expelled(self.me))
             return
@@ -336,24 +378,6 @@ class Agent:
             return {}
         secret = self.trusted.document(f"secret/{app}")
         return seal.open_environment(self.files.seed("sealing"), self.me, secret, sealed)
-
-    async def _watch_clock(self) -> None:
-        """A clock that differs from those of the others decides nothing, but somebody should set it."""
-        told = False
-        while True:
-            await asyncio.sleep(CLOCK_S)
-            off_s = clock.differs(self.clock.wall_s(), self.door.neighbours_s())
-            if off_s is not None and not told:
-                self.events.append(
-                    "clock", self.me, f"this host's clock is {off_s:+.0f} s off from those of its neighbours"
-                )
-            told = off_s is not None
-
-    async def _flush(self) -> None:
-        """What need not be synced at once is written together."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            self.records.flush()
 
 
 def _expelled(me: str) -> Expelled:

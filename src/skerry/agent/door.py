@@ -16,6 +16,7 @@ from skerry.core.facts import Up
 from skerry.core.gossip import Gossip, Send, token
 from skerry.core.records import Document, Fact, Record
 from skerry.errors import TrustRefusal
+from skerry.store.disk import DiskFull
 from skerry.store.records import RecordStore
 from skerry.trust import documents, drafts, envelope
 from skerry.trust.accept import AlreadyHeld, FalseSignature, NotYet, Stale, Trusted, Twin
@@ -27,6 +28,7 @@ WAITING_EACH = (
     64  # of one neighbour, of keys, roles or versions that we don't know yet; the oldest goes, and comes again
 )
 SYNCED_FACTS = {"claim"}  # our own: a claim counts only once it is on disk; so does all intent
+ROOT_OF_ALL = {"root", "policy", "node"}  # without these no neighbour is known, and so nothing can be asked again
 
 
 class Door:
@@ -59,11 +61,22 @@ class Door:
         self._live: dict[str, bytes] = {}  # `up` facts: new each second, worth nothing after a restart, never on disk
         self._waiting: dict[str, OrderedDict[bytes, None]] = {}  # by neighbour: none may push out another's
         self._clocks: dict[str, tuple[float, float]] = {}  # node -> its clock, and when we heard it (monotonic)
+        self.members_changed = True  # since somebody has last asked for `members`
 
     def load(self) -> None:
         """At start: what our own disk holds, judged again; what no longer holds is dropped with a word in the log."""
-        todo = [raw for _, raw in self._records.kept()]
-        todo += [raw for _, raw in self._records.all()]
+        self._load([*(raw for _, raw in self._records.kept()), *(raw for _, raw in self._records.all())])
+
+    def load_spare(self, raws: Iterable[bytes]) -> None:
+        """What `members` gave in an earlier life, where the disk has lost it; everything else neighbours give back."""
+        for record, raw in self._load(list(raws)):
+            if self.trusted.heads().get(record.id, ("", "", ""))[2] == record.hash:
+                self._put(record, raw)
+            else:
+                self._records.keep(record.hash, raw)  # an earlier root of the chain
+
+    def _load(self, todo: list[bytes]) -> list[tuple[Record, bytes]]:
+        loaded: list[tuple[Record, bytes]] = []
         while todo:
             left = []
             for raw in todo:
@@ -76,17 +89,19 @@ class Door:
                 except TrustRefusal as refusal:
                     log.warning("left on disk: %s", refusal)
                 else:
+                    loaded.append((record, raw))
                     self._tell(record, "", len(raw), from_disk=True)
             if len(left) == len(todo):
                 log.warning("%s records on disk rest on what isn't there; left there", len(left))
-                return
+                break
             todo = left
+        return loaded
 
     def offer(self, raw: bytes, source: str = "", *, from_client: bool = False) -> Record | None:
         """Take one record in. None: it was held already.
 
-        Raises TrustRefusal. After a NotYet from a neighbour it is kept aside and tried again when root, policy or an
-        enrolment changes.
+        Raises TrustRefusal, and for intent DiskFull: it is not accepted then, and comes again. After a NotYet from a
+        neighbour it is kept aside and tried again when root, policy or an enrolment changes.
         """
         try:
             record = self.trusted.judge(
@@ -115,7 +130,8 @@ class Door:
             self._not_again(raw)
             raise
         self._keep(record, raw, source)
-        if isinstance(record, Document) and record.kind in ("root", "policy", "node"):
+        if isinstance(record, Document) and record.kind in ROOT_OF_ALL:
+            self.members_changed = True
             self._try_waiting()
         return record
 
@@ -123,6 +139,16 @@ class Door:
         """From a client: all of these, in this order, or none of them. Raises TrustRefusal, with nothing changed."""
         drafts.rehearse(self.trusted, raws, now_s=self._wall_s(), neighbours_s=self.neighbours_s())
         return [record for raw in raws if (record := self.offer(raw, from_client=True)) is not None]
+
+    def members(self) -> list[bytes]:
+        """The chain of roots, policy and all enrolments, in the order in which they rest on one another."""
+        self.members_changed = False
+        ids = [id for id in self.trusted.heads() if id.partition("/")[0] in ROOT_OF_ALL]
+        order = {"root": 0, "policy": 1}
+        raws = [
+            raw for id in sorted(ids, key=lambda id: order.get(id, 2)) if (raw := self._records.get(id)) is not None
+        ]
+        return [*(raw for _, raw in self._records.kept()), *raws]
 
     def bytes_of(self, ids: Iterable[str]) -> list[bytes]:
         """The exact bytes of these records, as far as they are held and may be shown."""
@@ -157,8 +183,7 @@ class Door:
         if record.kind == "up":
             self._live[record.id] = raw
         else:
-            sync = isinstance(record, Document) or (record.kind in SYNCED_FACTS and not source)
-            self._records.put(record.id, raw, hash=record.hash, sync=sync)
+            self._put(record, raw, source)
         change = self.trusted.commit(record, raw)
         for path, twin in change.evidence:
             self._records.evidence(path, twin)
@@ -180,6 +205,16 @@ class Door:
             self._gossip.forgotten(f"{node}|up|")
             self._clocks.pop(node, None)
         self._tell(record, source, len(raw))
+
+    def _put(self, record: Record, raw: bytes, source: str = "") -> None:
+        if isinstance(record, Document):
+            self._records.put(record.id, raw, hash=record.hash, sync=True)
+            return
+        try:
+            sync = record.kind in SYNCED_FACTS and not source
+            self._records.put(record.id, raw, hash=record.hash, sync=sync)
+        except DiskFull:  # what goes on must be told even so; a power cut before there is room again may take it
+            self._records.put(record.id, raw, hash=record.hash)
 
     def _tell(self, record: Record, source: str, size_bytes: int, *, from_disk: bool = False) -> None:
         mark = ""
@@ -234,7 +269,7 @@ class Door:
             for raw in raws:
                 try:
                     self.offer(raw, source)
-                except TrustRefusal as refusal:
+                except (TrustRefusal, DiskFull) as refusal:
                     log.debug("still not accepted: %s", refusal)
 
     def _note_sender_has(self, raw: bytes, source: str) -> None:
@@ -243,6 +278,7 @@ class Door:
             self._gossip.accepted(record.id, token(record), source, self._now_s(), record.kind)
 
     def neighbours_s(self) -> list[float]:
+        """What the clocks of those heard of within a minute say now."""
         now_s = self._now_s()
         return [clock + now_s - heard_s for clock, heard_s in self._clocks.values() if now_s - heard_s < 60]
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from skerry.core.effects import Fetch, Forget
 from skerry.core.events import Event, ImageFailed, ImageReady
@@ -16,6 +17,7 @@ from skerry.errors import SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh
 from skerry.mesh.streams import fetch_objects
+from skerry.store.disk import full_disk_told
 from skerry.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -23,8 +25,13 @@ SPARED_S = 3600.0  # an object that came since may belong to an image that is st
 
 
 class Fetcher:
-    def __init__(self, images: Images, objects: ObjectStore, mesh: Mesh, post: Callable[[Event], None]) -> None:
+    """`directory`: where the trees are made, for what is told when its disk is full."""
+
+    def __init__(
+        self, images: Images, directory: Path, objects: ObjectStore, mesh: Mesh, post: Callable[[Event], None]
+    ) -> None:
         self._images = images
+        self._directory = directory
         self._objects = objects
         self._mesh = mesh
         self._post = post
@@ -37,13 +44,18 @@ class Fetcher:
             for source in ("", *effect.sources):  # "": perhaps an operator has pushed it here already
                 try:
                     await self._complete_from(source, effect.image)
-                    await asyncio.to_thread(self._images.make, effect.image)
-                except SkerryError as error:
+                    await self.make(effect.image)
+                except (SkerryError, OSError) as error:
                     whys.append(f"{source or 'here'}: {error}")
                 else:
                     self._post(ImageReady(effect.image))
                     return
             self._post(ImageFailed(effect.image, "; ".join(whys) or "nobody is known to have it", True))
+
+    async def make(self, image: str) -> None:
+        """Its tree, once all of it is here. Raises DiskFull, or why it can't be made."""
+        with full_disk_told(self._directory):
+            await asyncio.to_thread(self._images.make, image)
 
     async def forget(self, effect: Forget) -> None:
         """The image's tree goes, and with it the objects that only it had."""

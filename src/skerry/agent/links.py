@@ -18,6 +18,7 @@ from skerry.core.events import Event, LinkDown, LinkUp, PeerReached
 from skerry.core.records import Document
 from skerry.errors import BadFormat, SkerryError, TrustRefusal
 from skerry.mesh.links import Mesh
+from skerry.store.disk import DiskFull
 from skerry.trust.accept import FalseSignature, Stale
 from skerry.trust.refusals import RateExceeded, RootAhead
 
@@ -180,6 +181,9 @@ class Links:
             return
         except TrustRefusal as refusal:
             self.refused(refusal, peer)
+            return
+        except DiskFull as full:  # gossip brings it again
+            self.tell(full, peer)
             return
         if isinstance(record, Document) and (hash := self._door.lacks(record)):
             self._mesh.send(peer, m.encode(m.WantNamed((hash,))))

@@ -48,11 +48,13 @@ class Loop:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._onlookers: list[asyncio.Future[None]] = []
         self._wake: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
         self.broken: asyncio.Future[None]  # ends with the first bug in a task
 
     def begin(self) -> None:
         """Call first, within the running event loop."""
-        self.broken = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.broken = self._loop.create_future()
 
     def live(self) -> None:
         """All is loaded and ready: from now on core decides."""
@@ -70,6 +72,9 @@ class Loop:
         try:
             while self._events:
                 self._carry_all(self.core.step(self._events.popleft(), self.now_s()))
+        except Exception as error:  # effects of this step are lost: whoever called, this agent can't go on
+            self.fail(error)
+            raise
         finally:
             self._stepping = False
             onlookers, self._onlookers = self._onlookers, []
@@ -98,6 +103,10 @@ class Loop:
         self._closed = True
         if not self.broken.done():
             self.broken.set_exception(why)
+
+    def call(self, do: Callable[[], None]) -> None:
+        """Have `do` run on this loop's own thread, from whatever thread."""
+        self._loop.call_soon_threadsafe(do)
 
     async def close(self) -> None:
         self._closed = True
@@ -137,9 +146,13 @@ class Loop:
         self._tasks.discard(task)
         if task.cancelled() or task.exception() is None:
             return
-        log.error("a task of the agent broke", exc_info=task.exception())
-        if not self.broken.done():
-            self.broken.set_exception(task.exception())  # type: ignore[arg-type]
+        self.fail(task.exception())
+
+    def fail(self, error: BaseException | None) -> None:
+        """End the agent: a bug, or a disk that can only be begun anew."""
+        log.error("the agent broke", exc_info=error)
+        if error is not None and not self.broken.done():
+            self.broken.set_exception(error)
 
 
 class Author:

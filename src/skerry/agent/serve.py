@@ -98,6 +98,7 @@ class Server:
         self._door = agent.door
         self._mesh = agent.mesh
         self._images = agent.images
+        self._fetcher = agent.fetcher
         self._containers = agent.containers
         self._tails = Tails(agent.containers)
         self._events = agent.events
@@ -309,7 +310,7 @@ class Server:
         """What a client still has to hand over; once it is nothing, this node has the image and says so."""
         missing = self._images.missing(args.image)
         if not missing and self._images.root(args.image) is None:
-            await asyncio.to_thread(self._images.make, args.image)
+            await self._fetcher.make(args.image)
             self._post(ImageReady(args.image))
         return {"missing": missing}
 

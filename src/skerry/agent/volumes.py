@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from skerry.store.disk import full_disk_told
+
 
 class Volumes:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def path(self, app: str, name: str) -> Path:
-        """Made empty when it isn't there; the runtime gives it to its container's user."""
+        """Made empty when it isn't there; the runtime gives it to its container's user. Raises DiskFull."""
         path = self._directory / app / name
-        path.mkdir(parents=True, exist_ok=True)
+        with full_disk_told(self._directory):
+            path.mkdir(parents=True, exist_ok=True)
         return path
 
     def all(self) -> list[tuple[str, str]]:

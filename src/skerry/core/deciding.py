@@ -54,6 +54,9 @@ def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> Non
             let_go(s, slot, reason)
         else:
             hold(s, slot, want, standing)
+    elif any(replica.adopted for replica in s.replicas.of(slot).values()) and s.now < s.awake_s():
+        s.whys[slot] = "runs here; asks its neighbours whether this node claims it, which its disk doesn't know"
+        s.later(slot, s.awake_s())
     elif s.replicas.of(slot):
         let_go(s, slot, "nothing of ours claims it")
     else:

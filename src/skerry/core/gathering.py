@@ -30,7 +30,7 @@ from skerry.core.facts import Decline, SlotState
 from skerry.core.presence import Change
 from skerry.core.records import Document, Fact, Slot
 from skerry.core.replicas import Replica
-from skerry.core.restarts import again, told
+from skerry.core.restarts import again
 from skerry.core.situation import Situation
 from skerry.core.witnessing import witnessed
 
@@ -63,7 +63,9 @@ def _record(s: Situation, event: RecordAccepted) -> None:
     if isinstance(record, Document):
         _document(s, record)
     elif record.node == s.me and not event.from_disk:
-        pass  # our own, coming back: it has counted since it was published
+        if record.seq[0] < s.boot and record.kind != "up":
+            _of_a_former_life(s, record)
+        # else our own, coming back: it has counted since it was published
     elif record.kind == "up":
         _up(s, record, event.from_disk)
     elif s.known.accept(record):
@@ -89,6 +91,30 @@ def _dropped(s: Situation, slot: Slot, node: str) -> None:
     lured = any(s.drops.ever(slot, other) for other in standing.order if other != node)
     if not heirs and not lured and s.is_active(node) and node in standing.order:
         s.drops.bar(slot, node, s.now)
+
+
+def _of_a_former_life(s: Situation, record: Fact) -> None:
+    """What we said before we started and our disk has lost: neighbours give it back, and it counts as if it had been there.
+
+    Trust takes nothing that is older than what we have said since.
+    """
+    if not s.known.accept(record):
+        return
+    if record.kind in ("saw", "lost", "decline"):
+        s.publish(record.kind, record.key, None, "this node has started anew")
+    slot = Slot.read(record.key) if record.kind in ("claim", "slot") else None
+    if slot is None:
+        return
+    state = s.state_of(s.me, slot)
+    if record.kind == "slot" and state is not None:
+        s.republish.add(("slot", record.key))
+        if state.data:
+            s.homes.add(slot)
+    for r in s.replicas.of(slot).values():
+        _recall(s, r, state)
+    if record.kind == "claim" and record.body is not None and not s.replicas.of(slot):
+        s.resume.add(slot)
+    s.touch(slot.app, slot.service)
 
 
 def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
@@ -161,7 +187,7 @@ def _reached(s: Situation, event: PeerReached) -> None:
 
 def _found(s: Situation, event: ContainerFound) -> None:
     r = s.replicas.add(Replica(slot=event.slot, spec=event.spec, image=event.image, versions=(0, 0), service=None))
-    r.container, r.address, r.started_s, r.since_s = event.container, event.address, s.now, s.now
+    r.container, r.address, r.started_s, r.since_s, r.adopted = event.container, event.address, s.now, s.now, True
     r.phase, r.exit_code = ("running", None) if event.running else ("exited", event.exit_code)
     if not event.running:
         r.again_s, r.address, r.why = s.now, "", "ended while nobody looked"
@@ -282,20 +308,23 @@ def _finished_before(s: Situation, slot: Slot) -> bool:
 
 
 def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
-    """A container that outlived the agent: what was known of it holds until its probe says otherwise."""
+    """A container that outlived the agent."""
+    _recall(s, r, state)
+    if r.phase == "running":
+        tending.watch(s, r)
+
+
+def _recall(s: Situation, r: Replica, state: SlotState | None) -> None:
+    """What was known of it before we started holds until its probe says otherwise."""
     found = s.wants[r.slot.app].specs.get(r.spec) if r.slot.app in s.wants else None
     if found is not None:
         r.service, _, r.versions = found
     if state is not None and state.spec == r.spec:
         r.versions, r.restarts = state.versions, state.restarts
-        if r.phase == "running" and state.address == r.address and state.healthy is not None:
+        if r.phase == "running" and r.healthy is None and state.address == r.address and state.healthy is not None:
             r.healthy, r.well_once = state.healthy, state.healthy
             r.well_s = r.unwell_s = s.now
             r.since_s = s.boot_s + state.since - s.clock  # only shown: it has been so for longer than we
-    if r.phase == "running":
-        tending.watch(s, r)
-    elif r.exit_code == 0 and r.service is not None and not again(r.service.restart, 0, (), s.now):
-        r.again_s, r.why = None, told(0, False)
 
 
 _HANDLERS: dict[type[Event], Callable[..., None]] = {

@@ -41,6 +41,7 @@ class Replica(msgspec.Struct):
     last_end: str = ""  # how the run before this one ended
     why: str = ""
     resumed: bool = False  # a claim of an earlier life, not started yet in this one
+    adopted: bool = False  # it ran before this node's agent started
     stop_asked: bool = False
     then_again: bool = False  # stopping only to be started anew
 

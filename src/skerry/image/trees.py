@@ -125,6 +125,22 @@ class Images:
             raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
         return [entry.path for entry in self.tree(digest).entries if not _same(root, entry)]
 
+    def doubt(self, digest: str) -> None:
+        """Damage was found in it, or in an object of it: no container starts from this tree until `make` has mended it."""
+        home = self._directory / hash_of(digest)
+        with contextlib.suppress(FileNotFoundError):
+            (home / "ready").rename(home / "doubted")
+
+    def made_of(self, hash: str) -> list[str]:
+        """The held images that this object is part of; those whose documents can't be read might be."""
+        return [digest for digest in self.held() if hash in self._parts(digest, hash)]
+
+    def _parts(self, digest: str, unsure: str) -> list[str]:
+        try:
+            return self.objects(digest)
+        except SkerryError:
+            return [unsure]
+
     def _make(self, digest: str) -> Path:
         if lacking := self.missing(digest):
             raise ImageIncomplete(
@@ -136,13 +152,15 @@ class Images:
             raise ImageIncomplete(
                 f"image {digest} is not whole", f"{len(damaged)} objects were damaged, {damaged[0]} first"
             )
+        if (self._directory / hash_of(digest) / "doubted").exists():
+            return self._mend(self._directory / hash_of(digest), tree)
         making = self._directory / f".making-{hash_of(digest)}-{os.getpid()}"
         shutil.rmtree(making, ignore_errors=True)
         try:
             (making / "root").mkdir(parents=True)
             (making / "root").chmod(0o755)
             for entry in tree.entries:
-                self._place(making / "root", entry)
+                self._place(making / "root" / entry.path, entry)
             (making / "ready").write_text(digest + "\n")
             final = self._directory / hash_of(digest)
             shutil.rmtree(final, ignore_errors=True)  # without its marker it never was whole
@@ -151,8 +169,28 @@ class Images:
             shutil.rmtree(making, ignore_errors=True)
         return final / "root"
 
-    def _place(self, root: Path, entry: Entry) -> None:
-        target = root / entry.path
+    def _mend(self, home: Path, tree: Tree) -> Path:
+        """Put whole files in the place of damaged ones, one by one: containers may be running on this tree.
+
+        What they have open they keep, whatever it is; their next start finds the whole.
+        """
+        root = home / "root"
+        for entry in tree.entries:
+            if not _same(root, entry):
+                if entry.kind != "f":
+                    raise BadImage(
+                        f"the tree in {home} can't be mended",
+                        f"{entry.path} is missing or changed, and is not a file",
+                        "look at the disk; drain the host, remove the tree, and it is made anew",
+                    )
+                fresh = home / "fresh"
+                fresh.unlink(missing_ok=True)
+                self._place(fresh, entry)
+                fresh.replace(root / entry.path)
+        (home / "doubted").rename(home / "ready")
+        return root
+
+    def _place(self, target: Path, entry: Entry) -> None:
         if entry.kind == "d":
             target.mkdir()
             target.chmod(entry.mode)  # mkdir's mode would pass through the umask

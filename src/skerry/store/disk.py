@@ -55,20 +55,20 @@ class Reserve:
     def __init__(self, directory: Path, size_bytes: int = 1 << 20) -> None:
         self._path = directory / "reserve"
         self._size_bytes = size_bytes
+        self.is_spent = False
 
-    def use(self) -> bool:
-        """Give the room free if it is needed now. Says whether."""
-        needed = is_full(self._path.parent) and self._path.exists()
-        if needed:
+    def use(self) -> None:
+        """Give the room free if it is needed now."""
+        if is_full(self._path.parent) and self._path.exists():
             self._path.unlink()
-        return needed
+            self.is_spent = True
 
     def set_aside(self) -> None:
-        """Where there is plenty and none is set aside."""
+        """Where there is plenty and none is set aside. Raises DiskFull."""
         if self._path.exists() or free_bytes(self._path.parent) < 16 * self._size_bytes:
             return
-        with full_disk_told(self._path.parent):
-            replace_synced(self._path, bytes(self._size_bytes))
+        replace_synced(self._path, bytes(self._size_bytes))
+        self.is_spent = False
 
 
 def free_bytes(directory: Path) -> int:

@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from skerry.errors import BadInput, Passing
@@ -90,13 +90,17 @@ class ObjectWriter:
 class ObjectStore:
     """The objects of one node. `directory`: such as /var/lib/skerry. Hashes are 64 lower-case hex digits.
 
-    `durable=False`: nothing is synced, for a cache that can be made anew (an operator's machine).
+    `durable=False`: nothing is synced, for a cache that can be made anew (an operator's machine). `on_damage` hears the
+    hash of each object that was put aside, on whatever thread found it.
     Any call may raise BadInput for what is not a hash, those that write DiskFull. Several images arrive at once, each
     synced by a thread of its own: the store may be used from any thread, a writer from one.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, durable: bool = True, on_damage: Callable[[str], None] = lambda hash: None
+    ) -> None:
         self._durable = durable
+        self._on_damage = on_damage
         self._objects = directory / "objects"
         self._incoming = self._objects / "incoming"
         self._damaged = self._objects / "damaged"
@@ -222,6 +226,7 @@ class ObjectStore:
     def _put_aside(self, hash: str) -> Path:
         aside = self._damaged / hash
         self.path(hash).replace(aside)
+        self._on_damage(hash)
         return aside
 
 

@@ -68,7 +68,10 @@ class RecordStore:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is put within is synced once, when it ends: a sync takes milliseconds. Not before that does it count."""
+        """What is put within is synced once, when it ends: a sync takes milliseconds. Not before that does it count.
+
+        Only for what we say of ourselves: on a full disk it waits for room, as what goes on must be told even so.
+        """
         if self._together:
             yield
             return
@@ -78,7 +81,8 @@ class RecordStore:
         finally:
             self._together = False
             if self._due:
-                self._write_waiting(sync=True)
+                with suppress(DiskFull):
+                    self._write_waiting(sync=True)
 
     @property
     def dirty(self) -> bool:
@@ -176,6 +180,10 @@ class RecordStore:
             )
         replace_synced(self._boot, b"%d\n" % (before + 1))
         return before + 1
+
+    def start_after(self, boot: int) -> None:
+        """The next start shall have a greater number than this. Synced."""
+        replace_synced(self._boot, b"%d\n" % boot)
 
     def get_meta(self, key: str) -> bytes | None:
         return self._one("SELECT value FROM meta WHERE key = ?", key)
