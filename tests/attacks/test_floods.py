@@ -19,7 +19,7 @@ import pytest
 from attacks.conftest import HONEST, Scene
 from skerry.core.intent import Node
 
-SECONDS = 1.5
+SECONDS = 1.0
 LAG_S = 0.5  # the longest pause of the agent's loop; quiet machines show a tenth. Seven engineers share two cores here.
 
 

@@ -35,7 +35,8 @@ from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
-from skerry.core.records import Slot
+from skerry.core.records import Fact, Slot
+from skerry.errors import Passing
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net import commands
@@ -100,6 +101,12 @@ def program(name: str) -> str:
     """A program of the bundle, else of the host."""
     own = Path(sys.executable).parent / name
     return str(own) if own.exists() else shutil.which(name) or name
+
+
+class Overtaken(Passing):
+    """The host's disk was restored from a copy: its neighbours know newer facts of it than it does itself."""
+
+    code = "overtaken"
 
 
 class Clock:
@@ -302,7 +309,25 @@ class Agent:
         if self.loop.is_live and self.trusted.enrolled(self.me) is None:
             self.loop.end(_expelled(self.me))
             return
+        if isinstance(event, RecordAccepted) and isinstance(event.record, Fact) and event.record.node == self.me:
+            self._compare_with_own(event.record)
         self.loop.post(event)
+
+    def _compare_with_own(self, fact: Fact) -> None:
+        """Our own word, told by others, of a life that our disk knows nothing of: it was restored from a copy.
+
+        What we say would be refused as old by all who heard us then. So the agent begins anew, above that life.
+        """
+        if fact.seq > self.author.newest:
+            self.records.raise_boot(fact.seq[0])
+            self.loop.end(
+                Overtaken(
+                    f"the agent of {self.me} begins anew",
+                    f"its disk is a copy of an earlier time: others have heard it in its start {fact.seq[0]}, "
+                    f"and this is its start {self.boot}",
+                    "nothing to do: it goes on above that number",
+                )
+            )
 
     async def _peers(self, effect: do.Peers) -> None:
         self.mesh.set_peers(
@@ -339,15 +364,13 @@ class Agent:
 
     async def _watch_clock(self) -> None:
         """A clock that differs from those of the others decides nothing, but somebody should set it."""
-        told = False
+        looks = 0
         while True:
             await asyncio.sleep(CLOCK_S)
             off_s = clock.differs(self.clock.wall_s(), self.door.neighbours_s())
-            if off_s is not None and not told:
-                self.events.append(
-                    "clock", self.me, f"this host's clock is {off_s:+.0f} s off from those of its neighbours"
-                )
-            told = off_s is not None
+            looks = looks + 1 if off_s is not None else 0
+            if looks == 3:  # at a start the first neighbour to be heard may be the wrong one
+                self.events.append("clock", self.me, f"this host's clock is {off_s:+.0f} s off from those of the cloud")
 
     async def _flush(self) -> None:
         """What need not be synced at once is written together."""

@@ -177,6 +177,16 @@ class RecordStore:
         replace_synced(self._boot, b"%d\n" % (before + 1))
         return before + 1
 
+    def raise_boot(self, at_least: int) -> None:
+        """The next start counts more than this: somebody has seen us in a life that our disk has forgotten."""
+        replace_synced(self._boot, b"%d\n" % max(at_least, self._boot_now()))
+
+    def _boot_now(self) -> int:
+        try:
+            return int(self._boot.read_text("ascii"))
+        except (FileNotFoundError, ValueError):
+            return 0
+
     def get_meta(self, key: str) -> bytes | None:
         return self._one("SELECT value FROM meta WHERE key = ?", key)
 
