@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from agent.small import Aside, SmallCloud
+from skerry.agent import upkeep
 from skerry.core.intent import App, Release, Service
 from skerry.core.records import Slot
-from skerry.errors import TrustRefusal
+from skerry.errors import SkerryError, TrustRefusal
 from skerry.trust.documents import sign_document
 from skerry.trust.drafts import rehearse
 from skerry.trust.identity import Signer
@@ -125,7 +128,39 @@ def test_a_step_that_is_refused_at_its_end_has_changed_nothing_at_its_beginning(
         assert small.look(lambda: rehearse(one.trusted, [good], now_s=time.time())).heads() != before
 
 
-def test_a_clock_that_differs_is_told_and_decides_nothing(tmp_path: Path) -> None:
+def test_a_host_whose_disk_was_restored_from_a_copy_goes_on_above_what_others_heard_of_it(tmp_path: Path) -> None:
+    cloud = SmallCloud(tmp_path, 2)
+    with Aside(cloud) as small:
+        small.run(cloud.stop("vps-2"))
+        copy = tmp_path / "copy"
+        shutil.copytree(cloud.files["vps-2"].state, copy)
+        for _ in range(3):  # three lives that the copy knows nothing of
+            small.run(cloud.start("vps-2"))
+            small.wait("it is heard", lambda: _heard(cloud) == (cloud.agents["vps-2"].boot))
+            small.run(cloud.stop("vps-2"))
+        last = small.look(lambda: _heard(cloud))
+        shutil.rmtree(cloud.files["vps-2"].state)
+        shutil.copytree(copy, cloud.files["vps-2"].state)
+        small.run(cloud.start("vps-2"))
+        restored = cloud.agents["vps-2"]
+        assert restored.boot < last
+        small.wait("it sees that it is behind", lambda: restored.loop.broken.done())
+        why = small.look(lambda: restored.loop.broken.exception())
+        assert isinstance(why, SkerryError) and why.code == "overtaken"
+        small.run(cloud.stop("vps-2"))
+        small.run(cloud.start("vps-2"))  # as systemd does
+        small.wait("it is heard again", lambda: _heard(cloud) == cloud.agents["vps-2"].boot == last + 1)
+        assert not cloud.agents["vps-2"].loop.broken.done()
+
+
+def _heard(cloud: SmallCloud) -> int:
+    """The newest life of vps-2 that vps-1 has heard of."""
+    head = cloud.agents["vps-1"].trusted.fact_heads().get("node/vps-2|up|")
+    return head[0] if head else 0
+
+
+def test_a_clock_that_differs_is_told_and_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "CLOCK_S", 0.5)
     cloud = SmallCloud(tmp_path, 3)
     (cloud.files["vps-3"].state / "clock-offset").write_text("3600")
     with Aside(cloud) as small:

@@ -13,7 +13,7 @@ import pytest
 
 from agent.small import SmallCloud
 from image.memory import file_entry
-from skerry.agent.daemon import Agent, StartCountLost
+from skerry.agent.daemon import Agent, Overtaken
 from skerry.core.effects import Fetch
 from skerry.core.events import ImageReady
 from skerry.core.intent import App, Release, Service
@@ -155,7 +155,7 @@ async def test_a_start_count_that_was_lost_is_learnt_anew(cloud: SmallCloud, kno
     state = cloud.files["vps-1"].state
     (state / "boot").write_text("garbage")
     if known_by == "its own disk":
-        with pytest.raises(StartCountLost):  # systemd starts it again
+        with pytest.raises(Overtaken):  # systemd starts it again
             await cloud.start("vps-1")
     else:
         for path in state.glob("records.sqlite*"):
@@ -163,7 +163,7 @@ async def test_a_start_count_that_was_lost_is_learnt_anew(cloud: SmallCloud, kno
         await cloud.start("vps-1")
         broken = cloud.agents["vps-1"].loop.broken
         await wait("the word of a neighbour", broken.done)
-        assert isinstance(broken.exception(), StartCountLost)
+        assert isinstance(broken.exception(), Overtaken)
     await cloud.stop("vps-1")
     await cloud.start("vps-1")
     assert cloud.agents["vps-1"].boot == 4

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from attacks.conftest import HONEST, Scene
+from skerry.core.facts import Decline
 from skerry.core.intent import Node
 
-SECONDS = 1.5
+SECONDS = 1.0
 LAG_S = 0.5  # the longest pause of the agent's loop; quiet machines show a tenth. Seven engineers share two cores here.
 
 
@@ -98,6 +99,37 @@ def honest_downs(scene: Scene) -> int:
         entries = scene.cloud.agents[name].events.tail(1000)
         count += sum(entry.kind == "down" and entry.subject in others for entry in entries)
     return count
+
+
+def test_what_comes_faster_than_the_rate_waits_and_is_not_lost(scene: Scene) -> None:
+    """A cloud of many records fills a new host at the link's rate: nothing of it has to be asked for twice."""
+    links = scene.cloud.agents["vps-1"].links
+    seen: set[bytes] = set()
+    real = links._offer
+
+    def counted(raw: bytes, peer: str) -> None:
+        real(raw, peer)  # raises when the rate is used up: not counted then
+        seen.add(raw)
+
+    body = Decline(spec="0" * 16, reason="x")
+    raws = [scene.thief.fact("decline", f"many{n}.web/0", body, node="node/nobody") for n in range(4 * 512 + 500)]
+
+    async def push() -> float:
+        link = await scene.thief.link("vps-1")
+        start_s = time.monotonic()
+        for at in range(0, len(raws), 512):
+            await link.send(*raws[at : at + 512])
+        assert await link.settle()
+        await link.close()
+        return time.monotonic() - start_s
+
+    links._offer = counted  # type: ignore[method-assign]
+    try:
+        took_s = scene.aside.run(push())
+    finally:
+        links._offer = real  # type: ignore[method-assign]
+    assert seen >= set(raws) and took_s > 0.2
+    scene.calm()
 
 
 def test_a_host_that_lets_everything_pile_up_loses_its_link_and_nobody_elses_memory(scene: Scene) -> None:

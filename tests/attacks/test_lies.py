@@ -18,7 +18,7 @@ from skerry.core import messages as m
 from skerry.core.facts import Claim, Decline, FactBody, Have, Lost, Saw, SlotState, Verdict
 from skerry.core.records import Slot
 
-SECONDS = 2.5  # long enough for whatever the lie might lead to: claims go by half seconds
+SECONDS = 1.2  # long enough for whatever the lie might lead to: claims go by half seconds
 
 
 class Liar:

@@ -328,6 +328,11 @@ def test_after_the_policys_expiry_nothing_is_admitted_and_what_was_goes_on_and_i
     small.run(small.cloud.stop("vps-1"))
     small.run(small.cloud.start("vps-1"))
     small.wait("adopted", lambda: len(agents["vps-1"].containers.running()) >= 1)
+    small.wait("linked", lambda: "node/vps-2" in agents["vps-1"].mesh.neighbours())
+    # It has seen the other live: it need not wait for 20 s to believe that it died.
+    small.wait(
+        "heard", lambda: any(host.state == "up" and host.name == "vps-2" for host in agents["vps-1"].loop.core.hosts())
+    )
     small.run(small.cloud.stop("vps-2"))
     small.wait("healed on the other host", lambda: len(runtimes["vps-1"].disk.specs) == 2, 60)
     small.run(small.cloud.start("vps-2"))

@@ -103,6 +103,19 @@ def program(name: str) -> str:
     return str(own) if own.exists() else shutil.which(name) or name
 
 
+class Overtaken(Passing):
+    """The host's start count was lost, or its disk is a copy of an earlier time: neighbours know newer facts of it."""
+
+    code = "overtaken"
+
+    def __init__(self, me: str, heard: int, boot: int) -> None:
+        super().__init__(
+            f"the agent of {me} begins anew",
+            f"others have heard it in its start {heard}, and this one it counts as its start {boot}",
+            "nothing to do: it goes on above that number; look at the disk unless it was restored from a copy",
+        )
+
+
 class Clock:
     """Wall time, with the offset that tests put into `clock-offset` (`date -s` in a lab host would move the machine)."""
 
@@ -113,19 +126,6 @@ class Clock:
 
     def wall_s(self) -> float:
         return time.time() + self.offset_s
-
-
-class StartCountLost(Passing):
-    """Facts bear the number of the start in which they were told; with a lower one than before nobody would believe us."""
-
-    code = "start-count-lost"
-
-    def __init__(self, before: int) -> None:
-        super().__init__(
-            "the agent starts anew",
-            f"its start count was lost: facts of start {before} of this very host are about",
-            "nothing to do; look at the disk if it happens again",
-        )
 
 
 class Agent:
@@ -337,9 +337,10 @@ class Agent:
             record = event.record
             if record.kind in ("root", "policy"):
                 self.mesh.set_clients(self.trusted.client_certificates())
-            if isinstance(record, Fact) and record.node == self.me and record.seq[0] > self.boot:
+            if isinstance(record, Fact) and record.node == self.me and record.seq > self.author.newest:
+                # What we say would be refused as old by all who heard us then: the agent begins anew, above that life.
                 self.records.start_after(record.seq[0])
-                self.loop.end(StartCountLost(record.seq[0]))
+                self.loop.end(Overtaken(self.me, record.seq[0], self.boot))
                 return
         if self.loop.is_live and self.trusted.enrolled(self.me) is None:
             self.loop.end(_expelled(self.me))

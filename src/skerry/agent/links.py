@@ -30,6 +30,8 @@ TOLD_AGAIN_S = 60.0
 TOLD_EACH = 20  # different ones of one neighbour in that time
 REACHES_EACH = 2  # at once for one neighbour: each is a handshake with another one
 PAUSE_S = 0.1  # for so long a neighbour that sends too fast isn't read
+TURN_RECORDS = 64  # of one frame at once: then others get their turn
+TURN_S = 0.0005
 PUSH_BYTES = m.FRAME_BYTES - 4096
 
 
@@ -62,6 +64,7 @@ class Links:
         self._told: dict[str, dict[str, float]] = {}  # source -> what -> when
         self._asked: set[tuple[str, str]] = set()  # (about whom, whom): answers that are awaited
         self._reaching: Counter[str] = Counter()
+        self._begun: dict[str, tuple[bytes, int]] = {}  # by neighbour: a frame, and how many of its records are done
 
     def changed(self, peer: str, up: bool, why: str, goodbye: bool) -> None:
         if up:
@@ -69,13 +72,21 @@ class Links:
             self.carry(self._gossip.link_up(peer, self._now_s()))
         else:
             self._gossip.link_down(peer)
+            self._begun.pop(peer, None)
             self._asked = {(about, via) for about, via in self._asked if via != peer}
             self._post(LinkDown(peer, why, goodbye))
 
     def heard(self, peer: str, data: bytes) -> float:
-        """One frame of a neighbour; a malformed one costs it the link. Gives for how many seconds not to read the next."""
+        """One frame of a neighbour; a malformed one costs it the link.
+
+        Gives 0, or after how many seconds to come again with the same frame: the neighbour's rate is used up, and so it waits.
+        """
+        begun, done = self._begun.pop(peer, (b"", 0))
+        if begun is not data:
+            done = 0
         try:
-            self._door.trusted.charge_link(peer, self._wall_s())
+            if not done:
+                self._door.trusted.charge_link(peer, self._wall_s())
             message = m.decode(data)
         except RateExceeded as refusal:
             self.tell(refusal, peer)
@@ -84,7 +95,11 @@ class Links:
             self._close(peer, f"sent a malformed frame: {error}")
             return 0.0
         if isinstance(message, m.Push):
-            return self._offer_all(message.records, peer)
+            turn = message.records[done : done + TURN_RECORDS]
+            done += (taken := self._offer_some(turn, peer))
+            if done < len(message.records):
+                self._begun[peer] = (data, done)
+                return TURN_S if taken == len(turn) else PAUSE_S
         elif isinstance(message, m.ProbeAsk):
             if self._reaching[peer] < REACHES_EACH:
                 self._reaching[peer] += 1
@@ -161,15 +176,17 @@ class Links:
         if batch:
             self._mesh.send(peer, m.encode(m.Push(tuple(batch))))
 
-    def _offer_all(self, raws: Iterable[bytes], peer: str) -> float:
-        """Until the link's rate is used up: what is left out then is asked for again by the next comparison."""
+    def _offer_some(self, raws: Iterable[bytes], peer: str) -> int:
+        """As many as the neighbour's rate allows now; gives how many."""
+        count = 0
         for raw in raws:
             try:
                 self._offer(raw, peer)
             except RateExceeded as refusal:
                 self.tell(refusal, peer)
-                return PAUSE_S
-        return 0.0
+                return count
+            count += 1
+        return count
 
     def _offer(self, raw: bytes, peer: str) -> None:
         try:

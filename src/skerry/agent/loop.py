@@ -18,6 +18,7 @@ from skerry.core import effects as do
 from skerry.core.events import Event, Timer
 from skerry.core.facts import FactBody
 from skerry.core.node import NodeCore
+from skerry.trust.accept import Stale
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +172,17 @@ class Author:
         self._wall_s = wall_s
         self._offer = offer
 
+    @property
+    def newest(self) -> tuple[int, int]:
+        """The highest sequence that this life of the host has given."""
+        return self._boot, self._n
+
     def publish(self, effect: do.Publish) -> None:
         self._n += 1
-        self._offer(self._sign(effect.kind, effect.key, (self._boot, self._n), self._wall_s(), effect.body))
+        try:
+            self._offer(self._sign(effect.kind, effect.key, self.newest, self._wall_s(), effect.body))
+        except Stale as stale:  # a life that our disk has forgotten has said more; the agent begins anew above it
+            log.warning("not published: %s", stale)
 
 
 class Routes:

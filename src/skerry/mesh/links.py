@@ -63,8 +63,8 @@ class Mesh:
 
     `on_link(peer, up, why, goodbye)`: a link came or went; `goodbye`: the other end closed it (its process ended),
     rather than falling silent or being cut off by us. `on_frame(peer, data)`: one frame from a neighbour; it may give
-    seconds for which the next is not read. `handlers`: path -> what serves a stream opened on it, called with the stream
-    and who opened it; it may raise what it likes.
+    seconds after which it wants the same frame again, and no other before. `handlers`: path -> what serves a stream
+    opened on it, called with the stream and who opened it; it may raise what it likes.
     """
 
     def __init__(
@@ -298,8 +298,12 @@ class Mesh:
                 data = await connection.recv(decode=False)
                 if self._links.get(peer) is not link and link.cut:
                     break  # what came after the cut counts no more
-                # A flood waits where it comes from, in the neighbour's own queue; and others get their turn.
-                await asyncio.sleep(self._on_frame(peer, data) or 0.0)
+                while pause_s := self._on_frame(peer, data):
+                    # Not all of it was taken yet: what floods waits where it comes from, in the neighbour's own queue.
+                    await asyncio.sleep(pause_s)
+                    if self._links.get(peer) is not link:
+                        break
+                await asyncio.sleep(0)  # others get their turn
         except ConnectionClosed as error:
             why, goodbye = told(error)
         except Exception:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from skerry.agent.door import Door
-from skerry.agent.links import Links
+from skerry.agent.links import TURN_S, Links
 from skerry.agent.loop import Author
 from skerry.core import effects as do
 from skerry.core import events as ev
@@ -155,7 +155,10 @@ class WholeMachine(Machine):
         self.links.changed(peer, False, why, goodbye)
 
     def heard(self, peer: str, data: bytes) -> None:
-        self.links.heard(peer, data)
+        while (pause_s := self.links.heard(peer, data)) == TURN_S:
+            pass  # others would get their turn now; here nobody waits
+        if pause_s:
+            self.soon(pause_s, lambda: self.heard(peer, data) if peer in self.linked else None)
 
     def cut(self, peer: str) -> None:
         """The agent closes this link; the wires will make it anew, as two agents do."""
