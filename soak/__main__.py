@@ -24,6 +24,7 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.randrange(1 << 31) if options.seed is None else options.seed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
     console = Console(highlight=False, soft_wrap=True)
     out = options.json or ROOT / "build" / f"{options.name}.json"
     soak = Soak(options.name, options.hosts, options.minutes * 60, seed, out, console)

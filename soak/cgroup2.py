@@ -198,6 +198,7 @@ def main() -> int:
     parser.add_argument("--name", default="guest", help="of the lab")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
     console = Console(highlight=False, soft_wrap=True)
     steps = Steps(options.name, console)
     wrong = ""

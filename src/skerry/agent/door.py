@@ -7,13 +7,15 @@ was not verified, and nothing is told to others before it is on disk.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from skerry.core.events import Event, FactForgotten, RecordAccepted
-from skerry.core.facts import Up
+from skerry.core.facts import SlotState, Up
 from skerry.core.gossip import Gossip, Send, token
+from skerry.core.messages import PUSH_RECORDS
 from skerry.core.records import Document, Fact, Record
 from skerry.errors import TrustRefusal
 from skerry.store.disk import DiskFull
@@ -179,6 +181,11 @@ class Door:
         hash = fallback_of(record)
         return hash if hash and self.trusted.named(hash) is None else ""
 
+    def lacking(self) -> tuple[str, ...]:
+        """The hashes of all fallbacks that aren't here, as many as may be asked for at once."""
+        hashes = (self.lacks(document) for document in self.trusted.documents())
+        return tuple(itertools.islice((hash for hash in hashes if hash), PUSH_RECORDS))
+
     def _keep(self, record: Record, raw: bytes, source: str) -> None:
         if record.kind == "up":
             self._live[record.id] = raw
@@ -211,7 +218,9 @@ class Door:
             self._records.put(record.id, raw, hash=record.hash, sync=True)
             return
         try:
-            sync = record.kind in SYNCED_FACTS and not source
+            # That data of a slot is here must be known after a power cut, or another node would start it empty.
+            counts = record.kind in SYNCED_FACTS or (isinstance(record.body, SlotState) and record.body.data)
+            sync = counts and not source
             self._records.put(record.id, raw, hash=record.hash, sync=sync)
         except DiskFull:  # what goes on must be told even so; a power cut before there is room again may take it
             self._records.put(record.id, raw, hash=record.hash)

@@ -220,4 +220,11 @@ class Links:
         """Runs for ever: the background reconciliation."""
         while True:
             await asyncio.sleep(max(0.05, self._gossip.next_s - self._now_s()))
-            self.carry(self._gossip.tick(self._now_s()))
+            self.look_round()
+
+    def look_round(self) -> None:
+        """Compare with the next neighbour; and ask it for fallbacks that didn't come with the documents that name them."""
+        sends = self._gossip.tick(self._now_s())
+        self.carry(sends)
+        if sends and (hashes := self._door.lacking()):
+            self._mesh.send(sends[0].peer, m.encode(m.WantNamed(hashes)))

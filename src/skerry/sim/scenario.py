@@ -256,7 +256,8 @@ class Scenario:
 
     def _lose_some(self) -> None:
         """Some machines may be gone for good, once images had the time to spread (design section 7, sentence 4)."""
-        self.gone = set(self.chance.sample(self.names, self.chance.choice([0, 0, len(self.names) // 2])))
+        most = min(len(self.names) // 2, 1 if self.ledger.burnt else 2)  # an image is on three: one of them has to live
+        self.gone = set(self.chance.sample(self.names, self.chance.choice([0, 0, most])))
         if self.gone:
             self.cluster.run(40.0)
         for name in sorted(self.gone):

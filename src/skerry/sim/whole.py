@@ -107,7 +107,7 @@ class WholeMachine(Machine):
         self.images.clear()
 
     def _tick(self) -> None:
-        self.links.carry(self.gossip.tick(self._now_s()))
+        self.links.look_round()
         self.soon(max(0.05, self.gossip.next_s - self._now_s()), self._tick)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
