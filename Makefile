@@ -8,7 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo nginx-light docker.io ufw systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 
-.PHONY: help setup venv bundle demo test lint fast real e2e bench guest soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo test lint fast real e2e bench guest soak sim fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -33,9 +33,14 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
-build/bundle/.done: $(shell find src/skerry -name "*.py" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
+build/bundle/.done: $(shell find src/skerry -type f -not -name "*.pyc" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
 	$(BIN)/python -m skerry.client.bundle build/bundle
 	@touch $@
+
+wheel: bundle              ## the package with the agent in it, as it is published: build/dist
+	@rm -rf build/wheel build/dist && mkdir -p build/wheel
+	@cp -r src pyproject.toml README.md LICENSE build/wheel/ && cp build/bundle/skerry-agent-*.tar.gz build/wheel/src/skerry/data/
+	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w build/dist build/wheel
 
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json

@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,23 @@ def test_on_a_machine_with_nothing_but_a_kernel_its_python_has_all_that_the_agen
 )
 def test_on_such_a_machine_each_program_runs(bundle, tmp_path, command, said):
     assert said in run(bundle, tmp_path / "root", *command)
+
+
+@REAL
+def test_the_published_package_has_the_agent_in_it_and_finds_it(tmp_path):
+    """As `pipx install skerry` leaves it: no project around it, no build folder."""
+    subprocess.run(["make", "-s", "-C", str(CACHE.parents[1]), "wheel"], check=True)
+    (wheel,) = (CACHE.parent / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    say = "from skerry.client.bundle import find_bundle as f; b = f(); print(b.path, b.sha256)"
+    environment = {key: value for key, value in os.environ.items() if key != "SKERRY_BUNDLE"}
+    environment["PYTHONPATH"] = str(tmp_path)
+    out = subprocess.run([sys.executable, "-c", say], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    path, sha256 = out.stdout.decode().split()
+    (built,) = (CACHE.parent / "bundle").glob("skerry-agent-*.tar.gz")
+    assert Path(path) == tmp_path / "skerry" / "data" / built.name
+    assert sha256 == read_bundle(built).sha256
 
 
 def test_what_is_no_bundle_is_refused(tmp_path):

@@ -70,7 +70,7 @@ def test_a_cloud_that_is_selected_stays_so_and_the_lab_says_how_to_select_its_ow
     assert [c["name"] for c in skerry.json("cloud", "ls")] == ["mine"]
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL])
 def test_lab_up_is_ended_while_hosts_join(lab: Lab, tmp_path: Path, blow: signal.Signals) -> None:
     skerry = Skerry(tmp_path / "home", print)
     sent: Callable[[], bool] = lambda: (lab.directory / "hosts/vps-1/opt/skerry").exists()  # noqa: E731
