@@ -24,7 +24,7 @@ from skerry.store.records import RecordStore
 from skerry.trust import clock
 
 log = logging.getLogger(__name__)
-FLUSH_S = 0.2
+FLUSH_S = 0.5
 CLOCK_S = 5.0
 LOOKS = 3  # before a clock is called wrong: at a start the first neighbour to be heard may be the one that is
 READ_THROUGH_S = 3600.0  # one image each time: 50 MB take a tenth of a second

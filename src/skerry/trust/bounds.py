@@ -32,7 +32,8 @@ def count(values: Collection[Any], field: str, most: int, least: int = 0) -> Non
 
 
 def within(value: float, field: str, low: float, high: float) -> None:
-    need(math.isfinite(value) and low <= value <= high, field, f"must be {low:g} to {high:g}")
+    if not (math.isfinite(value) and low <= value <= high):  # the words are only made for what is refused
+        need(False, field, f"must be {low:g} to {high:g}")
 
 
 def matches(text: str, field: str, pattern: re.Pattern[str], rule: str) -> None:
