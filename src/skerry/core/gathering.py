@@ -30,7 +30,7 @@ from skerry.core.facts import Decline, SlotState
 from skerry.core.presence import Change
 from skerry.core.records import Document, Fact, Slot
 from skerry.core.replicas import Replica
-from skerry.core.restarts import again
+from skerry.core.restarts import again, told
 from skerry.core.situation import Situation
 from skerry.core.witnessing import witnessed
 
@@ -112,8 +112,11 @@ def _of_a_former_life(s: Situation, record: Fact) -> None:
             s.homes.add(slot)
     for r in s.replicas.of(slot).values():
         _recall(s, r, state)
-    if record.kind == "claim" and record.body is not None and not s.replicas.of(slot):
-        s.resume.add(slot)
+    if s.claim_of(s.me, slot) is not None and not s.replicas.of(slot):
+        if _finished_before(s, slot):
+            s.resume.discard(slot)
+        else:
+            s.resume.add(slot)
     s.touch(slot.app, slot.service)
 
 
@@ -312,6 +315,8 @@ def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
     _recall(s, r, state)
     if r.phase == "running":
         tending.watch(s, r)
+    elif r.exit_code == 0 and r.service is not None and not again(r.service.restart, 0, (), s.now):
+        r.again_s, r.why = None, told(0, False)
 
 
 def _recall(s: Situation, r: Replica, state: SlotState | None) -> None:
