@@ -109,7 +109,7 @@ def unpack(archive: Path, digest: str, home: Path = HOME) -> str:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 _check(member)
                 tar.extract(member, fresh)
