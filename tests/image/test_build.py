@@ -135,6 +135,16 @@ def test_what_a_recipe_asks_for_and_cannot_have_is_said_plainly(tmp_path):
 
 
 @REAL
+def test_a_module_that_is_no_python_is_told_when_it_is_built(tmp_path):
+    (tmp_path / "good.py").write_text("x = 1\n")
+    (tmp_path / "bad.py").write_text("def (\n")
+    recipe = parse_recipe({"recipe": "python", "entrypoint": ["python3", "good.py"]})
+    found = build(recipe, tmp_path, objects=ObjectStore(tmp_path / ".store"), cache=CACHE)
+    assert "bad.py can't be compiled: it is no Python 3.11" in found.findings
+    assert not any("good.py" in finding for finding in found.findings)
+
+
+@REAL
 def test_python_in_its_image_has_locale_authorities_services_zones_and_no_shell(home):
     digest, images = (found := built("web", home))[0].digest, found[1]
     shown = in_container(images.make(digest), ["/usr/bin/python3", "-c", PROBE], home / "probe")

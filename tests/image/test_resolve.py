@@ -88,3 +88,9 @@ def test_any_text_is_read_as_an_index(text):
 def test_an_index_is_read_stanza_by_stanza():
     text = "Package: a\nVersion: 1\nPre-Depends: x\nDepends: y\nFilename: pool/a.deb\nSize: 7\nSHA256: ff\n\nPackage: cut\n"
     assert parse_packages(text, "debian") == [Package("a", "1", "x, y", "", "debian", "pool/a.deb", 7, "ff")]
+
+
+def test_a_typing_error_is_answered_with_the_nearest_name():
+    with pytest.raises(BuildRefused) as caught:
+        names([package("redis-server"), package("redis-tools")], "redis-sever")
+    assert "Did you mean redis-server?" in caught.value.fix

@@ -17,7 +17,7 @@ from skerry.image.lock import BadLock, Deb, Lock, Wheel, read_lock, write_lock
 from skerry.image.markers import unmet
 from skerry.image.mirrors import DEFAULT_MIRROR, archives
 from skerry.image.project import project_files
-from skerry.image.wheels import requirements_of, unpack_wheel, wheel_path
+from skerry.image.wheels import refused_by_pip, requirements_of, unpack_wheel, wheel_path
 
 LOCK = Lock(
     "0123456789abcdef",
@@ -220,3 +220,12 @@ def test_an_index_that_nobody_signed_is_refused(tmp_path):
     if KEYRING.is_file():
         with pytest.raises(DownloadRefused, match="signature"):
             verify_release(b"-----BEGIN PGP SIGNED MESSAGE-----\n\nSuite: bookworm\n", KEYRING)
+
+
+def test_what_pip_refuses_is_told_in_its_words_with_what_to_do():
+    wrong = refused_by_pip("ERROR: Invalid requirement: 'x >>> 3' (from line 1 of /t/requirements.txt)\n", "/t")
+    assert "line 1 of requirements.txt" in wrong.why and wrong.fix == "mend that line of the requirements"
+    many = ", ".join(f"1.{n}" for n in range(200))
+    said = f"ERROR: Could not find a version that satisfies the requirement x==9 (from versions: {many})\n"
+    assert refused_by_pip(said, "/t").why.endswith("(from versions: …, 1.195, 1.196, 1.197, 1.198, 1.199)")
+    assert "check the name" in refused_by_pip("ERROR: x==9 (from versions: none)\n", "/t").fix

@@ -98,8 +98,11 @@ def build(
         progress,
     )
     entries = {entry.path: entry for entry in parse_tree(base.tree).entries}
+    said = list(base.findings)
     if is_python and recipe.bytecode and can_run():
-        project += _bytecode(project, _pile(locked, cache), cache)
+        compiled = _bytecode(project, _pile(locked, cache), cache)
+        said += _uncompiled(project, compiled)
+        project += compiled
     _place(project, entries, objects, ())
     tree = tree_of(entries.values())
     lint_own(tree, base.executables)
@@ -110,7 +113,7 @@ def build(
         size_bytes=tree.size_bytes,
         files=sum(1 for _ in tree.files()),
         executables=base.executables,
-        findings=base.findings,
+        findings=tuple(said),
         lock=lock_file,
     )
 
@@ -179,6 +182,13 @@ def _bytecode(files: Iterable[File], pile: Pile, cache: Path) -> list[File]:
             "the modules can't be compiled", str(error), "write `bytecode: false` in the recipe"
         ) from error
     return [file_of(bytecode_path(path), data, "compiled") for path, data in compiled.items()]
+
+
+def _uncompiled(project: Iterable[File], compiled: Iterable[File]) -> list[str]:
+    """The project's own modules that Python can't read: better said now than by a container that ends at once."""
+    done = {file.path for file in compiled}
+    wrong = [f.path for f in project if f.kind == "f" and f.path.endswith(".py") and bytecode_path(f.path) not in done]
+    return [f"{path.removeprefix(APP + '/')} can't be compiled: it is no Python 3.11" for path in wrong]
 
 
 def _place(files: Iterable[File], entries: dict[str, Entry], objects: Objects, executables: Iterable[str]) -> None:

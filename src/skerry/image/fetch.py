@@ -85,7 +85,9 @@ def _fetch(client: httpx.Client, url: str, limit_bytes: int) -> bytes:
                 why = f"the server answered {answer.status_code}"
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
-    raise DownloadFailed(f"{url} could not be fetched", why, "check the network, or name another mirror by --mirror")
+    raise DownloadFailed(
+        f"{url} could not be fetched", why, "check the network, or name another mirror in SKERRY_DEBIAN_MIRROR"
+    )
 
 
 def _body(answer: httpx.Response, url: str, limit_bytes: int) -> bytes:
@@ -103,6 +105,7 @@ def _fetch_into(client: httpx.Client, want: Wanted) -> None:
         raise DownloadRefused(
             f"{want.url} was refused",
             "its size or hash is not the signed or locked one",
-            "the mirror may be out of step: try again later, or name another by --mirror",
+            "remove skerry.lock to lock what is there now; is it new, the mirror may be out of step: try again later, "
+            "or name another in SKERRY_DEBIAN_MIRROR",
         )
     write_whole(want.path, data)

@@ -6,6 +6,7 @@ Source: Debian Policy, chapters 5.6.12 (versions) and 7 (relations).
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -62,13 +63,18 @@ def resolve(index: Sequence[Package], wanted: Iterable[str]) -> tuple[Package, .
             raise BuildRefused(
                 f"the package {clause.strip()!r} can't be had",
                 f"{needed_by} needs it, and no archive that is used has it",
-                "check the name; packages come from Debian's main section of this release",
+                f"{_near(clause.strip(), newest)} Packages come from Debian's main section of this release",
             )
         package = taken[options[0]] = newest[options[0]]
         if len(taken) > MAX_PACKAGES:
             raise BuildRefused("the packages were refused", f"more than {MAX_PACKAGES} are needed")
         todo.extend((text, package.name) for text in package.depends.split(",") if text.strip())
     return tuple(taken[name] for name in sorted(taken))
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, names, 1, 0.8)
+    return f"Did you mean {found[0]}?" if found else "Check the name."
 
 
 def parse_relations(field: str) -> list[list[tuple[str, str, str]]]:

@@ -158,13 +158,21 @@ def _download(requirements: str, context: Path, cache: Path, options: tuple[str,
         except subprocess.TimeoutExpired as error:
             raise DownloadFailed("the wheels could not be fetched", f"pip was not done in {PIP_TIMEOUT_S} s") from error
         if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr[-400:]]
-            raise BuildRefused(
-                "the wheels can't be had",
-                "pip says: " + " ".join(line.removeprefix("ERROR: ") for line in lines[-2:])[:600],
-                "only wheels for Linux x86-64 and Python 3.11 are taken, no sources: choose versions that have them",
-            )
+            raise refused_by_pip(done.stderr, temporary)
         return [_keep(path, cache) for path in sorted((Path(temporary) / "wheels").glob("*.whl"))]
+
+
+def refused_by_pip(said: str, temporary: str) -> BuildRefused:
+    """pip's own words, without our folders and with the end of a long list of versions."""
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")] or [said[-400:]]
+    words = " ".join(line.removeprefix("ERROR: ") for line in lines[-2:]).replace(f"{temporary}/", "")
+    words = re.sub(r"\(from versions: .{200,}?((?:, [^,)]+){5})\)", r"(from versions: …\1)", words)
+    fix = "only wheels for Linux x86-64 and Python 3.11 are taken, no sources: choose versions that have them"
+    if "Invalid requirement" in words:
+        fix = "mend that line of the requirements"
+    elif "from versions: none" in words:
+        fix = f"check the name; {fix}"
+    return BuildRefused("the wheels can't be had", f"pip says: {words[:600]}", fix)
 
 
 def _keep(path: Path, cache: Path) -> Wheel:

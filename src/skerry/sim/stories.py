@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from skerry.core import effects as do
+from skerry.core import events as ev
 from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Service, Update, VolumeMount
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
@@ -168,6 +169,10 @@ class _Story:
 
     def do_undrain(self, name: str) -> None:
         self.do_drain(name, "active")
+
+    def do_forget(self, name: str, volume: str, *left: str) -> None:
+        """An operator had a volume removed on a machine: `forget vps-1 data`, or `forget vps-1 data logs` where logs stays."""
+        self.cluster[name].step(ev.VolumeGone(app="shop", volume=volume, left=left))
 
     def do_expel(self, name: str) -> None:
         self.do_drain(name, "expelled")

@@ -314,3 +314,36 @@ def test_a_folder_without_a_compose_file_and_one_that_is_not_text(tmp_path: Path
     (tmp_path / "compose.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(NoComposeFile, match="was not read"):
         load(tmp_path, environ={})
+
+
+@pytest.mark.parametrize(
+    ("services", "says"),
+    [
+        ("my_db: {image: x}", "digits and dashes: my-db"),
+        ("web: {image: x, stop_grace_period: 2d}", "line 1: services.web: stop_grace_s: must be 0 to 86400"),
+        ("web: {image: x, environment: {'A B': c}}", "can't be the name of a variable"),
+        (", ".join(f"s{n}: {{image: x}}" for n in range(65)), "1 to 64 services, not 65"),
+        ("web: {image: x, ports: ['8000-8070:8000-8070']}", "services.web: ports: 0 to 64 are allowed"),
+    ],
+)
+def test_what_hosts_would_refuse_is_a_mistake_of_the_file_with_its_line(services: str, says: str) -> None:
+    with pytest.raises(ComposeErrors) as caught:
+        parse(f"services: {{{services}}}", environ={}, name="app")
+    assert says in caught.value.why
+
+
+def test_a_service_may_keep_its_old_name_with_an_underscore_as_an_alias() -> None:
+    app = parse(
+        "services: {my-db: {image: x, container_name: my_db, networks: {default: {aliases: [My_Database]}}}}",
+        environ={}, name="app",
+    )  # fmt: skip
+    assert app.services["my-db"].service.aliases == ("my_db", "my_database")
+
+
+def test_a_job_can_be_waited_for() -> None:
+    app = parse(
+        "services: {web: {image: x, depends_on: {job: {condition: service_completed_successfully}}},"
+        " job: {image: x, restart: 'no'}}",
+        environ={}, name="app",
+    )  # fmt: skip
+    assert app.services["web"].service.depends_on == (Depends(service="job", condition="completed"),)
