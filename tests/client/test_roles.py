@@ -18,6 +18,8 @@ from agent.small import Aside, SmallCloud, archive
 from skerry.cli.main import run
 from skerry.core.intent import App, Policy, Release, Root, Secret
 from skerry.errors import TrustRefusal
+from skerry.mesh.links import Mesh
+from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.trust import seal
 from skerry.trust.documents import sign_document
 from skerry.trust.identity import Signer
@@ -376,3 +378,51 @@ def test_expelling_a_host_names_the_secrets_that_it_could_read(small: Aside, ann
     assert ann.run("host", "expel", "vps-2")["secrets_it_could_read"] == ["web"]
     small.wait("cut off", lambda: not small.cloud.agents["vps-1"].mesh.neighbours())
     small.wait("healed", lambda: len(small.cloud.runtimes["vps-1"].disk.specs) == 2)
+
+
+LIES = {
+    "no hello": lambda nonce: [b"\xff\x00"],
+    "no json": lambda nonce: [json.dumps({"node": "node/vps-1", "nonce": nonce}).encode(), b"{"],
+    "no object": lambda nonce: [json.dumps({"node": "node/vps-1", "nonce": nonce}).encode(), b"[1, 2]"],
+    "no heads": lambda nonce: [json.dumps({"node": "node/vps-1", "nonce": nonce}).encode(), b'{"item": [1]}', b'{"end": 1}'],
+    "absurd heads": lambda nonce: [
+        json.dumps({"node": "node/vps-1", "nonce": nonce}).encode(), b'{"item": {"app/x": [1e99, "", null]}}', b'{"end": 1}',
+    ],
+    "an odd error": lambda nonce: [json.dumps({"node": "node/vps-1", "nonce": nonce}).encode(), b'{"error": "no"}'],
+}  # fmt: skip
+
+
+def test_whatever_a_captured_host_answers_the_next_one_is_asked(small: Aside, ann: Person, tmp_path: Path) -> None:
+    cloud = small.cloud
+    trusted = cloud.agents["vps-1"].trusted
+    small.run(cloud.stop("vps-1"))
+    files = cloud.files["vps-1"]
+    told: list[str] = []
+    lie = ""
+
+    async def answer(stream: Stream, who: str) -> None:
+        told.append(lie)
+        first, *rest = LIES[lie]("n" * 32)
+        await send_bytes(stream, first)
+        if rest:
+            await recv_bytes(stream, timeout_s=5)
+        for part in rest:
+            await send_bytes(stream, part)
+        await stream.wait_closed()
+
+    async def begin() -> Mesh:
+        mesh = Mesh(
+            "node/vps-1", files.certificate, files.private_pem(), tmp_path, on_link=lambda *_: None,
+            on_frame=lambda *_: None, handlers={"/request": answer},
+        )  # fmt: skip
+        mesh.set_clients(trusted.client_certificates())
+        await mesh.serve("127.0.0.1", cloud.ports["vps-1"])
+        return mesh
+
+    mesh = small.run(begin())
+    try:
+        for lie in LIES:
+            assert {row["name"] for row in ann.run("role", "ls")} == {"root", "policy", "operators"}, lie
+        assert set(told) == set(LIES)
+    finally:
+        small.run(mesh.close())

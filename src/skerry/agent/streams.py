@@ -79,6 +79,7 @@ class Streams:
             if isinstance(error, TrustRefusal | BadFormat):
                 agent.links.tell(error, who if _is_host(who) else f"client {who[:16]}")
             await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
+            return not _is_host(who)  # a host has nothing to ask here: one refusal for each handshake
         return True
 
     async def objects(self, stream: Stream, who: str) -> None:

@@ -47,7 +47,8 @@ class Answered(SkerryError):
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(str(error.get("what", "")), str(error.get("why", "")), str(error.get("fix", "")))
         self.code = str(error.get("code", "error"))  # type: ignore[misc]
-        self.exit_code = int(error.get("exit_code", 1))  # type: ignore[misc]
+        code = error.get("exit_code")
+        self.exit_code = code if isinstance(code, int) and 1 <= code <= 5 else 1  # type: ignore[misc]
 
 
 class PassingAnswer(Answered, Passing):
@@ -141,15 +142,15 @@ class Session:
             raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time())
             await send_bytes(stream, raw)
             while True:
-                frame = msgspec.json.decode(await recv_bytes(stream, timeout_s=silence_s))
+                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, Any], who)
                 if "item" in frame:
                     yield frame["item"]
                     continue
                 whole = True
                 if "error" not in frame:
                     return
-                kind = PassingAnswer if frame["error"].get("type") == "passing" else FinalAnswer
-                raise kind(frame["error"])
+                error = msgspec.convert(frame["error"], dict[str, Any]) if isinstance(frame["error"], dict) else {}
+                raise PassingAnswer(error) if error.get("type") == "passing" else FinalAnswer(error)
         finally:
             if whole:
                 self._idle.setdefault(who, []).append(stream)
@@ -174,10 +175,10 @@ class Session:
 
     async def _hello(self, stream: Stream, who: str) -> str:
         """The nonce that begins each request."""
-        hello = msgspec.json.decode(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), type=dict[str, str])
+        hello = _shaped(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), dict[str, str], who)
         if hello.get("node") != who:
             raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
-        return hello["nonce"]
+        return str(hello.get("nonce", ""))
 
     async def everywhere(self, verb: str, args: Any = None) -> dict[str, Any]:
         """Ask all hosts at once: path -> answer, or the SkerryError."""
@@ -269,7 +270,7 @@ class Session:
     async def _learn_from(self, node: str) -> SkerryError | None:
         """Take in what this host has that is newer; why it can't be asked, if it can't."""
         try:
-            heads = await self.request("heads", node=node)
+            heads = _shaped(await self.request("heads", node=node), dict[str, tuple[int, int, str]], node)
             held = self.trusted.heads()
             newer = [
                 path
@@ -282,20 +283,22 @@ class Session:
             if newer:
                 order = {"policy": 1}
                 newer.sort(key=lambda p: (order.get(p, 2 if p.startswith("node/") else 3), p))
-                for text in await self.request("get", {"paths": newer}, node=node):
-                    self._learn(base64.b64decode(text))
-        except (Unreachable, Answered) as error:
+                for raw in _shaped(await self.request("get", {"paths": newer}, node=node), list[bytes], node):
+                    self._learn(raw)
+        except (Unreachable, Answered, BadFormat) as error:
             return error
         return None
 
     async def _walk_roots(self, node: str) -> None:
         """Learn the chain of roots up to the newest that `node` holds, one by one, however many there were meanwhile."""
-        chain = [base64.b64decode(text) for text in await self.request("get", {"paths": ["root"]}, node=node)]
+        chain: list[bytes] = _shaped(await self.request("get", {"paths": ["root"]}, node=node), list[bytes], node)
         while chain and (ahead := self._root_ahead(chain[-1])):
-            texts = await self.request("named", {"hashes": [ahead]}, node=node)
-            if not texts or len(chain) >= ROOTS_MAX:
+            before: list[bytes] = _shaped(
+                await self.request("named", {"hashes": [ahead]}, node=node), list[bytes], node
+            )
+            if not before or len(chain) >= ROOTS_MAX:
                 return
-            chain.append(base64.b64decode(texts[0]))
+            chain.append(before[0])
         for raw in reversed(chain):
             self._learn(raw)
 
@@ -314,7 +317,10 @@ class Session:
         try:
             record = self.trusted.load(raw) if load else self.trusted.judge(raw, now_s=time.time())
         except Expired:
-            record = self.trusted.load(raw)
+            try:
+                record = self.trusted.load(raw)
+            except TrustRefusal:
+                return
         except TrustRefusal:
             if load:
                 raise
@@ -426,3 +432,18 @@ class Session:
     async def change(self, bodies: Sequence[tuple[str, Body]], *, node: str | None = None) -> dict[str, Any]:
         """Sign and hand over several documents as one step, in the order given."""
         return await self.put([self.draft(path, body) for path, body in bodies], node=node)
+
+
+def _shaped(answer: Any, shape: Any, who: str) -> Any:
+    """What a host answered, in the shape that it must have: JSON bytes, or what was decoded of them. Raises BadFormat.
+
+    A captured host may answer anything; it must not be able to end a command that others could have answered.
+    """
+    try:
+        return msgspec.json.decode(answer, type=shape) if isinstance(answer, bytes) else msgspec.convert(answer, shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFormat(
+            f"{who.removeprefix('node/')} was not understood",
+            str(error),
+            "it may be of another version, or captured; ask another host, see skerry host ls",
+        ) from None

@@ -287,7 +287,13 @@ class Mesh:
     # Links
 
     async def _run(self, peer: str, connection: Incoming | Outgoing, *, dialler: str) -> None:
-        """A link from its first frame to its last."""
+        """A link from its first frame to its last; nothing of it is left open when we are cancelled in between."""
+        try:
+            await self._run_open(peer, connection, dialler)
+        finally:
+            connection.transport.abort()
+
+    async def _run_open(self, peer: str, connection: Incoming | Outgoing, dialler: str) -> None:
         link = Link(peer, self._fingerprint(peer), connection, dialler, since_s=self._now(), sent_s=self._now())
         if not self._take_up(link):
             await connection.close(CROSSED, "crossed")
