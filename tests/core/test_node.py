@@ -74,6 +74,15 @@ def test_a_container_that_outlived_the_agent_is_adopted_and_stays_in_the_routes(
     assert any(isinstance(effect, do.Publish) and effect.kind == "slot" for effect in effects), "it must say so anew"
 
 
+def test_a_container_that_was_told_of_before_its_documents_had_come_gets_its_version_all_the_same() -> None:
+    """A life whose records were lost says version 0.0; the next one has the documents again."""
+    state = SlotState(spec=SPEC, image=IMAGE, state="running", address="10.77.1.2", versions=(0, 0))
+    claim = Claim(spec=SPEC, image=IMAGE, rank=0, reason="mine")
+    found = ev.ContainerFound(slot=SLOT, spec=SPEC, image=IMAGE, address="10.77.1.2", container="c1", running=True)
+    core, _ = booted(*INTENT, fact(ME, "claim", str(SLOT), claim), fact(ME, "slot", str(SLOT), state), found=[found])
+    assert [row.version for row in core.rows()] == ["1.1"]
+
+
 def test_a_container_that_nothing_of_ours_claims_is_stopped() -> None:
     found = ev.ContainerFound(slot=Slot("gone", "x", 0), spec="s", image="i", address="a", container="c9", running=True)
     app = docs.app("gone", {}, deleted=True)

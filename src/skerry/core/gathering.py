@@ -325,7 +325,9 @@ def _recall(s: Situation, r: Replica, state: SlotState | None) -> None:
     if found is not None:
         r.service, _, r.versions = found
     if state is not None and state.spec == r.spec:
-        r.versions, r.restarts = state.versions, state.restarts
+        r.restarts = state.restarts
+        if any(state.versions):  # else we had not even learnt what it is when we said so
+            r.versions = state.versions
         if r.phase == "running" and r.healthy is None and state.address == r.address and state.healthy is not None:
             r.healthy, r.well_once = state.healthy, state.healthy
             r.well_s = r.unwell_s = s.now
