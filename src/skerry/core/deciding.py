@@ -54,14 +54,25 @@ def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> Non
             let_go(s, slot, reason)
         else:
             hold(s, slot, want, standing)
-    elif any(replica.adopted for replica in s.replicas.of(slot).values()) and s.now < s.awake_s():
+    elif slot in s.homes and standing.winner is None and (running := list(s.replicas.of(slot).values())):
+        reason, of = "it runs here, and its data is here", running[0]
+        rank = standing.order.index(s.me) if s.me in standing.order else 0
+        s.note("claimed", slot, reason)
+        s.publish("claim", str(slot), Claim(spec=of.spec, image=of.image, rank=rank, reason=reason), reason, sync=True)
+        hold(s, slot, want, standing)
+    elif any(replica.adopted for replica in s.replicas.of(slot).values()) and s.now < _forgets_nothing_s(s):
         s.whys[slot] = "runs here; asks its neighbours whether this node claims it, which its disk doesn't know"
-        s.later(slot, s.awake_s())
+        s.later(slot, _forgets_nothing_s(s))
     elif s.replicas.of(slot):
         let_go(s, slot, "nothing of ours claims it")
     else:
         _claim_or_wait(s, slot, want, standing)
     _say_declined(s, slot, want, standing)
+
+
+def _forgets_nothing_s(s: Situation) -> float:
+    """By then neighbours have given back what our disk has lost: until then what runs is left alone."""
+    return s.boot_s + s.timing.takeover_after_s
 
 
 # --- claiming ---------------------------------------------------------------------------------------------------------

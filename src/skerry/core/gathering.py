@@ -324,6 +324,7 @@ def _recall(s: Situation, r: Replica, state: SlotState | None) -> None:
     found = s.wants[r.slot.app].specs.get(r.spec) if r.slot.app in s.wants else None
     if found is not None:
         r.service, _, r.versions = found
+        tending.at_home(s, r)
     if state is not None and state.spec == r.spec:
         r.restarts = state.restarts
         if any(state.versions):  # else we had not even learnt what it is when we said so

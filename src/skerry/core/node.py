@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import view
+from skerry.core import tending, view
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
@@ -144,6 +144,7 @@ class NodeCore:
         for replica in s.replicas:
             if replica.slot.app == app and replica.service is None and replica.spec in now.specs:
                 replica.service, _, replica.versions = now.specs[replica.spec]
+                tending.at_home(s, replica)
         s.touch_app(app)
         for service in before.services if before is not None else ():
             s.touch(app, service)

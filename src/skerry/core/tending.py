@@ -109,6 +109,13 @@ def _was_ready(s: Situation, slot: Slot, healthy: bool) -> bool:
     )  # fmt: skip
 
 
+def at_home(s: Situation, r: Replica) -> None:
+    """What runs here with a volume that is not disposable has its data here, whatever our records say."""
+    disposable = s.disposable(r.slot.app)
+    if r.service is not None and any(not disposable.get(mount.volume, False) for mount in r.service.volumes):
+        s.homes.add(r.slot)
+
+
 def start(s: Situation, r: Replica, reason: str) -> None:
     assert r.service is not None
     if r.container:  # what is left of the last run; its logs stay
@@ -117,9 +124,7 @@ def start(s: Situation, r: Replica, reason: str) -> None:
         r.container = ""
     if r.first_start_s is None:
         r.first_start_s = s.now
-    disposable = s.disposable(r.slot.app)
-    if any(not disposable.get(mount.volume, False) for mount in r.service.volumes):
-        s.homes.add(r.slot)
+    at_home(s, r)
     r.again_s, r.healthy, r.exit_code, r.oom = None, None, None, False
     to(s, r, "starting", reason)
     s.out.append(
