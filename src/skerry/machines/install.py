@@ -28,6 +28,7 @@ GUARD = "skerry-guard.service"  # decides it
 FETCHED = ("objects", "images", "logs", "events", "net")  # can be had again, or tells of what is gone
 BUNDLE_LIMIT_S = 600.0
 PURGE_LIMIT_S = 180.0
+CGROUPS_LIMIT_S = 5.0
 POLL_S = 0.05
 GIVE_UP_RESTARTS = 5
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+-]{0,63}")
@@ -247,6 +248,7 @@ class Install:
             self._run("rm", "-rf", "--", UNIT, TRIAL)
             self._run("systemctl", "daemon-reload")
             removed.append("skerry.service")
+            self._empty_cgroups()
         fetched = [f"{STATE}/{name}" for name in FETCHED]
         for place in (HOME, "/run/skerry", *([STATE] if purge else fetched)):
             if self._is_there(place):
@@ -262,6 +264,13 @@ class Install:
         found = [f"volume {app}/{name} in {places[1]}" for top, app, name in (i for i in inside if len(i) == 3)
                  if top == "volumes"]  # fmt: skip
         return [*sorted(found), *([f"keys in {places[0]}"] if ["keys"] in inside else [])]
+
+    def _empty_cgroups(self) -> None:
+        """The unit's own: systemd forgets them with the unit, if its last process (wireguard-go) was still ending then."""
+        mine = ("find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", "*/system.slice/skerry.service*")
+        end = time.monotonic() + CGROUPS_LIMIT_S
+        while self._run(*mine) and time.monotonic() < end:
+            self._holds(*mine, "-exec", "rmdir", "{}", "+")
 
     def _empty(self, place: str) -> None:
         """Remove a directory; never beyond what is mounted in it; the directory itself stays if it is a mount."""
