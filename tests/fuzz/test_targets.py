@@ -40,3 +40,10 @@ def test_no_bytes_raise_anything_but_a_skerry_error(name: str) -> None:
 def test_what_the_fuzzers_begin_with_reaches_the_inside(name: str) -> None:
     """A seed that is refused at the first look would find nothing."""
     assert any(run(name, seed) for seed in seeds(name))
+
+
+def test_a_config_that_is_no_text_is_a_bad_image() -> None:
+    """Found by atheris: the JSON reader has an error of its own for bytes that are not UTF-8."""
+    (good,) = seeds("image_archive")
+    assert b'"os": "linux"' in good
+    assert run("image_archive", good.replace(b'"os": "linux"', b'"os": "l\xebnux"')) is False

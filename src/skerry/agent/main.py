@@ -100,7 +100,7 @@ def _handover(files: HostFiles) -> None:
 
     try:
         asked = msgspec.json.decode(sys.stdin.buffer.read(1024), type=Asked)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput("nothing was handed over", str(error), "use one version of skerry") from None
     print(msgspec.json.encode(handover(files, asked)).decode())
 

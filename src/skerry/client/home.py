@@ -233,7 +233,7 @@ def _read_json(path: Path, shape: type[T]) -> T:
         return msgspec.json.decode(path.read_bytes(), type=shape)
     except FileNotFoundError as error:
         raise NoCloud(f"{path} does not exist", "", "`skerry cloud ls` shows what is here") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadFormat(f"{path} can't be read", str(error), "put it back from a backup") from error
 
 

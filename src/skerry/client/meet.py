@@ -78,7 +78,7 @@ async def _meet(cloud: CloudHome, passphrase: Passphrase, address: str) -> str:
             frame = msgspec.json.decode(await recv_bytes(stream, timeout_s=TIMEOUT_S))
         finally:
             await stream.close()
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NotOurs(f"{address} is no host of cloud {cloud.name}", "it does not speak as a host does") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("item"), list):
         why = frame["error"].get("what", "") if isinstance(frame, dict) and isinstance(frame.get("error"), dict) else ""

@@ -174,7 +174,7 @@ def join_public(
     try:
         with path.open("rb") as file:
             public = msgspec.json.decode(file.read(FILE_MAX_BYTES), type=PublicCloud)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadFormat(f"{path} is not a cloud", str(error), "give what `skerry key export --public` wrote") from error
     keys = read_key_file(key_file, passphrase)
     cloud = home.new_cloud(name or public.name)

@@ -89,7 +89,7 @@ def _import(open_part: Open, objects: Objects) -> Imported:
         config, blobs = _read(open_part, images[0].Config), [(name, "") for name in images[0].Layers]
     try:
         diff_ids = msgspec.json.decode(config, type=_Config).rootfs.diff_ids
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadImage("the archive can't be imported", f"its config is not one: {error}") from error
     if len(diff_ids) != len(blobs) or not 1 <= len(blobs) <= 128:
         raise BadImage("the archive can't be imported", f"{len(blobs)} layers, and {len(diff_ids)} names for them")
@@ -124,7 +124,10 @@ def _oci_parts(open_part: Open) -> tuple[bytes, list[tuple[str, str]]]:
             )
         if "index" not in fitting[0].mediaType and "manifest.list" not in fitting[0].mediaType:
             break
-        index = msgspec.json.decode(_blob(open_part, hash_of(fitting[0].digest)), type=_Index)
+        try:
+            index = msgspec.json.decode(_blob(open_part, hash_of(fitting[0].digest)), type=_Index)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadImage("the archive can't be imported", f"its inner index is not one: {error}") from error
     refs = parse_manifest(_blob(open_part, hash_of(fitting[0].digest)))
     return _blob(open_part, refs.config), [(f"blobs/sha256/{hash}", hash) for hash in refs.layers]
 
