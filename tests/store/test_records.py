@@ -186,3 +186,27 @@ def test_a_start_on_a_full_disk_needs_only_what_was_set_aside_for_it(tiny):
     assert store.damaged is None and store.get("id") == b"x"
     assert store.next_boot() == 2
     store.close()
+
+
+def test_what_is_put_together_is_synced_once_at_its_end_and_there_before(tmp_path):
+    store = RecordStore(tmp_path)
+    committed = []
+    store._db.set_trace_callback(
+        lambda sql: committed.append(sql) if sql.startswith(("COMMIT", "PRAGMA sync")) else None
+    )
+    with store.together():
+        store.put("node/a|claim|web/0", b"one", hash="h1", sync=True)
+        with store.together():
+            store.put("node/a|claim|web/1", b"two", hash="h2", sync=True)
+        store.put("node/a|slot|web/0", b"fact", hash="h3")
+        assert store.get("node/a|claim|web/1") == b"two"
+        assert not committed
+    assert committed == ["PRAGMA synchronous = FULL", "COMMIT"]
+    assert not store.dirty
+
+
+def test_what_is_put_together_without_need_to_be_synced_waits_for_the_next_flush(tmp_path):
+    store = RecordStore(tmp_path)
+    with store.together():
+        store.put("node/a|slot|web/0", b"fact", hash="h")
+    assert store.dirty

@@ -223,6 +223,11 @@ class Session:
             "check the network and the hosts; the first host is joined by: skerry host add root@ADDRESS",
         )
 
+    def turn_away(self) -> None:
+        """The host that was asked last has ended in the middle: another one is asked first from now on."""
+        others = [node for node in self._candidates() if node != self.preferred]
+        self.preferred = others[0] if others else None
+
     def _candidates(self) -> list[str]:
         return sorted(self.nodes, key=lambda n: (n != self.preferred, n))
 

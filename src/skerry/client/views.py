@@ -26,17 +26,18 @@ async def changes(session: Session, app: str) -> AsyncGenerator[list[dict[str, A
 
     A host that dies meanwhile is found by its silence; the next one goes on. To be closed: `async with aclosing(…)`.
     """
-    heard = True
-    while heard:
-        heard = False
+    failed = 0
+    while True:
         try:
             async with aclosing(session.stream("ps", {"subject": app, "follow": True}, silence_s=SILENCE_S)) as answers:
                 async for rows in answers:
-                    heard = True
+                    failed = 0
                     yield list(rows)
         except Unreachable:
-            if not heard:
+            failed += 1
+            if failed > 1:  # the next one doesn't answer either
                 raise
+            session.turn_away()
 
 
 async def hosts(session: Session) -> list[dict[str, Any]]:

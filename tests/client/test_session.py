@@ -1,0 +1,73 @@
+"""How a command talks to hosts: one connection for all it asks, rows that come when they change, the next host when one is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from agent.small import SmallCloud
+from skerry.client import views
+from skerry.client.session import Session
+from skerry.core.intent import Service
+from skerry.errors import SkerryError, Unreachable
+
+WITHIN_S = 20.0
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
+    small = SmallCloud(tmp_path / "hosts", 3)
+    await small.start()
+    yield small
+    await small.stop()
+
+
+@pytest.fixture
+async def session(cloud: SmallCloud, tmp_path: Path) -> AsyncIterator[Session]:
+    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as made:
+        yield made
+
+
+def streams(cloud: SmallCloud) -> int:
+    return sum(len(agent.mesh._streams) for agent in cloud.agents.values())
+
+
+async def test_all_requests_to_a_host_go_through_one_connection(cloud: SmallCloud, session: Session) -> None:
+    for verb in ("hosts", "ps", "heads", "status"):
+        await session.request(verb, node="node/vps-2")
+    with pytest.raises(SkerryError):
+        await session.request("explain", {"subject": "nothing"}, node="node/vps-2")
+    assert len(await session.request("hosts", node="node/vps-2")) == 3
+    assert streams(cloud) == 1
+
+
+async def test_a_host_that_was_asked_before_and_is_gone_is_not_waited_for(cloud: SmallCloud, session: Session) -> None:
+    session.preferred = "node/vps-2"
+    await session.request("ps")
+    await cloud.stop("vps-2")
+    with pytest.raises(Unreachable):
+        await session.request("ps", node="node/vps-2")
+    assert len(await session.request("hosts")) == 3
+    assert session.preferred != "node/vps-2"
+
+
+async def test_rows_come_when_they_change_and_go_on_when_the_host_is_gone(cloud: SmallCloud, session: Session) -> None:
+    image = cloud.give_image(b"program")
+    seen: list[int] = []
+    async with asyncio.timeout(WITHIN_S), aclosing(views.changes(session, "shop")) as changes:
+        async for rows in changes:
+            seen.append(sum(row["healthy"] for row in rows))
+            if len(seen) == 1:
+                cloud.deploy("shop", Service(replicas=3), image)
+            if seen[-1] == 3 and len(cloud.agents) == 3:
+                asked = session.preferred
+                assert asked is not None
+                stopping = asyncio.create_task(cloud.stop(asked.removeprefix("node/")))
+            if len(cloud.agents) == 2 and session.preferred != asked:
+                break
+    await stopping
+    assert seen[0] == 0 and 3 in seen
