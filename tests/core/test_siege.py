@@ -34,7 +34,7 @@ def test_claims_that_are_never_let_go_do_not_hold_up_rebalancing() -> None:
 
 def test_who_grabs_and_drops_is_soon_barred() -> None:
     """Bars double: without them its share would start anew every few seconds, for ever (notes: 26 changes in 30 s)."""
-    siege = Siege(2, ("grabs_and_drops",), nodes=4, lies_s=120.0)
+    siege = Siege(2, ("grabs_and_drops",), nodes=4, lies_s=60.0)
     starts: list[str] = []
     siege.cluster.watchers.append(
         lambda machine, effect: (

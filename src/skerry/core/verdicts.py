@@ -48,7 +48,10 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
 
 
 def _say(s: Situation, name: str, spec: str, evidence: dict[str, str]) -> bool:
-    reason = "; ".join(f"{name_of(node)}: {why}" for node, why in sorted(evidence.items()))
+    # Without evidence of others': this node forgot that it failed here, and follows what the others remember of it.
+    reason = (
+        "; ".join(f"{name_of(node)}: {why}" for node, why in sorted(evidence.items())) or "this node, as others say"
+    )
     s.note("verdict", name, f"this version failed on {reason}")
     s.publish("verdict", name, Verdict(spec=spec, evidence=dict(sorted(evidence.items())[:8])), reason)
     return True

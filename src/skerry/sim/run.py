@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import traceback
 
 from skerry.core import effects as do
 from skerry.sim.scenario import Scenario
 from skerry.sim.siege import Siege
+
+print = functools.partial(print, flush=True)  # a run that is ended early has told what it found
 
 
 def main(arguments: list[str] | None = None) -> int:
