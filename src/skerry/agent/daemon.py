@@ -392,6 +392,7 @@ def _expelled(me: str) -> Expelled:
 async def run(files: HostFiles) -> None:
     """Until SIGTERM or SIGINT. A bug in any task ends it with a traceback; systemd starts it anew, containers run on."""
     files.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.chdir(files.run)  # conmon leaves a file where it was started when a container runs out of memory
     agent = Agent(files, of_host())
     stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
