@@ -32,13 +32,15 @@ services:
 """
 
 
-def write_compose(folder: Path, version: int, *, replicas: int, app: str = APP, port: int = PORT) -> Path:
-    """A compose file whose image serves page number `version`."""
+def write_compose(
+    folder: Path, version: int, *, replicas: int, app: str = APP, port: int = PORT, digest: str = ""
+) -> Path:
+    """A compose file whose image serves page number `version`: an archive beside it, or, `digest`, what was taken in before."""
     image = folder / f"static-{version}.tar"
     if not image.exists():
         image.write_bytes(archive(version))
-    path = folder / f"{app}-{version}-{replicas}.yaml"
-    path.write_text(COMPOSE.format(app=app, image=image.name, port=port, replicas=replicas))
+    path = folder / f"{app}-{version}-{replicas}{'-held' if digest else ''}.yaml"
+    path.write_text(COMPOSE.format(app=app, image=digest or image.name, port=port, replicas=replicas))
     return path
 
 
