@@ -47,7 +47,8 @@ async def scale(
     if before != replicas:
         await session.change([(f"app/{app}", wanted)])
     if not detach:
-        await wait_healthy(session, app, wanted, held_versions(session, app), timeout_s, progress)
+        versions = held_versions(session, app)
+        await wait_healthy(session, app, wanted, versions, timeout_s, progress, only=service)
     return {"app": app, "service": service, "from": before, "to": replicas}
 
 

@@ -37,13 +37,20 @@ def is_known(row: dict[str, Any], versions: Versions) -> bool:
 
 
 async def wait_healthy(
-    session: Session, app: str, wanted: App, versions: Versions, timeout_s: float, progress: Progress
+    session: Session,
+    app: str,
+    wanted: App,
+    versions: Versions,
+    timeout_s: float,
+    progress: Progress,
+    *,
+    only: str = "",
 ) -> list[dict[str, Any]]:
-    """Wait until each replica runs that version and is healthy, or, a job, is done.
+    """Wait until each replica runs that version and is healthy, or, a job, is done. `only`: the service to wait for, else all.
 
     Raises RolloutFailed as soon as the hosts say so, NotInTime (it goes on by itself).
     """
-    total = sum(service.replicas for service in wanted.services.values())
+    total = sum(service.replicas for name, service in wanted.services.items() if only in ("", name))
     deadline_s = time.monotonic() + timeout_s
     said: set[str] = set()
 
@@ -53,7 +60,8 @@ async def wait_healthy(
             progress(line)
 
     async with aclosing(views.changes(session, app)) as changes:
-        async for rows in changes:
+        async for told in changes:
+            rows = [row for row in told if only in ("", row["service"])]
             known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
             done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
             if known:
