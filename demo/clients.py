@@ -35,7 +35,6 @@ class Clients:
 
     def __init__(self, addresses: list[str], *, how_many: int = 4, write: bool = True, path: str = "/entries") -> None:
         self._addresses = addresses
-        self._path = path
         self._write = write
         self._path = path
         self._stop = threading.Event()

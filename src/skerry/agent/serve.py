@@ -1,7 +1,8 @@
 """What operators and CI may ask of this node, by signed request. Any node answers; none is special.
 
-Each verb is one method: arguments in, JSON-able values out (one, or a stream of them). Reading is answered from what this
-node holds; the only writing verbs are `put` (records, each judged by itself) and the few that touch this host's own data.
+Each verb is one method, whose annotation says what arguments it takes: those in, JSON-able values out (one, or a stream of
+them). Reading is answered from what this node holds; the only writing verbs are `put` (records, each judged by itself) and
+the few that touch this host's own data.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import msgspec
 
@@ -117,21 +118,8 @@ class Server:
             raise UnknownVerb(
                 f"request {request.verb!r} was refused", "this agent doesn't know it", "upgrade: skerry host upgrade"
             )
-        shape = verb.__annotations__.get("args", Paths)
-        kinds = {
-            "Put": Put,
-            "Paths": Paths,
-            "Hashes": Hashes,
-            "Subject": Subject,
-            "Rows": Rows,
-            "Lines": Lines,
-            "VolumeName": VolumeName,
-            "ImageName": ImageName,
-            "Reach": Reach,
-            "Upgrade": Upgrade,
-        }
         try:
-            args = msgspec.convert(request.args, kinds[shape])
+            args = msgspec.convert(request.args, get_type_hints(verb)["args"])
         except msgspec.ValidationError as error:
             raise BadInput(f"request {request.verb} was refused", str(error), "see the client's version") from None
         result = verb(args, request)
