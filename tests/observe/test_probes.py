@@ -89,17 +89,22 @@ def test_database_answers() -> None:
     assert judge_redis(b"+PONG\r\n").ok
     assert judge_redis(b"-NOAUTH Authentication required.\r\n") == (True, "-NOAUTH Authentication required.")
     assert not judge_redis(b"-LOADING Redis is loading\r\n").ok
-    assert judge_postgres(b"N").ok
-    assert not judge_postgres(b"E").ok
-    assert judge_mysql(b"\x4a\0\0\0\x0a").ok
-    assert judge_mysql(b"\x45\0\0\0\xff") == (False, "refuses connections")
+    assert judge_postgres(b"R", b"\0\0\0\x0a") == (True, "takes connections")
+    unknown = b'SFATAL\0VFATAL\0C28000\0Mrole "postgres" does not exist\0\0'
+    assert judge_postgres(b"E", unknown) == (True, 'role "postgres" does not exist')
+    starting = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    assert judge_postgres(b"E", starting) == (False, "the database system is starting up")
+    assert not judge_postgres(b"H", b"TTP/1.1 400").ok
+    assert judge_mysql(b"\x0a10.11").ok
+    assert judge_mysql(b"\xff\x6a\x04Host '10.0.0.1' is not allowed") == (True, "Host '10.0.0.1' is not allowed")
+    assert judge_mysql(b"\xff\x1d\x04#08S01Server shutdown in progress") == (False, "Server shutdown in progress")
     assert not judge_mysql(b"HTTP/").ok
 
 
 @given(st.binary(max_size=200))
 def test_any_answer_gives_a_short_printable_detail(data: bytes) -> None:
-    for judge in (judge_http, judge_redis, judge_postgres, judge_mysql):
-        detail = judge(data).detail
+    for answer in (judge_http(data), judge_redis(data), judge_postgres(data[:1], data[1:]), judge_mysql(data)):
+        detail = answer.detail
         assert len(detail) < 200
         assert detail.isprintable()
 
@@ -135,8 +140,12 @@ async def serve() -> AsyncIterator[Serve]:
         ("http", b"HTTP/1.1 204 No Content\r\n\r\n", Answer(True, "HTTP 204")),
         ("http", b"x" * 5000, Answer(False, "port {port}: closed before a whole http answer")),
         ("redis", b"+PONG\r\n", Answer(True, "+PONG")),
-        ("postgres", b"N", Answer(True, "SSLRequest answered N")),
-        ("mysql", b"\x4a\0\0\0\x0a8.0", Answer(True, "handshake")),
+        ("postgres", b"R\0\0\0\x08\0\0\0\x0a", Answer(True, "takes connections")),
+        ("postgres", b"R\0\0\0\x08\0\0\0\0S\0\0\0\x04Z\0\0\0\5I", Answer(True, "takes connections")),
+        ("postgres", b"R\xff\xff\xff\xff", Answer(False, "no answer in 0.2 s")),
+        ("mysql", b"\4\0\0\0\x0a8.0\3\0\0\2\xff\x15\4", Answer(True, "handshake")),
+        ("mysql", b"\4\0\0\0\x0a8.0\1\0\0\2\xfe\3\0\0\4\xff\x1d\4", Answer(False, "an error")),
+        ("mysql", b"\4\0\0\0\x0a8.0", Answer(False, "no answer in 0.2 s")),
         ("redis", None, Answer(False, "no answer in 0.2 s")),
     ],
 )
@@ -144,6 +153,30 @@ async def test_each_kind_of_question(serve: Serve, kind: str, answer: bytes | No
     port = await serve(answer)
     got = await ask(Probe(kind=kind, port=port, timeout_s=0.2), "127.0.0.1")  # type: ignore[arg-type]
     assert got == (expected.ok, expected.detail.format(port=port))
+
+
+async def test_mysql_is_left_only_after_a_login_or_it_would_shut_the_prober_out() -> None:
+    """As a server that counts who leaves in the middle does (seen of MariaDB 10.11 with `max_connect_errors`)."""
+    left_early = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal left_early
+        try:
+            writer.write(b"\4\0\0\0\x0a8.0")
+            head = await reader.readexactly(4)
+            login = await reader.readexactly(int.from_bytes(head[:3], "little"))
+            assert head[3] == 1 and b"skerry-probe\0" in login
+            writer.write(b"\1\0\0\2\xfe")  # another plugin, please
+            assert await reader.readexactly(4) == b"\0\0\0\3"
+            writer.write(b"\3\0\0\4\xff\x15\4")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            left_early += 1
+        writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert (await ask(Probe(kind="mysql", port=port), "127.0.0.1")).ok
+    assert left_early == 0
 
 
 async def test_a_closed_port_is_an_answer() -> None:

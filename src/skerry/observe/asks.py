@@ -2,8 +2,8 @@
 
 Each question reads at most ANSWER_MAX_BYTES and takes at most the probe's `timeout_s`. No HTTP library: a host asks
 many containers with little memory. What a container says is not believed beyond "well" and a short, printable detail.
-Sources: RFC 9112 (HTTP/1.1 status line), Redis protocol (RESP), PostgreSQL "Message Formats" (SSLRequest),
-MySQL "Connection Phase Packets" (HandshakeV10).
+Sources: RFC 9112 (HTTP/1.1 status line), Redis protocol (RESP), PostgreSQL "Message Formats" (StartupMessage),
+MySQL "Connection Phase Packets" (HandshakeV10, HandshakeResponse41, AuthSwitchRequest).
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from skerry.core.intent import Probe
 
 ANSWER_MAX_BYTES = 1024
 DETAIL_MAX = 120
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+# As a user that a server most likely knows: an unknown one would leave a line in its log at each question.
+_POSTGRES_USER = b"user\0postgres\0database\0postgres\0\0"
+_POSTGRES_STARTUP = struct.pack("!ii", 8 + len(_POSTGRES_USER), 3 << 16) + _POSTGRES_USER
+_POSTGRES_READY, _POSTGRES_END = b"Z\0\0\0\5", b"X\0\0\0\4"
+_STARTING_UP = b"\0C57P03\0"
+# Capabilities: protocol 4.1, authentication of variable length, by a plugin that is named.
+_MYSQL_LOGIN = (
+    struct.pack("<IIB23x", 0x200 | 0x8000 | 0x80000, 1 << 24, 33) + b"skerry-probe\0\0mysql_native_password\0"
+)
+_MYSQL_HELLO, _MYSQL_ERROR, _MYSQL_SWITCH = 0x0A, 0xFF, 0xFE
+_MYSQL_ENDING = 1053
 
 
 class Answer(NamedTuple):
@@ -63,18 +73,26 @@ def judge_redis(line: bytes) -> Answer:
     return Answer(line.startswith((b"+PONG", b"-NOAUTH")), text or "empty answer")
 
 
-def judge_postgres(first: bytes) -> Answer:
-    """The one byte after an SSLRequest: S or N come from a server that takes connections."""
-    return Answer(first in (b"S", b"N"), f"SSLRequest answered {_printable(first)}")
+def judge_postgres(kind: bytes, body: bytes) -> Answer:
+    """The answer to a StartupMessage, as pg_isready judges it: a request to authenticate is well, and so is every error
+    (an unknown user, a full house) but one: that it starts up, recovers or ends.
+    """
+    if kind == b"R":
+        return Answer(True, "takes connections")
+    if kind != b"E":
+        return Answer(False, f"not a PostgreSQL answer: {_printable(kind + body)}"[:DETAIL_MAX])
+    said = next((field[1:] for field in body.split(b"\0") if field.startswith(b"M")), b"an error")
+    return Answer(_STARTING_UP not in b"\0" + body, _printable(said))
 
 
 def judge_mysql(packet: bytes) -> Answer:
-    """First bytes of the first packet: length (3), sequence (1), then 10 for a handshake or 255 for an error."""
-    if len(packet) < 5:
-        return Answer(False, "no handshake")
-    if packet[4] == 0x0A and packet[3] == 0:
+    """A server's first packet or its answer to a login, as mysqladmin judges it: an error is well but for "I am ending"."""
+    if packet[:1] == bytes([_MYSQL_HELLO]):
         return Answer(True, "handshake")
-    return Answer(False, "refuses connections" if packet[4] == 0xFF else "not a MySQL handshake")
+    if len(packet) < 3 or packet[0] != _MYSQL_ERROR:
+        return Answer(False, "not a MySQL handshake")
+    number, words = int.from_bytes(packet[1:3], "little"), packet[9:] if packet[3:4] == b"#" else packet[3:]
+    return Answer(number != _MYSQL_ENDING, _printable(words) or "an error")
 
 
 async def _tcp(probe: Probe, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
@@ -97,12 +115,37 @@ async def _redis(probe: Probe, address: str, reader: asyncio.StreamReader, write
 
 
 async def _postgres(probe: Probe, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
-    writer.write(_SSL_REQUEST)
-    return judge_postgres(await reader.readexactly(1))
+    writer.write(_POSTGRES_STARTUP)
+    kind, length = struct.unpack("!cI", await reader.readexactly(5))
+    body = await reader.readexactly(min(max(length, 4) - 4, ANSWER_MAX_BYTES))
+    if kind == b"R" and not any(body):  # we are in, without a password: take our leave, else its log has a lost client
+        await reader.readuntil(_POSTGRES_READY)
+        writer.write(_POSTGRES_END)
+    return judge_postgres(kind, body)
 
 
 async def _mysql(probe: Probe, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
-    return judge_mysql(await reader.readexactly(5))
+    """Goes on to a login, which is refused: a server shuts out an address that leaves before (`max_connect_errors`)."""
+    number, packet = await _mysql_packet(reader)
+    answer = judge_mysql(packet)
+    if packet[:1] == bytes([_MYSQL_HELLO]):
+        writer.write(_of_mysql(number + 1, _MYSQL_LOGIN))
+        number, packet = await _mysql_packet(reader)
+        if packet[:1] == bytes([_MYSQL_SWITCH]):  # to another plugin; no password there either
+            writer.write(_of_mysql(number + 1, b""))
+            number, packet = await _mysql_packet(reader)
+        if packet[:1] == bytes([_MYSQL_ERROR]) and not (refused := judge_mysql(packet)).ok:
+            answer = refused
+    return answer
+
+
+async def _mysql_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readexactly(4)
+    return head[3], await reader.readexactly(min(int.from_bytes(head[:3], "little"), ANSWER_MAX_BYTES))
+
+
+def _of_mysql(number: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "little") + bytes([number & 0xFF]) + payload
 
 
 _Question = Callable[[Probe, str, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Answer]]
