@@ -176,6 +176,10 @@ class Door:
         newer.sort(key=lambda path: (path != "policy", not path.startswith("node/"), path))
         return [*reversed(roots), *self.bytes_of(newer)]
 
+    def told_of_slots(self) -> list[bytes]:
+        """What all nodes say of the slots: who claims them, and where their data is."""
+        return self.bytes_of(id for id in self.trusted.fact_heads() if id.split("|")[1] in ("claim", "slot"))
+
     def lacks(self, record: Document) -> str:
         """The hash of the fallback that a document names and that isn't here, "" if there is none."""
         hash = fallback_of(record)

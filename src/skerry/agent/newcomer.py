@@ -2,6 +2,7 @@
 
 Whoever hands a host its beginning could hold it in the past. So it claims nothing before it has asked three others (all, if
 there are fewer); one honest answer among them is enough, as signatures make the newest safe to take. Design section 6.
+A host whose records are lost is new again. Who holds which slot, and where its data is, comes with the answers.
 """
 
 from __future__ import annotations

@@ -108,12 +108,15 @@ class Streams:
         await send_bytes(stream, b"kept")
 
     async def catch_up(self, stream: Stream, who: str) -> None:
-        """A new host shows what it was given at its enrolment, and gets what is newer here."""
+        """A new host shows what it was given at its enrolment, and gets what is newer here, and who has which slot.
+
+        Without the latter it could claim one whose data is elsewhere, and start it empty.
+        """
         self._only_hosts(who)
         theirs = _decode(await recv_bytes(stream, timeout_s=WAIT_S, most_bytes=HEADS_BYTES), Heads)
         newer: list[bytes] = []
         size = 0
-        for raw in self._agent.door.newer_than(theirs):
+        for raw in (*self._agent.door.newer_than(theirs), *self._agent.door.told_of_slots()):
             size += len(raw) + 16
             if size > CATCH_UP_BYTES:
                 break

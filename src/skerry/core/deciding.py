@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
@@ -42,7 +44,9 @@ def decide_service(s: Situation, app: str, service: str) -> None:
         else:
             for replica in list(s.replicas.of(slot).values()):
                 tend(s, replica)
-            publish_state(s, slot, "")
+            if s.state_of(s.me, slot) is not None:
+                publish_state(s, slot, "")
+            # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
     review_watches(s, slots, app, service)
     _settle(s, slots, wanted)
 
@@ -72,7 +76,7 @@ def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> Non
 
 def _forgets_nothing_s(s: Situation) -> float:
     """By then neighbours have given back what our disk has lost: until then what runs is left alone."""
-    return s.boot_s + s.timing.takeover_after_s
+    return math.inf if s.new else s.boot_s + s.timing.takeover_after_s
 
 
 # --- claiming ---------------------------------------------------------------------------------------------------------

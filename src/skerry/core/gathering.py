@@ -313,18 +313,18 @@ def _finished_before(s: Situation, slot: Slot) -> bool:
 def _adopt(s: Situation, r: Replica, state: SlotState | None) -> None:
     """A container that outlived the agent."""
     _recall(s, r, state)
-    if r.phase == "running":
-        tending.watch(s, r)
-    elif r.exit_code == 0 and r.service is not None and not again(r.service.restart, 0, (), s.now):
+    if (
+        r.phase == "exited"
+        and r.exit_code == 0
+        and r.service is not None
+        and not again(r.service.restart, 0, (), s.now)
+    ):
         r.again_s, r.why = None, told(0, False)
 
 
 def _recall(s: Situation, r: Replica, state: SlotState | None) -> None:
     """What was known of it before we started holds until its probe says otherwise."""
-    found = s.wants[r.slot.app].specs.get(r.spec) if r.slot.app in s.wants else None
-    if found is not None:
-        r.service, _, r.versions = found
-        tending.at_home(s, r)
+    tending.learn(s, r)
     if state is not None and state.spec == r.spec:
         r.restarts = state.restarts
         if any(state.versions):  # else we had not even learnt what it is when we said so

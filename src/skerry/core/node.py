@@ -142,9 +142,8 @@ class NodeCore:
                 s.note("turned-back" if now.turned_back else "rollout", f"{app}.{service}",
                        now.turned_back or f"version {want.versions[0]}.{want.versions[1]} is wanted")  # fmt: skip
         for replica in s.replicas:
-            if replica.slot.app == app and replica.service is None and replica.spec in now.specs:
-                replica.service, _, replica.versions = now.specs[replica.spec]
-                tending.at_home(s, replica)
+            if replica.slot.app == app:
+                tending.learn(s, replica)
         s.touch_app(app)
         for service in before.services if before is not None else ():
             s.touch(app, service)

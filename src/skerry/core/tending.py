@@ -110,10 +110,28 @@ def _was_ready(s: Situation, slot: Slot, healthy: bool) -> bool:
 
 
 def at_home(s: Situation, r: Replica) -> None:
-    """What runs here with a volume that is not disposable has its data here, whatever our records say."""
+    """What runs here with a volume that is not disposable has its data here, whatever our records say.
+
+    Where no document describes its own version, the wanted one says whether the slot has data.
+    """
+    want = s.want(r.slot)
+    service = r.service or (want.service if want is not None else None)
     disposable = s.disposable(r.slot.app)
-    if r.service is not None and any(not disposable.get(mount.volume, False) for mount in r.service.volumes):
+    if service is not None and any(not disposable.get(mount.volume, False) for mount in service.volumes):
         s.homes.add(r.slot)
+
+
+def learn(s: Situation, r: Replica) -> None:
+    """A container that was found here, and what describes it, which may have come only now: from now on it is looked after."""
+    if r.service is not None or r.phase == "stopping":
+        return
+    found = s.wants[r.slot.app].specs.get(r.spec) if r.slot.app in s.wants else None
+    if found is not None:
+        r.service, _, r.versions = found
+        if r.phase == "running":
+            r.started_s = s.now  # its start limit counts from its first probe
+            watch(s, r)
+    at_home(s, r)
 
 
 def start(s: Situation, r: Replica, reason: str) -> None:
