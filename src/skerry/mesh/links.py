@@ -98,6 +98,7 @@ class Mesh:
         self._door: Door | None = None
         self._server: Server | None = None
         self._beats: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def serve(self, host: str, port: int) -> int:
         """Listen, and keep links alive from now on. Gives the port (for 0: the one that was free). Raises OSError."""
@@ -157,7 +158,10 @@ class Mesh:
         return tuple(self._links)
 
     def send(self, peer: str, data: bytes) -> bool:
-        """Queue a frame. False: there is no link. A neighbour that lets too much pile up loses it (a slow reader)."""
+        """Queue a frame. True: it arrives unless the neighbour goes down first, also over a link that is about to lose
+        against another of the pair. False: there is no link, or it is just being exchanged for the other.
+        A neighbour that lets too much pile up loses it (a slow reader).
+        """
         if len(data) > FRAME_BYTES:
             raise ValueError(f"a frame of {len(data)} bytes")
         link = self._links.get(peer)
@@ -198,7 +202,10 @@ class Mesh:
             self._cut(link, why)
 
     async def close(self) -> None:
-        """Say goodbye to all and stop."""
+        """Say goodbye to all and stop. A neighbour that has our dial and not yet our word for it hears only that we end."""
+        self._closing = True
+        if self._server is not None:
+            self._server.close(close_connections=False)  # first: whoever hears our goodbye dials at once
         if self._beats is not None:
             self._beats.cancel()
         for name in list(self._dials):
@@ -206,7 +213,6 @@ class Mesh:
         links = [link.connection for link in self._links.values()]
         await asyncio.gather(*(each.close(GOODBYE, "goodbye") for each in [*links, *self._streams]))
         if self._server is not None:
-            self._server.close()
             await self._server.wait_closed()
         for task in self._tasks:
             task.cancel()
@@ -238,6 +244,8 @@ class Mesh:
         assert isinstance(connection, Incoming) and connection.request is not None
         if self._who_has(connection) != connection.who:  # cut off while it was opening
             connection.transport.abort()
+        elif self._closing:
+            await connection.close(GOODBYE, "goodbye")
         elif connection.request.path == LINK:
             if connection.keepalive_task is not None:
                 connection.keepalive_task.cancel()  # links have their own
@@ -294,15 +302,18 @@ class Mesh:
             connection.transport.abort()
 
     async def _run_open(self, peer: str, connection: Incoming | Outgoing, dialler: str) -> None:
+        if self._closing:
+            await connection.close(GOODBYE, "goodbye")
+            return
         link = Link(peer, self._fingerprint(peer), connection, dialler, since_s=self._now(), sent_s=self._now())
         if not self._take_up(link):
-            await connection.close(CROSSED, "crossed")
-            return
+            # The neighbour may have taken this one up before it knew of the other: what it sent on it counts.
+            self._spawn(connection.close(CROSSED, "crossed"))
         why, goodbye = "closed", False
         try:
             while True:
                 data = await connection.recv(decode=False)
-                if self._links.get(peer) is not link and link.cut:
+                if self._links.get(peer) is not link and (link.cut or self._who.get(link.key) != peer):
                     break  # what came after the cut counts no more
                 while pause_s := self._on_frame(peer, data):
                     # Not all of it was taken yet: what floods waits where it comes from, in the neighbour's own queue.
