@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.small import archive
 from skerry.cli import run as cli_run
 from skerry.cli.explain import outline
 from skerry.cli.main import run
 from skerry.cli.output import Terminal, age, clean, table
+from skerry.cli.ps import _watch
 from skerry.errors import Passing, TrustRefusal
 
 PS = [
@@ -144,7 +148,8 @@ def test_what_would_delete_asks_first_and_no_answer_is_no(
     import io
 
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert run(["volume", "rm", "vps-1", "shop", "data"]) == 1
+    assert run(["volume", "rm", "vps-1", "shop", "data", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "not-confirmed"
     assert hosts.asked == []
 
 
@@ -212,6 +217,36 @@ def test_a_table_has_a_line_for_each_row(rows: list[dict[str, Any]]) -> None:
 def test_answers_are_outlined() -> None:
     answer = {"slot": "web/0", "order": ["vps-1", "vps-2"], "why": {"vps-1": "rank 0"}, "none": None, "empty": []}
     assert outline(answer) == ["slot: web/0", "order:", "  - vps-1", "  - vps-2", "why:", "  vps-1: rank 0"]
+
+
+def test_a_limit_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().rows([{"limit": 0.25, "other": 2.0}], ("limit", "other"))
+    assert capsys.readouterr().out.split()[2:] == ["0.25", "2.0"]
+
+
+def test_an_image_is_exported_for_other_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its path here, as a name needs a build; what other tools make of it: tests/image/test_oci.py."""
+    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
+    archive(tmp_path / "docker.tar", b"program")
+    for name, marker in (("web", "web/index.json"), ("web.tar", "web.tar")):
+        assert run(["image", "export", str(tmp_path / "docker.tar"), str(tmp_path / name), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["image"].startswith("sha256:")
+        assert (tmp_path / marker).is_file()
+        assert run(["image", "export", str(tmp_path / "docker.tar"), str(tmp_path / name)]) == 2
+    assert run(["image", "export", str(tmp_path / "docker.tar"), str(tmp_path / "none" / "web.tar")]) == 2
+
+
+async def test_what_is_watched_comes_line_by_line_where_it_is_read_by_a_program(
+    hosts: Hosts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts.answers["ps"] = PS
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await _watch(Terminal(), hosts, None)  # type: ignore[arg-type]
+    shown = capsys.readouterr().out
+    assert "shop.web/0" in shown
 
 
 def test_ages() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from agent.small import SmallCloud
-from skerry.client import views
+from skerry.client import apps, views
 from skerry.client.session import Session
-from skerry.core.intent import Service
-from skerry.errors import SkerryError, Unreachable
+from skerry.core.intent import App, Service
+from skerry.errors import NoSuchSubject, SkerryError, Unreachable
 
 WITHIN_S = 20.0
 
@@ -53,6 +53,45 @@ async def test_a_host_that_was_asked_before_and_is_gone_is_not_waited_for(cloud:
         await session.request("ps", node="node/vps-2")
     assert len(await session.request("hosts")) == 3
     assert session.preferred != "node/vps-2"
+
+
+async def test_a_host_that_does_not_answer_is_named_and_makes_no_clock_of_another_look_wrong(
+    cloud: SmallCloud, session: Session
+) -> None:
+    """A host that is silent, not gone: it takes the connection and says nothing until the time limit is over."""
+    address = session.nodes["node/vps-2"].body.addresses[0]  # type: ignore[union-attr]
+    host, _, port = address.rpartition(":")
+    await cloud.stop("vps-2")
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, host, int(port)):
+        checks = {check["check"]: check for check in await views.doctor(session)}
+    assert not checks["vps-2 answers"]["ok"]
+    assert checks["vps-1 clock"]["detail"] in ("differs by 0.0 s", "differs by 0.1 s"), (
+        "what was waited for is no offset"
+    )
+    with pytest.raises(NoSuchSubject, match="there is no host vps-9"):
+        await session.request("ps", node="node/vps-9")
+
+
+async def test_a_service_is_scaled_by_its_short_name_where_only_one_app_has_it(
+    cloud: SmallCloud, session: Session
+) -> None:
+    def deploy(app: str) -> None:
+        document = cloud.sign(f"app/{app}", App(services={"web": Service(replicas=1)}), 1)
+        cloud.agents["vps-1"].door.offer(document, from_client=True)
+
+    deploy("shop")
+    assert (await apps.scale(session, "web", 2, detach=True))["app"] == "shop"
+    assert (await apps.scale(session, "shop.web", 1, detach=True))["from"] == 2
+    deploy("blog")
+    for name, why in (("web", "blog, shop"), ("nope", "no app has one"), ("shop.nope", "it has: web")):
+        with pytest.raises(apps.NoSuchApp) as refused:
+            await apps.scale(session, name, 3)
+        assert why in refused.value.why
 
 
 async def test_rows_come_when_they_change_and_go_on_when_the_host_is_gone(cloud: SmallCloud, session: Session) -> None:

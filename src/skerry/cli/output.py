@@ -115,7 +115,7 @@ def _cell(value: Any, column: str = "") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.1f}"
+        return f"{value:.2f}".removesuffix("0")  # a limit of 0.25 is shown as what it is
     if isinstance(value, dict):
         return ",".join(
             f"{clean(str(key).removesuffix('_bytes'))}={_cell(part, str(key))}" for key, part in value.items()

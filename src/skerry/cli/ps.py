@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,9 +54,10 @@ def _text(rows: list[dict[str, Any]], app: str | None) -> str:
 async def _watch(terminal: Terminal, session: Session, app: str | None) -> None:
     from skerry.client import views
 
-    if terminal.as_json:
+    if terminal.as_json or not sys.stdout.isatty():  # nothing is drawn over in a pipe or a file
         while True:
-            terminal.line(await views.ps(session, app), "")
+            rows = await views.ps(session, app)
+            terminal.line(rows, _text(rows, app) + "\n")
             await asyncio.sleep(WATCH_EVERY_S)
     from rich.console import Console
     from rich.live import Live

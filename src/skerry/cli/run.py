@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.cli.output import Terminal
+from skerry.errors import Refusal
 
 if TYPE_CHECKING:
     from skerry.client.home import CloudHome, Home
@@ -32,6 +33,22 @@ def passphrase(file: str | None) -> Passphrase:
     from skerry.client.keys import passphrase_from
 
     return passphrase_from(os.environ, Path(file) if file else None, _ask if sys.stdin.isatty() else None)
+
+
+class NotConfirmed(Refusal):
+    """The answer to "shall it be done?" was no, or there was nobody to answer."""
+
+    code = "not-confirmed"
+
+
+def confirm(question: str) -> None:
+    """Raises NotConfirmed unless the answer is yes."""
+    import click
+
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        raise NotConfirmed("not confirmed: nothing was changed", "", "where nobody can answer, say --yes") from None
 
 
 def _ask(what: str) -> str:

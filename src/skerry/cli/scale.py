@@ -11,7 +11,7 @@ from skerry.cli.output import Terminal
 
 
 @declare(name="scale", example="skerry scale guestbook.web 5", codes=(0, 1, 2, 3, 4, 5))
-@click.argument("service", metavar="APP.SERVICE")
+@click.argument("service", metavar="[APP.]SERVICE")
 @click.argument("replicas", type=click.IntRange(0, 1000))
 @click.option("--detach", is_flag=True, help="Do not wait until they are healthy.")
 @click.option(
@@ -28,11 +28,9 @@ def command(
 ) -> None:
     """Change how many replicas a service has.
 
-    Those that run are not restarted. The next deploy of the compose file sets it to what the file says.
+    SERVICE alone will do where only one app has it. Those that run are not restarted. The next deploy of the compose file
+    sets it to what the file says.
     """
-    app, dot, name = service.partition(".")
-    if not (app and dot and name):
-        raise click.UsageError(f"{service!r} is not APP.SERVICE, such as guestbook.web")
     from skerry.client import apps
 
     result = run.in_cloud(
@@ -41,7 +39,7 @@ def command(
         passphrase_file,
         changes=True,
         work=lambda session: apps.scale(
-            session, app, name, replicas, detach=detach, timeout_s=timeout_s, progress=terminal.say
+            session, service, replicas, detach=detach, timeout_s=timeout_s, progress=terminal.say
         ),
     )
-    terminal.answer(result, f"{service}: {result['from']} -> {result['to']} replicas")
+    terminal.answer(result, f"{result['app']}.{result['service']}: {result['from']} -> {result['to']} replicas")

@@ -46,7 +46,7 @@ def command(
         for row in changes:
             terminal.say(f"  {row['path']}  {row['field']}: {_word(row['old'])} -> {_word(row['new'])}")
         if not yes:
-            click.confirm("sign this?", abort=True, err=True)
+            run.confirm("sign this?")
         keys = run.root_keys(session, root_key) if root_key else ()
         return {**await signing.sign(session, draft, keys), "changes": changes}
 

@@ -35,7 +35,7 @@ def rm(
     from skerry.client import views
 
     if not yes:
-        click.confirm(f"delete volume {volume} of {app} on {node}, with all that is in it?", abort=True, err=True)
+        run.confirm(f"delete volume {volume} of {app} on {node}, with all that is in it?")
     result = run.in_cloud(
         terminal, cloud, passphrase_file, lambda session: views.volume_rm(session, node, app, volume), changes=True
     )

@@ -28,19 +28,20 @@ class NothingBefore(Refusal):
 
 async def scale(
     session: Session,
-    app: str,
-    service: str,
+    name: str,
     replicas: int,
     *,
     detach: bool = False,
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Change one service's number of replicas: a new version of the app, signed; nothing is restarted."""
+    """Change one service's number of replicas: a new version of the app, signed; nothing is restarted.
+
+    `name`: APP.SERVICE, or SERVICE where only one app has it. Raises NoSuchApp.
+    """
     await session.sync()
+    app, service = _of_service(session, name)
     body = _app(session, app)
-    if service not in body.services:
-        raise NoSuchApp(f"{app} has no service {service}", f"it has: {', '.join(body.services)}", "see skerry ps")
     before = body.services[service].replicas
     changed = msgspec.structs.replace(body.services[service], replicas=replicas)
     wanted = msgspec.structs.replace(body, services={**body.services, service: changed})
@@ -111,9 +112,29 @@ async def rm(
     return {"app": app, "volumes_kept": sorted(body.volumes)}
 
 
+def _of_service(session: Session, name: str) -> tuple[str, str]:
+    """APP.SERVICE, or SERVICE alone -> (app, service)."""
+    app, dot, service = name.partition(".")
+    if dot:
+        services = _app(session, app).services
+        if service not in services:
+            raise NoSuchApp(f"{app} has no service {service}", f"it has: {', '.join(services)}", "see skerry ps")
+        return app, service
+    having = [app for app, body in _apps(session).items() if name in body.services]
+    if len(having) != 1:
+        why = f"these apps have one: {', '.join(having)}" if having else "no app has one of that name"
+        raise NoSuchApp(f"which service {name!r} is meant is not clear", why, "write APP.SERVICE; see skerry ps")
+    return having[0], name
+
+
+def _apps(session: Session) -> dict[str, App]:
+    """Those that are not removed."""
+    bodies = {d.path.removeprefix("app/"): d.body for d in session.documents("app")}
+    return {app: body for app, body in bodies.items() if isinstance(body, App) and not body.deleted}
+
+
 def _app(session: Session, app: str) -> App:
-    document = session.document(f"app/{app}")
-    if document is None or not isinstance(document.body, App) or document.body.deleted:
-        known = [d.path.removeprefix("app/") for d in session.documents("app") if not d.body.deleted]  # type: ignore[union-attr]
-        raise NoSuchApp(f"there is no app {app}", f"this cloud has: {', '.join(known) or 'none'}", "see skerry ps")
-    return document.body
+    apps = _apps(session)
+    if app not in apps:
+        raise NoSuchApp(f"there is no app {app}", f"this cloud has: {', '.join(apps) or 'none'}", "see skerry ps")
+    return apps[app]

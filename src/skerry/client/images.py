@@ -10,7 +10,9 @@ import msgspec
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
+from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
+from skerry.image.export import export_layout, export_tar
 from skerry.image.local import resolve_image
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
@@ -29,11 +31,22 @@ class LocalImages:
 
     @property
     def names(self) -> dict[str, str]:
-        """Names that builds and imports left: "guestbook.web" -> digest."""
+        """Names that builds left: "guestbook.web" -> digest."""
         try:
             return msgspec.json.decode(self._names_file.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return {}
+
+    def export(self, ref: str, path: Path) -> str:
+        """Write what `ref` names as an OCI layout: a folder, or one file (.tar). Gives the digest. Raises ImageNotFound."""
+        if path.exists():
+            raise BadInput("nothing was exported", f"{path} is there already", "name another path")
+        digest = resolve_image(ref, objects=self.objects, names=self.names, base=Path())
+        try:
+            (export_tar if path.suffix == ".tar" else export_layout)(digest, self.objects, path)
+        except OSError as error:
+            raise BadInput("nothing was exported", f"{path}: {error.strerror}", "check the path") from None
+        return digest
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
@@ -63,7 +76,13 @@ class LocalImages:
         """The digest of a service's image. Raises what building and importing raise: BuildRefused, ImageNotFound, BadImage."""
         name = f"{app}.{service}"
         if isinstance(plan.image, ImageRef):
-            return resolve_image(plan.image.text, objects=self.objects, names=self.names, base=folder)
+            return resolve_image(
+                plan.image.text,
+                objects=self.objects,
+                names=self.names,
+                base=folder,
+                progress=lambda line: progress(f"{name}: {line}"),
+            )
         assert isinstance(plan.image, Recipe)
         from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
         from skerry.image.recipe import parse_recipe

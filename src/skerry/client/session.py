@@ -22,7 +22,7 @@ from skerry.client.keys import KeyMissing, Passphrase
 from skerry.client.recovery import ROOT_LIFE_S
 from skerry.core.intent import App, Body, Node, Policy, Root, Secret
 from skerry.core.records import Document
-from skerry.errors import BadFormat, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
+from skerry.errors import BadFormat, NoSuchSubject, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
 from skerry.trust import seal
@@ -69,6 +69,7 @@ class Session:
         self.trusted = Trusted(self.file.id)
         self._own: OperatorKeys | None = None
         self.preferred: str | None = None  # the host that answered last is asked first
+        self.answered: dict[str, float] = {}  # host -> when it last answered `everywhere`, by the clock here
         self._idle: dict[str, list[Stream]] = {}  # answered to the end, and good for another request
         for text in (*self.file.roots, *self.file.documents.values()):
             self._learn(base64.b64decode(text), load=True)
@@ -181,25 +182,29 @@ class Session:
         return str(hello.get("nonce", ""))
 
     async def everywhere(self, verb: str, args: Any = None) -> dict[str, Any]:
-        """Ask all hosts at once: path -> answer, or the SkerryError."""
+        """Ask all hosts at once: path -> answer, or the SkerryError. `answered` says when each of them did."""
 
         async def one(node: str) -> Any:
             try:
-                return await self.request(verb, args, node=node)
+                answer = await self.request(verb, args, node=node)
             except SkerryError as error:
                 return error
+            self.answered[node] = time.time()
+            return answer
 
         nodes = list(self.nodes)
         return dict(zip(nodes, await asyncio.gather(*(one(node) for node in nodes)), strict=True))
 
     async def open(self, path: str, node: str | None = None) -> tuple[Stream, str]:
-        """A stream to `node`, or to the first host that answers; pinned to its enrolment. Raises Unreachable."""
+        """A stream to `node`, or to the first host that answers; pinned to its enrolment. Raises Unreachable, NoSuchSubject."""
         candidates = [node] if node else self._candidates()
         whys = []
         for candidate in candidates:
             document = self.nodes.get(candidate)
             if document is None:
-                raise Unreachable(f"{candidate} can't be asked", "this cloud has no such host", "see skerry host ls")
+                known = ", ".join(sorted(node.removeprefix("node/") for node in self.nodes)) or "none"
+                name = candidate.removeprefix("node/")
+                raise NoSuchSubject(f"there is no host {name}", f"this cloud has: {known}", "see skerry host ls")
             enrolment: Node = document.body  # type: ignore[assignment]
             try:
                 pinned = base64.b64decode(enrolment.certificate)

@@ -189,7 +189,7 @@ async def doctor(session: Session) -> list[dict[str, Any]]:
         if isinstance(answer, SkerryError):
             add(f"{name} answers", False, str(answer), answer.fix)
             continue
-        off = abs(answer["time"] - time.time())
+        off = abs(answer["time"] - session.answered[node])
         add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")
         add(f"{name} clock", off < 5, f"differs by {off:.1f} s", "run a time service on it (systemd-timesyncd)")
         missing = set(answers) - {node} - set(answer["neighbours"])

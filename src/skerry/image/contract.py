@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from skerry.errors import BadFormat, Passing, Refusal
+from skerry.errors import BadFormat, BadInput, Passing, Refusal
 
 
 class Objects(Protocol):
@@ -51,7 +51,7 @@ class BadImage(BadFormat):
     code = "bad-image"
 
 
-class ImageNotFound(Refusal):
+class ImageNotFound(BadInput):
     """No such image here: a digest or a name that the local store doesn't hold, or a path without an image."""
 
     code = "image-not-found"
