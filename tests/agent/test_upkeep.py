@@ -129,7 +129,7 @@ async def test_a_damaged_tree_is_found_by_reading_it_through_and_mended_in_place
 
 
 @pytest.mark.parametrize("how", ["gone", "damaged"])
-@pytest.mark.parametrize("away_s", [0])
+@pytest.mark.parametrize("away_s", [0, 4])
 async def test_a_host_whose_records_are_lost_has_them_again_and_leaves_its_containers_alone(
     cloud: SmallCloud, how: str, away_s: int
 ) -> None:

@@ -1,6 +1,6 @@
 """The door: every record enters here, whoever brings it: a neighbour, an operator, our own disk, or ourselves.
 
-judge (trust) → keep (store) → believe (trust) → tell (core, gossip), in this order, so that nothing is acted on that
+judge (trust) → keep (store) → believe (trust) → tell (gossip, core), in this order, so that nothing is acted on that
 was not verified, and nothing is told to others before it is on disk.
 """
 
@@ -236,13 +236,14 @@ class Door:
                 self._clocks[record.node] = (record.body.clock, self._now_s())
             # Another life, another root or policy: worth forwarding at once.
             mark = f"{record.seq[0]}/{record.body.root}/{record.body.policy}"
-        self._post(RecordAccepted(record, source, from_disk))
         now_s = self._now_s()
         self._send(
             self._gossip.accepted(
                 record.id, token(record), source, now_s, record.kind, size_bytes=size_bytes, mark=mark
             )
         )
+        # Core last: it may answer with a newer state of the same record, and gossip must not see the older one after it.
+        self._post(RecordAccepted(record, source, from_disk))
 
     def _take_named(self, raw: bytes, *, from_disk: bool = False) -> bool:
         """Perhaps it isn't the newest, but what the newest names as the one to turn back to."""

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from skerry.agent.door import ROOT_OF_ALL
+
 SAFE_AFTER_S = 5.0  # so long after it was written the kernel has brought it to the disk by itself
 
 
@@ -45,6 +47,15 @@ class Disk:
                 self._records.pop(change.id, None)
             else:
                 self._records[change.id] = change.before
+
+    def members(self) -> Disk:
+        """Another one, with no more on it than who belongs to the cloud: as agent/upkeep.py keeps a spare copy."""
+        spare = Disk(self._now_s)
+        spare._kept = dict(self._kept)
+        spare._records = {
+            id: held for id, held in self._records.items() if "|" not in id and id.partition("/")[0] in ROOT_OF_ALL
+        }
+        return spare
 
     def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False) -> None:
         if sync:  # syncing the log brings all before it along

@@ -45,6 +45,7 @@ class Machine:
         self.containers: dict[str, Container] = {}
         self.boots = 0
         self.on = False
+        self.new = False  # it has not yet compared with anybody what it was given
         self.core: NodeCore | None = None
         self.booted_s = 0.0
         self.cpus, self.memory_bytes = 2.0, 1 << 30
@@ -68,7 +69,7 @@ class Machine:
         self.linked, self.watches, self.route = {}, {}, None
         now = self.cluster.clock.now_s
         self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
-                            agent="sim", clock=CLOCK_AT_ZERO + now))  # fmt: skip
+                            agent="sim", clock=CLOCK_AT_ZERO + now, new=self.new))  # fmt: skip
         self._load()
         for c in list(self.containers.values()):
             if not c.stopping:

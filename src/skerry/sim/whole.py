@@ -106,6 +106,10 @@ class WholeMachine(Machine):
         self.records = Disk(self._now_s)
         self.images.clear()
 
+    def lose_records(self) -> None:
+        """The database is damaged. The spare copy of who belongs to the cloud is there; the host is new again."""
+        self.records, self.new = self.records.members(), True
+
     def _tick(self) -> None:
         self.links.look_round()
         self.soon(max(0.05, self.gossip.next_s - self._now_s()), self._tick)
@@ -150,6 +154,22 @@ class WholeMachine(Machine):
 
     def link_is_up(self, other: Machine) -> None:
         self.links.changed(other.path, True, "", False)
+        if self.new:
+            self.soon(self.cluster.spread(2 * self.cluster.world.latency_s), lambda: self._compare(other))
+
+    def _compare(self, other: Machine) -> None:
+        """As agent/newcomer.py: who is new asks before it claims. Of those asked one has to be honest."""
+        assert isinstance(other, WholeMachine)
+        if not self.new or other.captured or not other.on or not self.cluster.wires.reaches(self.path, other.path):
+            return
+        ours = {path: head[:2] for path, head in self.trusted.heads().items()}
+        for raw in (*other.door.newer_than(ours), *other.door.told_of_slots()):
+            try:
+                self.door.offer(raw)
+            except TrustRefusal as refusal:
+                self.links.refused(refusal, other.path)
+        self.new = False
+        self.step(ev.CaughtUp())
 
     def unlinked(self, peer: str, why: str, *, goodbye: bool) -> None:
         self.links.changed(peer, False, why, goodbye)
