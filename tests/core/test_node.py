@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,71 @@ def test_a_container_that_was_told_of_before_its_documents_had_come_gets_its_ver
     found = ev.ContainerFound(slot=SLOT, spec=SPEC, image=IMAGE, address="10.77.1.2", container="c1", running=True)
     core, _ = booted(*INTENT, fact(ME, "claim", str(SLOT), claim), fact(ME, "slot", str(SLOT), state), found=[found])
     assert [row.version for row in core.rows()] == ["1.1"]
+
+
+STORE = Service(
+    probe=Probe(kind="tcp", port=80, start_period_s=5.0), volumes=(VolumeMount(volume="data", target="/data"),)
+)
+STORE_SPEC = spec_of(STORE, IMAGE)
+STORE_INTENT: list[Record] = [docs.release("shop", {"web": "one"}), docs.app("shop", {"web": STORE})]
+STORE_RUNS = ev.ContainerFound(slot=SLOT, spec=STORE_SPEC, image=IMAGE, address="a", container="c1", running=True)
+
+
+def test_who_lost_its_records_is_silent_about_a_slot_until_it_knows_whether_its_data_is_here() -> None:
+    """Else others would believe that it has none, and start the slot empty."""
+    core, effects = booted(docs.node("vps-1"), docs.node("vps-2"), found=[STORE_RUNS])
+    effects += core.step(ev.LinkUp(peer=OTHER), 100.1)
+    for record in STORE_INTENT:
+        effects += core.step(ev.RecordAccepted(record=record, source=OTHER), 100.2)
+    told = [effect.body for effect in effects if isinstance(effect, do.Publish) and effect.kind == "slot"]
+    assert told and all(isinstance(state, SlotState) and state.data for state in told)
+
+
+def test_a_container_of_another_version_than_the_wanted_has_its_data_here_all_the_same() -> None:
+    old = msgspec.structs.replace(STORE_RUNS, spec="of a document that is nowhere any more")
+    core, effects = booted(docs.node("vps-1"), docs.node("vps-2"), found=[old])
+    for record in STORE_INTENT:
+        effects += core.step(ev.RecordAccepted(record=record, source=OTHER), 100.2)
+    told = [effect.body for effect in effects if isinstance(effect, do.Publish) and effect.kind == "slot"]
+    assert told and all(isinstance(state, SlotState) and state.data for state in told)
+
+
+def test_what_was_adopted_before_its_documents_came_is_watched_from_then_on_and_not_given_up() -> None:
+    core, effects = booted(docs.node("vps-1"), docs.node("vps-2"), found=[STORE_RUNS])
+    assert not [effect for effect in effects if isinstance(effect, do.Watch)]
+    effects = []
+    for record in STORE_INTENT:
+        effects += core.step(ev.RecordAccepted(record=record, source=OTHER), 170.0)
+    assert [effect.address for effect in effects if isinstance(effect, do.Watch)] == ["a"]
+    effects = core.step(ev.Timer(), 171.0)
+    effects += core.step(ev.ProbeAnswered(slot=SLOT, node=ME, spec=STORE_SPEC, ok=True), 172.0)
+    effects += core.step(ev.Timer(), 240.0)
+    assert not [effect for effect in effects if isinstance(effect, do.Stop | do.Start)]
+    assert [(row.node, row.healthy) for row in core.rows()] == [("vps-1", True)]
+
+
+def test_after_its_start_a_node_makes_no_data_that_a_neighbour_may_be_about_to_tell_of() -> None:
+    core, effects = booted(*STORE_INTENT, docs.node("vps-1"), docs.node("vps-2"))
+    effects += core.step(ev.LinkUp(peer=OTHER), 110.0) + core.step(ev.Timer(), 114.9)
+    theirs = SlotState(spec=STORE_SPEC, image=IMAGE, state="exited", data=True)
+    effects += core.step(ev.RecordAccepted(record=fact(OTHER, "slot", str(SLOT), theirs), source=OTHER), 114.95)
+    for second in range(115, 200):
+        effects += core.step(ev.Timer(), float(second))
+    assert not [effect for effect in effects if isinstance(effect, do.Start)]
+
+
+def test_who_is_new_again_stops_nothing_before_it_has_heard_who_claims_what() -> None:
+    core = NodeCore()
+    core.step(ev.Booted(node=ME, boot=2, cpus=2.0, memory_bytes=1 << 30, clock=1e9, new=True), 100.0)
+    found = ev.ContainerFound(slot=SLOT, spec=SPEC, image=IMAGE, address="a", container="c1", running=True)
+    effects = core.step(found, 100.0) + core.step(ev.Timer(), 100.0)
+    for record in (*INTENT, docs.node("vps-2")):
+        effects += core.step(ev.RecordAccepted(record=record, source=OTHER), 130.0)
+    claim = Claim(spec=SPEC, image=IMAGE, rank=0, reason="mine")
+    effects += core.step(ev.RecordAccepted(record=fact(ME, "claim", str(SLOT), claim), source=OTHER), 130.1)
+    effects += core.step(ev.CaughtUp(), 130.2) + core.step(ev.Timer(), 131.0)
+    assert not [effect for effect in effects if isinstance(effect, do.Stop | do.Start)]
+    assert [(row.node, row.claims) for row in core.rows()] == [("vps-1", ("vps-1",))]
 
 
 def test_a_container_that_nothing_of_ours_claims_is_stopped() -> None:
