@@ -182,8 +182,8 @@ class RecordStore:
         return before + 1
 
     def start_after(self, boot: int) -> None:
-        """The next start shall have a greater number than this. Synced."""
-        replace_synced(self._boot, b"%d\n" % boot)
+        """The next start shall have a greater number than this, and than any said before. Synced."""
+        replace_synced(self._boot, b"%d\n" % max(boot, int(self._boot.read_text("ascii"))))
 
     def get_meta(self, key: str) -> bytes | None:
         return self._one("SELECT value FROM meta WHERE key = ?", key)
