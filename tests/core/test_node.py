@@ -125,6 +125,16 @@ def test_what_was_adopted_before_its_documents_came_is_watched_from_then_on_and_
     assert [(row.node, row.healthy) for row in core.rows()] == [("vps-1", True)]
 
 
+def test_after_its_start_a_node_makes_no_data_that_a_neighbour_may_be_about_to_tell_of() -> None:
+    core, effects = booted(*STORE_INTENT, docs.node("vps-1"), docs.node("vps-2"))
+    effects += core.step(ev.LinkUp(peer=OTHER), 110.0) + core.step(ev.Timer(), 114.9)
+    theirs = SlotState(spec=STORE_SPEC, image=IMAGE, state="exited", data=True)
+    effects += core.step(ev.RecordAccepted(record=fact(OTHER, "slot", str(SLOT), theirs), source=OTHER), 114.95)
+    for second in range(115, 200):
+        effects += core.step(ev.Timer(), float(second))
+    assert not [effect for effect in effects if isinstance(effect, do.Start)]
+
+
 def test_who_is_new_again_stops_nothing_before_it_has_heard_who_claims_what() -> None:
     core = NodeCore()
     core.step(ev.Booted(node=ME, boot=2, cpus=2.0, memory_bytes=1 << 30, clock=1e9, new=True), 100.0)

@@ -50,9 +50,9 @@ def consider(
     """
     if lacks:
         return DeclineIt(lacks)  # only this node knows: no order computed elsewhere overrules it
-    turn_s = vacant_s + rank * delay_s
+    turn_s = max(vacant_s, not_before_s) + rank * delay_s  # the ranks still go in turn when all have waited
     if now_s < not_before_s:
-        return LookAgain(max(turn_s, not_before_s), "started a moment ago: others' slots are left alone at first")
+        return LookAgain(turn_s, "started a moment ago: others' slots are left alone at first")
     if now_s < turn_s:
         return LookAgain(turn_s, f"rank {rank}: better nodes go first")
     return ClaimIt(f"rank {rank}: vacant for {now_s - vacant_s:.1f} s" + (f", {why}" if why else ""))

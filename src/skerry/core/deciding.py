@@ -105,7 +105,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
         vacant_s=s.vacant.get(slot, s.now),
         now_s=s.now,
         delay_s=s.timing.claim_delay_s * (_DATA_PATIENCE if has_data(s, slot, want) else 1),
-        not_before_s=_not_before(s, standing),
+        not_before_s=_not_before(s, slot, want, standing),
         why=reason or standing.why,
     )
     if isinstance(answer, LookAgain):
@@ -124,9 +124,15 @@ def waits_for_home(s: Situation, standing: Standing) -> str:
     return f"its data is on {name_of(home)}, {state}"
 
 
-def _not_before(s: Situation, standing: Standing) -> float:
-    """Right after our start we know little: others' slots are left alone, unless we have seen their holder live and die."""
+def _not_before(s: Situation, slot: Slot, want: Want, standing: Standing) -> float:
+    """Right after our start we know little: others' slots are left alone, unless we have seen their holder live and die.
+
+    A slot whose data nobody seems to have is made anew a little later than others are claimed: two with data can't be undone.
+    """
     at = s.awake_s()
+    if not standing.home and has_data(s, slot, want) and len(s.known.nodes) > 1:
+        linked = s.presence.first_link_s
+        at = max(at, (s.boot_s if linked is None else linked) + s.timing.new_data_after_s)
     if any(not s.presence.seen(node).ever_up for node in standing.dead):
         at = max(at, s.boot_s + s.timing.takeover_after_s)
     return at

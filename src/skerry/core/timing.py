@@ -13,6 +13,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     takeover_after_s: float = 20.0  # a node that just started leaves others' slots alone for so long
     restart_grace_s: float = 2.0  # an agent that said goodbye may be back by then: an upgrade moves nothing
     ask_again_s: float = 1.0  # between two questions whether somebody else reaches a missed node
+    new_data_after_s: float = (
+        5.0  # after start and first link: who has a slot's data has said so by then, on a slow line too
+    )
     silent_s: float = 40.0  # without a newer `up` for so long a node is down, whatever watchers say
     bar_first_s: float = 8.0  # a failure bars a node from a slot; each further one for twice as long
     bar_most_s: float = 600.0
