@@ -83,6 +83,8 @@ async def deploy(cloud: SmallCloud, image: str, *, version: int = 1, via: str = 
         held = door.trusted.document(path)
         door.offer(cloud.sign(path, body, version, prev=held.hash if held else ""), from_client=True)
     await wait("three replicas of that version", lambda: well(cloud, version))
+    # Two hosts that claimed one slot at the same time: the one that gave way may still be ending its container.
+    await wait("none twice", lambda: sum(len(runtime.disk.containers) for runtime in cloud.runtimes.values()) == 4)
 
 
 def well(cloud: SmallCloud, version: int) -> bool:

@@ -21,7 +21,8 @@ from skerry.core.facts import Decline
 from skerry.core.intent import Node
 
 SECONDS = 1.0
-LAG_S = 0.5  # the longest pause of the agent's loop; quiet machines show a tenth. Seven engineers share two cores here.
+BUSY_S = 0.3  # of the thread's own processor time, which a busy machine doesn't stretch, between two turns of the loop
+ANSWER_S = 10.0  # a host that hangs never answers
 
 
 @pytest.mark.parametrize(
@@ -33,18 +34,22 @@ def test_a_flood_leaves_the_others_responsive_linked_and_unchanged(scene: Scene,
     before = scene.world.look()
     downs = scene.aside.look(lambda: honest_downs(scene))
     diary = scene.aside.look(lambda: sum(f.stat().st_size for f in agents["vps-1"].files.state.rglob("events*.jsonl")))
+    calm_s = scene.aside.run(pauses())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     flood = begin(scene, kind)
-    lags, answers = scene.aside.run(measure(scene, flood))
+    lags, busy, answers = scene.aside.run(measure(scene, flood))
     said = json.loads(flood.communicate(timeout=30)[0].splitlines()[-1])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) >> 10
     lags.sort()
     print(
-        f"\n{kind}: sent {said['sent']}; lag p50 {lags[len(lags) // 2] * 1e3:.1f} ms, max {lags[-1] * 1e3:.0f} ms; "
-        f"answer max {max(answers) * 1e3:.0f} ms; {grown} MiB more"
+        f"\n{kind}: sent {said['sent']}; lag p50 {lags[len(lags) // 2] * 1e3:.1f} ms, max {lags[-1] * 1e3:.0f} ms, "
+        f"busy max {max(busy) * 1e3:.0f} ms; answer max {max(answers) * 1e3:.0f} ms; {grown} MiB more"
     )
     assert said["sent"] > 0
-    assert lags[-1] < LAG_S and max(answers) < 2.0
+    assert lags[len(lags) // 2] < 10 * calm_s + 0.1, "nor does it make the loop wait for a disk, say"
+    assert max(busy) < BUSY_S, (
+        "the flood never has the loop for itself; how late it came back tells of the machine, too"
+    )
     assert scene.aside.look(lambda: honest_downs(scene)) == downs, "the honest hosts' link stayed up"
     scene.calm()
     assert scene.world.look() == before
@@ -53,19 +58,30 @@ def test_a_flood_leaves_the_others_responsive_linked_and_unchanged(scene: Scene,
     assert grown < 300
 
 
-async def measure(scene: Scene, flood: subprocess.Popen[str]) -> tuple[list[float], list[float]]:
-    """How late the hosts' loop came back while the flood lasted, and how long one asked the other for something."""
-    lags, answers = [0.0], [0.0]
-    loop = asyncio.get_running_loop()
-    while flood.poll() is None:
+async def pauses() -> float:
+    """The middle one of the loop's pauses while nobody floods: what this machine is like just now."""
+    loop, lags = asyncio.get_running_loop(), []
+    for _ in range(21):
         start_s = loop.time()
         await asyncio.sleep(0.01)
         lags.append(loop.time() - start_s - 0.01)
+    return sorted(lags)[len(lags) // 2]
+
+
+async def measure(scene: Scene, flood: subprocess.Popen[str]) -> tuple[list[float], list[float], list[float]]:
+    """While the flood lasts: how late the hosts' loop came back, how much of that it worked, how long an answer took."""
+    lags, busy, answers = [0.0], [0.0], [0.0]
+    loop = asyncio.get_running_loop()
+    while flood.poll() is None:
+        start_s, worked_s = loop.time(), time.thread_time()
+        await asyncio.sleep(0.01)
+        lags.append(loop.time() - start_s - 0.01)
+        busy.append(time.thread_time() - worked_s)
         if len(lags) % 20 == 0:
             start_s = loop.time()
-            assert await scene.cloud.agents["vps-2"].mesh.reach("node/vps-1", 2.0), "a handshake of an honest host"
+            assert await scene.cloud.agents["vps-2"].mesh.reach("node/vps-1", ANSWER_S), "a handshake of an honest host"
             answers.append(loop.time() - start_s)
-    return lags, answers
+    return lags, busy, answers
 
 
 def begin(scene: Scene, kind: str) -> subprocess.Popen[str]:

@@ -129,6 +129,25 @@ async def test_a_new_key_of_a_node_ends_the_link_of_the_old_one(node):
     await wait_until(a.downs)
 
 
+@pytest.mark.parametrize("left", ["expelled", "another key"])
+async def test_who_is_cut_off_just_when_our_dial_was_answered_gets_no_link(node, monkeypatch, left):
+    a, b = await node("node/a"), await node("node/b")
+    b.mesh.set_peers({"node/a": a.as_peer(dial=False)})
+    open_stream = links_module.open_stream
+    answered = []
+
+    async def open_and_learn(*args, **more):
+        answered.append(await open_stream(*args, **more))
+        a.mesh.set_peers({} if left == "expelled" else {"node/b": PeerAddress(Key().der, (), False)})
+        return answered[0]
+
+    monkeypatch.setattr(links_module, "open_stream", open_and_learn)
+    a.mesh.set_peers({"node/b": b.as_peer()})
+    await wait_until(lambda: answered)
+    await wait_until(b.downs)
+    assert not a.happened
+
+
 @pytest.mark.parametrize("a_dials", [True, False])
 async def test_goodbye_is_told_and_a_returning_node_is_linked_again(node, tmp_path, a_dials):
     a, b = await node("node/a"), await node("node/b")
