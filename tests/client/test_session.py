@@ -94,6 +94,26 @@ async def test_a_service_is_scaled_by_its_short_name_where_only_one_app_has_it(
         assert why in refused.value.why
 
 
+@pytest.mark.parametrize("asked", ["vps-1", "vps-2", "vps-3"])
+async def test_what_is_removed_is_started_nowhere_for_a_last_time(
+    cloud: SmallCloud, session: Session, asked: str
+) -> None:
+    """The others hear that the app is gone before they hear that its slots are free."""
+
+    def claimed() -> int:
+        return sum(entry.kind == "claimed" for agent in cloud.agents.values() for entry in agent.events.tail(200))
+
+    cloud.deploy("shop", Service(replicas=3), cloud.give_image(b"program"))
+    async with asyncio.timeout(WITHIN_S), aclosing(views.changes(session, "shop")) as changes:
+        async for rows in changes:
+            if sum(row["healthy"] for row in rows) == 3 and all(len(row["claims"]) == 1 for row in rows):
+                break
+    before = claimed()
+    session.preferred = f"node/{asked}"
+    await apps.rm(session, "shop")
+    assert claimed() == before
+
+
 async def test_rows_come_when_they_change_and_go_on_when_the_host_is_gone(cloud: SmallCloud, session: Session) -> None:
     image = cloud.give_image(b"program")
     seen: list[int] = []

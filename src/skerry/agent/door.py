@@ -232,13 +232,15 @@ class Door:
                 self._clocks[record.node] = (record.body.clock, self._now_s())
             # Another life, another root or policy: worth forwarding at once.
             mark = f"{record.seq[0]}/{record.body.root}/{record.body.policy}"
-        self._post(RecordAccepted(record, source, from_disk))
+        # Sent before core hears of it: what this node does about a document must not be known elsewhere before the document,
+        # or others would claim the slots that it lets go.
         now_s = self._now_s()
         self._send(
             self._gossip.accepted(
                 record.id, token(record), source, now_s, record.kind, size_bytes=size_bytes, mark=mark
             )
         )
+        self._post(RecordAccepted(record, source, from_disk))
 
     def _take_named(self, raw: bytes, *, from_disk: bool = False) -> bool:
         """Perhaps it isn't the newest, but what the newest names as the one to turn back to."""
