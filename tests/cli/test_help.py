@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -61,6 +65,22 @@ def test_no_help_breaks_its_shell(capsys: pytest.CaptureFixture[str]) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert run(["completion", shell]) == 0
         assert "_SKERRY_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("skerry ro", "rollback role"), ("skerry host un", "undrain"), ("skerry deploy --de", "--detach")],
+)
+def test_a_real_bash_completes_by_the_script(words: str, offered: str) -> None:
+    ask = (
+        'eval "$(skerry completion bash)"; read -ra COMP_WORDS <<<"$1"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1));'
+        ' _skerry_completion skerry; echo "${COMPREPLY[*]}"'
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", ask, "bash", words], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.strip(), done.stderr) == (offered, "")
 
 
 def test_completion_offers_verbs_options_and_nothing_else(

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.small import archive
+from skerry.cli import lab as cli_lab
 from skerry.cli import run as cli_run
 from skerry.cli.explain import outline
 from skerry.cli.main import run
 from skerry.cli.output import Terminal, age, clean, table
 from skerry.cli.ps import _watch
 from skerry.errors import Passing, TrustRefusal
+from skerry.lab.errors import LabAlreadyUp
 
 PS = [
     {
@@ -175,6 +177,19 @@ def test_errors_say_what_why_and_fix_and_end_with_their_code(
     assert document["type"] == ("passing" if code == 1 else "final")
     assert captured.err.splitlines()[0] == f"error: {error}".partition(":")[0] + f": {document['what']}"
     assert captured.err.splitlines()[1:] == [f"  why: {document['why']}", f"  fix: {document['fix']}"]
+
+
+def test_what_an_error_of_a_lab_says_to_type_is_of_that_lab(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lab(name: str) -> None:
+        raise LabAlreadyUp(name)
+
+    monkeypatch.setattr(cli_lab, "_lab", lab)
+    for name, option in (("lab", ""), ("other", " --lab other")):
+        assert run(["lab", "kill", "vps-1", "--lab", name]) == 1
+        fix = f"fix: see skerry lab status{option}, or take it down first: skerry lab down{option}\n"
+        assert capsys.readouterr().err.endswith(fix)
 
 
 def test_a_bug_of_our_own_is_not_dressed_up_as_an_error(hosts: Hosts) -> None:

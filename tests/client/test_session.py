@@ -94,6 +94,46 @@ async def test_a_service_is_scaled_by_its_short_name_where_only_one_app_has_it(
         assert why in refused.value.why
 
 
+async def test_what_is_asked_of_all_hosts_says_who_is_missing_and_fails_when_all_are(
+    cloud: SmallCloud, session: Session
+) -> None:
+    """An empty list would say that there is nothing."""
+    await cloud.stop("vps-2", "vps-3")
+    missing: list[str] = []
+    assert await views.volumes(session, missing.append) == []
+    assert [line.partition(" ")[0] for line in missing] == ["vps-2", "vps-3"]
+    assert {row["node"] for row in [row async for row in views.events(session)] if "unanswered" in row} == {
+        "vps-2",
+        "vps-3",
+    }
+    await cloud.stop("vps-1")
+    with pytest.raises(Unreachable, match="no host of cloud"):
+        await views.volumes(session, missing.append)
+    for follow in (False, True):
+        with pytest.raises(Unreachable, match="no host of cloud"):
+            assert [row async for row in views.events(session, follow=follow)]
+
+
+@pytest.mark.parametrize("asked", ["vps-1", "vps-2", "vps-3"])
+async def test_what_is_removed_is_started_nowhere_for_a_last_time(
+    cloud: SmallCloud, session: Session, asked: str
+) -> None:
+    """The others hear that the app is gone before they hear that its slots are free."""
+
+    def claimed() -> int:
+        return sum(entry.kind == "claimed" for agent in cloud.agents.values() for entry in agent.events.tail(200))
+
+    cloud.deploy("shop", Service(replicas=3), cloud.give_image(b"program"))
+    async with asyncio.timeout(WITHIN_S), aclosing(views.changes(session, "shop")) as changes:
+        async for rows in changes:
+            if sum(row["healthy"] for row in rows) == 3 and all(len(row["claims"]) == 1 for row in rows):
+                break
+    before = claimed()
+    session.preferred = f"node/{asked}"
+    await apps.rm(session, "shop")
+    assert claimed() == before
+
+
 async def test_rows_come_when_they_change_and_go_on_when_the_host_is_gone(cloud: SmallCloud, session: Session) -> None:
     image = cloud.give_image(b"program")
     seen: list[int] = []

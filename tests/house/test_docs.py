@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from skerry.cli.main import skerry
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "skerry"
@@ -46,3 +49,24 @@ def kinds(path: Path) -> Iterator[str]:
                 yield from (
                     part.value for part in first if isinstance(part, ast.Constant) and isinstance(part.value, str)
                 )
+
+
+def test_every_command_that_a_page_or_an_error_names_exists_with_its_options() -> None:
+    """Of pages: what stands in backticks or at the beginning of a line; of the code: what stands within a text."""
+    root = click.Context(skerry)
+    wrong = []
+    for file in [*PAGES, *PACKAGE.rglob("*.py")]:
+        for named in re.finditer(
+            r"(?:^|[`:\"(] ?|fix=\"|, )skerry ([a-z]+[^`;,:)\n\"'|\\{[]*)", file.read_text(), re.MULTILINE
+        ):
+            words = named[1].split()
+            command = skerry.get_command(root, words[0])
+            if isinstance(command, click.Group) and len(words) > 1:
+                command = command.get_command(root, words[1])
+            if command is None:
+                wrong.append(f"{file.name}: {named[0]}")
+                continue
+            options = {"--help", *(option for parameter in command.params for option in parameter.opts)}
+            given = words[: words.index("--")] if "--" in words else words
+            wrong += [f"{file.name}: {named[0]}" for word in given if word.startswith("--") and word not in options]
+    assert not wrong

@@ -236,13 +236,15 @@ class Door:
                 self._clocks[record.node] = (record.body.clock, self._now_s())
             # Another life, another root or policy: worth forwarding at once.
             mark = f"{record.seq[0]}/{record.body.root}/{record.body.policy}"
+        # Core hears of it last. It may answer with a newer state of the same record, and gossip must not see the older one after
+        # it; and what this node does about a document must not be known elsewhere before the document, or others would claim
+        # the slots that it lets go.
         now_s = self._now_s()
         self._send(
             self._gossip.accepted(
                 record.id, token(record), source, now_s, record.kind, size_bytes=size_bytes, mark=mark
             )
         )
-        # Core last: it may answer with a newer state of the same record, and gossip must not see the older one after it.
         self._post(RecordAccepted(record, source, from_disk))
 
     def _take_named(self, raw: bytes, *, from_disk: bool = False) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ import click
 from skerry.cli import run
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+from skerry.errors import SkerryError
 
 if TYPE_CHECKING:
     from skerry.lab.lab import Lab, Machine
@@ -26,9 +29,20 @@ def command() -> None:
 
 
 def lab_option(function: Any) -> Any:
+    """Gives `name`. What an error says to type is of that lab, too: `skerry lab down` alone would be another one's end."""
+
+    @functools.wraps(function)
+    def of_lab(*args: Any, name: str, **more: Any) -> Any:
+        try:
+            return function(*args, name=name, **more)
+        except SkerryError as error:
+            if name != "lab" and "--lab" not in error.fix:
+                error.fix = re.sub(r"skerry lab [a-z]+", rf"\g<0> --lab {name}", error.fix)
+            raise
+
     return click.option(
         "--lab", "name", default="lab", show_default=True, metavar="NAME", help="Several fit side by side."
-    )(function)
+    )(of_lab)
 
 
 def _lab(name: str) -> Lab:

@@ -19,7 +19,7 @@ def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     """List every volume, the host it is on, and its size."""
     from skerry.client import views
 
-    rows = run.in_cloud(terminal, cloud, passphrase_file, views.volumes)
+    rows = run.in_cloud(terminal, cloud, passphrase_file, lambda session: views.volumes(session, terminal.warn))
     terminal.rows(rows, ("app", "volume", "node", "size_bytes", "used_by"), empty="no volume")
 
 

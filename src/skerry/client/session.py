@@ -220,7 +220,11 @@ class Session:
                 continue
             self.preferred = candidate
             return stream, candidate
-        raise Unreachable(
+        raise self.unreached(whys, node)
+
+    def unreached(self, whys: Sequence[str], node: str | None = None) -> Unreachable:
+        """The error of a host that was not reached, or of none at all that was."""
+        return Unreachable(
             f"no host of cloud {self.name} could be reached"
             if not node
             else f"{node.removeprefix('node/')} could not be reached",

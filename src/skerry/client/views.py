@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -85,11 +85,20 @@ async def status(session: Session) -> dict[str, Any]:
     }
 
 
-async def volumes(session: Session) -> list[dict[str, Any]]:
+async def volumes(session: Session, warn: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Each host knows its own alone: one that doesn't answer is told, for its volumes are missing in the list."""
     rows: list[dict[str, Any]] = []
-    for answer in (await session.everywhere("volumes", {"subject": ""})).values():
-        if not isinstance(answer, SkerryError):
+    silent: list[str] = []
+    answers = await session.everywhere("volumes", {"subject": ""})
+    for node, answer in answers.items():
+        if isinstance(answer, SkerryError):
+            silent.append(f"{node.removeprefix('node/')} did not answer, and what it has is not shown: {answer}")
+        else:
             rows += answer
+    if len(silent) == len(answers):
+        raise session.unreached(silent)
+    for line in silent:
+        warn(line)
     return sorted(rows, key=lambda r: (r["app"], r["volume"], r["node"]))
 
 
@@ -141,7 +150,11 @@ def rfc3339(unix_s: float) -> str:
 
 
 async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncIterator[dict[str, Any]]:
-    """Streams of all hosts as one. The past is sorted by time; a host that can't be asked is told as a row of its own."""
+    """Streams of all hosts as one. The past is sorted by time; a host that can't be asked is told as a row of its own.
+
+    Raises Unreachable when there is none that can be asked.
+    """
+    silent: list[str] = []
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(1000)
 
     async def one(node: str) -> None:
@@ -150,6 +163,7 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
             async for row in session.stream(verb, args, node=node):
                 await queue.put({"node": name, **row})
         except SkerryError as error:
+            silent.append(f"{name} did not answer: {error}")
             await queue.put({"node": name, "time": 0.0 if verb == "events" else "", "unanswered": str(error)})
         await queue.put(None)
 
@@ -165,6 +179,8 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
                 yield row
             else:
                 past.append(row)
+        if len(silent) == len(tasks):
+            raise session.unreached(silent)
         for row in sorted(past, key=lambda r: r["time"])[-args["tail"] :]:
             yield row
     finally:

@@ -182,8 +182,9 @@ class RecordStore:
         return before + 1
 
     def start_after(self, boot: int) -> None:
-        """The next start shall have a greater number than this, and than any said before. Synced."""
-        replace_synced(self._boot, b"%d\n" % max(boot, int(self._boot.read_text("ascii"))))
+        """The next start shall have a greater number than this, and than all before. Call it after `next_boot`. Synced."""
+        if boot > int(self._boot.read_text("ascii")):
+            replace_synced(self._boot, b"%d\n" % boot)
 
     def get_meta(self, key: str) -> bytes | None:
         return self._one("SELECT value FROM meta WHERE key = ?", key)
