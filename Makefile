@@ -6,7 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
-       busybox-static mmdebstrap skopeo nginx-light docker.io ufw systemd dbus python3-venv curl debian-archive-keyring ca-certificates
+       busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
+APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
+APT_GUEST := qemu-system-x86 e2fsprogs
 
 .PHONY: help setup venv bundle wheel demo test lint fast real e2e bench guest soak sim fuzz clean
 
@@ -15,13 +17,23 @@ help:            ## what can be made
 
 setup: build/.apt venv     ## Debian packages and the virtual environment
 
-build/.apt: Makefile
+define install
 	@mkdir -p build
-	@missing=$$(for p in $(APT); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
 	  flock /tmp/skerry-apt.lock sh -c "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$(echo $$missing)" >build/apt.log 2>&1 \
 	  || { tail -20 build/apt.log; exit 1; }; fi
 	@touch $@
+endef
+
+build/.apt: Makefile
+	$(call install,$(APT))
+
+build/.apt-e2e: Makefile
+	$(call install,$(APT_E2E))
+
+build/.apt-guest: Makefile
+	$(call install,$(APT_GUEST))
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
@@ -56,19 +68,24 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two lots of tests side by side, as many of them wait: $(1) the marker, $(2) what runs beside the rest, $(3) names its log.
+define side_by_side
+	@mkdir -p build; set -m; $(BIN)/pytest -m '$(1)' --durations=8 $(2) >build/$(3).log 2>&1 & beside=$$!; \
+	trap 'kill -INT $$beside; wait $$beside' INT TERM; \
+	$(BIN)/pytest -m '$(1)' --durations=8 $(addprefix --ignore=,$(2)); rest=$$?; \
+	wait $$beside; other=$$?; cat build/$(3).log; exit $$((rest + other))
+endef
+OF_LINKS := tests/agent tests/attacks tests/client tests/mesh
+OF_HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
+
 fast: venv       ## pure and in-process tests
-	$(BIN)/pytest -m 'not real and not e2e'
+	$(call side_by_side,not real and not e2e,$(OF_LINKS),fast-links)
 
 real: setup      ## real containers, namespaces, machines
-	$(BIN)/pytest -m 'real and not e2e'
+	$(BIN)/pytest -m 'real and not e2e' --durations=8
 
-# Side by side: both mostly wait for machines. What concerns hosts has labs of its own, the rest shares one.
-OF_HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
-e2e: setup bundle ## a whole cloud in the lab, and its faults
-	@mkdir -p build; set -m; $(BIN)/pytest -m e2e --durations=8 $(OF_HOSTS) >build/e2e-hosts.log 2>&1 & hosts=$$!; \
-	trap 'kill -INT $$hosts; wait $$hosts' INT TERM; \
-	$(BIN)/pytest -m e2e --durations=8 $(addprefix --ignore=,$(OF_HOSTS)) tests/e2e; rest=$$?; \
-	wait $$hosts; of_hosts=$$?; cat build/e2e-hosts.log; exit $$((rest + of_hosts))
+e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
+	$(call side_by_side,e2e,$(OF_HOSTS),e2e-hosts)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2
@@ -85,11 +102,6 @@ sim: venv        ## random clouds in one process on virtual time: make sim SEEDS
 	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST) --faults 8
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 4)) --first $(FIRST) --faults 8 --whole
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --siege
-
-build/.apt-guest: Makefile
-	@flock /tmp/skerry-apt.lock sh -c "apt-get install -y -q --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs" >build/apt-guest.log 2>&1 \
-	|| { tail -20 build/apt-guest.log; exit 1; }
-	@touch $@
 
 FUZZ_S ?= 60
 fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target
