@@ -80,8 +80,19 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        import skerry
+
+        click.echo(f"skerry {skerry.__version__}")
+        ctx.exit()
+
+
 @click.command(
     cls=Verbs, name="skerry", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
 def skerry() -> None:
     """One cloud without a centre, from a handful of cheap machines.
