@@ -5,6 +5,7 @@
         images/                       the local image store, shared by all clouds
         clouds/<name>/cloud.json      CloudFile: id, chain of roots, hosts
         clouds/<name>/heads.json      newest version of each path ever seen: a host that shows older ones is behind
+        clouds/<name>/silent.json     hosts that did not answer, and when: others are asked first for a while
         clouds/<name>/keys/           operator.key, root.key (or neither: somebody else's); see keys.py
         clouds/<name>/lock            held by a command that changes something
 
@@ -26,7 +27,7 @@ from typing import TypeVar
 import msgspec
 
 from skerry.client.keys import Passphrase, read_secret, write_atomically, write_secret
-from skerry.errors import BadFormat, BadInput, Passing, Refusal
+from skerry.errors import BadFormat, BadInput, Passing, Refusal, SkerryError
 
 T = TypeVar("T")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -104,6 +105,16 @@ class CloudHome:
 
     def write_heads(self, heads: Mapping[str, Head]) -> None:
         write_atomically(self.path / "heads.json", msgspec.json.encode(dict(heads), order="sorted"))
+
+    def silent(self) -> dict[str, float]:
+        """Host -> when it last did not answer, unix seconds. Only a hint: what can't be read counts as nothing."""
+        try:
+            return _read_json(self.path / "silent.json", dict[str, float])
+        except (OSError, SkerryError):
+            return {}
+
+    def write_silent(self, silent: Mapping[str, float]) -> None:
+        write_atomically(self.path / "silent.json", msgspec.json.encode(dict(silent), order="sorted"))
 
     def has_key(self, kind: str) -> bool:
         return self._key_path(kind).exists()

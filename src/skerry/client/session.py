@@ -27,6 +27,7 @@ from skerry.trust.refusals import RootAhead, ThresholdNotMet
 from skerry.trust.requests import make_request
 
 DIAL_TIMEOUT_S = 3.0
+SILENT_S = 300.0  # for so long a host that did not answer is asked after the others
 ROOTS_MAX = 1000  # of a chain that is walked at once
 PORT = 7077
 
@@ -56,6 +57,8 @@ class Session(Known):
         super().__init__(home, passphrase)
         self.preferred: str | None = None  # the host that answered last is asked first
         self.answered: dict[str, float] = {}  # host -> when it last answered `everywhere`, by the clock here
+        self._silent = home.silent()
+        self._silent_before = dict(self._silent)
         self._idle: dict[str, list[Stream]] = {}  # answered to the end, and good for another request
 
     async def __aenter__(self) -> Session:
@@ -64,6 +67,8 @@ class Session(Known):
     async def __aexit__(self, *_: object) -> None:
         for stream in [stream for streams in self._idle.values() for stream in streams]:
             stream.transport.close()
+        if self._silent != self._silent_before:
+            self.home.write_silent(self._silent)
         self.save()
 
     # -- asking
@@ -159,7 +164,9 @@ class Session(Known):
                 )
             except Unreachable as error:
                 whys.append(f"{candidate.removeprefix('node/')}: {error.why or error}")
+                self._silent[candidate] = time.time()
                 continue
+            self._silent.pop(candidate, None)
             self.preferred = candidate
             return stream, candidate
         raise self.unreached(whys, node)
@@ -180,7 +187,9 @@ class Session(Known):
         self.preferred = others[0] if others else None
 
     def _candidates(self) -> list[str]:
-        return sorted(self.nodes, key=lambda n: (n != self.preferred, n))
+        """The host that answered last, then the others; those that were silent a while ago come last: each costs seconds."""
+        lately_s = time.time() - SILENT_S
+        return sorted(self.nodes, key=lambda n: (n != self.preferred, self._silent.get(n, 0.0) > lately_s, n))
 
     # -- learning
 
