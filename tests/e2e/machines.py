@@ -45,7 +45,8 @@ echo "== units"; ls -A /run/systemd/system /run/systemd/transient 2>/dev/null
 echo "== nft"; nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*/counted/'
 echo "== interfaces"; ip -o addr | sed 's/valid_lft.*//'; ip -o link | sed 's/ mtu.*//'
 echo "== routes"; ip route show table all; ip rule
-echo "== processes"; ps -eo args | grep -v -e '^sshd: ' -e '^ps ' -e '^sh ' -e '^sort' -e '^grep ' -e 'kworker' -e '^(sd-pam)' | sort
+echo "== processes"; listed=$(ps -eo args)  # whole, before the filters of this script run: one that ends is "[grep]"
+echo "$listed" | grep -v -e '^sshd: ' -e '^ps ' -e '^sh ' -e '^\[' -e '^(sd-pam)' | sort
 echo "== cgroups"; find /sys/fs/cgroup -type d -not -path '*/docker*' -not -path '*/user.slice/*' | sort
 echo "== sysctls"; sysctl -a 2>/dev/null | grep '^net\.' | grep -v -e nf_conntrack_count -e '\.veth' -e '\.docker0' | sort
 echo "== namespaces"; ls /run/netns 2>/dev/null; mount | grep -v docker | sort

@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 
 from skerry.image.build import Built, build
 from skerry.image.contract import BuildRefused
-from skerry.image.fetch import Gone
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe
+from skerry.image.sources.fetch import Gone
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

@@ -12,7 +12,7 @@ from skerry.image.lint import lint_foreign, lint_own
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.pile import File, Pile, file_of, link_to
 from skerry.image.rules import base
-from skerry.image.unpack import unpack_deb
+from skerry.image.sources.unpack import unpack_deb
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LOADER = "/lib64/ld-linux-x86-64.so.2"

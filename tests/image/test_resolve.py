@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.image.contract import BuildRefused
-from skerry.image.debian import parse_packages
-from skerry.image.resolve import Package, compare_versions, parse_relations, resolve
+from skerry.image.sources.debian import parse_packages
+from skerry.image.sources.resolve import Package, compare_versions, parse_relations, resolve
 
 
 def package(name: str, version: str = "1", depends: str = "", provides: str = "") -> Package:

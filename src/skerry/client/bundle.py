@@ -30,14 +30,14 @@ import skerry
 from skerry.errors import BadFormat, Refusal
 from skerry.image.bytecode import Source, bytecode_path, can_run, compile_modules
 from skerry.image.closure import Closure
-from skerry.image.debian import deb_path
 from skerry.image.elf import read_elf, stripped
-from skerry.image.fetch import Gone, write_whole
-from skerry.image.locking import lock
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.rules import python
-from skerry.image.unpack import unpack_deb
-from skerry.image.wheels import unpack_wheel
+from skerry.image.sources.debian import deb_path
+from skerry.image.sources.fetch import Gone, write_whole
+from skerry.image.sources.locking import lock
+from skerry.image.sources.unpack import unpack_deb
+from skerry.image.sources.wheels import unpack_wheel
 
 HOME = "/opt/skerry"
 PACKAGE = Path(skerry.__file__).parent

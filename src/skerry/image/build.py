@@ -1,8 +1,8 @@
 """From a recipe to an image in the local store. Operator's side; any operating system (bytecode needs Linux).
 
-The way: lock and fetch (`locking`), what the packages hold (`unpack`, `wheels`), which of it stays (`closure`, `rules`), the
-project's own files (`project`), bytecode, lint, pack (`oci`). All but the project's files is one *base*, which is kept in the
-cache by the hash of what it was made of: after an edit only the project is looked at again.
+The way: lock and fetch (`sources/locking`), what the packages hold (`sources/unpack`, `sources/wheels`), which of it stays
+(`closure`, `rules`), the project's own files (`project`), bytecode, lint, pack (`oci`). All but the project's files is one
+*base*, which is kept in the cache by the hash of what it was made of: after an edit only the project is looked at again.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import msgspec
 from skerry.image.bytecode import Source, bytecode_path, can_run, compile_modules
 from skerry.image.closure import Closure
 from skerry.image.contract import BuildRefused, Objects
-from skerry.image.debian import deb_path
 from skerry.image.elf import is_elf
-from skerry.image.fetch import write_whole
 from skerry.image.lint import lint_own
-from skerry.image.lock import FILE_NAME, Lock
-from skerry.image.locking import lock
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
 from skerry.image.oci import ImageConfig, assemble
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.project import project_files
 from skerry.image.recipe import BadRecipe, Recipe
 from skerry.image.rules import apply_rules, python
-from skerry.image.unpack import unpack_deb
-from skerry.image.wheels import requirements_of, unpack_wheel
+from skerry.image.sources.debian import deb_path
+from skerry.image.sources.fetch import write_whole
+from skerry.image.sources.lock import FILE_NAME, Lock
+from skerry.image.sources.locking import lock
+from skerry.image.sources.unpack import unpack_deb
+from skerry.image.sources.wheels import requirements_of, unpack_wheel
 
 APP = "app"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -20,9 +20,9 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.closure import Closure
-from skerry.image.fetch import write_whole
 from skerry.image.pile import Pile
 from skerry.image.rules.python import PROGRAM, STDLIB
+from skerry.image.sources.fetch import write_whole
 
 TAG = "cpython-311"
 TIMEOUT_S = 120

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-from skerry.image.debian import fetch_debs, read_index
-from skerry.image.fetch import Gone
-from skerry.image.lock import Deb, Lock, read_lock, write_lock
-from skerry.image.mirrors import archives
-from skerry.image.resolve import Package, resolve
 from skerry.image.rules import packages_for
-from skerry.image.wheels import PYTHON, fetch_wheels, lock_wheels
+from skerry.image.sources.debian import fetch_debs, read_index
+from skerry.image.sources.fetch import Gone
+from skerry.image.sources.lock import Deb, Lock, read_lock, write_lock
+from skerry.image.sources.mirrors import archives
+from skerry.image.sources.resolve import Package, resolve
+from skerry.image.sources.wheels import PYTHON, fetch_wheels, lock_wheels
 
 
 def lock(

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.contract import DownloadRefused
-from skerry.image.fetch import Wanted, fetch_all, fetch_bytes, write_whole
-from skerry.image.lock import Deb
-from skerry.image.mirrors import Archive, keyring
-from skerry.image.resolve import Package
+from skerry.image.sources.fetch import Wanted, fetch_all, fetch_bytes, write_whole
+from skerry.image.sources.lock import Deb
+from skerry.image.sources.mirrors import Archive, keyring
+from skerry.image.sources.resolve import Package
 
 ARCHITECTURE = "amd64"
 INDEX_MAX_AGE_S = 3600.0  # how long a fetched InRelease is used again

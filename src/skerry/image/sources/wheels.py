@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
-from skerry.image.lock import Wheel
-from skerry.image.markers import plain_name, unmet
 from skerry.image.pile import File
+from skerry.image.sources.lock import Wheel
+from skerry.image.sources.markers import plain_name, unmet
 
 PYTHON = "3.11"
 GLIBC_MINOR = 36  # of the image's Debian: wheels for an older glibc run, for a newer one don't
