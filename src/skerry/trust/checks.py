@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from skerry.core.intent import KINDS, App, Node, Policy, Release, Root, Secret
+from skerry.core.intent import INIT, KINDS, App, Node, Policy, Release, Root, Secret
 from skerry.core.records import Document
 from skerry.trust import checks_app
 from skerry.trust.bounds import (
@@ -151,10 +151,12 @@ def subnet(text: str) -> ipaddress.IPv4Network:
 
 
 def _release(release: Release) -> None:
-    count(release.images, "images", 64, 1)
-    for service, digest in release.images.items():
+    count(release.images, "images", 128, 1)
+    for key, digest in release.images.items():
+        service = key.removesuffix(INIT)
         name(service, "images")
-        image(digest, f"images.{service}")
+        need(service in release.images, f"images.{key}", "an init image is there for a service, and it has no image")
+        image(digest, f"images.{key}")
     within(release.fits, "fits", 0, NUMBER_MAX)
     digest_or_none(release.fallback, "fallback")
 
