@@ -151,12 +151,13 @@ def subnet(text: str) -> ipaddress.IPv4Network:
 
 
 def _release(release: Release) -> None:
-    count(release.images, "images", 128, 1)
-    for key, digest in release.images.items():
-        service = key.removesuffix(INIT)
+    services = {service for service in release.images if not service.endswith(INIT)}
+    count(services, "images", 64, 1)
+    for service in services:
         name(service, "images")
-        need(service in release.images, f"images.{key}", "an init image is there for a service, and it has no image")
-        image(digest, f"images.{key}")
+    for of, digest in release.images.items():
+        need(of.removesuffix(INIT) in services, "images", "an init image is there for a service, which has none")
+        image(digest, f"images.{of}")
     within(release.fits, "fits", 0, NUMBER_MAX)
     digest_or_none(release.fallback, "fallback")
 
