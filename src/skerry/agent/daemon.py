@@ -33,6 +33,7 @@ from skerry.agent.serve import Server
 from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
+from skerry.agent.uploads import Uploads
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
@@ -201,6 +202,7 @@ class Agent:
             tell=self.links.tell,
         )
         self.giving = Giving(self.stocks, self.bundles, self.fetcher.met)
+        self.uploads = Uploads(self.images, self.stocks, self.bundles, self.fetcher.ready)
         self.upkeep = Upkeep(
             self.me,
             files.state,

@@ -62,8 +62,6 @@ class Fetcher:
                 await self._complete(effect.image, effect.sources)
             except (SkerryError, OSError) as error:
                 self._post(ImageFailed(effect.image, str(error), True))
-            else:
-                self._post(ImageReady(effect.image))
 
     def met(self, image: str, peer: str) -> None:
         """This host asked us about the image: it may have some of it."""
@@ -77,7 +75,7 @@ class Fetcher:
             if await asyncio.to_thread(self._images.missing, image):
                 await self._gather(image, sources)
             try:
-                await self.make(image)
+                await self.ready(image)
             except ImageIncomplete:
                 if not left:
                     raise
@@ -110,10 +108,11 @@ class Fetcher:
             needed = {hash for each in self._gatherings.values() for p in each.stock.portions for hash, _ in p.files}
             await asyncio.to_thread(self._stocks.parts.tidy, needed)
 
-    async def make(self, image: str) -> None:
-        """Its tree, once all of it is here. Raises DiskFull, or why it can't be made."""
+    async def ready(self, image: str) -> None:
+        """All of it is here: make its tree, and say so. Raises DiskFull, or why it can't be made."""
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
+        self._post(ImageReady(image))
 
     async def forget(self, effect: Forget) -> None:
         """The image's tree goes, and with it the objects that only it had."""
