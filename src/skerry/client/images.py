@@ -111,7 +111,9 @@ class LocalImages:
             objects=self.objects,
             cache=self._directory / "cache",
             name=service,
-            progress=lambda line: progress(f"{name}: {line}"),
+            progress=lambda stage: (
+                progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
+            ),
         )
         for finding in built.findings:
             progress(f"{name}: {finding}")
