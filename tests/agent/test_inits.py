@@ -1,8 +1,7 @@
-"""A service's data is made before its first start, all of it or nothing, whatever ends in between. Real agents, pretended containers."""
+"""A service's data is made before its first start, all of it or nothing, whatever ends in between. Containers in memory."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,7 +197,10 @@ def test_what_moves_in_goes_on_after_a_crash_and_never_over_a_file(tmp_path: Pat
     making.rename(made)  # it died right after that, with one of two moved
     (made / "PG_VERSION").rename(tmp_path / "db" / "data" / "PG_VERSION")
     assert Volumes(tmp_path).begin(SLOT, "data") is None, "it has content now"
-    assert sorted(os.listdir(tmp_path / "db" / "data")) == ["PG_VERSION", "base"] and not made.exists()
+    assert (
+        sorted(path.name for path in (tmp_path / "db" / "data").iterdir()) == ["PG_VERSION", "base"]
+        and not made.exists()
+    )
 
     making = volumes.begin(SLOT, "other")
     assert making is not None
