@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
 from skerry.image.export import export_layout, export_tar
 from skerry.image.local import resolve_image
-from skerry.image.trees import Images
+from skerry.image.trees import Collected, Images
 from skerry.store.objects import ObjectStore
 
 Progress = Callable[[str], None]
@@ -47,6 +48,21 @@ class LocalImages:
         except OSError as error:
             raise BadInput("nothing was exported", f"{path}: {error.strerror}", "check the path") from None
         return digest
+
+    def collect(self, *, older_than_s: float, keep: Iterable[str] = (), dry_run: bool = False) -> Collected:
+        """Remove what no named image and none of `keep` (digests) is made of, if it came longer ago than that.
+
+        Safe beside a build: what that puts counts as just come. `dry_run`: only say what would go.
+        """
+        kept, now_s = {*self.names.values(), *keep}, time.time()
+        stale = [
+            image
+            for image in self.images.held()
+            if image not in kept and self.images.age_s(image, now_s) > older_than_s
+        ]
+        for image in stale if not dry_run else ():
+            self.images.forget(image)
+        return self.images.collect(came_before_s=now_s - older_than_s, keep=kept, besides=stale, dry_run=dry_run)
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
@@ -95,7 +111,9 @@ class LocalImages:
             objects=self.objects,
             cache=self._directory / "cache",
             name=service,
-            progress=lambda line: progress(f"{name}: {line}"),
+            progress=lambda stage: (
+                progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
+            ),
         )
         for finding in built.findings:
             progress(f"{name}: {finding}")
