@@ -17,7 +17,7 @@ from skerry.image.manifest import tree_of
 from skerry.image.oci import assemble
 from skerry.image.pile import File
 from skerry.image.recipe import Recipe
-from skerry.image.recipes import kind_of
+from skerry.image.recipes import wants_of
 from skerry.image.rules import apply_rules
 from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import FILE_NAME, Lock
@@ -89,7 +89,7 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     from skerry.image.sources.locking import lock_state
 
     _check_folder(context_dir)
-    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
         wishes = [*wants.packages, *wants.requirements.split("\n")]
@@ -129,7 +129,7 @@ def _check_folder(context_dir: Path) -> None:
 def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, stage: Running) -> Lock:
     from skerry.image.sources.locking import lock
 
-    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    wants = wants_of(recipe, context_dir)
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -192,7 +192,7 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
         closure.program(program)
     for pattern in recipe.keep:
         closure.glob(pattern)
-    apply_rules(closure, recipe.user)
+    apply_rules(closure, recipe.user, tls=recipe.tls, tz=recipe.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)

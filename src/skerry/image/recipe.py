@@ -49,6 +49,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
       fails the build.
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
+    - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
@@ -77,6 +78,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expose: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     stop_signal: str = ""
+    tls: bool | None = None
+    tz: bool | None = None
     exclude: tuple[str, ...] = ()
 
 
