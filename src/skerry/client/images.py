@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +20,18 @@ from skerry.image.local import resolve_image
 from skerry.image.trees import Collected, Images
 from skerry.store.objects import ObjectStore
 
+if TYPE_CHECKING:
+    from skerry.image.stage.contract import Sandbox
+
 Progress = Callable[[str], None]
+
+
+def sandbox() -> Sandbox:
+    """How commands of a recipe's `build` part run on this machine: with the system calls that a container of a host has."""
+    from skerry.image.stage.contract import Sandbox
+    from skerry.runtime.seccomp import default_profile, seccomp_for
+
+    return Sandbox(seccomp=seccomp_for(default_profile(), platform.machine(), ()))
 
 
 class LocalImages:
@@ -111,6 +124,7 @@ class LocalImages:
             objects=self.objects,
             cache=self._directory / "cache",
             name=service,
+            sandbox=sandbox(),
             progress=lambda stage: (
                 progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
             ),
