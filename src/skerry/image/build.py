@@ -96,7 +96,7 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
-        wishes = [*wants.packages, *wants.requirements.split("\n")]
+        wishes = [*wants.packages, *(line.split(" --hash")[0] for line in wants.requirements.split("\n"))]
         plans = [StagePlan("lock", False, f"choose versions of {', '.join(filter(None, wishes)) or 'nothing'}")]
     else:
         plans = [StagePlan("lock", not lacking, f"fetch {lacking}" if lacking else f"as {FILE_NAME} says")]

@@ -57,8 +57,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
-    - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
-      else none.
+    - `requirements` (python): a file in the project; "" for its lock (uv.lock, poetry.lock, pylock.toml), else
+      requirements.txt, else pyproject.toml's dependencies, else none. `extras`, `groups`: optional parts to take with them.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
     - `bytecode` (python): ship compiled modules (0.35 s less at each start, a quarter more bytes).
     - `exclude`: files of the project that stay out. Patterns, beside those of .dockerignore.
@@ -77,6 +77,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     build: BuildSteps | None = None
     init: Recipe | None = None
     requirements: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     stdlib: tuple[str, ...] = ()
     bytecode: bool = True
     environment: dict[str, str] = {}
@@ -90,7 +92,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
-OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode"})  # `Kind.fields` says which
+OF_SOME_KINDS = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode"})  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:
