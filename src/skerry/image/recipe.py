@@ -18,6 +18,7 @@ from skerry.errors import BadInput
 APP_USER = "10001:10001"
 MAX_TEXT_CHARS = 1 << 20
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}\Z")
+_PROBE = re.compile(r"(?:tcp|http|redis|postgres|mysql):[1-9][0-9]{0,4}\Z")
 _REFUSED = "the image recipe was refused"
 
 
@@ -49,6 +50,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
       fails the build.
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
+    - `requires`: groups of variables, each as NAME or NAME=value; the service has to set one of every group.
+      `data`: where its data is, a path or $NAME; a volume or a writable path has to be there. `probe`: how its health is
+      asked unless the service says something else, as "postgres:5432".
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
@@ -68,6 +72,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
     init: Recipe | None = None
+    requires: tuple[tuple[str, ...], ...] = ()
+    data: str = ""
+    probe: str = ""
     requirements: str = ""
     stdlib: tuple[str, ...] = ()
     bytecode: bool = True
@@ -109,7 +116,11 @@ def parse_recipe(value: object) -> Recipe:
         if getattr(recipe, key) != getattr(unset, key):
             raise refused(f"recipe {recipe.recipe} has no {key}", "remove it")
     kind.check(recipe)
+    if recipe.probe and not _PROBE.match(recipe.probe):
+        raise refused(f"probe: {recipe.probe[:40]!r} is not KIND:PORT", "write probe: postgres:5432, or tcp:PORT")
     if recipe.init is not None:
+        if recipe.init.init is not None:
+            raise refused("init: an init image has no init of its own", "put all of it into one")
         parse_recipe(msgspec.to_builtins(recipe.init))
     return recipe
 
