@@ -14,6 +14,7 @@ import msgspec
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
+from skerry.core.intent import init_of
 from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
 from skerry.image.local import resolve_image
@@ -149,7 +150,28 @@ class LocalImages:
         for name, plan in compose.services.items():
             if name not in digests:
                 digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
-        return digests
+        return digests | self._inits(digests)
+
+    def _inits(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """The init images of those that need one, by the keys that a release gives them. Raises BadImage, ImageNotFound."""
+        inits: dict[str, str] = {}
+        for service, digest in digests.items():
+            config = self.images.config(digest)
+            if config.init:
+                fix = "name the service's image: this one is brought along by it"
+                raise BadImage(
+                    f"{service} can't run {digest[7:19]}", "it is an init image, which runs once before", fix
+                )
+            if not config.initialised_by:
+                continue
+            if self.images.missing(config.initialised_by):
+                raise ImageNotFound(
+                    f"the image of {service} can't be used alone",
+                    f"the one that makes its data, {config.initialised_by[7:19]}, is not in the local store",
+                    "build it here by its recipe",
+                )
+            inits[init_of(service)] = config.initialised_by
+        return inits
 
     def resolve_named(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Those that have to be here already. All that are missing are told at once, by their lines: ComposeErrors."""
@@ -206,6 +228,9 @@ class LocalImages:
         )
         self._note_build(built, recipe, context, section)
         self.tag(name, built.digest)
+        if built.init is not None and recipe.init is not None:
+            self._note_build(built.init, recipe.init, context, init_of(section))
+            self.tag(init_of(name), built.init.digest)
         return built
 
     def _note_build(self, built: Built, recipe: BuildRecipe, context: Path, section: str) -> None:

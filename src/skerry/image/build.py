@@ -29,7 +29,7 @@ from skerry.image.work import Base, Packed, Work, entries_of, keep_contents, who
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
     """A built image. `size_bytes` of its files, `files` how many, `executables` their paths, `findings` sentences for the
-    user, `lock` the path of the lock file that was read or written."""
+    user, `lock` the path of the lock file that was read or written, `init` the image that runs once before a service of it."""
 
     digest: str
     size_bytes: int
@@ -37,6 +37,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     executables: tuple[str, ...]
     findings: tuple[str, ...]
     lock: Path
+    init: Built | None = None
 
 
 def build(
@@ -54,10 +55,36 @@ def build(
 
     `context_dir`: the project's folder; `skerry.lock` is read from and written to it, in a section called `name` (the
     service's). `cache`: downloads and results by content; may be removed at any time. `mirror`: of Debian, "" for this
-    machine's. `sandbox`: how commands of the recipe's `build` part run. Raises BuildRefused, DownloadRefused, DownloadFailed,
-    BadRecipe, BadLock, and what the build stage raises.
+    machine's. `sandbox`: how commands of the recipe's `build` part run. A recipe's `init` is built first, with a section of its
+    own. Raises BuildRefused, DownloadRefused, DownloadFailed, BadRecipe, BadLock, and what the build stage raises.
     """
     _check_folder(context_dir)
+    init = None
+    if recipe.init is not None:
+        init = _build(
+            recipe.init,
+            context_dir,
+            objects,
+            cache,
+            f"{name}.init",
+            mirror,
+            sandbox,
+            progress,
+            as_init=True,
+            initialised_by="",
+        )
+    by = init.digest if init is not None else ""
+    built = _build(
+        recipe, context_dir, objects, cache, name, mirror, sandbox, progress, as_init=False, initialised_by=by
+    )
+    return msgspec.structs.replace(built, init=init)
+
+
+def _build(
+    recipe: Recipe, context_dir: Path, objects: Objects, cache: Path, name: str, mirror: str, sandbox: Sandbox,
+    progress: Progress, *, as_init: bool, initialised_by: str,
+) -> Built:  # fmt: skip
+    """One image."""
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
         locked = _lock(recipe, context_dir, cache, name, mirror, stage)
@@ -65,7 +92,7 @@ def build(
     if recipe.build is not None and recipe.build.run:
         with running("build", progress) as stage:
             outputs = _build_outputs(recipe.build, context_dir, cache, name, mirror, sandbox, stage)
-    work = Work(recipe, context_dir, locked, outputs, cache)
+    work = Work(recipe, context_dir, locked, outputs, cache, as_init=as_init, initialised_by=initialised_by)
     with running("assemble", progress) as stage:
         packed = work.kept_image(objects)
         base = None if packed else work.kept_base(objects.has)
@@ -183,11 +210,11 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
             keep_contents(files, objects)
             findings += lint_foreign(tree, objects.read)
         else:
-            lint_own(tree, base.executables)
+            lint_own(tree, base.executables, init=work.as_init)
     with running("pack", progress) as stage:
         keep_contents(files, objects)
         declared = () if work.kind.foreign else base.executables
-        config = msgspec.structs.replace(work.kind.config(work.recipe), executables=declared)
+        config = msgspec.structs.replace(work.config, executables=declared)
         image = assemble(tree, config, objects.read)
         packed = Packed(
             digest=image.digest,
