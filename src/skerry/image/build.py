@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from skerry.image.bytecode import Source, bytecode_path, can_run, compile_module
 from skerry.image.closure import Closure
 from skerry.image.contract import BuildRefused, Objects
 from skerry.image.elf import is_elf
-from skerry.image.lint import lint_own
+from skerry.image.lint.own import check_image, check_project
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
 from skerry.image.oci import ImageConfig, assemble
 from skerry.image.pile import File, Pile, file_of
@@ -68,13 +68,15 @@ def build(
     cache: Path,
     name: str = "image",
     mirror: str = "",
+    allow: Collection[str] = (),
     progress: Progress = lambda line: None,
 ) -> Built:
     """Build an image: lock, assemble, closure, lint, pack.
 
     `context_dir`: the project's folder; `skerry.lock` is read from and written to it, in a section called `name` (the
     service's). `cache`: downloads and results by content; may be removed at any time. `mirror`: of Debian, "" for this
-    machine's. `progress` gets a line for each step. Raises BuildRefused, DownloadRefused, DownloadFailed, BadRecipe, BadLock.
+    machine's. `allow`: kinds of lint findings that don't refuse it. `progress` gets a line for each step. Raises BuildRefused,
+    ImageRefused, DownloadRefused, DownloadFailed, BadRecipe, BadLock.
     """
     if not context_dir.is_dir():
         raise BuildRefused(f"{context_dir} can't be built", "it is not a folder")
@@ -105,9 +107,10 @@ def build(
         project += compiled
     _place(project, entries, objects, ())
     tree = tree_of(entries.values())
-    lint_own(tree, base.executables)
-    config = _config(recipe)
+    check_project(project, allow)
+    config = msgspec.structs.replace(_config(recipe), executables=base.executables)
     digest = _pack(tree, config, objects, cache)
+    said += check_image(digest, objects, cache, name, allow)
     return Built(
         digest=digest,
         size_bytes=tree.size_bytes,

@@ -24,6 +24,8 @@ TREE_ANNOTATION = "dev.skerry.tree"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+EXECUTABLES_LABEL = "dev.skerry.executables"  # one path a line: a path can't hold a line's end
+INIT_LABEL = "dev.skerry.init"
 MAX_JSON_BYTES = 1 << 20
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 
@@ -32,7 +34,11 @@ Read = Callable[[str], bytes]
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order."""
+    """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order.
+
+    `executables`: paths of all programs in it, as an own build declares them; None for an image that others made. `init`: it
+    is run once before a service, and only so may it hold a declared shell.
+    """
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -42,6 +48,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     architecture: str = "amd64"
+    executables: tuple[str, ...] | None = None
+    init: bool = False
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -118,6 +126,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         "WorkingDir": config.working_dir,
         "ExposedPorts": {port: {} for port in config.exposed},
         "StopSignal": config.stop_signal,
+        "Labels": _labels(config),
     }
     return _json(
         {
@@ -130,6 +139,13 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
     )
 
 
+def _labels(config: ImageConfig) -> dict[str, str]:
+    labels = {INIT_LABEL: "true"} if config.init else {}
+    if config.executables is not None:
+        labels[EXECUTABLES_LABEL] = "\n".join(sorted(config.executables))
+    return labels
+
+
 def parse_config(data: bytes) -> ImageConfig:
     """Read an OCI (or Docker) config JSON; unknown fields are ignored, wrong types are not. Raises BadImage."""
     outer = _load(data, "config")
@@ -139,6 +155,8 @@ def parse_config(data: bytes) -> ImageConfig:
     except msgspec.ValidationError as error:
         raise BadImage("an image config was refused", str(error)) from error
     env = tuple((name, value) for name, _, value in (pair.partition("=") for pair in inner.Env or ()))
+    labels = inner.Labels or {}
+    declared = labels.get(EXECUTABLES_LABEL)
     return ImageConfig(
         entrypoint=tuple(inner.Entrypoint or ()),
         cmd=tuple(inner.Cmd or ()),
@@ -148,6 +166,8 @@ def parse_config(data: bytes) -> ImageConfig:
         exposed=tuple(sorted(inner.ExposedPorts or ())),
         stop_signal=inner.StopSignal or "",
         architecture=architecture,
+        executables=tuple(path for path in declared.split("\n") if path) if declared is not None else None,
+        init=labels.get(INIT_LABEL) == "true",
     )
 
 
@@ -182,6 +202,7 @@ class _Inner(msgspec.Struct):
     WorkingDir: str | None = None
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
+    Labels: dict[str, str] | None = None
 
 
 class _Descriptor(msgspec.Struct):
