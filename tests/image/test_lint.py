@@ -17,7 +17,7 @@ from skerry.image.layers import Layers
 from skerry.image.lint import secrets
 from skerry.image.lint.findings import ALLOWABLE, Finding, ImageRefused, by_kind, check, unallowed
 from skerry.image.lint.judge import judge
-from skerry.image.lint.own import check_project
+from skerry.image.lint.own import check_image
 from skerry.image.lint.programs import NOTHING, facts_of
 from skerry.image.lint.verdicts import Verdicts
 from skerry.image.manifest import Entry, tree_of
@@ -134,7 +134,7 @@ def test_an_own_image_has_its_declared_programs_and_nothing_else() -> None:
 
 
 def test_what_an_own_image_declares_goes_with_its_config() -> None:
-    for config in (ImageConfig(executables=("a b", "c"), init=True), ImageConfig(executables=()), ImageConfig()):
+    for config in (ImageConfig(executables=("a b", "c"), init=True), ImageConfig()):
         again = parse_config(encode_config(config, "sha256:" + "0" * 64))
         assert (again.executables, again.init) == (config.executables, config.init)
 
@@ -238,14 +238,17 @@ def test_files_that_are_known_for_passwords_are_read_for_them(path: str, secret:
     assert kinds({"app/other": secret}, plain=("app/other",)) == []
 
 
-def test_of_an_own_build_the_projects_files_alone_are_asked() -> None:
-    own = ImageConfig(executables=())
-    assert kinds({"usr/lib/x/key.pem": KEY}, own, plain=("usr/lib/x/key.pem",)) == []
-    check_project([file_of("usr/lib/x/key.pem", KEY, "x 1.0")], ())
-    mine = file_of("app/key.pem", KEY, "project")
-    with pytest.raises(ImageRefused, match=r"app/key.pem holds a private key"):
-        check_project([mine], ())
-    check_project([mine], ("secret",))
+def test_of_an_own_build_the_projects_files_alone_are_asked(tmp_path: Path) -> None:
+    objects = SimpleObjects(tmp_path / "objects")
+    theirs, mine = file_of("usr/lib/x/key.pem", KEY, "x 1.0"), file_of("app/key.pem", KEY + b"\n", "project")
+    digest = image_of(
+        objects, {file.path: file.load() for file in (theirs, mine)}, ImageConfig(executables=("app",)), 0o644
+    )
+    assert check_image(digest, objects, tmp_path, "web", [], ()) == []
+    for _ in range(2):
+        with pytest.raises(ImageRefused, match=r"app/key.pem holds a private key"):
+            check_image(digest, objects, tmp_path, "web", [mine], ())
+    check_image(digest, objects, tmp_path, "web", [mine], ("secret",))
 
 
 # --- what comes from outside ------------------------------------------------------------------------------------------
@@ -293,9 +296,9 @@ def test_a_program_with_a_million_headers_and_a_dynamic_section_without_end_is_r
 # --- remembered -------------------------------------------------------------------------------------------------------
 
 
-def image_of(objects: SimpleObjects, files: dict[str, bytes]) -> str:
-    entries = [Entry(p, "f", 0o755, sha256=objects.put(data), size=len(data)) for p, data in files.items()]
-    image = assemble(tree_of(entries), FOREIGN, objects.read)
+def image_of(objects: SimpleObjects, files: dict[str, bytes], config: ImageConfig = FOREIGN, mode: int = 0o755) -> str:
+    entries = [Entry(p, "f", mode, sha256=objects.put(data), size=len(data)) for p, data in files.items()]
+    image = assemble(tree_of(entries), config, objects.read)
     for data in (image.tree.encode(), image.config, image.manifest):
         objects.put(data)
     return image.digest

@@ -21,11 +21,11 @@ from skerry.image.contract import BadImage
 from skerry.image.manifest import Tree
 
 TREE_ANNOTATION = "dev.skerry.tree"
+EXECUTABLES_LABEL = "dev.skerry.executables"
+INIT_LABEL = "dev.skerry.init"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-EXECUTABLES_LABEL = "dev.skerry.executables"  # one path a line: a path can't hold a line's end
-INIT_LABEL = "dev.skerry.init"
 MAX_JSON_BYTES = 1 << 20
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z")
 
@@ -36,7 +36,7 @@ Read = Callable[[str], bytes]
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order.
 
-    `executables`: paths of all programs in it, as an own build declares them; None for an image that others made. `init`: it
+    `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
     is run once before a service, and only so may it hold a declared shell.
     """
 
@@ -48,7 +48,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     architecture: str = "amd64"
-    executables: tuple[str, ...] | None = None
+    executables: tuple[str, ...] = ()
     init: bool = False
 
 
@@ -141,8 +141,8 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
 
 def _labels(config: ImageConfig) -> dict[str, str]:
     labels = {INIT_LABEL: "true"} if config.init else {}
-    if config.executables is not None:
-        labels[EXECUTABLES_LABEL] = "\n".join(sorted(config.executables))
+    if config.executables:
+        labels[EXECUTABLES_LABEL] = json.dumps(sorted(config.executables))
     return labels
 
 
@@ -155,8 +155,6 @@ def parse_config(data: bytes) -> ImageConfig:
     except msgspec.ValidationError as error:
         raise BadImage("an image config was refused", str(error)) from error
     env = tuple((name, value) for name, _, value in (pair.partition("=") for pair in inner.Env or ()))
-    labels = inner.Labels or {}
-    declared = labels.get(EXECUTABLES_LABEL)
     return ImageConfig(
         entrypoint=tuple(inner.Entrypoint or ()),
         cmd=tuple(inner.Cmd or ()),
@@ -166,9 +164,16 @@ def parse_config(data: bytes) -> ImageConfig:
         exposed=tuple(sorted(inner.ExposedPorts or ())),
         stop_signal=inner.StopSignal or "",
         architecture=architecture,
-        executables=tuple(path for path in declared.split("\n") if path) if declared is not None else None,
-        init=labels.get(INIT_LABEL) == "true",
+        executables=_executables((inner.Labels or {}).get(EXECUTABLES_LABEL, "[]")),
+        init=(inner.Labels or {}).get(INIT_LABEL) == "true",
     )
+
+
+def _executables(text: object) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(msgspec.json.decode(str(text), type=list[str])))
+    except msgspec.DecodeError as error:
+        raise BadImage("an image config was refused", f"its label {EXECUTABLES_LABEL} is no list: {error}") from error
 
 
 def parse_manifest(data: bytes) -> Refs:
@@ -202,7 +207,7 @@ class _Inner(msgspec.Struct):
     WorkingDir: str | None = None
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
-    Labels: dict[str, str] | None = None
+    Labels: dict[str, Any] | None = None
 
 
 class _Descriptor(msgspec.Struct):

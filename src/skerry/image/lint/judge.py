@@ -6,6 +6,7 @@ and contents is held against own and foreign images alike: whoever holds a key t
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections.abc import Callable, Iterator
 
@@ -24,7 +25,7 @@ Read = Callable[[str], bytes]
 def judge(tree: Tree, config: ImageConfig, facts: FactsOf, read: Read) -> list[Finding]:
     """Everything found, most serious first, at most MAX_FINDINGS. `facts`: of a file's content by its hash; `read`: the content."""
     found = [*_programs(tree, config, facts), *_databases(tree)]
-    if config.executables is None:  # an own build has looked at the project's own files, and knows them from packages'
+    if not config.executables:  # an own build has looked at the project's own files, and knows them from packages'
         found += _secrets(tree, facts, read)
     order = {kind: place for place, kind in enumerate(KINDS)}
     return sorted(set(found), key=lambda finding: (order[finding.kind], finding.path))[:MAX_FINDINGS]
@@ -54,7 +55,7 @@ def _programs(tree: Tree, config: ImageConfig, facts: FactsOf) -> Iterator[Findi
                 continue
             yield Finding(shell if kind == "shell" and is_declared else kind, entry.path, words)
         if entry is target and target.mode == 0o755:
-            if config.executables is not None and not is_declared:
+            if config.executables and not is_declared:
                 yield Finding("undeclared", entry.path, "is neither a declared entry point nor its loader")
             if seen.form == "script":
                 yield Finding("script", entry.path, "is a script that can be run")
@@ -81,16 +82,14 @@ def _secrets(tree: Tree, facts: FactsOf, read: Read) -> Iterator[Finding]:
     for entry in tree.files():
         if secrets.is_test_material(entry.path):
             continue
-        rule = facts(entry.sha256).secret
-        if not rule and secrets.rule_of_name(entry.path) and entry.size <= secrets.NAMED_MOST_BYTES:
-            rule = secrets.in_named(entry.path, read(entry.sha256))
+        rule = facts(entry.sha256).secret or secrets.in_named(entry.path, functools.partial(read, entry.sha256))
         if rule:
             yield Finding("secret", entry.path, f"holds {rule}")
 
 
 def _declared(config: ImageConfig, by_path: dict[str, Entry]) -> set[str]:
     """Paths of programs that the image says it runs: its label, or, of a foreign image, the first word of its command."""
-    if config.executables is not None:
+    if config.executables:
         return set(config.executables)
     found: set[str] = set()
     for word in (*config.entrypoint[:1], *(config.cmd[:1] if not config.entrypoint else ())):

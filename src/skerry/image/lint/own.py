@@ -1,4 +1,4 @@
-"""The lint of what is built here: the project's own files before they are packed, the image after. Operator's side."""
+"""The lint of what is built here: as every host will judge it, and the project's own files for secrets. Operator's side."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from pathlib import Path
 
 from skerry.image.contract import Objects
 from skerry.image.lint.findings import Finding, check
-from skerry.image.lint.secrets import in_project
 from skerry.image.lint.verdicts import Verdicts
 from skerry.image.pile import File
 
 
-def check_project(files: Iterable[File], allow: Collection[str]) -> None:
-    """Refuse secrets among a project's own files; those of packages, which test themselves with keys, are not asked about.
+def check_image(
+    digest: str, objects: Objects, cache: Path, name: str, project: Iterable[File], allow: Collection[str]
+) -> list[str]:
+    """Judge a packed image; gives what is only to be said. `project`: those of its files that came from the user.
 
-    Raises ImageRefused.
+    Files of packages are not asked for secrets: they test themselves with keys. Raises ImageRefused.
     """
-    own = [(file.path, file.load) for file in files if file.kind == "f" and file.origin == "project"]
-    found = [Finding("secret", path, f"holds {rule}") for path, rule in in_project(own)]
-    check(found, allow, what="the project")
-
-
-def check_image(digest: str, objects: Objects, cache: Path, name: str, allow: Collection[str]) -> list[str]:
-    """Judge a packed image as every host will; gives what is only to be said. Raises ImageRefused."""
-    found = Verdicts(verdicts_in(cache), objects).of(digest)
-    check(found, allow, what=f"the image {name}")
+    verdicts = Verdicts(verdicts_in(cache), objects)
+    found = verdicts.of(digest)
+    own = ((file.path, file.sha256) for file in project if file.kind == "f")
+    secrets = [Finding("secret", path, f"holds {rule}") for path, rule in verdicts.secrets(own)]
+    check([*found, *secrets], allow, what=f"the image {name}", init=True)  # as what it is used, its app's document says
     return [str(finding) for finding in found if not finding.refuses]
 
 

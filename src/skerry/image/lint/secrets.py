@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from mmap import mmap
 
 Data = bytes | mmap
@@ -88,35 +88,18 @@ def in_program(data: Data) -> str:
     return ""
 
 
-def rule_of_name(path: str) -> bool:
-    """Whether a file of this name is one whose content `in_named` knows."""
-    return _named(path) is not None
-
-
-def in_named(path: str, data: bytes) -> str:
-    """Files whose name says that they hold secrets: only then is a password a password."""
-    named = _named(path)
-    return named[0] if named is not None and named[1].search(data[:NAMED_MOST_BYTES]) else ""
+def in_named(path: str, read: Callable[[], bytes]) -> str:
+    """Of files whose name says that they hold secrets: only there is a password a password. Others are not read."""
+    name = posixpath.basename(path)
+    if path.endswith(".docker/config.json"):
+        name = ".docker/config.json"
+    named = _BY_NAME.get(".env" if _ENV.match(name) else name)
+    return named[0] if named is not None and named[1].search(read()[:NAMED_MOST_BYTES]) else ""
 
 
 def is_test_material(path: str) -> bool:
     """Keys that packages test themselves with are nobody's."""
     return _TEST_MATERIAL.match(path) is not None
-
-
-def in_project(files: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[tuple[str, str]]:
-    """(path, rule) of a project's own files that hold a secret. `files`: path and what gives its content."""
-    for path, load in files:
-        data = load()
-        if rule := in_file(data) or in_named(path, data):
-            yield path, rule
-
-
-def _named(path: str) -> tuple[str, re.Pattern[bytes]] | None:
-    name = posixpath.basename(path)
-    if path.endswith(".docker/config.json"):
-        name = ".docker/config.json"
-    return _BY_NAME.get(".env" if _ENV.match(name) else name)
 
 
 def _has_key(window: bytes) -> bool:

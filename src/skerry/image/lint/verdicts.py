@@ -6,9 +6,11 @@ A remembered verdict stands, also when a later version of the lint knows more: w
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,7 @@ from skerry.image.contract import BadImage, Objects
 from skerry.image.lint.findings import Finding
 from skerry.image.lint.judge import judge
 from skerry.image.lint.programs import NOTHING, Facts, facts_of
+from skerry.image.lint.secrets import in_named
 from skerry.image.manifest import MAX_MANIFEST_BYTES, Tree, parse_tree
 from skerry.image.oci import MAX_JSON_BYTES, ImageConfig, hash_of, parse_config, parse_manifest
 
@@ -62,18 +65,29 @@ class Verdicts:
                 found = self._verdicts[digest] = self._remembered(digest) or self._judge(digest)
             return found
 
+    def secrets(self, files: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """(path, rule) of those of these files (path, hash) that hold a secret."""
+        for path, hash in files:
+            rule = self._facts_of(hash).secret
+            rule = rule or in_named(path, functools.partial(self._objects.read, hash))
+            if rule:
+                yield path, rule
+
+    def _facts_of(self, hash: str) -> Facts:
+        if self._facts is None:
+            self._facts = self._known_facts()
+        if hash not in self._facts:
+            self._facts[hash] = look(self._objects, hash)
+        return self._facts[hash]
+
     def _remembered(self, digest: str) -> list[Finding] | None:
         kept = _read(self._directory / hash_of(digest))
         return kept.findings if kept is not None else None
 
     def _judge(self, digest: str) -> list[Finding]:
         tree, config = self._documents(digest)
-        if self._facts is None:
-            self._facts = self._known_facts()
-        known, objects = self._facts, self._objects
-        facts = {hash: known[hash] if hash in known else look(objects, hash) for hash in tree.objects()}
+        facts = {hash: self._facts_of(hash) for hash in tree.objects()}
         found = judge(tree, config, facts.__getitem__, self._objects.read)
-        self._facts |= facts
         self._write(digest, found, facts)
         return found
 
