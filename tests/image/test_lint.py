@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from image.memory import SimpleObjects, elf_of, tar_of
 from skerry.image.layers import Layers
 from skerry.image.lint import secrets
-from skerry.image.lint.findings import ALLOWABLE, Finding, ImageRefused, by_kind, check, unallowed
+from skerry.image.lint.findings import Finding, ImageRefused, by_kind, check
 from skerry.image.lint.judge import judge
 from skerry.image.lint.own import check_image
 from skerry.image.lint.programs import NOTHING, facts_of
@@ -156,9 +156,10 @@ def test_what_is_allowed_passes_and_the_rest_is_told_with_the_way_out() -> None:
     assert refused.value.fix == "leave it out of the image, or write x-skerry: allow: {shell: why it is needed}"
     check(findings, ("shell", "network-tool"), what="web")
     assert by_kind(findings) == {"shell": "bin/sh is a shell", "network-tool": "bin/curl is a tool of networks"}
-    assert unallowed(by_kind(findings), {"shell": "why"}) == ["network-tool"]
-    assert unallowed({"setup-shell": "x"}, ALLOWABLE) == ["setup-shell"]
-    assert unallowed({"setup-shell": "x"}, (), init=True) == []
+    setup = found({"bin/dash": program()}, ImageConfig(executables=("bin/dash",), init=True))
+    check(setup, (), what="web", init=True)
+    with pytest.raises(ImageRefused, match="bin/dash is a shell"):
+        check(setup, ("shell", "setup-shell"), what="web")
 
 
 def test_what_a_tree_cannot_hold_is_said_of_the_archive_it_came_in(tmp_path: Path) -> None:

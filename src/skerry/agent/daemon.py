@@ -29,15 +29,16 @@ from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.serve import Server
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
+from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
-from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
+from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Fact, Slot
-from skerry.errors import Passing
+from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net import commands
@@ -182,7 +183,8 @@ class Agent:
             spawn=self.loop.spawn,
             soon=lambda act: asyncio.get_running_loop().call_soon(act),
         )
-        self.fetcher = Fetcher(self.images, files.images, self.objects, self.mesh, self.loop.post)
+        self.vetting = Vetting(files.lint, self.objects, self.loop.post)
+        self.fetcher = Fetcher(self.images, files.images, self.objects, self.mesh, self.vetting, self.loop.post)
         self.upkeep = Upkeep(
             self.me,
             files.state,
@@ -248,7 +250,8 @@ class Agent:
         self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
-            self.loop.post(ImageReady(image, self.images.age_s(image, self.clock.wall_s())))
+            with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
+                await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
         for work in (
             self.containers.watch_exits(),

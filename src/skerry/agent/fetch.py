@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from skerry.agent.vetting import Vetting
 from skerry.core.effects import Fetch, Forget
-from skerry.core.events import Event, ImageFailed, ImageReady
+from skerry.core.events import Event, ImageFailed
 from skerry.errors import SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh
@@ -28,12 +29,19 @@ class Fetcher:
     """`directory`: where the trees are made, for what is told when its disk is full."""
 
     def __init__(
-        self, images: Images, directory: Path, objects: ObjectStore, mesh: Mesh, post: Callable[[Event], None]
+        self,
+        images: Images,
+        directory: Path,
+        objects: ObjectStore,
+        mesh: Mesh,
+        vetting: Vetting,
+        post: Callable[[Event], None],
     ) -> None:
         self._images = images
         self._directory = directory
         self._objects = objects
         self._mesh = mesh
+        self._vetting = vetting
         self._post = post
         self._one_by_one: dict[str, asyncio.Lock] = {}
 
@@ -48,14 +56,14 @@ class Fetcher:
                 except (SkerryError, OSError) as error:
                     whys.append(f"{source or 'here'}: {error}")
                 else:
-                    self._post(ImageReady(effect.image))
                     return
             self._post(ImageFailed(effect.image, "; ".join(whys) or "nobody is known to have it", True))
 
     async def make(self, image: str) -> None:
-        """Its tree, once all of it is here. Raises DiskFull, or why it can't be made."""
+        """Its tree, once all of it is here; then core is told. Raises DiskFull, or why it can't be made."""
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
+            await self._vetting.ready(image)
 
     async def forget(self, effect: Forget) -> None:
         """The image's tree goes, and with it the objects that only it had."""

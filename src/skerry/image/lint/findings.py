@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import msgspec
 
+from skerry.core.intent import SETUP_SHELL
 from skerry.errors import Refusal
 
 ALLOWABLE = {
@@ -24,7 +25,7 @@ ALLOWABLE = {
 
 NEVER = {
     "undeclared": "a program that the image of a recipe does not declare",
-    "setup-shell": "a shell of an init image, which may run before a service and never as one",
+    SETUP_SHELL: "a shell of an init image, which may run before a service and never as one",
 }
 """Refused, and no document can allow it: the recipe declares a program, or there is none."""
 
@@ -38,8 +39,6 @@ SAID = {
 names, and that is found for itself."""
 
 KINDS = {**ALLOWABLE, **NEVER, **SAID}
-SETUP_SHELL = "setup-shell"
-REASON_MAX_CHARS = 200
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -78,7 +77,7 @@ def by_kind(findings: Iterable[Finding]) -> dict[str, str]:
 
 def check(findings: Collection[Finding], allow: Collection[str], *, what: str, init: bool = False) -> None:
     """Raise ImageRefused for findings that are not allowed. `allow`: kinds; `init`: the image runs before a service."""
-    allowed = {*allow, *((SETUP_SHELL,) if init else ())}
+    allowed = {kind for kind in allow if kind in ALLOWABLE} | ({SETUP_SHELL} if init else set())
     left = [finding for finding in findings if finding.refuses and finding.kind not in allowed]
     if not left:
         return
@@ -98,11 +97,6 @@ def how_to_mend(kinds: Collection[str]) -> str:
     if may:
         ways.append(f"leave it out of the image, or write x-skerry: allow: {{{may[0]}: why it is needed}}")
     return "; ".join(ways)
-
-
-def unallowed(found: Mapping[str, str], allow: Collection[str], *, init: bool = False) -> list[str]:
-    """The kinds of `by_kind` that a service does not allow."""
-    return [kind for kind in found if kind not in allow and not (init and kind == SETUP_SHELL)]
 
 
 def _shown(finding: Finding) -> str:

@@ -10,8 +10,9 @@ import functools
 import posixpath
 from collections.abc import Callable, Iterator
 
+from skerry.core.intent import SETUP_SHELL
 from skerry.image.lint import names, secrets
-from skerry.image.lint.findings import ALLOWABLE, KINDS, SETUP_SHELL, Finding
+from skerry.image.lint.findings import ALLOWABLE, KINDS, Finding
 from skerry.image.lint.programs import Facts
 from skerry.image.manifest import Entry, Tree
 from skerry.image.oci import ImageConfig
