@@ -13,8 +13,12 @@ import msgspec
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
+from skerry.core.intent import INIT
 from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
+from skerry.image.lint.findings import ImageRefused, check
+from skerry.image.lint.own import verdicts_in
+from skerry.image.lint.verdicts import Verdicts
 from skerry.image.local import resolve_image
 from skerry.image.origin import Origin, Origins
 from skerry.image.trees import Collected, Images
@@ -40,6 +44,7 @@ class LocalImages:
         self.origins = Origins(directory / "origins")
         self.trials = directory / "trials"
         self.cache = directory / "cache"
+        self._verdicts = Verdicts(verdicts_in(self.cache), self.objects)
         self._names_file = directory / "names.json"
         self._uses_file = directory / "uses.json"
 
@@ -134,12 +139,34 @@ class LocalImages:
         self.origins.put(imported.digest, origin)
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
-        """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
+        """Service -> digest, built where there is a recipe. Raises ComposeErrors, what `resolve` and what `vet` raise."""
         digests = self.resolve_named(compose, progress)
         for name, plan in compose.services.items():
             if name not in digests:
                 digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
+        self.vet(compose, digests)
         return digests
+
+    def vet(self, compose: ComposeApp, digests: Mapping[str, str]) -> None:
+        """Judge images as every host will, so that it is learned before anything is signed. `digests`: as a release has them.
+
+        Raises ImageRefused, ImageIncomplete."""
+        refused: list[ImageRefused] = []
+        for key, digest in digests.items():
+            service = key.removesuffix(INIT)
+            try:
+                check(
+                    self._verdicts.of(digest),
+                    compose.services[service].service.allow,
+                    what=f"the {'init ' if key != service else ''}image of {compose.name}.{service}",
+                    init=key != service,
+                )
+            except ImageRefused as error:
+                refused.append(error)
+        if refused:
+            what = refused[0].what if len(refused) == 1 else f"{len(refused)} images were refused"
+            why = refused[0].why if len(refused) == 1 else "; ".join(str(error) for error in refused)
+            raise ImageRefused(what, why, refused[0].fix)
 
     def resolve_named(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Those that have to be here already. All that are missing are told at once, by their lines: ComposeErrors."""

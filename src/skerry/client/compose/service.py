@@ -261,10 +261,11 @@ def _allow(value: Value | None) -> dict[str, str]:
         value.mistake("each kind needs its reason", f"write allow: {{{kind}: why it is needed}}")
         return allowed
     for kind, reason in value.pairs():
+        said = "" if reason.is_null else reason.text()
         if kind not in ALLOWABLE:
             reason.mistake("is no kind of what the lint finds", f"known: {', '.join(ALLOWABLE)}")
-        elif text := (reason.text() or "").strip():
-            allowed[kind] = text
-        elif reason.tree.raw or reason.is_null:
+        elif said is not None and not said.strip():
             reason.mistake("has no reason", "say in a line why it is needed")
+        elif said is not None:
+            allowed[kind] = said.strip()
     return allowed

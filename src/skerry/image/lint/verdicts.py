@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.image.contract import BadImage, Objects
+from skerry.image.contract import BadImage, ImageIncomplete, Objects
 from skerry.image.lint.findings import Finding
 from skerry.image.lint.judge import judge
 from skerry.image.lint.programs import NOTHING, Facts, facts_of
@@ -27,12 +27,15 @@ RULES = 1  # raised with what is looked for in a file: facts of other rules are 
 
 
 def look(objects: Objects, hash: str) -> Facts:
-    """The facts of one object. Mapped, not read: it may be larger than memory."""
-    with objects.path(hash).open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            return NOTHING
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return facts_of(data)
+    """The facts of one object. Mapped, not read: it may be larger than memory. Raises ImageIncomplete."""
+    try:
+        with objects.path(hash).open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return NOTHING
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return facts_of(data)
+    except FileNotFoundError:
+        raise ImageIncomplete("an image can't be judged", f"object {hash} is missing") from None
 
 
 class _Kept(msgspec.Struct):
@@ -57,7 +60,7 @@ class Verdicts:
     def of(self, digest: str) -> list[Finding]:
         """What is wrong with an image whose objects are all here. Blocks: up to a second for 100 MB that nobody has seen.
 
-        Raises BadImage for one that isn't Skerry's or is damaged, OSError.
+        Raises BadImage for one that isn't Skerry's or is damaged, ImageIncomplete, OSError.
         """
         with self._judging:
             found = self._verdicts.get(digest)
@@ -99,10 +102,10 @@ class Verdicts:
         return tree, parse_config(self._document(refs.config, MAX_JSON_BYTES))
 
     def _document(self, hash: str, limit_bytes: int) -> bytes:
-        if not self._objects.has(hash) or self._objects.path(hash).stat().st_size > limit_bytes:
-            raise BadImage(
-                "an image can't be judged", f"its document {hash} is missing or has more than {limit_bytes} bytes"
-            )
+        if not self._objects.has(hash):
+            raise ImageIncomplete("an image can't be judged", f"object {hash} is missing")
+        if self._objects.path(hash).stat().st_size > limit_bytes:
+            raise BadImage("an image can't be judged", f"its document {hash} has more than {limit_bytes} bytes")
         return self._objects.read(hash)
 
     def _known_facts(self) -> dict[str, Facts]:
