@@ -13,8 +13,9 @@ from pathlib import Path
 from skerry.agent.bundles import Bundles, NotFromHere
 from skerry.agent.gathering import Gathering
 from skerry.agent.stock import Stocks
+from skerry.agent.vetting import Vetting
 from skerry.core.effects import Fetch, Forget
-from skerry.core.events import Event, ImageFailed, ImageReady
+from skerry.core.events import Event, ImageFailed
 from skerry.errors import SkerryError, Unreachable
 from skerry.image.contract import ImageIncomplete
 from skerry.image.trees import Images
@@ -39,6 +40,7 @@ class Fetcher:
         stocks: Stocks,
         bundles: Bundles,
         mesh: Mesh,
+        vetting: Vetting,
         post: Callable[[Event], None],
         bases: Callable[[str], list[str]],
         tell: Callable[[SkerryError, str], None],
@@ -49,6 +51,7 @@ class Fetcher:
         self._stocks = stocks
         self._bundles = bundles
         self._mesh = mesh
+        self._vetting = vetting
         self._post = post
         self._bases = bases
         self._tell = tell
@@ -75,7 +78,7 @@ class Fetcher:
             if await asyncio.to_thread(self._images.missing, image):
                 await self._gather(image, sources)
             try:
-                await self.ready(image)
+                await self.make(image)
             except ImageIncomplete:
                 if not left:
                     raise
@@ -108,11 +111,11 @@ class Fetcher:
             needed = {hash for each in self._gatherings.values() for p in each.stock.portions for hash, _ in p.files}
             await asyncio.to_thread(self._stocks.parts.tidy, needed)
 
-    async def ready(self, image: str) -> None:
-        """All of it is here: make its tree, and say so. Raises DiskFull, or why it can't be made."""
+    async def make(self, image: str) -> None:
+        """Its tree, once all of it is here; then core is told. Raises DiskFull, or why it can't be made."""
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
-        self._post(ImageReady(image))
+            await self._vetting.ready(image)
 
     async def forget(self, effect: Forget) -> None:
         """The image's tree goes, and with it the objects that only it had."""

@@ -51,9 +51,11 @@ class HostFiles:
         self.state = state
         self.run = run
         self.volumes = state / "volumes"
+        self.scratch = state / "scratch"
         self.logs = state / "logs"
         self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot
         self.images = state / "images"
+        self.lint = state / "lint"
         self.net = state / "net"
 
     def make_keys(self) -> PublicKeys:

@@ -37,7 +37,8 @@ async def deploy(
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Bring the app to what the file says. Raises TooBig and PortTaken before anything is changed, RolloutFailed, NotInTime."""
+    """Bring the app to what the file says. Raises TooBig, PortTaken and ImageRefused before anything is changed, RolloutFailed,
+    NotInTime."""
     await session.sync()
     check_ports(session, compose)
     await check_room(session, compose)
@@ -59,6 +60,7 @@ async def deploy(
         progress(f"accepted, kept by {', '.join(kept_by)}{' alone: no other host answers' if answer['alone'] else ''}")
     else:
         progress("nothing to change: this is what is wanted already")
+    images.note_use(session.home.name, compose.name, digests)
     result = {
         "app": compose.name,
         "changed": [path for path, _ in changes],

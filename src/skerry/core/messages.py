@@ -20,6 +20,7 @@ Token = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Raw = Annotated[bytes, msgspec.Meta(max_length=128 * 1024)]  # trust has the bounds of each kind
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 PayloadHash = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 
 
@@ -77,6 +78,18 @@ class ProbeAnswer(Message, frozen=True, tag="probe-answer"):
     ok: bool
 
 
+class HoldsAsk(Message, frozen=True, tag="holds-ask"):
+    """Have you all these documents on disk, by payload hash? It follows the pushes that brought them. The agent answers."""
+
+    number: Number
+    hashes: Annotated[tuple[PayloadHash, ...], msgspec.Meta(max_length=PUSH_RECORDS)]
+
+
+class HoldsAnswer(Message, frozen=True, tag="holds-answer"):
+    number: Number
+    ok: bool
+
+
 class WantBundle(Message, frozen=True, tag="want-bundle"):
     """What is new in this image since one of these versions of it? The agent answers it, and knows what a bundle is.
 
@@ -96,7 +109,20 @@ class Bundle(Message, frozen=True, tag="bundle"):
     large: bool = False
 
 
-AnyMessage = Push | Heads | Buckets | Ids | Want | WantNamed | ProbeAsk | ProbeAnswer | WantBundle | Bundle
+AnyMessage = (
+    Push
+    | Heads
+    | Buckets
+    | Ids
+    | Want
+    | WantNamed
+    | ProbeAsk
+    | ProbeAnswer
+    | HoldsAsk
+    | HoldsAnswer
+    | WantBundle
+    | Bundle
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

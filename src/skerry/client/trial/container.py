@@ -158,7 +158,9 @@ class Trial:
         return path
 
     def _create(self, out: int | IO[bytes] | None) -> None:
-        arguments = self._arguments("create", "--bundle", str(self.folder), "--pid-file", str(self.folder / "pid"), self.id)
+        arguments = self._arguments(
+            "create", "--bundle", str(self.folder), "--pid-file", str(self.folder / "pid"), self.id
+        )
         # A session of its own: Ctrl-C is for us, who pass it on as the signal that the image asks for.
         # Its errors are in its log, but it also repeats them where the container writes: that can't be told apart.
         done = subprocess.run(
@@ -187,7 +189,10 @@ class Trial:
 def find_program() -> str:
     """The path of runc or crun. Raises NoTrial."""
     if platform.system() != "Linux":
-        why, fix = f"containers need Linux, and this is {platform.system()}", "export it: skerry image export IMAGE web.tar"
+        why, fix = (
+            f"containers need Linux, and this is {platform.system()}",
+            "export it: skerry image export IMAGE web.tar",
+        )
         raise NoTrial("the image was not started", why, fix)
     if os.geteuid() != 0:
         raise NoTrial("the image was not started", "a container with a network of its own needs root", "use sudo")
@@ -250,4 +255,6 @@ def _failed(words: str) -> SkerryError:
     words = words.strip()[-500:] or "it said nothing"
     if "no such file or directory" in words or "permission denied" in words:
         return NoTrial("the image was not started", words, "check its entrypoint: skerry image inspect IMAGE")
-    return TrialFailed("the image was not started", words, "look at the words above; `skerry doctor` checks this machine")
+    return TrialFailed(
+        "the image was not started", words, "look at the words above; `skerry doctor` checks this machine"
+    )

@@ -103,9 +103,7 @@ async def forwarding(
 
         return take
 
-    servers = [
-        await asyncio.start_server(taker(port), sock=each) for port, each in zip(ports, sockets, strict=True)
-    ]
+    servers = [await asyncio.start_server(taker(port), sock=each) for port, each in zip(ports, sockets, strict=True)]
     try:
         yield
     finally:

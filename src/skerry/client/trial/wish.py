@@ -9,7 +9,9 @@ import msgspec
 
 from skerry.errors import BadInput
 
-_PORT = re.compile(r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d{1,5}):(?P<inside>\d{1,5})(?:/(?P<protocol>\w+))?\Z")
+_PORT = re.compile(
+    r"(?:(?P<address>\[[0-9a-fA-F:.]+\]|[0-9.]+):)?(?P<host>\d{1,5}):(?P<inside>\d{1,5})(?:/(?P<protocol>\w+))?\Z"
+)
 
 
 class Published(msgspec.Struct, frozen=True):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from skerry.image.pile import File
 from skerry.image.sources.fetch import write_whole
-from skerry.image.stage.contract import ENVIRONMENT, Job, Sandbox, StageDiskFull
+from skerry.image.stage.contract import ENVIRONMENT, UNCHANGED, Job, Sandbox, StageDiskFull
 from skerry.image.stage.outputs import Output, collect, files_of, kept
 from skerry.image.stage.root import root_name, stage_root, write_files
 from skerry.image.stage.sandbox import find_runtime, owner, run_command
@@ -25,22 +28,20 @@ def run_stage(
     job: Job,
     *,
     cache: Path,
-    sandbox: Sandbox = Sandbox(),
+    sandbox: Sandbox = Sandbox(),  # noqa: B008  a frozen value
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[File]:
     """The outputs of this job, from the cache if the same was built before. `progress` gets each line that commands print.
 
     Raises StageUnavailable, StageFailed, StageStopped, StageDiskFull. Nothing is left behind but the cache, however it ends.
     """
-    result = cache / "stage" / "results" / _key(job)
-    if result.is_file():
-        outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
-        if all(one.kind == "l" or kept(one, cache).is_file() for one in outputs):
-            progress("nothing that the build stage uses has changed")
-            return files_of(outputs, cache)
+    cache = cache.resolve()  # the runtime takes no path through a link
+    if (found := kept_result(job, cache)) is not None:
+        progress(UNCHANGED)
+        return found
     runtime = find_runtime(sandbox)
     try:
-        with workspace(cache, sandbox) as work:
+        with _sigterm_unwinds(), workspace(cache, sandbox) as work:
             root = stage_root(job.debs, work, cache, progress)
             build, tmp = work / "build", work / "tmp"
             build.mkdir()
@@ -68,8 +69,35 @@ def run_stage(
         raise StageDiskFull(
             "the build stage can't go on", f"the disk that holds {cache} is full", "free some space and try again"
         ) from error
-    write_whole(result, msgspec.msgpack.encode(outputs))
+    write_whole(_result(job, cache), msgspec.msgpack.encode(outputs))
     return files_of(outputs, cache)
+
+
+def kept_result(job: Job, cache: Path) -> list[File] | None:
+    """The outputs of this job if it was built before and all of them are here still."""
+    result = _result(job, cache)
+    if not result.is_file():
+        return None
+    outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
+    there = all(one.kind == "l" or kept(one, cache).is_file() for one in outputs)
+    return files_of(outputs, cache) if there else None
+
+
+def _result(job: Job, cache: Path) -> Path:
+    return cache / "stage" / "results" / _key(job)
+
+
+@contextlib.contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM goes through the clean-up like Ctrl-C, where nobody has said what else it shall do."""
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _key(job: Job) -> str:
