@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from skerry.core.effects import Fetch, Forget
+from skerry.core.effects import Fetch
 from skerry.core.events import Event, ImageFailed, ImageReady
 from skerry.errors import SkerryError
+from skerry.image.contract import ImageTooLarge
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh
 from skerry.mesh.streams import fetch_objects
@@ -21,7 +21,6 @@ from skerry.store.disk import full_disk_told
 from skerry.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
-SPARED_S = 3600.0  # an object that came since may belong to an image that is still being handed over
 
 
 class Fetcher:
@@ -38,13 +37,15 @@ class Fetcher:
         self._one_by_one: dict[str, asyncio.Lock] = {}
 
     async def fetch(self, effect: Fetch) -> None:
-        """Answers with ImageReady, or with ImageFailed once every source was tried."""
+        """Answers with ImageReady, or with ImageFailed once every source was tried. Raises ImageTooLarge."""
         async with self._one_by_one.setdefault(effect.image, asyncio.Lock()):
             whys = []
             for source in ("", *effect.sources):  # "": perhaps an operator has pushed it here already
                 try:
                     await self._complete_from(source, effect.image)
                     await self.make(effect.image)
+                except ImageTooLarge:  # from nobody would it be smaller: agent/budget.py makes room, or says so
+                    raise
                 except (SkerryError, OSError) as error:
                     whys.append(f"{source or 'here'}: {error}")
                 else:
@@ -56,11 +57,6 @@ class Fetcher:
         """Its tree, once all of it is here. Raises DiskFull, or why it can't be made."""
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
-
-    async def forget(self, effect: Forget) -> None:
-        """The image's tree goes, and with it the objects that only it had."""
-        await asyncio.to_thread(self._images.forget, effect.image)
-        await asyncio.to_thread(self._images.collect, came_before_s=time.time() - SPARED_S)
 
     async def _complete_from(self, source: str, image: str) -> None:
         if not source:

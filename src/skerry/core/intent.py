@@ -125,12 +125,14 @@ class Release(Shape, frozen=True, kw_only=True):
     """`release/<name>`, signed by CI or operators: which image each service runs, and nothing else.
 
     `images`: service -> "sha256:<hex>" of the OCI manifest. `fits`: the app version it was made with, the lowest it may run
-    with. `fallback`: payload hash of the release to turn back to ("" for none).
+    with. `fallback`: payload hash of the release to turn back to ("" for none). `earlier`: what the releases before it ran,
+    see core/history.py.
     """
 
     images: dict[str, str]
     fits: int
     fallback: str = ""
+    earlier: tuple[tuple[str, ...], ...] = ()
 
 
 class Node(Shape, frozen=True, kw_only=True):
@@ -154,6 +156,7 @@ class Node(Shape, frozen=True, kw_only=True):
     state: Literal["active", "draining", "expelled"] = "active"
     floor: dict[str, int] = {}
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
+    image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
 
 
 class Operator(Shape, frozen=True, kw_only=True):
