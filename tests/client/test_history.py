@@ -50,7 +50,9 @@ async def bring(session: Session, folder: Path, content: bytes) -> tuple[str, in
     """Deploy an image of this one file. Gives its digest, and the bytes that were sent."""
     archive(folder / "web.tar", content)
     (folder / "compose.yaml").write_text(COMPOSE)
-    result = await deploy(session, load(folder / "compose.yaml", environ={}), images=LocalImages(folder / "images"), timeout_s=30)
+    result = await deploy(
+        session, load(folder / "compose.yaml", environ={}), images=LocalImages(folder / "images"), timeout_s=30
+    )
     return result["images"]["web"], result["sent_bytes"]
 
 

@@ -23,6 +23,7 @@ from skerry.image.manifest import MAX_MANIFEST_BYTES, MAX_TREE_BYTES, Entry, Tre
 from skerry.image.oci import DIGEST, MAX_JSON_BYTES, ImageConfig, Refs, hash_of, parse_config, parse_manifest
 
 LINKED_MODE = 0o644
+MARKERS = ("ready", "doubted")  # a tree that is whole has one of them; with the second no container starts from it
 
 
 class Collected(NamedTuple):
@@ -49,8 +50,9 @@ class Images:
         self._making = threading.Lock()
         self._coming = Coming()
         directory.mkdir(parents=True, exist_ok=True)
-        for left in directory.glob(".making-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for home in directory.iterdir():  # not made to the end, or not removed to the end
+            if home.name.startswith(".making-") or (_is_home(home) and not any((home / m).exists() for m in MARKERS)):
+                shutil.rmtree(home, ignore_errors=True)
 
     def missing(self, digest: str) -> list[str]:
         """The hashes to fetch next, each once; empty when the image is whole.
@@ -111,7 +113,7 @@ class Images:
 
     def held(self) -> list[str]:
         """The digests whose root trees are made, sorted."""
-        homes = (home for home in self._directory.iterdir() if DIGEST.match("sha256:" + home.name))
+        homes = filter(_is_home, self._directory.iterdir())
         return sorted("sha256:" + home.name for home in homes if (home / "ready").is_file())
 
     def age_s(self, digest: str, now_s: float) -> float:
@@ -135,7 +137,8 @@ class Images:
         """Remove its root tree; the objects stay until they are collected. Already gone counts as forgotten."""
         home = self._directory / hash_of(digest)
         # The marker goes first: a tree that was half removed must not look whole after a power cut.
-        (home / "ready").unlink(missing_ok=True)
+        for marker in MARKERS:
+            (home / marker).unlink(missing_ok=True)
         shutil.rmtree(home, ignore_errors=True)
         self._coming.ends(digest)
 
@@ -185,11 +188,16 @@ class Images:
             return [hash_of(digest)]
 
     def verify(self, digest: str) -> list[str]:
-        """The paths of the made tree that are missing, or are not what the manifest says; empty when all is well."""
+        """What of it is not what it should be, in words; empty when all is well. Reads every byte.
+
+        Paths of the made tree, and objects: of a program the tree has a copy, and peers get the object.
+        """
         root = self.root(digest)
         if root is None:
             raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
-        return [entry.path for entry in self.tree(digest).entries if not _same(root, entry)]
+        hashes, entries = self.objects(digest), self.tree(digest).entries
+        paths = [entry.path for entry in entries if not _same(root, entry)]
+        return paths + [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
 
     def doubt(self, digest: str) -> None:
         """Damage was found in it, or in an object of it: no container starts from this tree until `make` has mended it."""
@@ -294,6 +302,10 @@ class Images:
         if self._objects.path(hash).stat().st_size > limit_bytes:
             raise BadImage("an image was refused", f"its document {hash} has more than {limit_bytes} bytes")
         return self._objects.read(hash)
+
+
+def _is_home(directory: Path) -> bool:
+    return DIGEST.match("sha256:" + directory.name) is not None
 
 
 def _copied_bytes(tree: Tree) -> int:
