@@ -24,6 +24,7 @@ from skerry.errors import SkerryError
 from skerry.image.archive import import_archive
 from skerry.image.manifest import HEADER, parse_tree
 from skerry.image.oci import parse_config, parse_manifest
+from skerry.image.sources.needs import Asked, requirements_of
 from skerry.mesh import streams
 from skerry.trust import drafts, envelope, recovery
 from skerry.trust.accept import AlreadyHeld, Trusted
@@ -106,11 +107,6 @@ def heads_of_a_new_host(data: bytes) -> None:
     _decode(data, Heads)
 
 
-def records_to_keep(data: bytes) -> None:
-    for raw in _decode(data, list[bytes]):
-        record_from_a_neighbour(raw)
-
-
 def draft(data: bytes) -> None:
     drafts.read(_decode(data, list[bytes]), cloud_of_three().trusted)
 
@@ -162,12 +158,45 @@ def layer_of_an_image(data: bytes) -> None:
         import_archive(path, SimpleObjects(Path(directory) / "objects"))
 
 
+LOCKS = Path(__file__).parents[1] / "image" / "locks"
+
+
+def _lock_of_another_tool(name: str, project: str, data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / name).write_bytes(data)
+        (Path(directory) / "pyproject.toml").write_bytes((LOCKS / project / "pyproject.toml").read_bytes())
+        requirements_of(Path(directory), Asked(name))
+
+
+def lock_of_uv(data: bytes) -> None:
+    _lock_of_another_tool("uv.lock", "uv", data)
+
+
+def lock_of_poetry(data: bytes) -> None:
+    _lock_of_another_tool("poetry.lock", "poetry", data)
+
+
+def lock_of_pip(data: bytes) -> None:
+    _lock_of_another_tool("pylock.toml", "uv", data)
+
+
+def requirements_text(data: bytes) -> None:
+    _lock_of_another_tool("requirements.txt", "uv", data)
+
+
+def pyproject(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "pyproject.toml").write_bytes(data)
+        requirements_of(Path(directory), Asked())
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         parse_envelope, record_from_a_neighbour, record_from_a_client, document_signed_by_an_operator,
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
-        records_to_keep, draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+        draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+        lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
 }  # fmt: skip
 
@@ -205,12 +234,13 @@ def seeds(name: str) -> list[bytes]:
                 m.WantNamed(("ab" * 32,)),
                 m.ProbeAsk("node/x"),
                 m.ProbeAnswer("node/x", True),
+                m.HoldsAsk(1, ("ab" * 32,)),
+                m.HoldsAnswer(1, True),
             )
         ],
         "request": [asked],
         "request_signed_by_an_operator": [envelope.parse(asked).payload],
         "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
-        "records_to_keep": [msgspec.msgpack.encode(records[3:5])],
         "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
         "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
         "oci_manifest": [
@@ -224,6 +254,14 @@ def seeds(name: str) -> list[bytes]:
         ],
         "image_archive": [_archive()],
         "layer_of_an_image": [_layer()],
+        "lock_of_uv": [(LOCKS / "uv" / "uv.lock").read_bytes()],
+        "lock_of_poetry": [(LOCKS / "poetry" / "poetry.lock").read_bytes()],
+        "lock_of_pip": [(LOCKS / "uv" / "pylock.toml").read_bytes()],
+        "requirements_text": [
+            b"a>=1 ; python_version > '3'\nb[c]==2  # why\n--pre\n",
+            b"a==1 ; os_name == 'posix' \\\n --hash=sha256:" + b"ab" * 32 + b"\n",
+        ],
+        "pyproject": [(LOCKS / name / "pyproject.toml").read_bytes() for name in ("uv", "poetry-own")],
     }
     return by_name.get(name, records)
 

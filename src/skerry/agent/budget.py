@@ -93,7 +93,7 @@ class ImageBudget:
         await self._removed(image)
         while True:
             try:
-                return self._images.missing(image)
+                return await asyncio.to_thread(self._images.missing, image)
             except ImageTooLarge as error:
                 if not await self._make_room(error.lacking_bytes):
                     raise

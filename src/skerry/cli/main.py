@@ -34,7 +34,7 @@ VERBS = {
     "rollback": "Go back to the release before this one.",
     "rm": "Remove an app; its volumes stay.",
     "volume": "List and remove named volumes.",
-    "image": "List the images on this machine, and hand them to other tools.",
+    "image": "Build images, try them here, look into them, and hand them on.",
     "role": "Say who else may sign: operators and CI.",
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",

@@ -60,6 +60,7 @@ async def deploy(
         progress(f"accepted, kept by {', '.join(kept_by)}{' alone: no other host answers' if answer['alone'] else ''}")
     else:
         progress("nothing to change: this is what is wanted already")
+    images.note_use(session.home.name, compose.name, digests)
     result = {
         "app": compose.name,
         "changed": [path for path, _ in changes],

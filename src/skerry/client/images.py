@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
+from skerry.core.intent import init_of
 from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
-from skerry.image.export import export_layout, export_tar
 from skerry.image.local import resolve_image
+from skerry.image.origin import Origin, Origins
 from skerry.image.trees import Collected, Images
 from skerry.store.objects import ObjectStore
 
+if TYPE_CHECKING:
+    from skerry.image.archive import Imported
+    from skerry.image.build import Built
+    from skerry.image.recipe import Recipe as BuildRecipe
+    from skerry.image.stage.contract import Sandbox
+
 Progress = Callable[[str], None]
+NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
+SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
+
+
+def sandbox() -> Sandbox:
+    """How commands of a recipe's `build` part run on this machine: with the system calls that a container of a host has."""
+    from skerry.image.stage.contract import Sandbox
+    from skerry.runtime.seccomp import default_profile, seccomp_for
+
+    return Sandbox(seccomp=seccomp_for(default_profile(), platform.machine(), ()))
 
 
 class LocalImages:
@@ -28,25 +48,38 @@ class LocalImages:
         self._directory = directory
         self.objects = ObjectStore(directory, durable=False)  # all of it can be built again
         self.images = Images(self.objects, directory / "trees")
+        self.origins = Origins(directory / "origins")
+        self.trials = directory / "trials"
+        self.cache = directory / "cache"
         self._names_file = directory / "names.json"
+        self._uses_file = directory / "uses.json"
 
     @property
     def names(self) -> dict[str, str]:
-        """Names that builds left: "guestbook.web" -> digest."""
-        try:
-            return msgspec.json.decode(self._names_file.read_bytes(), type=dict[str, str])
-        except FileNotFoundError:
-            return {}
+        """Names that builds and imports left: "guestbook.web" -> digest."""
+        return _read_map(self._names_file)
 
-    def export(self, ref: str, path: Path) -> str:
-        """Write what `ref` names as an OCI layout: a folder, or one file (.tar). Gives the digest. Raises ImageNotFound."""
-        if path.exists():
-            raise BadInput("nothing was exported", f"{path} is there already", "name another path")
-        digest = resolve_image(ref, objects=self.objects, names=self.names, base=Path())
-        try:
-            (export_tar if path.suffix == ".tar" else export_layout)(digest, self.objects, path)
-        except OSError as error:
-            raise BadInput("nothing was exported", f"{path}: {error.strerror}", "check the path") from None
+    @property
+    def uses(self) -> dict[str, str]:
+        """What deploys from this machine last brought to a cloud: "home/guestbook.web" -> digest."""
+        return _read_map(self._uses_file)
+
+    def tag(self, name: str, digest: str) -> None:
+        """Give an image a name; another image that had it is left without. Raises BadInput."""
+        if not NAME.fullmatch(name):
+            why = "names are of lower-case letters, digits, and . _ - / : in between, at most 128 characters"
+            raise BadInput(f"{name[:140]!r} can't be an image's name", why, "choose another one")
+        _write_map(self._names_file, {**self.names, name: digest})
+
+    def untag(self, name: str) -> str:
+        """Take a name away; gives the digest that it had. The image stays until it is collected. Raises ImageNotFound."""
+        names = self.names
+        if name not in names:
+            raise ImageNotFound(
+                f"{name!r} was not removed", "no image has that name", "`skerry image ls` shows the names"
+            )
+        digest = names.pop(name)
+        _write_map(self._names_file, names)
         return digest
 
     def collect(self, *, older_than_s: float, keep: Iterable[str] = (), dry_run: bool = False) -> Collected:
@@ -64,13 +97,81 @@ class LocalImages:
             self.images.forget(image)
         return self.images.collect(came_before_s=now_s - older_than_s, keep=kept, besides=stale, dry_run=dry_run)
 
+    def note_use(self, cloud: str, app: str, digests: Mapping[str, str]) -> None:
+        """A deploy brought these (service -> digest) to a cloud: they are not collected here before the next one."""
+        others = {use: digest for use, digest in self.uses.items() if not use.startswith(f"{cloud}/{app}.")}
+        _write_map(
+            self._uses_file, others | {f"{cloud}/{app}.{service}": digest for service, digest in digests.items()}
+        )
+
+    def find(self, ref: str, progress: Progress = lambda line: None) -> str:
+        """The digest of the image that `ref` means: a name, a digest, the beginning of one, or the path of an archive, which
+        is imported. Raises ImageNotFound, BadImage."""
+        if ref not in self.names and (short := SHORT_DIGEST.fullmatch(ref)) and not Path(ref).exists():
+            known = {*self.names.values(), *self.origins.digests()}
+            found = sorted(digest for digest in known if digest[7:].startswith(short[1]))
+            if len(found) == 1:
+                ref = found[0]
+            elif found:
+                raise ImageNotFound(f"{ref!r} is not one image", f"{len(found)} digests begin so", "write more of it")
+        return resolve_image(
+            ref, objects=self.objects, names=self.names, base=Path(), progress=progress, imported=self._note_import
+        )
+
+    def bring(
+        self, path: Path, name: str, how: Literal["imported", "pulled"] = "imported", source: str = ""
+    ) -> Imported:
+        """Import the archive or layout at `path`, under `name` if there is one. Raises ImageNotFound, BadImage."""
+        from skerry.image.archive import import_archive
+
+        imported = import_archive(path, self.objects)
+        self._note_import(path, imported, how, source)
+        if name:
+            self.tag(name, imported.digest)
+        return imported
+
+    def _note_import(
+        self, path: Path, imported: Imported, how: Literal["imported", "pulled"] = "imported", source: str = ""
+    ) -> None:
+        """What an image of others tells about its parts. One of our own that comes back is known better already."""
+        from skerry.image.packages import parts_in
+
+        if (held := self.origins.get(imported.digest)) is not None and held.complete:
+            return
+        parts, unread = parts_in(self.images.tree(imported.digest), self.objects.read)
+        findings = (*imported.findings, *unread)
+        when_s = time.time()
+        origin = Origin(how=how, when_s=when_s, source=source or str(path.absolute()), parts=parts, findings=findings)
+        self.origins.put(imported.digest, origin)
+
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
         digests = self.resolve_named(compose, progress)
         for name, plan in compose.services.items():
             if name not in digests:
                 digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
-        return digests
+        return digests | self._inits(digests)
+
+    def _inits(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """The init images of those that need one, by the keys that a release gives them. Raises BadImage, ImageNotFound."""
+        inits: dict[str, str] = {}
+        for service, digest in digests.items():
+            config = self.images.config(digest)
+            if config.init:
+                fix = "name the service's image: this one is brought along by it"
+                raise BadImage(
+                    f"{service} can't run {digest[7:19]}", "it is an init image, which runs once before", fix
+                )
+            if not config.initialised_by:
+                continue
+            if self.images.missing(config.initialised_by):
+                raise ImageNotFound(
+                    f"the image of {service} can't be used alone",
+                    f"the one that makes its data, {config.initialised_by[7:19]}, is not in the local store",
+                    "build it here by its recipe",
+                )
+            inits[init_of(service)] = config.initialised_by
+        return inits
 
     def resolve_named(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Those that have to be here already. All that are missing are told at once, by their lines: ComposeErrors."""
@@ -100,21 +201,55 @@ class LocalImages:
                 progress=lambda line: progress(f"{name}: {line}"),
             )
         assert isinstance(plan.image, Recipe)
-        from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
         from skerry.image.recipe import parse_recipe
 
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
-        built = build(
-            parse_recipe(content),
-            context,
-            objects=self.objects,
-            cache=self._directory / "cache",
-            name=service,
-            progress=lambda line: progress(f"{name}: {line}"),
-        )
+        built = self.build(parse_recipe(content), context, name=name, section=service, progress=progress)
         for finding in built.findings:
             progress(f"{name}: {finding}")
         progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
-        write_atomically(self._names_file, msgspec.json.format(msgspec.json.encode({**self.names, name: built.digest})))
         return built.digest
+
+    def build(self, recipe: BuildRecipe, context: Path, *, name: str, section: str, progress: Progress) -> Built:
+        """Build by a recipe, under this name. `section`: of the lock file. Raises what image.build raises."""
+        from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
+
+        built = build(
+            recipe,
+            context,
+            objects=self.objects,
+            cache=self.cache,
+            name=section,
+            sandbox=sandbox(),
+            progress=lambda stage: (
+                progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
+            ),
+        )
+        self._note_build(built, recipe, context, section)
+        self.tag(name, built.digest)
+        if built.init is not None and recipe.init is not None:
+            self._note_build(built.init, recipe.init, context, init_of(section))
+            self.tag(init_of(name), built.init.digest)
+        return built
+
+    def _note_build(self, built: Built, recipe: BuildRecipe, context: Path, section: str) -> None:
+        from skerry.client.library.parts import parts_of_build
+
+        if self.origins.get(built.digest) is None:
+            origin = parts_of_build(self, built, recipe, context, section, time.time())
+            self.origins.put(built.digest, origin)
+
+
+def _read_map(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except FileNotFoundError:
+        return {}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        why = f"{path} is damaged: {error}"
+        raise BadInput("the local image store can't be read", why, "remove that file: only names are in it") from error
+
+
+def _write_map(path: Path, content: Mapping[str, str]) -> None:
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(dict(content), order="sorted")))

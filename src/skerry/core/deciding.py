@@ -167,7 +167,7 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
             decline = Decline(spec=want.spec, reason=lacks)
             if s.known.about("decline", str(slot)).get(s.me) is None:
                 s.note("declined", slot, lacks)
-    elif (too_large := s.images.too_large(want.image)) and s.claim_of(s.me, slot) is not None:
+    elif (too_large := s.images.too_large(want.images)) and s.claim_of(s.me, slot) is not None:
         decline = Decline(spec=want.spec, reason=too_large[:400])
     s.publish("decline", str(slot), decline, decline.reason if decline is not None else "no longer so")
 
@@ -179,7 +179,7 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     """Why a slot that we claim is another's, "" if we keep it. A loser stops only when the winner is healthy."""
     winner = standing.winner
     own = next((claimant for claimant in standing.claimants if claimant.node == s.me), None)
-    running = any(replica.phase in ("running", "starting") for replica in s.replicas.of(slot).values())
+    running = any(replica.phase in ("running", "starting", "initialising") for replica in s.replicas.of(slot).values())
     if winner is not None and own is not None and winner.node != s.me:
         says = f"{name_of(winner.node)} holds it"
         if own.done:
@@ -199,7 +199,7 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
             return "this node is being drained"
         if s.me not in standing.order:
             return "this node may no longer run it"
-        if too_large := s.images.too_large(want.image):
+        if too_large := s.images.too_large(want.images):
             return too_large
     failing = s.failing.get(slot)
     if failing is not None and failing.spec == want.spec and not standing.home:
@@ -289,7 +289,13 @@ def _version(want: Want) -> str:
 def _create(s: Situation, slot: Slot, want: Want) -> Replica:
     return s.replicas.add(
         Replica(
-            slot=slot, spec=want.spec, image=want.image, versions=want.versions, service=want.service, since_s=s.now
+            slot=slot,
+            spec=want.spec,
+            image=want.image,
+            versions=want.versions,
+            service=want.service,
+            init=want.init,
+            since_s=s.now,
         )
     )
 
@@ -316,8 +322,8 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
         if answer.look_again_s is not None:
             s.later(slot, answer.look_again_s)
         return
-    if not s.images.holds(want.image):
-        s.whys[slot] = f"its turn, but {s.images.trouble(want.image)}"
+    if lacks := s.images.lacks(want.images):
+        s.whys[slot] = f"its turn, but {s.images.trouble(lacks)}"
         s.images_changed = True
         return
     both = not s.room().lacks(want.service.needs)

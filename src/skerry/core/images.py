@@ -7,6 +7,7 @@ after a while. This room says in which order images may go; how much room there 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,14 +49,18 @@ class Images:
     def holds(self, image: str) -> bool:
         return image in self._held
 
+    def lacks(self, images: Iterable[str]) -> str:
+        """The first of these that isn't here, "" if all are."""
+        return next((image for image in images if image not in self._held), "")
+
     def trouble(self, image: str) -> str:
         """Why it isn't here yet, in words."""
         attempt = self._attempts.get(image)
         return attempt.why if attempt is not None and attempt.why else "its image is under way"
 
-    def too_large(self, image: str) -> str:
-        """Why it can never be here as things stand, "" if it can."""
-        return self._too_large.get(image, "")
+    def too_large(self, images: Iterable[str]) -> str:
+        """Why one of these can't be here as things stand, "" if all can."""
+        return next((self._too_large[image] for image in images if image in self._too_large), "")
 
     def more_room(self) -> list[str]:
         """What was too large may fit now; gives those."""
@@ -113,10 +118,10 @@ class Images:
         for slot in s.own_claims():
             want_slot = s.want(slot)
             if want_slot is not None:
-                wanted[want_slot.image] = f"to run {slot}"
+                wanted |= dict.fromkeys(want_slot.images, f"to run {slot}")
         for replica in s.replicas:
             if replica.phase not in ("stopping", "failed"):
-                wanted[replica.image] = f"to run {replica.slot}"
+                wanted |= dict.fromkeys(replica.images, f"to run {replica.slot}")
         return wanted
 
     def _fetch(self, s: Situation, image: str, why: str) -> None:

@@ -200,14 +200,14 @@ class Situation:
     def service_of(self, slot: Slot, spec: str) -> Service | None:
         """The definition that makes that version, if a document that we hold does."""
         found = self.wants.get(slot.app, NOTHING).specs.get(spec)
-        return found[0] if found is not None else None
+        return found.service if found is not None else None
 
     def room(self, leaving_out: Replica | None = None) -> Room:
         return Room(self.cpus, self.memory_bytes, *self.replicas.reserved(leaving_out))
 
     def lacks(self, want: Want) -> str:
         """Why this node can't take a slot, "" if it can: no room for what it reserves, or for its image."""
-        return self.room().lacks(want.service.needs) or self.images.too_large(want.image)
+        return self.room().lacks(want.service.needs) or self.images.too_large(want.images)
 
     def claim_of(self, node: str, slot: Slot) -> Claim | None:
         return self.known.of(node, "claim", str(slot), Claim)

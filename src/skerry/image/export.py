@@ -1,12 +1,17 @@
-"""An image of the local store as an OCI layout, for other tools: a folder, or a tar of it. Source: OCI image-layout.md."""
+"""An image of the local store for other tools: an OCI layout (a folder or a tar of it), or a docker-archive. Plain or gzip, never
+zstd, which Debian's skopeo and umoci refuse. Sources: OCI image-layout.md; Docker's image spec 1.2, "combined image JSON".
+"""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -37,11 +42,11 @@ def export_layout(digest: str, objects: Objects, directory: Path, name: str = "l
         (directory / path).write_bytes(data)
 
 
-def export_tar(digest: str, objects: Objects, out: Path, name: str = "latest") -> None:
-    """Write the image as one tar of an OCI layout. Equal images give equal bytes."""
+def export_tar(digest: str, objects: Objects, out: Path, name: str = "latest", *, packed: bool = False) -> None:
+    """Write the image as one tar of an OCI layout, `packed` by gzip. Equal images give equal bytes."""
     documents, layer, tree = _parts(digest, objects)
     manifest = objects.read(hash_of(digest))
-    with tarfile.open(out, "w", format=tarfile.GNU_FORMAT) as tar:
+    with _tar(out, packed) as tar:
         for path, data in _heads(digest, len(manifest), name):
             _add(tar, path, io.BytesIO(data), len(data))
         for hash in documents:
@@ -49,6 +54,35 @@ def export_tar(digest: str, objects: Objects, out: Path, name: str = "latest") -
             _add(tar, f"blobs/sha256/{hash}", io.BytesIO(data), len(data))
         size = msgspec.json.decode(manifest, type=_Layers).layers[0].size
         _add(tar, f"blobs/sha256/{layer}", _Blocks(layer_of(tree, objects.read)), size)
+
+
+def export_docker(digest: str, objects: Objects, out: Path, name: str, *, packed: bool = False) -> None:
+    """Write the image as a docker-archive, as `docker load` wants it; `name`: such as "shop.web:latest"."""
+    documents, layer, tree = _parts(digest, objects)
+    config = documents[1]
+    manifest = [{"Config": f"{config}.json", "RepoTags": [name], "Layers": [f"{layer}/layer.tar"]}]
+    size = msgspec.json.decode(objects.read(hash_of(digest)), type=_Layers).layers[0].size
+    with _tar(out, packed) as tar:
+        for path, data in ((f"{config}.json", objects.read(config)), ("manifest.json", json.dumps(manifest).encode())):
+            _add(tar, path, io.BytesIO(data), len(data))
+        _add(tar, f"{layer}/layer.tar", _Blocks(layer_of(tree, objects.read)), size)
+
+
+@contextmanager
+def _tar(out: Path, packed: bool) -> Iterator[tarfile.TarFile]:
+    """A new tar, whole under its name or not there."""
+    part = out.with_name(f".{out.name}.part")
+    try:
+        with part.open("wb") as file:
+            # No name and no time in the gzip header: equal images give equal bytes.
+            sink: IO[bytes] = gzip.GzipFile("", "wb", 6, file, 0) if packed else file  # type: ignore[assignment]
+            with tarfile.open(fileobj=sink, mode="w", format=tarfile.GNU_FORMAT) as tar:
+                yield tar
+            if packed:
+                sink.close()
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _parts(digest: str, objects: Objects) -> tuple[list[str], str, Tree]:

@@ -43,11 +43,14 @@ MAX_SCANNED_BYTES = 64 << 20
 _VERSIONED = re.compile(r"(?:-[0-9][0-9.]*|[0-9.]+)\Z")
 
 
-def lint_own(tree: Tree, declared: Iterable[str]) -> None:
-    """Refuse a tree of ours with an executable that is neither declared nor the loader, or a shell or package database."""
+def lint_own(tree: Tree, declared: Iterable[str], *, init: bool = False) -> None:
+    """Refuse a tree of ours with an executable that is neither declared nor the loader, or a shell or package database.
+
+    `init`: it runs before a service, never as one: what it declares may be a shell.
+    """
     allowed = set(declared)
     found = [entry.path for entry in tree.files() if entry.mode == 0o755 and entry.path not in allowed]
-    found += [path for path, _ in unwanted_names(tree)]
+    found += [path for path, _ in unwanted_names(tree) if not init]
     found += [entry.path for entry in tree.entries if DATABASES.match(entry.path) and entry.kind != "d"][:1]
     if found:
         raise BuildRefused(

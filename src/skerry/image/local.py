@@ -3,11 +3,16 @@ Skerry knows no registry, so that what runs is what was built or brought here.""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skerry.image.contract import ImageNotFound, Objects
 from skerry.image.oci import DIGEST, hash_of
+
+if TYPE_CHECKING:
+    from skerry.image.archive import Imported
 
 
 def resolve_image(
@@ -17,11 +22,12 @@ def resolve_image(
     names: Mapping[str, str],
     base: Path,
     progress: Callable[[str], None] = lambda line: None,
+    imported: Callable[[Path, Imported], None] = lambda path, imported: None,
 ) -> str:
     """The digest ("sha256:…") of the image that `ref` means; an archive is imported into `objects` for that.
 
     `names`: name -> digest of the local store; `base`: the folder that relative paths start from; `progress` gets a line for
-    each finding of an import. Raises ImageNotFound (with what to do) and BadImage.
+    each finding of an import, `imported` hears of the import itself. Raises ImageNotFound (with what to do) and BadImage.
     """
     digest = ref if DIGEST.match(ref) else names.get(ref, "")
     if digest:
@@ -32,17 +38,29 @@ def resolve_image(
     if path.is_dir() or path.is_file():
         from skerry.image.archive import import_archive  # what reads archives is a good part of a deploy's start
 
-        imported = import_archive(path, objects)
-        for finding in imported.findings[:20]:
+        found = import_archive(path, objects)
+        imported(path, found)
+        for finding in found.findings[:20]:
             progress(finding)
-        if len(imported.findings) > 20:
-            progress(f"and {len(imported.findings) - 20} findings more")
-        return imported.digest
-    raise ImageNotFound(
-        f"the image {ref!r} was not found", "it is no digest or name of the local store, and no path", _FIX
-    )
+        if len(found.findings) > 20:
+            progress(f"and {len(found.findings) - 20} findings more")
+        return found.digest
+    why = "it is no digest or name of the local store, and no path"
+    if name := shipped_for(ref):
+        fix = f"{name} has a recipe that is shipped with skerry: in the place of image: {ref} write"
+        raise ImageNotFound(f"the image {ref!r} was not found", why, f"{fix} x-skerry: {{image: {{recipe: {name}}}}}")
+    raise ImageNotFound(f"the image {ref!r} was not found", why, _FIX)
 
 
+def shipped_for(ref: str) -> str:
+    """The shipped recipe that stands for a well-known official image, such as "redis:7-alpine"; "" without one."""
+    from skerry.image.recipes import shipped_names
+
+    found = _OFFICIAL.match(ref)
+    return found[1] if found and found[1] in shipped_names() else ""
+
+
+_OFFICIAL = re.compile(r"(?:(?:index\.)?docker\.io/)?(?:library/)?([a-z]+)(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?\Z")
 _FIX = (
     "build it by a recipe (x-skerry: image: in the compose file), or save it and give the path: "
     "docker save NAME -o web.tar, or skopeo copy docker://NAME oci:web"

@@ -21,6 +21,9 @@ from skerry.image.contract import BadImage
 from skerry.image.manifest import Tree
 
 TREE_ANNOTATION = "dev.skerry.tree"
+EXECUTABLES_LABEL = "dev.skerry.executables"
+INIT_LABEL = "dev.skerry.init"
+INITIALISED_BY_LABEL = "dev.skerry.initialised-by"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -32,7 +35,11 @@ Read = Callable[[str], bytes]
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order."""
+    """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order.
+
+    `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
+    is run once before a service, never as one. `initialised_by`: digest of the init image that a service of this one needs.
+    """
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -42,6 +49,9 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     architecture: str = "amd64"
+    executables: tuple[str, ...] = ()
+    init: bool = False
+    initialised_by: str = ""
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -110,6 +120,11 @@ def layer_of(tree: Tree, read: Read) -> Iterator[bytes]:
 
 def encode_config(config: ImageConfig, diff_id: str) -> bytes:
     """The OCI config JSON; empty fields are left out."""
+    labels = {
+        EXECUTABLES_LABEL: json.dumps(sorted(config.executables)) if config.executables else "",
+        INIT_LABEL: "true" if config.init else "",
+        INITIALISED_BY_LABEL: config.initialised_by,
+    }
     inner: dict[str, Any] = {
         "Entrypoint": list(config.entrypoint),
         "Cmd": list(config.cmd),
@@ -118,6 +133,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         "WorkingDir": config.working_dir,
         "ExposedPorts": {port: {} for port in config.exposed},
         "StopSignal": config.stop_signal,
+        "Labels": {name: value for name, value in labels.items() if value},
     }
     return _json(
         {
@@ -138,6 +154,10 @@ def parse_config(data: bytes) -> ImageConfig:
         architecture = msgspec.convert(outer.get("architecture", "amd64"), str)
     except msgspec.ValidationError as error:
         raise BadImage("an image config was refused", str(error)) from error
+    labels = inner.Labels or {}
+    initialised_by = str(labels.get(INITIALISED_BY_LABEL, ""))
+    if initialised_by:
+        hash_of(initialised_by)
     env = tuple((name, value) for name, _, value in (pair.partition("=") for pair in inner.Env or ()))
     return ImageConfig(
         entrypoint=tuple(inner.Entrypoint or ()),
@@ -148,7 +168,17 @@ def parse_config(data: bytes) -> ImageConfig:
         exposed=tuple(sorted(inner.ExposedPorts or ())),
         stop_signal=inner.StopSignal or "",
         architecture=architecture,
+        executables=_executables(labels.get(EXECUTABLES_LABEL, "[]")),
+        init=labels.get(INIT_LABEL) == "true",
+        initialised_by=initialised_by,
     )
+
+
+def _executables(text: object) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(msgspec.json.decode(str(text), type=list[str])))
+    except msgspec.DecodeError as error:
+        raise BadImage("an image config was refused", f"its label {EXECUTABLES_LABEL} is no list: {error}") from error
 
 
 def parse_manifest(data: bytes) -> Refs:
@@ -182,6 +212,7 @@ class _Inner(msgspec.Struct):
     WorkingDir: str | None = None
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
+    Labels: dict[str, Any] | None = None
 
 
 class _Descriptor(msgspec.Struct):

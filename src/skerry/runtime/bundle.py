@@ -31,7 +31,7 @@ def prepare(spec: ContainerSpec, places: conmon.Places, held: record.Record, cgr
         user = rootfs.find_user(spec.root, spec.user)
         for mount in spec.mounts:
             if mount.source and not mount.read_only:
-                _own_if_new(Path(mount.source), user.uid, user.gid)
+                own_if_new(Path(mount.source), user.uid, user.gid)
         config = oci_config(
             spec,
             root=_make_root(spec, places.bundle, [file.target for file in files]),
@@ -83,7 +83,7 @@ def _write_files(folder: Path, spec: ContainerSpec) -> list[BoundFile]:
     return bound
 
 
-def _own_if_new(volume: Path, uid: int, gid: int) -> None:
+def own_if_new(volume: Path, uid: int, gid: int) -> None:
     """Give an empty volume that is still root's to the container's user, who could not write it otherwise."""
     status = volume.stat()
     if (uid or gid) and status.st_uid == 0 and status.st_gid == 0 and not any(volume.iterdir()):

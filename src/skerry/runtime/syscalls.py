@@ -1,6 +1,6 @@
-"""The system calls that Python has no word for: mount, umount2, unshare, setns. Nothing is decided here.
+"""The system calls that Python has no word for: mount, umount2, unshare, setns, prctl. Nothing is decided here.
 
-Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2).
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 CLONE_NEWNS, CLONE_NEWNET = 0x0002_0000, 0x4000_0000
+
+PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -36,6 +38,11 @@ def unshare(flags: int) -> None:
 def setns(file: int, kind: int) -> None:
     """Join (this thread only) the namespace that `file` is open on."""
     _check(_libc.setns(file, kind), "setns")
+
+
+def become_subreaper() -> None:
+    """What our children leave behind becomes our child, to be waited for."""
+    _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def _check(answer: int, about: str) -> None:

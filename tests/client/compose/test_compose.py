@@ -244,7 +244,7 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("healthcheck: {interval: 5s}", "has no `test`"),
         ("x-skerry: {probe: {http: /x}}", "does not say which port"),
         ("x-skerry: {probe: {tcp: 1, redis: 2}}", "exactly one thing"),
-        ("x-skerry: {image: {recipe: cobol}}", "Invalid enum value"),
+        ("x-skerry: {image: {recipe: cobol}}", "there is no recipe 'cobol'"),
         ("user: a b c", "not a user"),
         ("hostname: -x-", "not a host name"),
     ],
@@ -347,3 +347,18 @@ def test_a_job_can_be_waited_for() -> None:
         environ={}, name="app",
     )  # fmt: skip
     assert app.services["web"].service.depends_on == (Depends(service="job", condition="completed"),)
+
+
+@pytest.mark.parametrize(
+    ("command", "arrives"),
+    [
+        ("redis-server --appendonly yes", ("--appendonly", "yes")),
+        ("[/usr/bin/redis-server, --port, '1']", ("--port", "1")),
+        ("[--port, '1']", ("--port", "1")),
+        ("", ()),
+    ],
+)
+def test_a_command_for_an_official_image_is_one_for_its_shipped_recipe(command: str, arrives: tuple[str, ...]) -> None:
+    line = f", command: {command}" if command else ""
+    app = parse(f"services: {{db: {{x-skerry: {{image: {{recipe: redis}}}}{line}}}}}", environ={}, name="shop")
+    assert app.services["db"].service.command == arrives

@@ -52,10 +52,12 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     grace_s = grace.read(values.duration_s) if grace else None
     drain_s = drain.read(values.duration_s) if drain else None
     _always(section)
+    image, entrypoint = _image(section, own, context), _command(section.get("entrypoint"))
+    command = _command(section.get("command"))
     service = Service(
         replicas=replicas,
-        command=_command(section.get("command")),
-        entrypoint=_command(section.get("entrypoint")),
+        command=command if entrypoint else _without_program(command, image),
+        entrypoint=entrypoint,
         user=_text(section, "user", _user),
         working_dir=_text(section, "working_dir", values.absolute),
         hostname=hostname,
@@ -77,9 +79,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         allow=_allow(own.get("allow") if own else None),
     )
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
-    return ServicePlan(
-        service, environment_of(section, context.variables, context.read), _image(section, own, context), lines
-    )
+    return ServicePlan(service, environment_of(section, context.variables, context.read), image, lines)
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:
@@ -173,6 +173,20 @@ def _command(value: Value | None) -> tuple[str, ...]:
     if not said:
         value.mistake("is empty", "remove the key to use the image's own")
     return tuple(said)
+
+
+def _without_program(command: tuple[str, ...], image: ImageRef | Recipe) -> tuple[str, ...]:
+    """`command: redis-server --appendonly yes`, as official images take it: the program is the recipe's entry point already."""
+    if not command or isinstance(image, ImageRef):
+        return command
+    from skerry.image.recipe import BadRecipe, parse_recipe
+
+    try:
+        recipe = parse_recipe({key: part for key, part in image.content.items() if key != "context"})
+    except BadRecipe:
+        return command  # told where the recipe was read
+    own = recipe.recipe == "debian" and command[0] in (recipe.entrypoint[0], recipe.entrypoint[0].rpartition("/")[2])
+    return command[1:] if own else command
 
 
 def _user(text: str) -> str:

@@ -1,0 +1,81 @@
+"""`skerry image run`: an image tried on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skerry.cli.image.options import IMAGE, store
+from skerry.cli.image.sources import from_compose, image_of
+from skerry.cli.options import Pair
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal
+
+
+@declare(
+    name="run",
+    example="skerry image run . -p 8080:8000\nskerry image run guestbook.web -p 8080:8000 -e STORE=none -- --workers 2",
+    codes=(0, 1, 2),
+    cloud=False,
+)
+@click.argument("image", type=IMAGE)
+@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@from_compose
+@click.option(
+    "-p", "--publish", "ports", multiple=True, metavar="HOST:CONTAINER", help="A port of this machine, on loopback."
+)
+@click.option("-e", "--env", "environment", type=Pair(), multiple=True, metavar="K=V", help="Over the image's own.")
+@click.option(
+    "-v", "--volume", "folders", multiple=True, metavar="DIR:/PATH", help="A folder of this machine; :ro at the end."
+)
+@click.option(
+    "--network",
+    type=click.Choice(["own", "host"]),
+    default="own",
+    show_default=True,
+    help="own: only its published ports, no way out; host: all that this machine reaches.",
+)
+def command(
+    terminal: Terminal,
+    image: str,
+    arguments: tuple[str, ...],
+    file: Path | None,
+    ports: tuple[str, ...],
+    environment: tuple[tuple[str, str], ...],
+    folders: tuple[str, ...],
+    network: str,
+) -> int:
+    """Run IMAGE here as a host would, without a cloud: read-only, without rights, as its own user.
+
+    IMAGE is a name, a digest, an archive, or a folder with a recipe, which is built first. ARGS take the place of the image's
+    command. Ctrl-C or SIGTERM ends it with the image's stop signal; nothing of it stays. Ends with the program's exit code.
+    """
+    from skerry.client.trial.run import run_image
+    from skerry.client.trial.wish import Wish, parse_folder, parse_port
+
+    wish = Wish(
+        arguments=arguments,
+        environment=environment,
+        ports=tuple(map(parse_port, ports)),
+        folders=tuple(map(parse_folder, folders)),
+        host_network=network == "host",
+    )
+    images = store()
+    digest = image_of(terminal, images, image, file)
+
+    def started() -> None:
+        for port in wish.ports:
+            terminal.say(f"{port.address}:{port.host} leads to its port {port.inside}")
+        terminal.say(f"{digest[7:19]} runs; Ctrl-C ends it")
+
+    # With --json stdout is for the answer alone: what the program says goes to stderr.
+    out = 2 if terminal.as_json else None
+    code = run_image(
+        images.images.make(digest), images.images.config(digest), wish, images.trials, out=out, started=started
+    )
+    if terminal.as_json:
+        terminal.answer({"image": image, "digest": digest, "exit_code": code}, "")
+    else:
+        terminal.say(f"it ended with exit code {code}")
+    return code

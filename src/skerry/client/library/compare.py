@@ -1,0 +1,79 @@
+"""Two images side by side: files, packages, config, and what would travel to a host that has the first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from skerry.client.library.inspect import config_of
+from skerry.image.manifest import Entry, Tree
+
+if TYPE_CHECKING:
+    from skerry.client.images import LocalImages
+
+
+def compare(images: LocalImages, old: str, new: str) -> dict[str, Any]:
+    """What differs from `old` to `new`, as plain values."""
+    before, after = images.images.tree(old), images.images.tree(new)
+    files = files_between(before, after)
+    return {
+        "old": old,
+        "new": new,
+        "files": files,
+        "packages": packages_between(images, old, new),
+        "config": _config_between(images, old, new),
+        "old_size_bytes": before.size_bytes,
+        "new_size_bytes": after.size_bytes,
+        "travels": travels(images, old, new),
+    }
+
+
+def files_between(before: Tree, after: Tree) -> list[dict[str, Any]]:
+    """Paths that came, went or changed, with their sizes."""
+    one, other = ({entry.path: entry for entry in tree.entries if entry.kind != "d"} for tree in (before, after))
+    rows = []
+    for path in sorted(one.keys() | other.keys()):
+        old, new = one.get(path), other.get(path)
+        if old != new:
+            what = "added" if old is None else "removed" if new is None else "changed"
+            rows.append({"path": path, "what": what, "old_bytes": _size(old), "new_bytes": _size(new)})
+    return rows
+
+
+def packages_between(images: LocalImages, old: str, new: str) -> list[dict[str, Any]] | None:
+    """Packages whose version changed; None where one image's packages aren't known."""
+    origins = images.origins.get(old), images.origins.get(new)
+    if origins[0] is None or origins[1] is None:
+        return None
+    before, after = (
+        {(p.ecosystem, p.name): p.version for p in origin.parts if p.files} for origin in origins if origin
+    )
+    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return [
+        {"kind": kind, "name": name, "old": before.get((kind, name)), "new": after.get((kind, name))}
+        for kind, name in keys
+    ]
+
+
+def travels(images: LocalImages, old: str, new: str) -> dict[str, Any]:
+    """How many bytes a host that has `old` is sent. `exact`: as they would be sent; else an estimate, by `how`."""
+    if old == new:
+        return {"bytes": 0, "exact": True, "how": "nothing differs"}
+    import zstandard
+
+    have = set(images.images.objects(old))
+    lacks = [hash for hash in images.images.objects(new) if hash not in have]
+    compressor = zstandard.ZstdCompressor(level=3)
+    return {
+        "bytes": sum(len(compressor.compress(images.objects.read(hash))) for hash in lacks),
+        "exact": False,
+        "how": f"{len(lacks)} objects, each by zstd -3",
+    }
+
+
+def _config_between(images: LocalImages, old: str, new: str) -> list[dict[str, Any]]:
+    before, after = (config_of(images.images.config(digest)) for digest in (old, new))
+    return [{"field": key, "old": before[key], "new": after[key]} for key in before if before[key] != after[key]]
+
+
+def _size(entry: Entry | None) -> int | None:
+    return None if entry is None else entry.size

@@ -1,0 +1,58 @@
+"""The packages of an image that was built here: out of its lock and the download cache, where all their files are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skerry.image.origin import Origin, parts_of
+from skerry.image.pile import File
+from skerry.image.rules.python import SITE
+from skerry.image.sources.debian import deb_path
+from skerry.image.sources.lock import Deb, Lock, Wheel, read_lock
+from skerry.image.sources.unpack import unpack_deb
+from skerry.image.sources.wheels import unpack_wheel
+
+if TYPE_CHECKING:
+    from skerry.client.images import LocalImages
+    from skerry.image.build import Built
+    from skerry.image.recipe import Recipe
+
+
+def parts_of_build(
+    images: LocalImages, built: Built, recipe: Recipe, context: Path, section: str, when_s: float
+) -> Origin:
+    """The origin of what was just built."""
+    lock = read_lock(built.lock, section) or Lock("")
+    tree = images.images.tree(built.digest)
+    parts, own = parts_of(lock, tree, lambda package: files_of(package, images.cache))
+    return Origin(
+        how="built",
+        when_s=when_s,
+        source=str(context.absolute()),
+        recipe=recipe.recipe,
+        lock=lock,
+        parts=parts,
+        own=own,
+        complete=True,
+        findings=built.findings,
+    )
+
+
+def files_of(package: Deb | Wheel, cache: Path) -> Iterable[File]:
+    """All that a package holds. It must be in the cache: `fetch_debs` and `fetch_wheels` see to it."""
+    if isinstance(package, Deb):
+        return unpack_deb(deb_path(package, cache), cache, f"{package.name} {package.version}")
+    return unpack_wheel(package, cache, SITE)
+
+
+def origin_of(images: LocalImages, digest: str) -> Origin:
+    """What is known of the image's parts; of one that came before origins were kept, what it tells itself."""
+    found = images.origins.get(digest)
+    if found is not None:
+        return found
+    from skerry.image.packages import parts_in
+
+    parts, unread = parts_in(images.images.tree(digest), images.objects.read)
+    return Origin(how="imported", when_s=0.0, parts=parts, findings=unread)

@@ -1,0 +1,1 @@
+"""An image tried on this machine, without a cloud: one container, its published ports, and nothing left of it afterwards."""
