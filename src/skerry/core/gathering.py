@@ -250,7 +250,7 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 
 def _image_ready(s: Situation, event: ImageReady) -> None:
-    s.images.ready(event.image, event.age_s, s.now)
+    s.images.ready(event.image, s.now, age_s=event.age_s, found=event.found)
     _image_touched(s, event.image)
 
 

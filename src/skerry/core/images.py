@@ -7,7 +7,8 @@ after a while. This room says in which order images may go; how much room there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +17,7 @@ from skerry.core.effects import Fetch, Forget, MayGo
 from skerry.core.events import ImageFailed
 from skerry.core.facts import Have
 from skerry.core.history import short
+from skerry.core.intent import SETUP_SHELL
 from skerry.core.order import order_by_name
 from skerry.core.restarts import next_backoff
 from skerry.core.versions import NOTHING
@@ -44,6 +46,7 @@ class Images:
         self._made_s: dict[str, float] = {}  # of those held
         self._too_large: dict[str, str] = {}  # why, of those that don't fit here
         self._may_go: tuple[str, ...] = ()
+        self._found: dict[str, dict[str, str]] = {}  # image -> what the lint found in it
         self.next_s = float("inf")
 
     def holds(self, image: str) -> bool:
@@ -69,10 +72,25 @@ class Images:
             self._attempts.pop(image, None)
         return images
 
-    def ready(self, image: str, age_s: float, now_s: float) -> None:
+    def refused(self, image: str, init: str, allow: Mapping[str, str]) -> str:
+        """Why a service must not start from these images: what the lint found and the app's document doesn't allow. Or ""."""
+        for name, found, good in (
+            ("image", self._found.get(image, {}), ""),
+            ("init image", self._found.get(init, {}), SETUP_SHELL),
+        ):
+            kinds = [kind for kind in found if kind not in allow and kind != good]
+            if kinds:
+                others = f"; also {', '.join(kinds[1:])}" if kinds[1:] else ""
+                return f"its {name} was refused: {found[kinds[0]]}{others}"
+        return ""
+
+    def ready(
+        self, image: str, now_s: float, *, age_s: float = 0.0, found: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._held[image] = None
         self._made_s[image] = now_s - age_s
         self._too_large.pop(image, None)
+        self._found[image] = dict(found)
         if age_s > 0:
             self._ages[image] = age_s
         self._attempts.pop(image, None)
@@ -80,6 +98,7 @@ class Images:
     def gone(self, image: str) -> None:
         self._held.pop(image, None)
         self._made_s.pop(image, None)
+        self._found.pop(image, None)
 
     def failed(self, event: ImageFailed, s: Situation) -> None:
         """Passing or not makes no difference: another source may have a whole one."""
