@@ -100,6 +100,8 @@ class Server:
         self._copies = agent.links.copies
         self._images = agent.images
         self._fetcher = agent.fetcher
+        self._budget = agent.budget
+        self._spawn = agent.loop.spawn
         self._containers = agent.containers
         self._tails = Tails(agent.containers)
         self._events = agent.events
@@ -280,9 +282,10 @@ class Server:
 
     async def _verb_image_missing(self, args: ImageName, request: Request) -> Any:
         """What a client still has to hand over; once it is nothing, this node has the image and says so."""
-        missing = self._images.missing(args.image)
+        missing = await self._budget.missing(args.image)
         if not missing and self._images.root(args.image) is None:
             await self._fetcher.make(args.image)
+            self._spawn(self._budget.keep())
         return {"missing": missing}
 
 

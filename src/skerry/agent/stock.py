@@ -122,7 +122,11 @@ class Stocks:
         try:
             tree = self._images.tree(stock.image)
             self._images.config(stock.image)
-        except (SkerryError, OSError):
+        except (
+            SkerryError,
+            OSError,
+        ):  # nothing of it is here, or no longer: it was collected since it was last looked at
+            stock.portions, stock.have, stock.documents = [], set(), False
             return
         portions = portions_of((entry.sha256, entry.size) for entry in tree.files())
         begun: dict[str, set[int]] = {}
@@ -176,7 +180,7 @@ class Stocks:
         return [n for n, (hash, _) in enumerate(portion.files) if self.objects.here(hash) is None]
 
     def take_documents(self, stock: Stock, frame: bytes) -> None:
-        """Keep them if they are those that the digest names. Raises BadPack, BadImage. In a thread."""
+        """Keep them if they are those that the digest names. Raises BadPack, BadImage, ImageTooLarge. In a thread."""
         try:
             told = zstandard.get_frame_parameters(frame).content_size
             if not 0 < told <= DOCUMENTS_BYTES:
@@ -196,4 +200,5 @@ class Stocks:
         parse_tree(tree)
         for text in (config, tree, manifest):
             self.objects.put(text)
+        self._images.missing(stock.image)  # too large for this host? And: from here on no collection takes its objects
         self._read(stock)
