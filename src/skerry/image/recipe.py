@@ -57,6 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
+    - `folder` (site): what is served, of the project or of what is built.
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
@@ -76,6 +77,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
     init: Recipe | None = None
+    folder: str = "."
     requirements: str = ""
     stdlib: tuple[str, ...] = ()
     bytecode: bool = True
@@ -90,7 +92,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
-OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode"})  # `Kind.fields` says which
+OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode", "folder"})  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:
