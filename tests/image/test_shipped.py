@@ -158,6 +158,7 @@ def test_site_serves_a_folder_with_types_tags_of_the_content_and_a_page_for_what
 
 SERVER_C = r"""
 #include <arpa/inet.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -167,6 +168,7 @@ int main(int count, char **words) {
     int one = 1, door = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(door, (void *)&here, sizeof here) || listen(door, 16)) return 1;
+    signal(SIGTERM, _exit); /* the first process of a container dies of no signal that it doesn't handle */
     tzset(); /* in /usr/share/zoneinfo */
     for (;;) {
         char asked[4096], page[400];
