@@ -12,7 +12,7 @@ from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
-from skerry.core.intent import Depends, Service
+from skerry.core.intent import ALLOWABLE, Depends, Service
 
 CONDITIONS: dict[str, Literal["started", "healthy", "completed"]] = {
     "service_started": "started",
@@ -266,8 +266,20 @@ def _depends(value: Value | None, context: Context, own_name: str) -> tuple[Depe
 
 
 def _allow(value: Value | None) -> dict[str, str]:
+    """kind of what the lint may find -> why. A kind without a reason is a mistake: whoever reads `ps` shall know it."""
     allowed: dict[str, str] = {}
-    for rule, reason in value.pairs() if value else ():
-        if text := reason.text():
-            allowed[rule] = text
+    if value is None:
+        return allowed
+    if not value.is_mapping:
+        kind = next((text for item in value.one_or_many() if (text := str(item.tree.raw)) in ALLOWABLE), "shell")
+        value.mistake("each kind needs its reason", f"write allow: {{{kind}: why it is needed}}")
+        return allowed
+    for kind, reason in value.pairs():
+        said = "" if reason.is_null else reason.text()
+        if kind not in ALLOWABLE:
+            reason.mistake("is no kind of what the lint finds", f"known: {', '.join(ALLOWABLE)}")
+        elif said is not None and not said.strip():
+            reason.mistake("has no reason", "say in a line why it is needed")
+        elif said is not None:
+            allowed[kind] = said.strip()
     return allowed
