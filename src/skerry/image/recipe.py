@@ -58,17 +58,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
-<<<<<<< HEAD
     - `folder` (site): what is served, of the project or of what is built.
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
-=======
     - `requires`: groups of variables, each as NAME or NAME=value; the service has to set one of every group.
       `data`: where its data is, a path or $NAME; a volume or a writable path has to be there. `probe`: how its health is
       asked unless the service says something else, as "postgres:5432".
     - `requirements` (python): a file in the project; "" for its lock (uv.lock, poetry.lock, pylock.toml), else
       requirements.txt, else pyproject.toml's dependencies, else none. `extras`, `groups`: optional parts to take with them.
->>>>>>> main
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
     - `bytecode` (python): ship compiled modules (0.35 s less at each start, a quarter more bytes).
     - `exclude`: files of the project that stay out. Patterns, beside those of .dockerignore.
@@ -86,13 +83,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
     init: Recipe | None = None
-<<<<<<< HEAD
     folder: str = "."
-=======
     requires: tuple[tuple[str, ...], ...] = ()
     data: str = ""
     probe: str = ""
->>>>>>> main
     requirements: str = ""
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
@@ -109,11 +103,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
-<<<<<<< HEAD
-OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode", "folder"})  # `Kind.fields` says which
-=======
-OF_SOME_KINDS = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode"})  # `Kind.fields` says which
->>>>>>> main
+OF_SOME_KINDS = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode", "folder"})  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:
