@@ -231,7 +231,8 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
         closure.program(program)
     for pattern in recipe.keep:
         closure.glob(pattern)
-    apply_rules(closure, recipe.user, tls=recipe.tls, tz=recipe.tz)
+    extras = work.kind.extras(recipe, work.elves)
+    apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)
