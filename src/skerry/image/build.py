@@ -207,8 +207,7 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     work.kind.close(closure, recipe, work.elves)
     for program in recipe.programs:
         closure.program(program)
-    for pattern in recipe.keep:
-        closure.glob(pattern)
+    closure.glob(*recipe.keep)
     apply_rules(closure, recipe.user)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
