@@ -38,7 +38,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order.
 
     `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
-    is run once before a service, never as one. `initialised_by`: digest of the init image that a service of this one needs.
+    is run once before a service, never as one, and only so may it hold a declared shell. `initialised_by`: digest of the init
+    image that a service of this one needs.
     """
 
     entrypoint: tuple[str, ...] = ()
