@@ -138,7 +138,11 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         plans.append(StagePlan("build", outputs is not None, f"run without network: {commands}"))
     if locked is None or outputs is None:
         return [*plans, *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in ("assemble", *_AFTER))]
-    work = Work(recipe, context_dir, locked, outputs, cache)
+    init = ""
+    if recipe.init is not None:
+        first = _kept(recipe.init, context_dir, objects, cache, f"{name}.init")
+        init = first.digest if first is not None else "not made yet"
+    work = Work(recipe, context_dir, locked, outputs, cache, initialised_by=init)
     packed = work.kept_image(objects)
     kept = packed is not None or work.kept_base(objects.has) is not None
     return [
@@ -148,6 +152,16 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
         StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
     ]
+
+
+def _kept(init: Recipe, context_dir: Path, objects: Objects, cache: Path, name: str) -> Packed | None:
+    """An init image, if all of it was made before."""
+    from skerry.image.sources.locking import lock_state
+
+    locked, lacking = lock_state(wants_of(init, context_dir), context_dir / FILE_NAME, name, cache)
+    if locked is None or lacking:
+        return None
+    return Work(init, context_dir, locked, (), cache, as_init=True).kept_image(objects)
 
 
 _AFTER: tuple[Name, ...] = ("closure", "pack", "lint")
@@ -251,8 +265,7 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     work.kind.close(closure, recipe, work.elves)
     for program in recipe.programs:
         closure.program(program)
-    for pattern in recipe.keep:
-        closure.glob(pattern)
+    closure.glob(*recipe.keep)
     extras = work.kind.extras(recipe, work.elves)
     apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
     for path in recipe.directories:
