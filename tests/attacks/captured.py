@@ -18,9 +18,10 @@ from agent.small import Aside, SmallCloud
 from skerry.core import messages as m
 from skerry.core.facts import FactBody, Up
 from skerry.core.intent import Node
-from skerry.errors import SkerryError
+from skerry.errors import TrustRefusal
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
+from skerry.trust import envelope
 from skerry.trust.documents import sign_document, sign_fact
 from skerry.trust.identity import Signer, private_pem
 from skerry.trust.requests import make_request
@@ -98,17 +99,6 @@ class Thief:
         finally:
             await stream.close()
 
-    async def keep(self, target: str, raws: list[bytes], identity: Identity | None = None) -> str:
-        """The stream on which neighbours have records synced: "kept", or why it ended."""
-        stream = await self.open(target, "/keep", identity)
-        try:
-            await send_bytes(stream, msgspec.msgpack.encode(raws))
-            return (await recv_bytes(stream, timeout_s=ANSWER_S)).decode()
-        except SkerryError as error:
-            return str(error)
-        finally:
-            await stream.close()
-
     def _enrolment(self, target: str) -> Node:
         body = self.cloud.agents[target].trusted.nodes[f"node/{target}"].body
         assert isinstance(body, Node)
@@ -135,6 +125,19 @@ class Link:
                         return True
         except ConnectionClosed:
             return False
+
+    async def holds(self, *raws: bytes) -> bool:
+        """What the other end says when asked whether it has these on its disk. What is no envelope has no hash to ask by."""
+        try:
+            hashes = tuple(envelope.parse(raw).hash for raw in raws)
+        except TrustRefusal:
+            return False
+        await self.stream.send(m.encode(m.HoldsAsk(1, hashes)))
+        async with asyncio.timeout(ANSWER_S):
+            while True:
+                message = m.decode(await self.stream.recv(decode=False))
+                if isinstance(message, m.HoldsAnswer):
+                    return message.ok
 
     async def close(self) -> None:
         await self.stream.close()

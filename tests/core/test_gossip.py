@@ -22,6 +22,8 @@ from skerry.core.messages import (
     PUSH_RECORDS,
     Buckets,
     Heads,
+    HoldsAnswer,
+    HoldsAsk,
     Ids,
     ProbeAnswer,
     ProbeAsk,
@@ -330,6 +332,8 @@ MESSAGES = [
     WantNamed(("f" * 64,)),
     ProbeAsk("node/a"),
     ProbeAnswer("node/a", True),
+    HoldsAsk(7, ("f" * 64,)),
+    HoldsAnswer(7, False),
 ]
 
 

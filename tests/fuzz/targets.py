@@ -106,11 +106,6 @@ def heads_of_a_new_host(data: bytes) -> None:
     _decode(data, Heads)
 
 
-def records_to_keep(data: bytes) -> None:
-    for raw in _decode(data, list[bytes]):
-        record_from_a_neighbour(raw)
-
-
 def draft(data: bytes) -> None:
     drafts.read(_decode(data, list[bytes]), cloud_of_three().trusted)
 
@@ -167,7 +162,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         parse_envelope, record_from_a_neighbour, record_from_a_client, document_signed_by_an_operator,
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
-        records_to_keep, draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+        draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
     )
 }  # fmt: skip
 
@@ -205,12 +200,13 @@ def seeds(name: str) -> list[bytes]:
                 m.WantNamed(("ab" * 32,)),
                 m.ProbeAsk("node/x"),
                 m.ProbeAnswer("node/x", True),
+                m.HoldsAsk(1, ("ab" * 32,)),
+                m.HoldsAnswer(1, True),
             )
         ],
         "request": [asked],
         "request_signed_by_an_operator": [envelope.parse(asked).payload],
         "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
-        "records_to_keep": [msgspec.msgpack.encode(records[3:5])],
         "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
         "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
         "oci_manifest": [

@@ -121,7 +121,9 @@ def test_a_policy_with_impossible_values_is_out_of_bounds(changes):
 
 @pytest.mark.parametrize("body", [
     release_body(fits=-1), release_body(fallback="x"), release_body(images={}), release_body(images={"a/b": IMAGE}),
-    release_body(images={f"s{n}": IMAGE for n in range(65)}),
+    release_body(images={f"s{n}": IMAGE for n in range(65)}), release_body(images={"web": IMAGE, "db.init": IMAGE}),
+    release_body(images={"web.init": IMAGE}), release_body(images={"web": IMAGE, "web.init.init": IMAGE}),
+    release_body(images={"web": IMAGE, "web.init": "x"}),
 ])  # fmt: skip
 def test_a_release_with_impossible_values_is_out_of_bounds(body):
     assert cloud_of_three().refuse(sign("release/web", body)).code == "out-of-bounds"

@@ -161,6 +161,10 @@ class Door:
         """Documents by the hash of their payload: fallbacks and earlier roots."""
         return [raw for hash in hashes if (raw := self._records.by_hash(hash)) is not None]
 
+    def holds(self, hash: str) -> bool:
+        """Whether the document with this payload hash is on our disk."""
+        return self._records.by_hash(hash) is not None
+
     def newer_than(self, theirs: Mapping[str, tuple[int, int]]) -> list[bytes]:
         """All documents that are newer here than in `theirs` (path -> epoch, version), in the order in which they rest on one
         another: the roots one by one, the policy, hosts, the rest.

@@ -22,6 +22,7 @@ from skerry.store.disk import DiskFull
 from skerry.trust.accept import FalseSignature, Stale
 from skerry.trust.refusals import RateExceeded, RootAhead
 
+from .copies import Copies
 from .door import Door
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Links:
         self._note = note
         self._spawn = spawn
         self._soon = soon
+        self.copies = Copies(self.carry, mesh.neighbours, door.holds)
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
         self._told: dict[str, dict[str, float]] = {}  # source -> what -> when
         self._asked: set[tuple[str, str]] = set()  # (about whom, whom): answers that are awaited
@@ -111,6 +113,10 @@ class Links:
                 self._post(PeerReached(message.peer, peer, message.ok))
         elif isinstance(message, m.WantNamed):
             self._push(peer, self._door.named(dict.fromkeys(message.hashes)))
+        elif isinstance(message, m.HoldsAsk):
+            self.copies.asked(peer, message)
+        elif isinstance(message, m.HoldsAnswer):
+            self.copies.answered(peer, message)
         else:
             self.carry(self._gossip.heard(peer, message, self._now_s()))
         return 0.0

@@ -22,8 +22,8 @@ from skerry.core.events import ImageReady, VolumeGone
 from skerry.core.intent import App
 from skerry.core.records import Document, Record, Slot, is_meant
 from skerry.core.view import Row
-from skerry.errors import BadInput, NoSuchSubject, Refusal, SkerryError
-from skerry.mesh.messages import recv_bytes, send_bytes
+from skerry.errors import BadInput, NoSuchSubject, Refusal
+from skerry.trust import envelope
 from skerry.trust.requests import Request
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Server:
         self._me = agent.me
         self._core = agent.loop.core
         self._door = agent.door
-        self._mesh = agent.mesh
+        self._copies = agent.links.copies
         self._images = agent.images
         self._fetcher = agent.fetcher
         self._containers = agent.containers
@@ -145,29 +145,13 @@ class Server:
         """Accept, sync, have a second node sync; only then is it called accepted (design section 6, step 6)."""
         raws = _raws(args.records)
         accepted: list[Record] = self._door.offer_step(raws)
-        second = await self._second_copy(raws)
+        second = await self._copies.second([envelope.parse(raw).hash for raw in raws], KEEP_TIMEOUT_S)
         return {
             "accepted": [record.id for record in accepted],
             "versions": {r.id: r.version for r in accepted if isinstance(r, Document)},
-            "kept_by": [self._me, *second],
+            "kept_by": [self._me, *filter(None, [second])],
             "alone": not second and len(self._door.trusted.nodes) > 1,
         }
-
-    async def _second_copy(self, raws: list[bytes]) -> list[str]:
-        """A neighbour that has synced all of them; empty if none could be had."""
-        for peer in self._mesh.neighbours():
-            try:
-                async with asyncio.timeout(KEEP_TIMEOUT_S):
-                    stream = await self._mesh.open(peer, "/keep")
-                    try:
-                        await send_bytes(stream, msgspec.msgpack.encode(raws))
-                        if await recv_bytes(stream) == b"kept":
-                            return [peer]
-                    finally:
-                        await stream.close()
-            except (SkerryError, TimeoutError, OSError):
-                continue
-        return []
 
     # -- what waits for more signatures
 

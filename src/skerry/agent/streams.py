@@ -1,4 +1,4 @@
-"""The streams that this node serves beside its record links: requests, objects, and records to keep for a neighbour."""
+"""The streams that this node serves beside its record links: requests, objects, and what a new host has to catch up on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects, serve_objects
 from skerry.store.disk import DiskFull, free_bytes
-from skerry.trust.drafts import DOCUMENTS_MAX
 from skerry.trust.requests import REQUEST_BYTES, judge_request
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ IDLE_S = 60.0  # between two requests of one client
 
 
 WAIT_S = 10.0  # for the one message that begins a stream
-KEEP_BYTES = 2 * REQUEST_BYTES  # what a client hands over with one request fits
 HEADS_BYTES = 4 << 20
 CATCH_UP_BYTES = 24 << 20  # the rest comes as everything does, record by record
 UPLOAD_BYTES = 8 << 30  # over one stream
@@ -52,7 +50,6 @@ class Streams:
             "/request": self.request,
             "/objects": self.objects,
             "/objects/put": self.upload,
-            "/keep": self.keep,
             "/catch-up": self.catch_up,
         }
 
@@ -94,18 +91,6 @@ class Streams:
         if room <= 0:
             raise DiskFull(state)
         await receive_objects(stream, self._agent.objects, most_bytes=min(room, UPLOAD_BYTES))
-
-    async def keep(self, stream: Stream, who: str) -> None:
-        """A neighbour wants these records synced here before it calls them accepted."""
-        self._only_hosts(who)
-        raws = _decode(await recv_bytes(stream, timeout_s=WAIT_S, most_bytes=KEEP_BYTES), list[bytes])
-        for raw in raws[:DOCUMENTS_MAX]:
-            try:
-                self._agent.door.offer(raw, who)
-            except TrustRefusal as refusal:
-                self._agent.links.refused(refusal, who)
-                raise
-        await send_bytes(stream, b"kept")
 
     async def catch_up(self, stream: Stream, who: str) -> None:
         """A new host shows what it was given at its enrolment, and gets what is newer here, and who has which slot.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
 from skerry.image.local import resolve_image
 from skerry.image.origin import Origin, Origins
-from skerry.image.trees import Images
+from skerry.image.trees import Collected, Images
 from skerry.store.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -117,6 +117,21 @@ class LocalImages:
         when_s = time.time()
         origin = Origin(how=how, when_s=when_s, source=source or str(path.absolute()), parts=parts, findings=findings)
         self.origins.put(imported.digest, origin)
+
+    def collect(self, *, older_than_s: float, keep: Iterable[str] = (), dry_run: bool = False) -> Collected:
+        """Remove what no named image and none of `keep` (digests) is made of, if it came longer ago than that.
+
+        Safe beside a build: what that puts counts as just come. `dry_run`: only say what would go.
+        """
+        kept, now_s = {*self.names.values(), *keep}, time.time()
+        stale = [
+            image
+            for image in self.images.held()
+            if image not in kept and self.images.age_s(image, now_s) > older_than_s
+        ]
+        for image in stale if not dry_run else ():
+            self.images.forget(image)
+        return self.images.collect(came_before_s=now_s - older_than_s, keep=kept, besides=stale, dry_run=dry_run)
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""

@@ -174,7 +174,7 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     """Why a slot that we claim is another's, "" if we keep it. A loser stops only when the winner is healthy."""
     winner = standing.winner
     own = next((claimant for claimant in standing.claimants if claimant.node == s.me), None)
-    running = any(replica.phase in ("running", "starting") for replica in s.replicas.of(slot).values())
+    running = any(replica.phase in ("running", "starting", "initialising") for replica in s.replicas.of(slot).values())
     if winner is not None and own is not None and winner.node != s.me:
         says = f"{name_of(winner.node)} holds it"
         if own.done:
@@ -282,7 +282,13 @@ def _version(want: Want) -> str:
 def _create(s: Situation, slot: Slot, want: Want) -> Replica:
     return s.replicas.add(
         Replica(
-            slot=slot, spec=want.spec, image=want.image, versions=want.versions, service=want.service, since_s=s.now
+            slot=slot,
+            spec=want.spec,
+            image=want.image,
+            versions=want.versions,
+            service=want.service,
+            init=want.init,
+            since_s=s.now,
         )
     )
 
@@ -309,8 +315,8 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
         if answer.look_again_s is not None:
             s.later(slot, answer.look_again_s)
         return
-    if not s.images.holds(want.image):
-        s.whys[slot] = f"its turn, but {s.images.trouble(want.image)}"
+    if lacks := s.images.lacks(want.images):
+        s.whys[slot] = f"its turn, but {s.images.trouble(lacks)}"
         s.images_changed = True
         return
     both = not s.room().lacks(want.service.needs)

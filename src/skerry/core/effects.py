@@ -39,13 +39,17 @@ class Forget(Effect, frozen=True, kw_only=True):
 
 
 class Start(Effect, frozen=True, kw_only=True):
-    """Make and start the container. Answered by ContainerStarted or StartFailed. `versions`: (app, release)."""
+    """Make and start the container. Answered by ContainerStarted or StartFailed. `versions`: (app, release).
+
+    `init`: an image to run once before it if its data is not there yet, "" for none; told by Initialising.
+    """
 
     slot: Slot
     spec: str
     image: str
     service: Service
     versions: tuple[int, int]
+    init: str = ""
 
 
 class Stop(Effect, frozen=True, kw_only=True):

@@ -73,6 +73,14 @@ class ContainerFound(Event, frozen=True):
     exit_code: int | None = None
 
 
+class Initialising(Event, frozen=True):
+    """The start that was asked for begins with its init image: its data is not there yet. `container`: what will be started."""
+
+    slot: Slot
+    spec: str
+    container: str
+
+
 class ContainerStarted(Event, frozen=True):
     slot: Slot
     spec: str

@@ -50,7 +50,7 @@ class SlotState(Shape, frozen=True, kw_only=True):
 
     spec: str
     image: str
-    state: Literal["waiting", "fetching", "starting", "running", "stopping", "exited", "failed"]
+    state: Literal["waiting", "fetching", "initialising", "starting", "running", "stopping", "exited", "failed"]
     address: str = ""
     healthy: bool | None = None
     since: float = 0.0

@@ -18,6 +18,7 @@ from skerry.core.events import (
     ImageFailed,
     ImageGone,
     ImageReady,
+    Initialising,
     LinkDown,
     LinkUp,
     PeerReached,
@@ -204,15 +205,21 @@ def _of(s: Situation, slot: Slot, spec: str, container: str = "") -> Replica | N
     return r
 
 
-def _started(s: Situation, event: ContainerStarted) -> None:
+def _initialising(s: Situation, event: Initialising) -> None:
     r = _of(s, event.slot, event.spec)
     if r is not None and r.phase == "starting":
+        tending.initialising(s, r, event.container)
+
+
+def _started(s: Situation, event: ContainerStarted) -> None:
+    r = _of(s, event.slot, event.spec)
+    if r is not None and r.phase in ("starting", "initialising"):
         tending.started(s, r, event.container, event.address)
 
 
 def _start_failed(s: Situation, event: StartFailed) -> None:
     r = _of(s, event.slot, event.spec)
-    if r is not None and r.phase == "starting":
+    if r is not None and r.phase in ("starting", "initialising"):
         tending.start_failed(s, r, event.why, event.passing)
 
 
@@ -260,7 +267,7 @@ def _image_touched(s: Situation, image: str) -> None:
     s.images_changed = True
     for app, app_want in s.wants.items():
         for service, want in app_want.services.items():
-            if want.image == image:
+            if image in want.images:
                 s.touch(app, service)
 
 
@@ -344,6 +351,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     LinkDown: _link_down,
     PeerReached: _reached,
     ContainerFound: _found,
+    Initialising: _initialising,
     ContainerStarted: _started,
     StartFailed: _start_failed,
     ContainerExited: _exited,

@@ -190,7 +190,7 @@ class Gossip:
         return [SendMessage(names[self._turn % len(names)], Heads(self._held.digest()))]
 
     def heard(self, peer: str, message: AnyMessage, now: float) -> list[Send]:
-        """A message of a neighbour. Push, WantNamed and the probes are the agent's to answer: nothing happens here."""
+        """A message of a neighbour. What else than records is asked is the agent's to answer: nothing happens here."""
         known = self._peers.get(peer)
         if known is None:
             return []

@@ -5,6 +5,7 @@ They are fetched as soon as they are wanted, before a rollout reaches this node:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +40,10 @@ class Images:
 
     def holds(self, image: str) -> bool:
         return image in self._held
+
+    def lacks(self, images: Iterable[str]) -> str:
+        """The first of these that isn't here, "" if all are."""
+        return next((image for image in images if image not in self._held), "")
 
     def trouble(self, image: str) -> str:
         """Why it isn't here yet, in words."""
@@ -86,10 +91,10 @@ class Images:
         for slot in s.own_claims():
             want_slot = s.want(slot)
             if want_slot is not None:
-                wanted[want_slot.image] = f"to run {slot}"
+                wanted |= dict.fromkeys(want_slot.images, f"to run {slot}")
         for replica in s.replicas:
             if replica.phase not in ("stopping", "failed"):
-                wanted[replica.image] = f"to run {replica.slot}"
+                wanted |= dict.fromkeys(replica.images, f"to run {replica.slot}")
         return wanted
 
     def _fetch(self, s: Situation, image: str, why: str) -> None:

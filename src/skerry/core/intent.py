@@ -124,7 +124,8 @@ class App(Shape, frozen=True, kw_only=True):
 class Release(Shape, frozen=True, kw_only=True):
     """`release/<name>`, signed by CI or operators: which image each service runs, and nothing else.
 
-    `images`: service -> "sha256:<hex>" of the OCI manifest. `fits`: the app version it was made with, the lowest it may run
+    `images`: service -> "sha256:<hex>" of the OCI manifest; "<service>.init" -> the image that makes the service's data
+    before its first start, where it needs one (docs/decisions/0009). `fits`: the app version it was made with, the lowest it may run
     with. `fallback`: payload hash of the release to turn back to ("" for none).
     """
 
@@ -229,10 +230,18 @@ KINDS: dict[str, type[Body]] = {
 }
 
 
-def spec_of(service: Service, image: str) -> str:
-    """The name of what one replica runs: 16 hex digits over the service and its image digest.
+INIT = ".init"  # no name of a service has a dot
+
+
+def init_of(service: str) -> str:
+    """The key of a service's init image in `Release.images`."""
+    return service + INIT
+
+
+def spec_of(service: Service, image: str, init: str = "") -> str:
+    """The name of what one replica runs: 16 hex digits over the service and the digests of its image and init image.
 
     How many replicas there are, and how an update goes, is not part of it: changing these restarts nothing.
     """
     same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=())
-    return hashlib.sha256(msgspec.json.encode(same, order="sorted") + image.encode()).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

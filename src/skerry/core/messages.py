@@ -17,6 +17,7 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Token = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Raw = Annotated[bytes, msgspec.Meta(max_length=128 * 1024)]  # trust has the bounds of each kind
+Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 PayloadHash = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 
 
@@ -74,7 +75,19 @@ class ProbeAnswer(Message, frozen=True, tag="probe-answer"):
     ok: bool
 
 
-AnyMessage = Push | Heads | Buckets | Ids | Want | WantNamed | ProbeAsk | ProbeAnswer
+class HoldsAsk(Message, frozen=True, tag="holds-ask"):
+    """Have you all these documents on disk, by payload hash? It follows the pushes that brought them. The agent answers."""
+
+    number: Number
+    hashes: Annotated[tuple[PayloadHash, ...], msgspec.Meta(max_length=PUSH_RECORDS)]
+
+
+class HoldsAnswer(Message, frozen=True, tag="holds-answer"):
+    number: Number
+    ok: bool
+
+
+AnyMessage = Push | Heads | Buckets | Ids | Want | WantNamed | ProbeAsk | ProbeAnswer | HoldsAsk | HoldsAnswer
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

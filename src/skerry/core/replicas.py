@@ -10,7 +10,7 @@ import msgspec
 from skerry.core.intent import Needs, Service
 from skerry.core.records import Slot
 
-Phase = Literal["waiting", "fetching", "starting", "running", "stopping", "exited", "failed"]
+Phase = Literal["waiting", "fetching", "initialising", "starting", "running", "stopping", "exited", "failed"]
 
 
 class Replica(msgspec.Struct):
@@ -21,6 +21,7 @@ class Replica(msgspec.Struct):
     image: str
     versions: tuple[int, int]
     service: Service | None  # None: adopted, and no document that we hold makes this version
+    init: str = ""  # the image that makes its data before its first start
     phase: Phase = "waiting"
     since_s: float = 0.0
     container: str = ""
@@ -46,13 +47,18 @@ class Replica(msgspec.Struct):
     then_again: bool = False  # stopping only to be started anew
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """All that a start needs."""
+        return (self.image, self.init) if self.init else (self.image,)
+
+    @property
     def needs(self) -> Needs:
         return self.service.needs if self.service is not None else Needs()
 
     @property
     def live(self) -> bool:
         """It is, or is to be, a running container."""
-        return self.phase in ("waiting", "fetching", "starting", "running", "exited")
+        return self.phase in ("waiting", "fetching", "initialising", "starting", "running", "exited")
 
     @property
     def finished(self) -> bool:
@@ -88,7 +94,7 @@ class Replicas:
             yield from of_slot.values()
 
     def images(self) -> set[str]:
-        return {replica.image for replica in self}
+        return {image for replica in self for image in replica.images}
 
     def reserved(self, leaving_out: Replica | None = None) -> tuple[float, int]:
         """(CPUs, bytes of memory) that all of ours reserve."""

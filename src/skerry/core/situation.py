@@ -200,7 +200,7 @@ class Situation:
     def service_of(self, slot: Slot, spec: str) -> Service | None:
         """The definition that makes that version, if a document that we hold does."""
         found = self.wants.get(slot.app, NOTHING).specs.get(spec)
-        return found[0] if found is not None else None
+        return found.service if found is not None else None
 
     def room(self, leaving_out: Replica | None = None) -> Room:
         return Room(self.cpus, self.memory_bytes, *self.replicas.reserved(leaving_out))

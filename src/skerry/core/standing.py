@@ -185,8 +185,8 @@ def _unwell(s: Situation, slot: Slot, want: Want, node: str, state: SlotState | 
             return ""
         at, why = mark.since_s + s.timing.unwell_moves_s, "is not healthy, while others of this version are"
     else:
-        if state is not None and state.state == "waiting":
-            mark.since_s = s.now  # for a service that it depends on, say: no failure of its own
+        if state is not None and state.state in ("waiting", "initialising"):
+            mark.since_s = s.now  # for a service that it depends on, say, or its data: no failure of its own
         limit = start_limit_s(want.service.probe, s.timing.start_limit_s)
         slack = 60.0 if state is None or state.state in ("fetching", "waiting") else 2.0  # it judges itself first
         at, why = mark.since_s + limit + slack, "did not become healthy in time"

@@ -53,8 +53,8 @@ def _begin(s: Situation, r: Replica) -> None:
     blocked = _blocked_by(s, r, service)
     if blocked:
         to(s, r, "waiting", blocked)
-    elif not s.images.holds(r.image):
-        to(s, r, "fetching", s.images.trouble(r.image))
+    elif lacks := s.images.lacks(r.images):
+        to(s, r, "fetching", s.images.trouble(lacks))
         s.images_changed = True
     else:
         start(s, r, r.why or "its image is here")
@@ -127,7 +127,7 @@ def learn(s: Situation, r: Replica) -> None:
         return
     found = s.wants[r.slot.app].specs.get(r.spec) if r.slot.app in s.wants else None
     if found is not None:
-        r.service, _, r.versions = found
+        r.service, r.versions, r.init = found.service, found.versions, found.init
         if r.phase == "running":
             r.started_s = s.now  # its start limit counts from its first probe
             watch(s, r)
@@ -146,11 +146,22 @@ def start(s: Situation, r: Replica, reason: str) -> None:
     r.again_s, r.healthy, r.exit_code, r.oom = None, None, None, False
     to(s, r, "starting", reason)
     s.out.append(
-        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, reason=reason)
+        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, init=r.init, reason=reason)
     )  # fmt: skip
 
 
+def initialising(s: Situation, r: Replica, container: str) -> None:
+    """Its data is being made, before the container of that name is. It may be stopped meanwhile."""
+    r.container = container
+    to(s, r, "initialising", "its init image makes its data")
+    s.note("initialising", r.slot, f"there is no data yet: {r.init[:19]} makes it")
+    if r.stop_asked:
+        stop(s, r, r.why or "no longer wanted")
+
+
 def started(s: Situation, r: Replica, container: str, address: str) -> None:
+    if r.phase == "initialising":
+        r.first_start_s = s.now  # what was done before the service began is not held against it
     r.container, r.address, r.started_s, r.resumed = container, address, s.now, False
     to(s, r, "running", "")
     s.note("started", r.slot, f"{r.image[:19]} at {address}")
@@ -248,6 +259,8 @@ def _with_words(how: str, last_lines: str) -> str:
 
 
 def start_failed(s: Situation, r: Replica, why: str, passing: bool) -> None:
+    if r.phase == "initialising":
+        r.container = ""  # it was never made
     if r.stop_asked:
         s.replicas.remove(r)
     elif not passing:

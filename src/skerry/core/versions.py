@@ -6,18 +6,24 @@ from collections.abc import Callable
 
 import msgspec
 
-from skerry.core.intent import App, Release, Service, spec_of
+from skerry.core.intent import App, Release, Service, init_of, spec_of
 from skerry.core.knowledge import Knowledge
 from skerry.core.records import Document
 
 
 class Want(msgspec.Struct, frozen=True):
-    """What every slot of a service shall run. `images`: this and the fallback's, which are kept together."""
+    """What every slot of a service shall run. `init`: the image that makes its data before its first start, "" for none."""
 
     service: Service  # replicas and update from the newest app document
     image: str
     spec: str
     versions: tuple[int, int]  # (app, release)
+    init: str = ""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All that a host needs of it."""
+        return (self.image, self.init) if self.init else (self.image,)
 
 
 class AppWant(msgspec.Struct, frozen=True):
@@ -33,7 +39,7 @@ class AppWant(msgspec.Struct, frozen=True):
     services: dict[str, Want] = {}
     newest: dict[str, str] = {}
     newest_versions: tuple[int, int] = (0, 0)
-    specs: dict[str, tuple[Service, str, tuple[int, int]]] = {}
+    specs: dict[str, Want] = {}
     images: dict[str, tuple[str, ...]] = {}
     failures: dict[str, str] = {}
     turned_back: str = ""
@@ -63,9 +69,9 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         newest = (app_doc, earlier)
         fallback = fallback_of(known, app_doc, earlier)
     services = _services(*newest, app)
-    specs = {want.spec: (want.service, want.image, want.versions) for want in services.values()}
+    specs = {want.spec: want for want in services.values()}
     back = _services(*fallback, app) if fallback is not None else {}
-    specs |= {want.spec: (want.service, want.image, want.versions) for want in back.values()}
+    specs |= {want.spec: want for want in back.values()}
     failures, reason = {}, ""
     for service, want in services.items():
         if why := failed(service, want.spec):
@@ -124,7 +130,8 @@ def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
             continue  # its image is under way
         now = newest.services.get(name, service)
         shown = msgspec.structs.replace(service, replicas=now.replicas, update=now.update)
-        wants[name] = Want(shown, image, spec_of(service, image), (app.version, release.version))
+        init = release.body.images.get(init_of(name), "")
+        wants[name] = Want(shown, image, spec_of(service, image, init), (app.version, release.version), init)
     return wants
 
 
@@ -132,6 +139,5 @@ def _images(*pairs: dict[str, Want]) -> dict[str, tuple[str, ...]]:
     kept: dict[str, tuple[str, ...]] = {}
     for services in pairs:
         for name, want in services.items():
-            if want.image not in kept.get(name, ()):
-                kept[name] = (*kept.get(name, ()), want.image)
+            kept[name] = tuple(dict.fromkeys((*kept.get(name, ()), *want.images)))
     return kept

@@ -12,12 +12,22 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from skerry.errors import SkerryError
+from skerry.image.coming import Coming
 from skerry.image.contract import BadImage, ImageIncomplete, Objects
 from skerry.image.manifest import MAX_MANIFEST_BYTES, Entry, Tree, parse_tree
 from skerry.image.oci import DIGEST, MAX_JSON_BYTES, ImageConfig, Refs, hash_of, parse_config, parse_manifest
+
+
+class Collected(NamedTuple):
+    """What a collection removed (or, on a dry run, would have)."""
+
+    objects: int
+    bytes: int
 
 
 class Images:
@@ -31,6 +41,7 @@ class Images:
         self._objects = objects
         self._directory = directory
         self._making = threading.Lock()
+        self._coming = Coming()
         directory.mkdir(parents=True, exist_ok=True)
         for left in directory.glob(".making-*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -42,21 +53,31 @@ class Images:
         BadImage when one of those documents is not well formed: then this digest can never be made.
         """
         manifest = hash_of(digest)
+        self._comes(digest, manifest)  # each time before the look: a collection takes nothing that was seen here
         if not self._objects.has(manifest):
             return [manifest]
         refs = self._refs(digest)
+        self._comes(digest, manifest, refs.config, refs.tree)
         documents = [hash for hash in (refs.config, refs.tree) if not self._objects.has(hash)]
         if documents:
             return documents
         parse_config(self._read(refs.config, MAX_JSON_BYTES))
-        return [hash for hash in self._tree(refs).objects() if not self._objects.has(hash)]
+        files = self._tree(refs).objects()
+        self._comes(digest, manifest, refs.config, refs.tree, *files)
+        return [hash for hash in files if not self._objects.has(hash)]
+
+    def _comes(self, digest: str, *hashes: str) -> None:
+        if self.root(digest) is None:
+            self._coming.needs(digest, hashes)
 
     def make(self, digest: str) -> Path:
         """Make the root tree, once all objects are there; made before is given at once. Raises ImageIncomplete,
         BadImage, OSError.
         """
         with self._making:
-            return self.root(digest) or self._make(digest)
+            root = self.root(digest) or self._make(digest)
+            self._coming.ends(digest)
+            return root
 
     def root(self, digest: str) -> Path | None:
         """The root tree, if it has been made."""
@@ -97,26 +118,52 @@ class Images:
         # The marker goes first: a tree that was half removed must not look whole after a power cut.
         (home / "ready").unlink(missing_ok=True)
         shutil.rmtree(home, ignore_errors=True)
+        self._coming.ends(digest)
 
-    def collect(self, *, came_before_s: float) -> int:
-        """Remove the objects that no held image is made of; gives their number.
+    def collect(
+        self,
+        *,
+        came_before_s: float,
+        keep: Iterable[str] = (),
+        besides: Iterable[str] = (),
+        gone: Iterable[str] = (),
+        dry_run: bool = False,
+    ) -> Collected:
+        """Remove the objects that no image here is made of, while all else goes on.
 
-        `came_before_s`: unix time; younger ones are spared, as an image comes in before anything holds it. What is
-        removed under an image that is just coming in is found missing and fetched again. A held image whose documents
-        are damaged doesn't say what it needs: then nothing is collected.
+        Needed are those of held images (but not of those in `besides`), of those in `keep` (an operator's named ones) as
+        far as they are here, and of those that are coming in. `came_before_s`: unix time; younger objects are spared, as
+        somebody may be handing an image over whose documents haven't come yet; but not those in `gone` (hashes), of which
+        it is known what they were for. An image whose documents are damaged doesn't say what it needs: then nothing is
+        collected.
+        `dry_run`: only count.
         """
-        with self._making:
+        objects = bytes_ = 0
+        with self._making:  # a tree that is just being made isn't held yet
             try:
-                needed = {hash for digest in self.held() for hash in self.objects(digest)}
+                held = set(self.held()) - set(besides)
+                needed = {hash for digest in held for hash in self.objects(digest)}
+                needed.update(hash for digest in keep for hash in self._here_of(digest))
             except SkerryError:
-                return 0
-            gone = 0
+                return Collected(0, 0)
+            old = set(gone)
             for hash in self._objects:
-                with contextlib.suppress(FileNotFoundError):  # found damaged and put aside meanwhile
-                    if hash not in needed and self._objects.path(hash).stat().st_mtime < came_before_s:
-                        self._objects.remove(hash)
-                        gone += 1
-        return gone
+                if hash in needed:
+                    continue
+                with contextlib.suppress(FileNotFoundError), self._coming.unless_needed(hash) as free:
+                    found = self._objects.path(hash).stat()
+                    if free and (hash in old or found.st_mtime < came_before_s):
+                        objects, bytes_ = objects + 1, bytes_ + found.st_size
+                        if not dry_run:
+                            self._objects.remove(hash)
+        return Collected(objects, bytes_)
+
+    def _here_of(self, digest: str) -> list[str]:
+        """As `objects`, of an image that may not be whole here."""
+        try:
+            return self.objects(digest)
+        except ImageIncomplete:
+            return [hash_of(digest)]
 
     def verify(self, digest: str) -> list[str]:
         """The paths of the made tree that are missing, or are not what the manifest says; empty when all is well."""

@@ -30,6 +30,7 @@ class World(msgspec.Struct):
     silence_s: float = 3.0  # after which a link without answers counts as down
     start_s: float = 0.06
     stop_s: float = 0.02
+    init_s: float = 2.0  # what an init image takes
     first_answer_s: float = 0.05  # from started to the first answer of a healthy container
     probe_s: float = 0.02  # from the wish to watch to the first word
     fetch_s: float = 0.1

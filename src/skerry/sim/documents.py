@@ -38,7 +38,7 @@ def app(name: str, services: dict[str, Service], *, version: int = 1, fallback: 
 
 
 def release(name: str, images: dict[str, str], *, version: int = 1, fits: int = 1, fallback: str = "") -> Document:
-    """`images`: service -> a word; the digest is made of it."""
+    """`images`: service (or "<service>.init") -> a word; the digest is made of it."""
     digests = {service: image_of(word) for service, word in images.items()}
     return document(f"release/{name}", Release(images=digests, fits=fits, fallback=fallback), version)
 

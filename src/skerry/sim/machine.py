@@ -43,6 +43,8 @@ class Machine:
         self.older: list[Document] = []
         self.images: set[str] = set()
         self.containers: dict[str, Container] = {}
+        self.called_off: set[str] = set()  # containers that were stopped, some of them before they were made
+        self.initialised: set[Slot] = set()  # their volumes hold data
         self.boots = 0
         self.on = False
         self.new = False  # it has not yet compared with anybody what it was given
@@ -193,14 +195,37 @@ class Machine:
         number = int("".join(filter(str.isdigit, self.path)) or 0)
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
                               address=f"10.77.{number}.{2 + self._ids % 250}")  # fmt: skip
-        if effect.image not in self.images:
-            raise AssertionError(f"{self.path} starts {effect.slot} without its image")
+        if not {effect.image, effect.init} <= {*self.images, ""}:
+            raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:
             self.soon(self.cluster.world.start_s, lambda: self.step(
                 ev.StartFailed(slot=effect.slot, spec=effect.spec, why=trouble, passing=False)))  # fmt: skip
             return
+        if effect.init and effect.slot not in self.initialised:
+            self._init(effect, container)
+        else:
+            self._begin(effect, container)
 
+    def _init(self, effect: do.Start, container: Container) -> None:
+        """Its data is made first; where there is no volume that is so at each start."""
+        self.tell(0.0, ev.Initialising(slot=effect.slot, spec=effect.spec, container=container.id))
+
+        def made() -> None:
+            if container.id in self.called_off:
+                return
+            if trouble := self.cluster.start_trouble(self.path, word_of(effect.init)):
+                self.step(ev.StartFailed(slot=effect.slot, spec=effect.spec, why=trouble))
+                return
+            if effect.service.volumes:
+                self.initialised.add(effect.slot)
+            self._begin(effect, container)
+
+        self.soon(self.cluster.spread(self.cluster.world.init_s), made)
+
+    def _begin(self, effect: do.Start, container: Container) -> None:
         def begin() -> None:
+            if container.id in self.called_off:
+                return
             now = self.cluster.clock.now_s
             ill = self.cluster.ill(self.path, word_of(effect.image))
             container.answers_s = now + (1e9 if ill else self.cluster.world.first_answer_s)
@@ -220,6 +245,7 @@ class Machine:
         container = self.containers.get(effect.container)
         if container is not None:
             container.stopping = True
+        self.called_off.add(effect.container)
 
         def end() -> None:
             if container is not None:

@@ -14,7 +14,7 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Service, Update, VolumeMount
+from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Service, Update, VolumeMount, init_of
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
@@ -39,6 +39,7 @@ class _Story:
     def __init__(self) -> None:
         self.cluster = Cluster()
         self.services: dict[str, Service] = {}
+        self.inits: set[str] = set()  # services with an init image
         self.apps: list[Document] = []
         self.releases: list[Document] = []
         self.versions: dict[str, int] = {}
@@ -67,8 +68,10 @@ class _Story:
     def do_service(self, name: str, *settings: str) -> None:
         """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
 
-        `job`: ends by itself; `after=job`: waits until it has ended well."""
+        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
         given = dict(setting.partition("=")[::2] for setting in settings)
+        if "init" in given:
+            self.inits.add(name)
         self.services[name] = Service(
             replicas=int(given.get("replicas", "1")),
             probe=Probe(kind="tcp", port=80, interval_s=1.0, start_period_s=float(given["probe"] or 60))
@@ -93,8 +96,10 @@ class _Story:
 
     def do_deploy(self, version: str, via: str = "", node: str = "vps-1") -> None:
         """Push images, sign, hand to one node: `deploy v2 via vps-3`."""
-        for service in self.services:
-            give_image(self.cluster, node, f"{service}-{version}")
+        images = {service: f"{service}-{version}" for service in self.services}
+        images |= {init_of(service): f"init-{version}" for service in self.inits}
+        for word in images.values():
+            give_image(self.cluster, node, word)
         app = docs.app(
             "shop", self.services, version=len(self.apps) + 1, fallback=self.apps[-1].hash if self.apps else ""
         )
@@ -104,7 +109,7 @@ class _Story:
             self.apps.append(app)
         self.releases.append(
             docs.release(
-                "shop", {service: f"{service}-{version}" for service in self.services}, version=len(self.releases) + 1,
+                "shop", images, version=len(self.releases) + 1,
                 fits=app.version, fallback=self.releases[-1].hash if self.releases else "",
             )
         )  # fmt: skip
@@ -155,6 +160,10 @@ class _Story:
     def do_ill(self, image: str, on: str = "", node: str = "") -> None:
         """Containers of this image never answer: `ill web-v2 on vps-1`, or everywhere."""
         self.cluster.bad_health.add((f"node/{node}" if node else "", image))
+
+    def do_bad(self, image: str, *why: str) -> None:
+        """Containers of this image can't start, or, an init image, end badly: `bad init-v1 no password`; without words: mended."""
+        self.cluster.bad_start[("", image)] = " ".join(why)
 
     def do_hang(self, slot: str) -> None:
         """The container of a slot runs on and answers no more."""

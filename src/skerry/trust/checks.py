@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from skerry.core.intent import KINDS, App, Node, Policy, Release, Root, Secret
+from skerry.core.intent import INIT, KINDS, App, Node, Policy, Release, Root, Secret
 from skerry.core.records import Document
 from skerry.trust import checks_app
 from skerry.trust.bounds import (
@@ -151,10 +151,13 @@ def subnet(text: str) -> ipaddress.IPv4Network:
 
 
 def _release(release: Release) -> None:
-    count(release.images, "images", 64, 1)
-    for service, digest in release.images.items():
+    services = {service for service in release.images if not service.endswith(INIT)}
+    count(services, "images", 64, 1)
+    for service in services:
         name(service, "images")
-        image(digest, f"images.{service}")
+    for of, digest in release.images.items():
+        need(of.removesuffix(INIT) in services, "images", "an init image is there for a service, which has none")
+        image(digest, f"images.{of}")
     within(release.fits, "fits", 0, NUMBER_MAX)
     digest_or_none(release.fallback, "fallback")
 

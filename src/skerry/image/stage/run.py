@@ -1,0 +1,80 @@
+"""One run of the build stage, from locked packages and files by hash to outputs by hash. The same input is built once."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from skerry.image.pile import File
+from skerry.image.sources.fetch import write_whole
+from skerry.image.stage.contract import ENVIRONMENT, Job, Sandbox, StageDiskFull
+from skerry.image.stage.outputs import Output, collect, files_of, kept
+from skerry.image.stage.root import root_name, stage_root, write_files
+from skerry.image.stage.sandbox import find_runtime, owner, run_command
+from skerry.image.stage.workspace import workspace
+
+STEPS = "1"  # raised when the same job shall give other outputs
+
+
+def run_stage(
+    job: Job,
+    *,
+    cache: Path,
+    sandbox: Sandbox = Sandbox(),
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[File]:
+    """The outputs of this job, from the cache if the same was built before. `progress` gets each line that commands print.
+
+    Raises StageUnavailable, StageFailed, StageStopped, StageDiskFull. Nothing is left behind but the cache, however it ends.
+    """
+    result = cache / "stage" / "results" / _key(job)
+    if result.is_file():
+        outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
+        if all(one.kind == "l" or kept(one, cache).is_file() for one in outputs):
+            progress("nothing that the build stage uses has changed")
+            return files_of(outputs, cache)
+    runtime = find_runtime(sandbox)
+    try:
+        with workspace(cache, sandbox) as work:
+            root = stage_root(job.debs, work, cache, progress)
+            build, tmp = work / "build", work / "tmp"
+            build.mkdir()
+            tmp.mkdir()
+            write_files(build, job.files, owner())
+            tmp.chmod(0o1777)
+            until_s = time.monotonic() + job.limits.time_s
+            for command in job.commands:
+                progress(f"$ {' '.join(command)}"[:200])
+                run_command(
+                    command,
+                    runtime=runtime,
+                    root=root,
+                    work=work,
+                    environment=job.environment,
+                    limits=job.limits,
+                    until_s=until_s,
+                    sandbox=sandbox,
+                    progress=progress,
+                )
+            outputs = collect(build, job.outputs, cache)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StageDiskFull(
+            "the build stage can't go on", f"the disk that holds {cache} is full", "free some space and try again"
+        ) from error
+    write_whole(result, msgspec.msgpack.encode(outputs))
+    return files_of(outputs, cache)
+
+
+def _key(job: Job) -> str:
+    """A hash of all that can change the outputs. Limits are not among it: within them it is the same."""
+    files = [(file.path, file.kind, file.link, file.sha256) for file in job.files]
+    environment = sorted((ENVIRONMENT | job.environment).items())
+    made_of = (STEPS, root_name(job.debs), sorted(files), job.commands, sorted(job.outputs), environment)
+    return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()

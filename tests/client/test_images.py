@@ -1,0 +1,57 @@
+"""The operator's own image store: what no build names any more goes once it is old, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from image.memory import file_entry
+from skerry.client.images import LocalImages
+from skerry.image.manifest import tree_of
+from skerry.image.oci import ImageConfig, assemble
+
+
+def image_of(local: LocalImages, *contents: bytes) -> str:
+    for data in contents:
+        local.objects.put(data)
+    tree = tree_of([file_entry(f"f{n}", data) for n, data in enumerate(contents)])
+    image = assemble(tree, ImageConfig(), local.objects.read)
+    for data in (image.manifest, image.config, image.tree.encode()):
+        local.objects.put(data)
+    return image.digest
+
+
+def all_old(local: LocalImages) -> None:
+    for hash in local.objects:
+        os.utime(local.objects.path(hash), (1000, 1000))
+
+
+def test_only_what_no_name_needs_is_collected_and_only_when_it_is_old(tmp_path: Path) -> None:
+    local = LocalImages(tmp_path)
+    named, earlier, asked = (
+        image_of(local, b"shared", b"new"),
+        image_of(local, b"shared", b"old"),
+        image_of(local, b"x"),
+    )
+    (tmp_path / "names.json").write_bytes(msgspec.json.encode({"web.web": named}))
+    assert local.collect(older_than_s=60).objects == 0, "all of it came just now"
+    all_old(local)
+    local.images.make(earlier)
+    os.utime(tmp_path / "trees" / earlier[7:] / "ready", (1000, 1000))
+    would = local.collect(older_than_s=60, keep=[asked], dry_run=True)
+    assert local.images.root(earlier) is not None
+    assert local.collect(older_than_s=60, keep=[asked]) == would
+    assert would.objects == 4, "one file, config, tree and manifest: the other file is shared"
+    assert local.images.missing(named) == local.images.missing(asked) == []
+    assert local.images.root(earlier) is None and local.images.missing(earlier) == [earlier[7:]]
+
+
+def test_what_a_build_puts_again_counts_as_just_come(tmp_path: Path) -> None:
+    local = LocalImages(tmp_path)
+    image_of(local, b"one")
+    all_old(local)
+    again = image_of(local, b"one")
+    assert local.collect(older_than_s=60).objects == 0
+    assert local.images.missing(again) == []
