@@ -13,10 +13,11 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from ruamel.yaml import YAML
 
-from skerry.image.build import Built, build
+from skerry.image.build import Built, build, plan
 from skerry.image.contract import BuildRefused
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe
 from skerry.image.sources.fetch import Gone
@@ -105,12 +106,37 @@ def test_an_unchanged_service_is_built_at_once_and_an_edit_takes_little_more(hom
 
 
 @REAL
+def test_each_stage_tells_what_it_does_and_a_plan_says_it_beforehand(tmp_path):
+    recipe, _ = recipe_of("store")
+    objects = ObjectStore(tmp_path / "store")
+    where = {"objects": objects, "cache": tmp_path / "cache", "name": "store"}
+    for part in ("debs", "index"):
+        if (CACHE / part).is_dir():
+            shutil.copytree(CACHE / part, tmp_path / "cache" / part, copy_function=os.link)
+    first = plan(recipe, tmp_path, **where)
+    assert [(stage.name, stage.cached) for stage in first] == [
+        (name, False) for name in ("lock", "assemble", "closure", "lint", "pack")
+    ]
+    assert "redis-server" in first[0].detail and not (tmp_path / "skerry.lock").exists()
+    for state in ("done", "cached"):
+        told = []
+        found = build(recipe, tmp_path, progress=told.append, **where)
+        ends = [(stage.name, stage.state) for stage in told if stage.state != "begun"]
+        assert ends == [(name, state) for name in ("lock", "assemble", "closure", "lint", "pack")]
+        assert all(stage.cached for stage in plan(recipe, tmp_path, **where))
+    assert plan(recipe, tmp_path, **where)[-1].detail == found.digest
+    other = msgspec.structs.replace(recipe, command=("--port", "1"))
+    assert [stage.cached for stage in plan(other, tmp_path, **where)] == [True, True, True, False, False]
+
+
+@REAL
 def test_images_have_their_program_and_loader_and_little_else(home):
     web, _ = built("web", home)
     store, _ = built("store", home)
     loader = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     assert web.executables == ("usr/bin/python3.11", loader)
     assert store.executables == ("usr/bin/redis-check-rdb", loader)  # redis-server is a link to it
+    assert Images(ObjectStore(home), home / "trees").config(store.digest).executables == store.executables
     assert web.size_bytes < 46e6 and store.size_bytes < 18.5e6, (web.size_bytes, store.size_bytes)
 
 

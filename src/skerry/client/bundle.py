@@ -35,6 +35,7 @@ from skerry.image.pile import File, Pile, file_of
 from skerry.image.rules import python
 from skerry.image.sources.debian import deb_path
 from skerry.image.sources.fetch import Gone, write_whole
+from skerry.image.sources.lock import Wants
 from skerry.image.sources.locking import lock
 from skerry.image.sources.unpack import unpack_deb
 from skerry.image.sources.wheels import unpack_wheel
@@ -173,7 +174,13 @@ def _stage(cache: Path, mirror: str, progress: Callable[[str], None]) -> dict[st
 def _pile(cache: Path, mirror: str, progress: Callable[[str], None]) -> Pile:
     def locked(file: Path) -> Pile:
         found = lock(
-            PACKAGES, WHEELS, file=file, name="agent", context=cache, cache=cache, mirror=mirror, progress=progress
+            Wants(PACKAGES, WHEELS),
+            file=file,
+            name="agent",
+            context=cache,
+            cache=cache,
+            mirror=mirror,
+            progress=progress,
         )
         pile = Pile()
         for deb in found.debs:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from skerry.image.archive import Imported
     from skerry.image.build import Built
     from skerry.image.recipe import Recipe as BuildRecipe
+    from skerry.image.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
@@ -173,24 +174,17 @@ class LocalImages:
 
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
-        built = self.build(parse_recipe(content), context, name=name, section=service, progress=progress)
+        built = self.build(parse_recipe(content), context, name=name, section=service, progress=in_words(name, progress))
         for finding in built.findings:
             progress(f"{name}: {finding}")
         progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
         return built.digest
 
-    def build(self, recipe: BuildRecipe, context: Path, *, name: str, section: str, progress: Progress) -> Built:
+    def build(self, recipe: BuildRecipe, context: Path, *, name: str, section: str, progress: StageProgress) -> Built:
         """Build by a recipe, under this name. `section`: of the lock file. Raises what image.build raises."""
         from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
 
-        built = build(
-            recipe,
-            context,
-            objects=self.objects,
-            cache=self.cache,
-            name=section,
-            progress=lambda line: progress(f"{name}: {line}"),
-        )
+        built = build(recipe, context, objects=self.objects, cache=self.cache, name=section, progress=progress)
         self._note_build(built, recipe, context, section)
         self.tag(name, built.digest)
         return built
@@ -201,6 +195,11 @@ class LocalImages:
         if self.origins.get(built.digest) is None:
             origin = parts_of_build(self, built, recipe, context, section, time.time())
             self.origins.put(built.digest, origin)
+
+
+def in_words(name: str, progress: Progress) -> StageProgress:
+    """Of a build's stages only what takes a while, as lines."""
+    return lambda stage: progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
 
 
 def _read_map(path: Path) -> dict[str, str]:

@@ -1,43 +1,28 @@
-"""From a recipe to an image in the local store. Operator's side; any operating system (bytecode needs Linux).
+"""From a recipe to an image in the local store, stage by stage. Operator's side; any operating system (bytecode needs Linux).
 
-The way: lock and fetch (`sources/locking`), what the packages hold (`sources/unpack`, `sources/wheels`), which of it stays
-(`closure`, `rules`), the project's own files (`project`), bytecode, lint, pack (`oci`). All but the project's files is one
-*base*, which is kept in the cache by the hash of what it was made of: after an edit only the project is looked at again.
+lock (`sources/locking`), build (`stage/`), assemble (what the packages and the project hold: `work`), closure (which of it
+stays: `closure`, `rules`, the recipe's kind), lint, pack (`oci`). What a stage would find done is not done again; `plan` says
+beforehand what that is.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import subprocess
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from skerry.image.bytecode import Source, bytecode_path, can_run, compile_modules
-from skerry.image.closure import Closure
 from skerry.image.contract import BuildRefused, Objects
-from skerry.image.elf import is_elf
-from skerry.image.lint import lint_own
-from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
-from skerry.image.oci import ImageConfig, assemble
-from skerry.image.pile import File, Pile, file_of
-from skerry.image.project import project_files
-from skerry.image.recipe import BadRecipe, Recipe
-from skerry.image.rules import apply_rules, python
-from skerry.image.sources.debian import deb_path
+from skerry.image.lint import lint_foreign, lint_own
+from skerry.image.manifest import tree_of
+from skerry.image.oci import assemble
+from skerry.image.pile import File
+from skerry.image.recipe import Recipe
+from skerry.image.recipes import kind_of
+from skerry.image.rules import apply_rules
 from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import FILE_NAME, Lock
-from skerry.image.sources.locking import lock
-from skerry.image.sources.unpack import unpack_deb
-from skerry.image.sources.wheels import requirements_of, unpack_wheel
-
-APP = "app"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PYTHON_WORDS = ("python", "python3", f"python{python.VERSION}")
-
-Progress = Callable[[str], None]
+from skerry.image.stages import Name, Progress, Running, StagePlan, running
+from skerry.image.work import Base, Packed, Work, entries_of, keep_contents, whole_tree
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,14 +37,6 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     lock: Path
 
 
-class _Base(msgspec.Struct, frozen=True):
-    """What is kept of a base: its tree manifest, executables, findings."""
-
-    tree: bytes
-    executables: tuple[str, ...]
-    findings: tuple[str, ...]
-
-
 def build(
     recipe: Recipe,
     context_dir: Path,
@@ -68,188 +45,170 @@ def build(
     cache: Path,
     name: str = "image",
     mirror: str = "",
-    progress: Progress = lambda line: None,
+    progress: Progress = lambda stage: None,
 ) -> Built:
-    """Build an image: lock, assemble, closure, lint, pack.
+    """Build an image.
 
     `context_dir`: the project's folder; `skerry.lock` is read from and written to it, in a section called `name` (the
     service's). `cache`: downloads and results by content; may be removed at any time. `mirror`: of Debian, "" for this
-    machine's. `progress` gets a line for each step. Raises BuildRefused, DownloadRefused, DownloadFailed, BadRecipe, BadLock.
+    machine's. Raises BuildRefused, DownloadRefused, DownloadFailed, BadRecipe, BadLock.
     """
+    _check_folder(context_dir)
+    cache.mkdir(parents=True, exist_ok=True)
+    with running("lock", progress) as stage:
+        locked = _lock(recipe, context_dir, cache, name, mirror, stage)
+    outputs: list[File] = []
+    if recipe.build is not None:
+        with running("build", progress) as stage:
+            outputs = _build_outputs(recipe, context_dir, cache, stage)
+    work = Work(recipe, context_dir, locked, outputs, cache)
+    with running("assemble", progress) as stage:
+        packed = work.kept_image(objects)
+        base = None if packed else work.kept_base(objects.has)
+        stage.cached = bool(packed or base)
+        if not stage.cached:
+            stage.detail = f"{sum(1 for _ in work.pile.paths())} files to choose from"
+    if packed:
+        for name_ in _AFTER:
+            with running(name_, progress) as stage:
+                stage.cached, stage.detail = True, packed.digest[7:19] if name_ == "pack" else ""
+    else:
+        packed = _finish(work, base, objects, progress)
+    return Built(
+        digest=packed.digest,
+        size_bytes=packed.size_bytes,
+        files=packed.files,
+        executables=packed.executables,
+        findings=packed.findings,
+        lock=context_dir / FILE_NAME,
+    )
+
+
+def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, name: str = "image") -> list[StagePlan]:
+    """What `build` would do, stage by stage, and what is there already. Nothing is written, fetched or run."""
+    from skerry.image.sources.locking import lock_state
+
+    _check_folder(context_dir)
+    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
+    if locked is None:
+        wishes = [*wants.packages, *wants.requirements.split("\n")]
+        plans = [StagePlan("lock", False, f"choose versions of {', '.join(filter(None, wishes)) or 'nothing'}")]
+    else:
+        plans = [StagePlan("lock", not lacking, f"fetch {lacking}" if lacking else f"as {FILE_NAME} says")]
+    if recipe.build is not None:
+        plans.append(StagePlan("build", False, f"run {len(recipe.build.run)} commands without network"))
+    if locked is None or recipe.build is not None:
+        return [*plans, *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in ("assemble", *_AFTER))]
+    work = Work(recipe, context_dir, locked, (), cache)
+    packed = work.kept_image(objects)
+    kept = packed is not None or work.kept_base(objects.has) is not None
+    return [
+        *plans,
+        StagePlan("assemble", kept, "" if kept else f"read {_parts(locked)}"),
+        StagePlan("closure", kept, "" if kept else _UNKNOWN["closure"]),
+        StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
+        StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
+    ]
+
+
+_AFTER: tuple[Name, ...] = ("closure", "lint", "pack")
+_UNKNOWN: dict[Name, str] = {
+    "assemble": "read packages and project",
+    "closure": "choose files",
+    "lint": "check what may run",
+    "pack": "make the image",
+}
+
+
+def _check_folder(context_dir: Path) -> None:
     if not context_dir.is_dir():
         raise BuildRefused(f"{context_dir} can't be built", "it is not a folder")
-    cache.mkdir(parents=True, exist_ok=True)
-    is_python = recipe.recipe == "python"
-    if is_python:
-        _check_python(recipe)
-    wishes = (*recipe.packages, *(python.PACKAGES if is_python else ()))
-    needs = requirements_of(context_dir, recipe.requirements) if is_python else ""
-    lock_file = context_dir / FILE_NAME
+
+
+def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, stage: Running) -> Lock:
+    from skerry.image.sources.locking import lock
+
+    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        stage.say(line)
+
     locked = lock(
-        wishes, needs, file=lock_file, name=name, context=context_dir, cache=cache, mirror=mirror, progress=progress
+        wants, file=context_dir / FILE_NAME, name=name, context=context_dir, cache=cache, mirror=mirror, progress=say
     )
-    project = project_files(context_dir, APP, recipe.exclude) if is_python else []
-    base = _base(
-        recipe,
-        locked,
-        [file for file in project if file.kind == "f" and is_elf(file.load()[:4])],
-        objects,
-        cache,
-        progress,
-    )
-    entries = {entry.path: entry for entry in parse_tree(base.tree).entries}
-    said = list(base.findings)
-    if is_python and recipe.bytecode and can_run():
-        compiled = _bytecode(project, _pile(locked, cache), cache)
-        said += _uncompiled(project, compiled)
-        project += compiled
-    _place(project, entries, objects, ())
-    tree = tree_of(entries.values())
-    lint_own(tree, base.executables)
-    config = _config(recipe)
-    digest = _pack(tree, config, objects, cache)
-    return Built(
-        digest=digest,
-        size_bytes=tree.size_bytes,
-        files=sum(1 for _ in tree.files()),
-        executables=base.executables,
-        findings=tuple(said),
-        lock=lock_file,
-    )
+    stage.cached, stage.detail = not said, _parts(locked)
+    return locked
 
 
-def _base(
-    recipe: Recipe, locked: Lock, elves: Sequence[File], objects: Objects, cache: Path, progress: Progress
-) -> _Base:
-    """All of the image but the project's files, from the cache if it was made of the same before."""
-    relevant = msgspec.structs.replace(
-        recipe, command=(), environment={}, working_dir="", expose=(), stop_signal="", exclude=()
-    )
-    made_of = [msgspec.json.encode((locked, relevant), order="sorted"), _code().encode(), b"%d" % can_run()]
-    made_of += [f"{file.path} {file.sha256}".encode() for file in elves]
-    kept = cache / "bases" / hashlib.sha256(b"\n".join(made_of)).hexdigest()
-    if kept.is_file():
-        base = msgspec.msgpack.decode(kept.read_bytes(), type=_Base)
-        if all(objects.has(hash) for hash in parse_tree(base.tree).objects()):
-            return base
-    progress("choosing files")
-    pile = _pile(locked, cache)
-    pile.add(elves)
-    closure = Closure(pile)
-    if recipe.recipe == "python":
-        python.apply(closure, recipe.stdlib)
-        closure.take([path for path in pile.paths() if path.startswith(python.SITE + "/")])
-        closure.take([file.path for file in elves])
-    for program in (*(recipe.entrypoint[:1] if recipe.recipe == "debian" else ()), *recipe.programs):
+def _build_outputs(recipe: Recipe, context_dir: Path, cache: Path, stage: Running) -> list[File]:
+    """What the build stage makes, at its place in the image."""
+    raise BuildRefused("the image can't be built", "its recipe has a `build` part, and this version can't run one yet")
+
+
+def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress) -> Packed:
+    """The stages from closure on, for an image that isn't kept."""
+    with running("closure", progress) as stage:
+        stage.cached = base is not None
+        base = base or _base(work, objects, stage)
+        made, findings = work.kind.derive(work.recipe, work.project, work.pile, work.cache)
+        files = [*work.project, *made]
+    with running("lint", progress) as stage:
+        tree = whole_tree(base, files)
+        if work.kind.foreign:
+            keep_contents(files, objects)
+            findings += lint_foreign(tree, objects.read)
+        else:
+            lint_own(tree, base.executables)
+    with running("pack", progress) as stage:
+        keep_contents(files, objects)
+        declared = () if work.kind.foreign else base.executables
+        config = msgspec.structs.replace(work.kind.config(work.recipe), executables=declared)
+        image = assemble(tree, config, objects.read)
+        packed = Packed(
+            digest=image.digest,
+            documents=tuple(objects.put(data) for data in (image.manifest, image.config, tree.encode())),
+            size_bytes=tree.size_bytes,
+            files=sum(1 for _ in tree.files()),
+            executables=base.executables,
+            findings=tuple(dict.fromkeys([*base.findings, *findings])),
+        )
+        write_whole(work.packed_file, msgspec.msgpack.encode(packed))
+        stage.detail = f"{packed.digest[7:19]}, {packed.size_bytes / 1e6:.1f} MB, {packed.files} files"
+    return packed
+
+
+def _base(work: Work, objects: Objects, stage: Running) -> Base:
+    """All of the image but the project's files."""
+    from skerry.image.closure import Closure
+
+    stage.say("choosing files")
+    recipe = work.recipe
+    closure = Closure(work.pile)
+    work.kind.close(closure, recipe, work.elves)
+    for program in recipe.programs:
         closure.program(program)
     for pattern in recipe.keep:
         closure.glob(pattern)
     apply_rules(closure, recipe.user)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
-    closure.report(without=[python.PROGRAM[1:]])
+    closure.report(without=work.kind.starts_others)
     files = list(closure.kept.values())
-    if recipe.recipe == "python" and recipe.bytecode:
-        if can_run():
-            progress("compiling modules")
-            files += _bytecode(files, pile, cache)
-        else:
-            closure.findings.append(
-                "no bytecode: the image's Python can't run on this machine, so each start takes longer"
-            )
-    entries: dict[str, Entry] = {}
-    _place(files, entries, objects, closure.executables)
-    base = _Base(tree_of(entries.values()).encode(), tuple(sorted(closure.executables)), tuple(closure.findings))
-    write_whole(kept, msgspec.msgpack.encode(base))
+    made, findings = work.kind.derive(recipe, files, work.pile, work.cache)
+    files += made
+    keep_contents(files, objects)
+    tree = tree_of(entries_of(files, closure.executables).values())
+    base = Base(tree.encode(), tuple(sorted(closure.executables)), (*closure.findings, *findings))
+    write_whole(work.base_file, msgspec.msgpack.encode(base))
+    stage.detail = f"{len(files)} files"
     return base
 
 
-def _pile(locked: Lock, cache: Path) -> Pile:
-    pile = Pile()
-    for deb in locked.debs:
-        pile.add(unpack_deb(deb_path(deb, cache), cache, f"{deb.name} {deb.version}"))
-    for wheel in locked.wheels:
-        pile.add(unpack_wheel(wheel, cache, python.SITE))
-    return pile
-
-
-def _bytecode(files: Iterable[File], pile: Pile, cache: Path) -> list[File]:
-    modules = [file for file in files if file.kind == "f" and file.path.endswith(".py")]
-    try:
-        compiled = compile_modules([Source(file.path, file.sha256, file.load()) for file in modules], pile, cache)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise BuildRefused(
-            "the modules can't be compiled", str(error), "write `bytecode: false` in the recipe"
-        ) from error
-    return [file_of(bytecode_path(path), data, "compiled") for path, data in compiled.items()]
-
-
-def _uncompiled(project: Iterable[File], compiled: Iterable[File]) -> list[str]:
-    """The project's own modules that Python can't read: better said now than by a container that ends at once."""
-    done = {file.path for file in compiled}
-    wrong = [f.path for f in project if f.kind == "f" and f.path.endswith(".py") and bytecode_path(f.path) not in done]
-    return [f"{path.removeprefix(APP + '/')} can't be compiled: it is no Python 3.11" for path in wrong]
-
-
-def _place(files: Iterable[File], entries: dict[str, Entry], objects: Objects, executables: Iterable[str]) -> None:
-    """Put files into the store and into `entries`; the only place where modes are made."""
-    runnable = frozenset(executables)
-    for file in files:
-        if file.kind == "d":
-            entries[file.path] = Entry(file.path, "d", 0o1777 if file.path in ("tmp", "run") else 0o755)
-        elif file.kind == "l":
-            entries[file.path] = Entry(file.path, "l", 0o777, link=file.link)
-        else:
-            if not objects.has(file.sha256):
-                objects.put(file.load())
-            mode = 0o755 if file.path in runnable else 0o644
-            entries[file.path] = Entry(file.path, "f", mode, sha256=file.sha256, size=file.size)
-
-
-def _pack(tree: Tree, config: ImageConfig, objects: Objects, cache: Path) -> str:
-    """Put the image's documents into the store and give its digest; the layer itself is never kept."""
-    same = hashlib.sha256(b"\n".join([tree.encode(), msgspec.json.encode(config), _code().encode()])).hexdigest()
-    kept = cache / "packed" / same
-    if kept.is_file():
-        digest, *documents = kept.read_text().split()
-        if all(objects.has(hash) for hash in documents):
-            return digest
-    image = assemble(tree, config, objects.read)
-    documents = [objects.put(data) for data in (tree.encode(), image.config, image.manifest)]
-    write_whole(kept, " ".join([image.digest, *documents]).encode())
-    return image.digest
-
-
-def _config(recipe: Recipe) -> ImageConfig:
-    environment = {"PATH": PATH, "LANG": "C.UTF-8"}
-    if recipe.recipe == "python":
-        environment |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return ImageConfig(
-        entrypoint=recipe.entrypoint,
-        cmd=recipe.command,
-        env=tuple((environment | recipe.environment).items()),
-        user=recipe.user,
-        working_dir=recipe.working_dir or (f"/{APP}" if recipe.recipe == "python" else "/"),
-        exposed=tuple(port if "/" in port else f"{port}/tcp" for port in recipe.expose),
-        stop_signal=recipe.stop_signal,
+def _parts(locked: Lock) -> str:
+    counts = {"Debian package": len(locked.debs), "wheel": len(locked.wheels)}
+    return (
+        " and ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items() if count) or "no packages"
     )
-
-
-def _check_python(recipe: Recipe) -> None:
-    first = (recipe.entrypoint or recipe.command)[:1]
-    allowed = {*PYTHON_WORDS, *(f"/usr/bin/{word}" for word in PYTHON_WORDS), *recipe.programs}
-    if first and first[0] not in allowed:
-        raise BadRecipe(
-            "the image recipe was refused",
-            f"{first[0]!r} is a script that wheels bring, or no program of the image: there is no shell to find it",
-            f"write it as a module: [python3, -m, {first[0].rpartition('/')[2]}, …]",
-        )
-
-
-@functools.cache
-def _code() -> str:
-    """A hash of this room's source: results of another version of Skerry are not taken from the cache."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -21,6 +21,7 @@ from skerry.image.contract import BadImage
 from skerry.image.manifest import Tree
 
 TREE_ANNOTATION = "dev.skerry.tree"
+EXECUTABLES_LABEL = "dev.skerry.executables"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -32,7 +33,9 @@ Read = Callable[[str], bytes]
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order."""
+    """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order.
+
+    `executables`: the paths that may run in it, as its builder declared them; none for an image that others made."""
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -42,6 +45,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     architecture: str = "amd64"
+    executables: tuple[str, ...] = ()
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -118,6 +122,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         "WorkingDir": config.working_dir,
         "ExposedPorts": {port: {} for port in config.exposed},
         "StopSignal": config.stop_signal,
+        "Labels": {EXECUTABLES_LABEL: json.dumps(sorted(config.executables))} if config.executables else {},
     }
     return _json(
         {
@@ -148,7 +153,15 @@ def parse_config(data: bytes) -> ImageConfig:
         exposed=tuple(sorted(inner.ExposedPorts or ())),
         stop_signal=inner.StopSignal or "",
         architecture=architecture,
+        executables=_executables((inner.Labels or {}).get(EXECUTABLES_LABEL, "[]")),
     )
+
+
+def _executables(text: object) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(msgspec.json.decode(str(text), type=list[str])))
+    except msgspec.DecodeError as error:
+        raise BadImage("an image config was refused", f"its label {EXECUTABLES_LABEL} is no list: {error}") from error
 
 
 def parse_manifest(data: bytes) -> Refs:
@@ -182,6 +195,7 @@ class _Inner(msgspec.Struct):
     WorkingDir: str | None = None
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
+    Labels: dict[str, Any] | None = None
 
 
 class _Descriptor(msgspec.Struct):

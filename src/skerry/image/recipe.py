@@ -1,7 +1,7 @@
 """How an image is made, in the user's words: `x-skerry: image:` of a compose file, or `image.toml` beside the code.
 
-Shapes and their checks only; `build.py` carries a recipe out. A recipe declares what may run in the image:
-`entrypoint` and `programs` are its only executables.
+Shapes and their checks only; `build.py` carries a recipe out, and what a kind of recipe means is in `recipes/`. A recipe
+declares what may run in the image: `entrypoint` and `programs` are its only executables.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from skerry.errors import BadInput
 
 APP_USER = "10001:10001"
+MAX_TEXT_CHARS = 1 << 20
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}\Z")
+_REFUSED = "the image recipe was refused"
 
 
 class BadRecipe(BadInput):
@@ -25,28 +27,47 @@ class BadRecipe(BadInput):
     code = "bad-recipe"
 
 
+class BuildSteps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is made before the image is put together, in a root of its own without network (`stage/`).
+
+    - `packages`: Debian packages to build with. `run`: commands, each a list of words. `outputs`: what of it goes on.
+    """
+
+    packages: tuple[str, ...] = ()
+    run: tuple[tuple[str, ...], ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One image to build.
 
+    - `recipe`: the kind. The name of a shipped recipe stands for that recipe, which the other fields then change.
     - `entrypoint`, `command`: as in a compose file; the first word of `entrypoint` is a path in the image (python:
       may be left out for the interpreter itself).
     - `packages`: Debian packages. `programs`: further executables beside the entry point's. `keep`: globs of package
       files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so"; one without a match
       fails the build.
+    - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
+    - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
     - `bytecode` (python): ship compiled modules (0.35 s less at each start, a quarter more bytes).
+    - `exclude`: files of the project that stay out. Patterns, beside those of .dockerignore.
     - `directories`: made in the image as mount points. They belong to root, as everything in an image does: the
       agent gives a volume to the container's user when it mounts it.
     """
 
-    recipe: Literal["python", "debian"]
+    recipe: str
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    build: BuildSteps | None = None
+    init: Recipe | None = None
     requirements: str = ""
     stdlib: tuple[str, ...] = ()
     bytecode: bool = True
@@ -59,46 +80,117 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
+OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode"})  # `Kind.fields` says which
+
+
+def refused(why: str, fix: str = "") -> BadRecipe:
+    return BadRecipe(_REFUSED, why, fix)
+
+
 def parse_recipe(value: object) -> Recipe:
     """Check a recipe that a compose file or image.toml gave as a mapping. Raises BadRecipe, naming the key."""
+    from skerry.image.recipes import KINDS, kind_of, shipped_names
+
+    name = value.get("recipe") if isinstance(value, dict) else None
+    if isinstance(name, str) and name in shipped_names():
+        value = _over(shipped(name), value)  # type: ignore[arg-type]
     try:
         recipe = msgspec.convert(value, Recipe)
     except msgspec.ValidationError as error:
-        raise BadRecipe("the image recipe was refused", str(error), "see docs/compose.md, x-skerry: image") from error
-    for name in recipe.packages:
-        if not _PACKAGE.match(name):
-            raise BadRecipe("the image recipe was refused", f"packages: {name!r} is not the name of a Debian package")
-    if recipe.recipe == "debian" and not (recipe.packages and recipe.entrypoint):
-        raise BadRecipe("the image recipe was refused", "recipe debian needs packages and entrypoint")
-    first = recipe.entrypoint[:1] if recipe.recipe == "debian" else ()
-    for path in (*first, *recipe.programs, *recipe.directories):
-        if not path.startswith("/") or ".." in path.split("/"):
-            raise BadRecipe("the image recipe was refused", f"{path!r} is not an absolute path in the image")
-    if recipe.requirements.startswith("/") or ".." in recipe.requirements.split("/"):
-        raise BadRecipe(
-            "the image recipe was refused", f"requirements: {recipe.requirements!r} leaves the project's folder"
+        raise refused(str(error), "see docs/compose.md, x-skerry: image") from error
+    if recipe.recipe not in KINDS:
+        raise refused(
+            f"there is no recipe {recipe.recipe[:40]!r}", f"there are {', '.join((*KINDS, *shipped_names()))}"
         )
+    _check(recipe)
+    kind = kind_of(recipe.recipe)
+    unset = Recipe(recipe=recipe.recipe)
+    for key in OF_SOME_KINDS - kind.fields:
+        if getattr(recipe, key) != getattr(unset, key):
+            raise refused(f"recipe {recipe.recipe} has no {key}", "remove it")
+    kind.check(recipe)
+    if recipe.init is not None:
+        parse_recipe(msgspec.to_builtins(recipe.init))
     return recipe
 
 
 def read_recipe(directory: Path) -> Recipe | None:
     """The recipe in `image.toml` of this folder; None if there is no such file. Raises BadRecipe.
 
-    `[image]` holds the recipe; `[debian]` and `[python]` may hold the fields that belong to that kind.
+    `[image]` holds the recipe; a table named after the kind may hold the fields that belong to that kind.
     """
     path = directory / "image.toml"
-    if not path.is_file():
-        return None
+    return parse_recipe(read_toml(path)) if path.is_file() else None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A recipe's mapping out of a TOML file, its tables joined. Raises BadRecipe."""
+    from skerry.image.recipes import KINDS
+
     try:
         tables: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path} can't be read", str(error)) from error
-    image = dict(tables.pop("image", {}))
-    for kind in ("debian", "python"):
-        part = dict(tables.pop(kind, {}))
+    recipe = _table(tables, "image", path)
+    if "from" in recipe:
+        recipe["recipe"] = recipe.pop("from")
+    for kind in KINDS:
+        part = _table(tables, kind, path)
         if "entrypoints" in part:
             part["programs"] = part.pop("entrypoints")
-        image |= part
+        recipe |= part
+    for key in ("build", "init", "files", "texts", "environment"):
+        if key in tables:
+            recipe[key] = _table(tables, key, path)
     if tables:
         raise BadRecipe(f"{path} was refused", f"it has the unknown table [{next(iter(tables))}]")
-    return parse_recipe(image)
+    return recipe
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The mapping of a shipped recipe."""
+    from skerry.image.recipes import shipped_file
+
+    return read_toml(shipped_file(name))
+
+
+def _table(tables: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    table = tables.pop(name, {})
+    if not isinstance(table, dict):
+        raise BadRecipe(f"{path} was refused", f"{name} should be a table: [{name}]")
+    return dict(table)
+
+
+def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A shipped recipe with a user's fields over it: words to run and single values take the place of its own, other lists
+    and mappings are added to them."""
+    merged = dict(base)
+    for key, value in own.items():
+        held = merged.get(key)
+        if key == "recipe":
+            continue
+        if isinstance(value, dict) and isinstance(held, dict):
+            merged[key] = held | value
+        elif isinstance(value, list | tuple) and isinstance(held, list) and key not in ("entrypoint", "command"):
+            merged[key] = [*held, *(item for item in value if item not in held)]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _check(recipe: Recipe) -> None:
+    for name in recipe.packages:
+        if not _PACKAGE.match(name):
+            raise refused(f"packages: {name!r} is not the name of a Debian package")
+    for path in (*recipe.programs, *recipe.directories, *recipe.files, *recipe.texts):
+        if not path.startswith("/") or ".." in path.split("/") or path.strip("/") == "":
+            raise refused(f"{path!r} is not an absolute path in the image")
+    for path in recipe.files.values():
+        if path.startswith("/") or ".." in path.split("/"):
+            raise refused(f"files: {path!r} leaves the project's folder")
+    if recipe.entrypoint and ".." in recipe.entrypoint[0].split("/"):
+        raise refused(f"entrypoint: {recipe.entrypoint[0]!r} is not a path in the image")
+    if any(len(text) > MAX_TEXT_CHARS for text in recipe.texts.values()):
+        raise refused(
+            f"texts: one has more than {MAX_TEXT_CHARS} characters", "keep it in a file, and name it in `files`"
+        )

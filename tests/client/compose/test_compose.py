@@ -244,7 +244,7 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("healthcheck: {interval: 5s}", "has no `test`"),
         ("x-skerry: {probe: {http: /x}}", "does not say which port"),
         ("x-skerry: {probe: {tcp: 1, redis: 2}}", "exactly one thing"),
-        ("x-skerry: {image: {recipe: cobol}}", "Invalid enum value"),
+        ("x-skerry: {image: {recipe: cobol}}", "there is no recipe 'cobol'"),
         ("user: a b c", "not a user"),
         ("hostname: -x-", "not a host name"),
     ],

@@ -7,12 +7,13 @@ the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from skerry.image.closure import Closure
 from skerry.image.rules import base, libc, openssl
 
-Rule = Callable[[Closure], None]
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
 
 
 def packages_for(names: Iterable[str]) -> set[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from skerry.image.closure import Closure
+from typing import TYPE_CHECKING
+
 from skerry.image.pile import MERGED
+
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
 
 EMPTY_FILES = ("etc/hosts", "etc/resolv.conf", "etc/hostname")  # the runtime binds the real ones over them
 DIRECTORIES = ("dev", "proc", "sys", "tmp", "run")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from skerry.image.closure import Closure
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
+
 
 WHEN = "libc6"
 PACKAGES = ("libc-bin", "libgcc-s1")  # nothing depends on libc-bin: it is Essential

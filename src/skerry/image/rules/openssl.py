@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from skerry.image.closure import Closure
+from typing import TYPE_CHECKING
+
 from skerry.image.contract import BuildRefused
+
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
 
 WHEN = "libssl3"
 PACKAGES = ("ca-certificates", "openssl")

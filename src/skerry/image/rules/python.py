@@ -4,8 +4,10 @@ by name can't be seen (of 262 modules that one request really loaded, the standa
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from skerry.image.closure import Closure
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
 
 VERSION = "3.11"
 PROGRAM = f"/usr/bin/python{VERSION}"

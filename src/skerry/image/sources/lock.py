@@ -25,6 +25,13 @@ class BadLock(BadInput):
     code = "bad-lock"
 
 
+class Wants(msgspec.Struct, frozen=True):
+    """What a lock is asked for: Debian packages by name, and Python requirements as the text of a requirements file."""
+
+    packages: tuple[str, ...] = ()
+    requirements: str = ""
+
+
 class Deb(msgspec.Struct, frozen=True, order=True):
     """A Debian package: `path` is below the archive ("debian" or "debian-security"); `size` in bytes."""
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from skerry.image.rules import packages_for
-from skerry.image.sources.debian import fetch_debs, read_index
+from skerry.image.sources.debian import deb_path, fetch_debs, read_index
 from skerry.image.sources.fetch import Gone
-from skerry.image.sources.lock import Deb, Lock, read_lock, write_lock
+from skerry.image.sources.lock import Deb, Lock, Wants, read_lock, write_lock
 from skerry.image.sources.mirrors import archives
 from skerry.image.sources.resolve import Package, resolve
-from skerry.image.sources.wheels import PYTHON, fetch_wheels, lock_wheels
+from skerry.image.sources.wheels import PYTHON, fetch_wheels, lock_wheels, wheel_path
 
 
 def lock(
-    packages: Iterable[str],
-    requirements: str,
+    wants: Wants,
     *,
     file: Path,
     name: str,
@@ -27,15 +26,12 @@ def lock(
     mirror: str = "",
     progress: Callable[[str], None],
 ) -> Lock:
-    """The lock of these wishes, read from section `name` of `file` or made and written there; all that it names is
-    fetched.
-    """
-    wishes = tuple(sorted(set(packages)))
-    wanted = hashlib.sha256("\n".join([*wishes, "", requirements]).encode()).hexdigest()[:16]
+    """The lock of these wants, read from section `name` of `file` or made and written there; all that it names is fetched."""
+    wanted = _wanted(wants)
     found = read_lock(file, name)
     if found is None or found.wanted != wanted:
-        debs = lock_debs(wishes, cache, mirror, progress)
-        found = Lock(wanted, debs, lock_wheels(requirements, _python_version(debs), context, cache, progress))
+        debs = lock_debs(sorted(set(wants.packages)), cache, mirror, progress)
+        found = Lock(wanted, debs, lock_wheels(wants.requirements, _python_version(debs), context, cache, progress))
         write_lock(file, name, found)
         progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
     try:
@@ -46,6 +42,22 @@ def lock(
         ) from gone
     fetch_wheels(found.wheels, cache, progress)
     return found
+
+
+def lock_state(wants: Wants, file: Path, name: str, cache: Path) -> tuple[Lock | None, str]:
+    """The lock of these wants, None if it has to be made; and in words what of it is not in the cache, "" for nothing."""
+    found = read_lock(file, name)
+    if found is None or found.wanted != _wanted(wants):
+        return None, ""
+    debs = sum(not deb_path(deb, cache).is_file() for deb in found.debs)
+    wheels = sum(not wheel_path(wheel, cache).is_file() for wheel in found.wheels)
+    counts = {f"{debs} Debian packages": debs, f"{wheels} wheels": wheels}
+    return found, " and ".join(words for words, count in counts.items() if count)
+
+
+def _wanted(wants: Wants) -> str:
+    words = [*sorted(set(wants.packages)), "", wants.requirements]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def lock_debs(wishes: Iterable[str], cache: Path, mirror: str, progress: Callable[[str], None]) -> tuple[Deb, ...]:

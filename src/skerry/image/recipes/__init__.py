@@ -1,0 +1,31 @@
+"""The kinds of recipes, one file each behind `kind.Kind`, and the shipped recipes (`shipped/*.toml`), each a recipe of some kind.
+
+A kind is loaded when a recipe names it, so that a deploy pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from skerry.image.recipes.kind import Kind
+
+KINDS = ("debian", "python")
+_SHIPPED = Path(__file__).parent / "shipped"
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of this name (one of KINDS)."""
+    kind: Kind = importlib.import_module(f"{__name__}.{name}").KIND
+    return kind
+
+
+@cache
+def shipped_names() -> tuple[str, ...]:
+    """The names of shipped recipes, sorted."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.toml")))
+
+
+def shipped_file(name: str) -> Path:
+    return _SHIPPED / f"{name}.toml"

@@ -1,0 +1,50 @@
+"""`recipe: debian`: programs of named Debian packages, with what they need and nothing else of those packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skerry.image.oci import ImageConfig
+from skerry.image.pile import File, Pile
+from skerry.image.recipe import Recipe, refused
+from skerry.image.recipes.kind import config_of
+from skerry.image.sources.lock import Wants
+
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
+    from skerry.image.sources.lock import Lock
+
+
+class Debian:
+    fields: frozenset[str] = frozenset()
+    foreign = False
+    starts_others = ()
+
+    def check(self, recipe: Recipe) -> None:
+        if not (recipe.packages and recipe.entrypoint):
+            raise refused("recipe debian needs packages and entrypoint")
+        if not recipe.entrypoint[0].startswith("/"):
+            raise refused(f"entrypoint: {recipe.entrypoint[0]!r} is not an absolute path in the image")
+
+    def wants(self, recipe: Recipe, context: Path) -> Wants:
+        return Wants(recipe.packages)
+
+    def project(self, recipe: Recipe, context: Path) -> list[File]:
+        return []
+
+    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+        return ()
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+        closure.program(recipe.entrypoint[0])
+
+    def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
+        return [], []
+
+    def config(self, recipe: Recipe) -> ImageConfig:
+        return config_of(recipe)
+
+
+KIND = Debian()

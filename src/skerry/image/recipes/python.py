@@ -1,0 +1,86 @@
+"""`recipe: python`: a project's modules, its wheels whole, Debian's interpreter and the standard library that services use."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skerry.image.contract import BuildRefused
+from skerry.image.oci import ImageConfig
+from skerry.image.pile import File, Pile, file_of
+from skerry.image.project import project_files
+from skerry.image.recipe import BadRecipe, Recipe, refused
+from skerry.image.recipes.kind import APP, config_of
+from skerry.image.rules import python
+from skerry.image.sources.lock import Wants
+
+if TYPE_CHECKING:
+    from skerry.image.closure import Closure
+    from skerry.image.sources.lock import Lock
+
+WORDS = ("python", "python3", f"python{python.VERSION}")
+
+
+class Python:
+    fields = frozenset({"requirements", "stdlib", "bytecode"})
+    foreign = False
+    starts_others = (python.PROGRAM[1:],)
+
+    def check(self, recipe: Recipe) -> None:
+        if recipe.requirements.startswith("/") or ".." in recipe.requirements.split("/"):
+            raise refused(f"requirements: {recipe.requirements!r} leaves the project's folder")
+        first = (recipe.entrypoint or recipe.command)[:1]
+        allowed = {*WORDS, *(f"/usr/bin/{word}" for word in WORDS), *recipe.programs}
+        if first and first[0] not in allowed:
+            raise BadRecipe(
+                "the image recipe was refused",
+                f"{first[0]!r} is a script that wheels bring, or no program of the image: there is no shell to find it",
+                f"write it as a module: [python3, -m, {first[0].rpartition('/')[2]}, …]",
+            )
+
+    def wants(self, recipe: Recipe, context: Path) -> Wants:
+        from skerry.image.sources.wheels import requirements_of
+
+        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, recipe.requirements))
+
+    def project(self, recipe: Recipe, context: Path) -> list[File]:
+        return project_files(context, APP, recipe.exclude)
+
+    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+        from skerry.image.sources.wheels import unpack_wheel
+
+        for wheel in locked.wheels:
+            yield from unpack_wheel(wheel, cache, python.SITE)
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+        python.apply(closure, recipe.stdlib)
+        closure.take([path for path in closure.pile.paths() if path.startswith(python.SITE + "/")])
+        closure.take([file.path for file in elves])
+
+    def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
+        """Bytecode. A project's module that Python can't read is told: better now than by a container that ends at once."""
+        from skerry.image.bytecode import Source, bytecode_path, can_run, compile_modules
+
+        if not recipe.bytecode:
+            return [], []
+        if not can_run():
+            return [], ["no bytecode: the image's Python can't run on this machine, so each start takes longer"]
+        modules = [file for file in files if file.kind == "f" and file.path.endswith(".py")]
+        try:
+            compiled = compile_modules([Source(file.path, file.sha256, file.load()) for file in modules], pile, cache)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BuildRefused(
+                "the modules can't be compiled", str(error), "write `bytecode: false` in the recipe"
+            ) from error
+        made = [file_of(bytecode_path(path), data, "compiled") for path, data in compiled.items()]
+        wrong = [file.path for file in modules if file.path not in compiled and file.path.startswith(f"{APP}/")]
+        return made, [f"{path.removeprefix(APP + '/')} can't be compiled: it is no Python 3.11" for path in wrong]
+
+    def config(self, recipe: Recipe) -> ImageConfig:
+        at_work = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        return config_of(recipe, working_dir=f"/{APP}", environment=at_work)
+
+
+KIND = Python()
