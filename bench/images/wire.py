@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from types import TracebackType
 
 
 class Wire:
-    """Between clients and 127.0.0.1:`target`. Use as `with Wire(target) as wire`; clients go to 127.0.0.1:`wire.port`."""
+    """Between clients and 127.0.0.1:`target`. Use as `with Wire(target) as wire`; clients go to 127.0.0.1:`wire.port`.
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    `of`: the bytes of each connection, by the port that the server sees it come from.
+    """
+
+    def __init__(self, target: int, port: int = 0) -> None:
+        self.target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="counting proxy", daemon=True)
-        self.port = 0
-        self.to_server = self.to_client = self.connections = 0
+        self.port = port
+        self.of: Counter[int] = Counter()
+        self._taken = 0
 
     def __enter__(self) -> Wire:
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._joined, "127.0.0.1", 0), self._loop
+            asyncio.start_server(self._joined, "127.0.0.1", self.port), self._loop
         ).result(10)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -36,8 +41,8 @@ class Wire:
 
     def take(self) -> int:
         """The bytes of both ways since the last take."""
-        both, self.to_server, self.to_client = self.to_server + self.to_client, 0, 0
-        return both
+        before, self._taken = self._taken, self.of.total()
+        return self._taken - before
 
     async def _end(self) -> None:
         self._server.close()
@@ -47,15 +52,19 @@ class Wire:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:  # nobody listens there yet
+            writer.transport.abort()
+            return
+        seen = back.get_extra_info("sockname")[1]
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(self._pump(reader, back, "to_server"), self._pump(there, writer, "to_client"))
+            await asyncio.gather(self._pump(reader, back, seen), self._pump(there, writer, seen))
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: int) -> None:
         try:
             while data := await reader.read(256 * 1024):
-                setattr(self, way, getattr(self, way) + len(data))
+                self.of[seen] += len(data)
                 writer.write(data)
                 await writer.drain()
         except OSError:

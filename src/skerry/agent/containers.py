@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from skerry.agent.inits import Ended, Inits
 from skerry.agent.volumes import Volumes
 from skerry.core.effects import Start, Stop
 from skerry.core.events import (
@@ -50,6 +51,7 @@ class Labels(msgspec.Struct, frozen=True):
     image: str
     address: str
     volumes: str = ""  # names, with commas between
+    init: str = ""  # the container whose data it makes; "" for a service's own
 
     def as_dict(self) -> dict[str, str]:
         return dict(msgspec.to_builtins(self))
@@ -65,6 +67,7 @@ class Containers:
         images: Images,
         volumes: Volumes,
         *,
+        scratch: Path,
         boot: int,
         post: Callable[[Event], None],
         environment: Environment,
@@ -74,13 +77,16 @@ class Containers:
         self._network = network
         self._images = images
         self._volumes = volumes
+        self._inits = Inits(images, volumes, scratch, once=self._once, post=post)
         self._boot = boot
         self._post = post
         self._environment = environment
         self._routed = routed
         self._made = 0
         self._known: dict[str, Labels] = {}
-        self._starting: set[str] = set()
+        self._starting: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, asyncio.Future[Exited]] = {}  # containers that run once
+        self._called_off: set[str] = set()
         self._ended_early: dict[str, Exited] = {}  # before its start was told
         self._stopping: set[str] = set()
         self._gone: set[str] = set()
@@ -91,12 +97,15 @@ class Containers:
             if (labels := _labels(kept)) is not None:
                 self._known[id] = labels
                 self._gone.add(id)
-        for container in await self._runtime.list_containers():
+        containers = await self._runtime.list_containers()
+        self._inits.forget_all_but({container.id for container in containers})
+        for container in containers:
             labels = _labels(container.labels)
-            if labels is None:
+            if labels is not None:
+                self._known[container.id] = labels
+            if labels is None or labels.init:  # an init goes with the agent that asked for it
                 await self._clear(container.id)
                 continue
-            self._known[container.id] = labels
             if container.running:
                 self._network.adopt(container.id, labels.address)
             else:
@@ -113,17 +122,22 @@ class Containers:
         self._made += 1
         slot = effect.slot
         id = f"{slot.app}-{slot.service}-{slot.index}-{self._boot}-{self._made}"
-        self._starting.add(id)
+        self._starting[id] = asyncio.Event()
         try:
             address = await self._make(id, effect)
+            if id in self._called_off:
+                await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
+                raise CalledOff(slot)
         except SkerryError as error:
             log.warning("%s did not start: %s", slot, error)
             self._known.pop(id, None)
             await self._network.detach(id)
+            await asyncio.to_thread(self._inits.forget, id)
             self._post(StartFailed(slot, effect.spec, str(error), isinstance(error, Passing)))
             return
         finally:
-            self._starting.discard(id)
+            self._starting.pop(id).set()
+            self._called_off.discard(id)
         self._post(ContainerStarted(slot, effect.spec, address, id))
         if (ended := self._ended_early.pop(id, None)) is not None:
             await self._tell_exit(ended)
@@ -140,39 +154,71 @@ class Containers:
         labels = self._known[id] = Labels(str(slot), effect.spec, effect.image, attachment.address, volumes)
         user = service.user or config.user or "0:0"
         hostname = service.hostname or f"{slot.service}-{slot.index}"
-        environment = dict(config.env) | self._environment(slot.app, service.environment)
-        mounts = [Mount(target=path) for path in service.writable]
+        own = self._environment(slot.app, service.environment)
+        environment = dict(config.env) | own
+        mounts = [
+            Mount(target=path, source=str(self._inits.scratch(id, n)) if effect.init else "")
+            for n, path in enumerate(service.writable)
+        ]
         mounts += [
             Mount(target=v.target, source=str(self._volumes.path(slot.app, v.volume)), read_only=v.read_only)
             for v in service.volumes
         ]
-        await self._runtime.start(
-            ContainerSpec(
-                id=id,
-                root=root,
-                args=_arguments(service.entrypoint, service.command, config),
-                environment=tuple(sorted(environment.items())),
-                user=user,
-                working_dir=service.working_dir or config.working_dir or "/",
-                hostname=hostname,
-                netns=attachment.netns,
-                mounts=tuple(mounts),
-                capabilities=service.capabilities,
-                memory_bytes=service.needs.memory_limit_bytes,
-                cpus=service.needs.cpus_limit,
-                pids=service.needs.pids_limit,
-                files=(
-                    ("/etc/hosts", f"127.0.0.1 localhost\n{attachment.address} {hostname}\n".encode()),
-                    ("/etc/hostname", f"{hostname}\n".encode()),
-                    ("/etc/resolv.conf", self._network.resolv_conf(slot.app)),
-                ),
-                labels=labels.as_dict(),
-            )
+        spec = ContainerSpec(
+            id=id,
+            root=root,
+            args=_arguments(service.entrypoint, service.command, config),
+            environment=tuple(sorted(environment.items())),
+            user=user,
+            working_dir=service.working_dir or config.working_dir or "/",
+            hostname=hostname,
+            netns=attachment.netns,
+            mounts=tuple(mounts),
+            capabilities=service.capabilities,
+            memory_bytes=service.needs.memory_limit_bytes,
+            cpus=service.needs.cpus_limit,
+            pids=service.needs.pids_limit,
+            files=(
+                ("/etc/hosts", f"127.0.0.1 localhost\n{attachment.address} {hostname}\n".encode()),
+                ("/etc/hostname", f"{hostname}\n".encode()),
+                ("/etc/resolv.conf", self._network.resolv_conf(slot.app)),
+            ),
+            labels=labels.as_dict(),
         )
+        if effect.init:
+            await self._inits.run(effect, spec, own)
+        await self._runtime.start(spec)
         return attachment.address
+
+    async def _once(self, spec: ContainerSpec, within_s: float) -> Ended:
+        """See inits.Once."""
+        self._known[spec.id] = msgspec.convert(spec.labels, Labels)
+        ended = self._awaited[spec.id] = asyncio.get_running_loop().create_future()
+        try:
+            if spec.labels["init"] in self._called_off:
+                raise CalledOff(Slot.parse(spec.labels["slot"]))
+            await self._runtime.start(spec)
+            async with asyncio.timeout(within_s):
+                gone = await ended
+            lines = "\n".join(line.text for line in tail(self._runtime.logs(spec.id), LAST_LINES))
+            return Ended(gone.exit_code, gone.oom, lines)
+        finally:
+            del self._awaited[spec.id]
+            await self._clear(spec.id)
+
+    async def _call_off(self, id: str) -> None:
+        """Until nothing of a start that is still under way is left."""
+        over = self._starting[id]
+        self._called_off.add(id)
+        for init, ended in self._awaited.items():
+            if self._known[init].init == id and not ended.done():
+                ended.set_exception(CalledOff(Slot.parse(self._known[id].slot)))
+        await over.wait()
 
     async def stop(self, effect: Stop) -> None:
         """Out of the routes first, then drained, then signalled, then cleared away. Answers with ContainerStopped."""
+        if effect.container in self._starting:
+            await self._call_off(effect.container)
         self._stopping.add(effect.container)
         await self._routed()
         await asyncio.sleep(effect.drain_s)
@@ -184,7 +230,10 @@ class Containers:
     async def watch_exits(self) -> None:
         """Runs for ever: tells core of each container that ended without being told to."""
         async for gone in self._runtime.exits():
-            if gone.id in self._starting:
+            if (awaited := self._awaited.get(gone.id)) is not None:
+                if not awaited.done():
+                    awaited.set_result(gone)
+            elif gone.id in self._starting:
                 self._ended_early[gone.id] = gone
             elif gone.id in self._known and gone.id not in self._stopping:
                 await self._tell_exit(gone)
@@ -227,11 +276,22 @@ class Containers:
     async def _clear(self, id: str) -> None:
         await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
         await self._network.detach(id)
-        self._gone.add(id)
+        await asyncio.to_thread(self._inits.forget, id)
+        if id in self._known:
+            self._gone.add(id)
         while len(self._gone) > KEPT_MAX:  # their logs are rotated away by then
             oldest = next(id for id in self._known if id in self._gone)
             self._gone.discard(oldest)
             del self._known[oldest]
+
+
+class CalledOff(Passing):
+    """Its slot was let go of while its data was being made."""
+
+    code = "called-off"
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__(f"{slot} is not started", "it was to be stopped before it had begun", "")
 
 
 class NotHere(Passing):

@@ -239,6 +239,7 @@ class Agent:
             self.network,
             self.images,
             self.volumes,
+            scratch=self.files.scratch,
             boot=self.boot,
             post=self.loop.post,
             environment=self._environment,

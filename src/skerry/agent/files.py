@@ -51,6 +51,7 @@ class HostFiles:
         self.state = state
         self.run = run
         self.volumes = state / "volumes"
+        self.scratch = state / "scratch"
         self.logs = state / "logs"
         self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot
         self.images = state / "images"

@@ -153,7 +153,7 @@ def start(s: Situation, r: Replica, reason: str) -> None:
 def initialising(s: Situation, r: Replica, container: str) -> None:
     """Its data is being made, before the container of that name is. It may be stopped meanwhile."""
     r.container = container
-    to(s, r, "initialising", "its init image makes its data")
+    to(s, r, "initialising", r.why if r.exits_s else "its init image makes its data")
     s.note("initialising", r.slot, f"there is no data yet: {r.init[:19]} makes it")
     if r.stop_asked:
         stop(s, r, r.why or "no longer wanted")

@@ -42,7 +42,8 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that a container is made of. Memory in bytes, cpus in cores; 0: no limit.
 
     `labels` come back from `list_containers` unchanged: the agent keeps slot, spec, image and address there.
-    `netns`: path of a prepared network namespace, "" for none of its own (tests).
+    `netns`: path of a prepared network namespace, "" for none of its own (tests). `isolated`: an empty one instead, in
+    which nothing can be reached.
     """
 
     id: str
@@ -53,6 +54,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str = "/"
     hostname: str = ""
     netns: str = ""
+    isolated: bool = False
     mounts: tuple[Mount, ...] = ()
     capabilities: tuple[str, ...] = ()
     memory_bytes: int = 0

@@ -98,7 +98,7 @@ def oci_config(
             "readonlyPaths": list(READ_ONLY),
             "rootfsPropagation": "private",
             # A port below 1024 is no privilege inside a network of one's own; the capability would be.
-            **({"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}} if spec.netns else {}),
+            **({"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"}} if spec.netns and not spec.isolated else {}),
             **({"seccomp": seccomp} if seccomp else {}),
         },
     }
@@ -151,7 +151,9 @@ def _process(spec: ContainerSpec, user: User, limits: Limits) -> dict[str, Any]:
 
 def _namespaces(spec: ContainerSpec) -> list[dict[str, str]]:
     namespaces = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")]
-    if spec.netns:
+    if spec.isolated:
+        namespaces.append({"type": "network"})
+    elif spec.netns:
         namespaces.append({"type": "network", "path": spec.netns})
     return namespaces
 

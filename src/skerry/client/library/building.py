@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skerry.client.images import LocalImages, Progress
+from skerry.client.images import LocalImages
 from skerry.errors import BadInput
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe, read_recipe
 
 if TYPE_CHECKING:
     from skerry.image.build import Built
+    from skerry.image.stages import Progress
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The folder was filled by foreign code: no link in it is followed, and only files
 from __future__ import annotations
 
 import fnmatch
-import os
+import hashlib
 import posixpath
 import re
 import stat
@@ -57,7 +57,7 @@ def collect(folder: Path, patterns: Sequence[str], cache: Path) -> tuple[Output,
             )
     for pattern, _ in wanted:
         if pattern not in used:
-            there = ", ".join(sorted(os.listdir(folder))[:20])
+            there = ", ".join(sorted(path.name for path in folder.iterdir())[:20])
             raise StageFailed(
                 f"the build left no {pattern!r}",
                 f"`build: outputs` names it, and it was not there when the last command ended; there are: {there}",
@@ -81,7 +81,7 @@ def _take(folder: Path, path: str, cache: Path) -> Output:
     at = folder / path
     mode = at.lstat().st_mode
     if stat.S_ISLNK(mode):
-        link = os.readlink(at)
+        link = at.readlink().as_posix()
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
         if link.startswith("/") or inside.split("/")[0] == "..":
             raise StageFailed("the outputs of the build were refused", f"{path} is a link out of the folder, to {link}")
@@ -96,8 +96,6 @@ def _take(folder: Path, path: str, cache: Path) -> Output:
     except PermissionError:  # built without root rights, and its maker took ours away
         at.chmod(0o600)
         data = at.read_bytes()
-    import hashlib
-
     output = Output(path, "f", "", hashlib.sha256(data).hexdigest(), len(data))
     if not kept(output, cache).is_file():
         write_whole(kept(output, cache), data)
@@ -105,7 +103,7 @@ def _take(folder: Path, path: str, cache: Path) -> Output:
 
 
 def _walk(folder: Path, inside: str) -> Iterator[str]:
-    for name in sorted(os.listdir(folder / inside)):
+    for name in sorted(path.name for path in (folder / inside).iterdir()):
         path = f"{inside}/{name}" if inside else name
         if stat.S_ISDIR((folder / path).lstat().st_mode):
             yield from _walk(folder, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ def stage_root(debs: Sequence[Deb], work: Path, cache: Path, progress: Progress)
                 raise
     os.utime(root)
     _forget_old(roots)
-    return root
+    return root.resolve()
 
 
 def write_files(folder: Path, files: Iterable[File], owner: int | None) -> None:
@@ -119,7 +120,7 @@ def _fill(folder: Path, debs: Sequence[Deb], cache: Path) -> None:
     pile.add(File(path, "d") for path in MOUNT_POINTS)
     everything = [file for path in pile.paths() if (file := pile.get(path)) is not None]
     # A path below a link to a folder would be written through it: packages of a merged /usr have none, others are passed over.
-    whole = [file for file in everything if pile.follow(os.path.dirname(file.path))[0] == []]
+    whole = [file for file in everything if pile.follow(posixpath.dirname(file.path))[0] == []]
     write_files(folder, sorted(whole, key=lambda file: file.path), None)
 
 

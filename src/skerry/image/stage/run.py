@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -25,13 +28,14 @@ def run_stage(
     job: Job,
     *,
     cache: Path,
-    sandbox: Sandbox = Sandbox(),
+    sandbox: Sandbox = Sandbox(),  # noqa: B008  a frozen value
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[File]:
     """The outputs of this job, from the cache if the same was built before. `progress` gets each line that commands print.
 
     Raises StageUnavailable, StageFailed, StageStopped, StageDiskFull. Nothing is left behind but the cache, however it ends.
     """
+    cache = cache.resolve()  # the runtime takes no path through a link
     result = cache / "stage" / "results" / _key(job)
     if result.is_file():
         outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
@@ -40,7 +44,7 @@ def run_stage(
             return files_of(outputs, cache)
     runtime = find_runtime(sandbox)
     try:
-        with workspace(cache, sandbox) as work:
+        with _sigterm_unwinds(), workspace(cache, sandbox) as work:
             root = stage_root(job.debs, work, cache, progress)
             build, tmp = work / "build", work / "tmp"
             build.mkdir()
@@ -70,6 +74,19 @@ def run_stage(
         ) from error
     write_whole(result, msgspec.msgpack.encode(outputs))
     return files_of(outputs, cache)
+
+
+@contextlib.contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM goes through the clean-up like Ctrl-C, where nobody has said what else it shall do."""
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _key(job: Job) -> str:

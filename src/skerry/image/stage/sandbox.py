@@ -37,7 +37,6 @@ from skerry.image.stage.contract import (
 )
 
 BUILD_UID = 64321  # nobody else's on any system that we know of
-CGROUP = "/skerry-stage"
 LINES_KEPT = 20
 MAX_LINE = 2000
 LOOKED_AT_EVERY_S = 0.5
@@ -45,6 +44,7 @@ ENDED_WITHIN_S = 10.0
 KILL_AFTER_S = 3
 MASKED = ("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_START = 'exec /usr/bin/timeout "$@" 2>&1'
 _PR_SET_PDEATHSIG = 1
 
 
@@ -103,7 +103,7 @@ def run_command(
     lines: deque[str] = deque(maxlen=LINES_KEPT)
     try:
         stopped = _follow(process, lines, work, limits, until_s, progress)
-        code = process.wait(ENDED_WITHIN_S)
+        code = 0 if stopped else process.wait(ENDED_WITHIN_S)
     finally:
         end(runtime, state, id, process)
     if not stopped and time.monotonic() >= until_s:
@@ -116,21 +116,22 @@ def run_command(
 
 def end(runtime: Path, state: Path, id: str, process: subprocess.Popen[bytes] | None = None) -> None:
     """Nothing of the container is left after this: no process, no cgroup. Also for one that another run left."""
-    if process is not None and process.poll() is None:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(ENDED_WITHIN_S)
-    if (state / id).exists():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                [str(runtime), "--root", str(state), "delete", "--force", id],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=ENDED_WITHIN_S,
-                check=False,
-            )
+    until_s = time.monotonic() + ENDED_WITHIN_S
+    running = process is not None and process.poll() is None
+    while (running or (state / id).exists()) and time.monotonic() < until_s:
+        if process and running:
+            process.terminate()
+        if (state / id).exists():
+            command = [str(runtime), "--root", str(state), "delete", "--force", id]
+            quiet = subprocess.DEVNULL
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, stdout=quiet, stderr=quiet, timeout=ENDED_WITHIN_S, check=False)
+        if process and running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LOOKED_AT_EVERY_S)
+            running = process.poll() is None
     if process is not None:
-        if process.poll() is None:
+        if running:
             process.kill()
             process.wait()
         if process.stdout:
@@ -163,9 +164,9 @@ def oci_config(
         namespaces = [*namespaces[:-1], "user"]
         linux["uidMappings"] = [{"containerID": 0, "hostID": os.getuid(), "size": 1}]
         linux["gidMappings"] = [{"containerID": 0, "hostID": os.getgid(), "size": 1}]
-        rlimits |= {"NPROC": limits.processes, "AS": limits.memory_bytes}
+        rlimits |= {"NPROC": limits.processes, "DATA": limits.memory_bytes}
     else:
-        linux["cgroupsPath"] = f"{CGROUP}/{id}"
+        linux["cgroupsPath"] = f"/{id}"  # below no folder of ours, which would stay behind
         linux["resources"] = {
             "devices": [{"allow": False, "access": "rwm"}],
             "memory": {"limit": limits.memory_bytes, "swap": limits.memory_bytes},
@@ -178,7 +179,8 @@ def oci_config(
         "process": {
             "terminal": False,
             "user": {"uid": inside, "gid": inside, "umask": 0o022},
-            "args": ["/usr/bin/timeout", f"--kill-after={KILL_AFTER_S}", str(time_s), *command],
+            # runc copies both streams by itself, each in its own time: made one inside, their lines keep their order.
+            "args": ["/bin/sh", "-c", _START, "sh", f"--kill-after={KILL_AFTER_S}", str(time_s), *command],
             "env": [f"{name}={value}" for name, value in sorted((ENVIRONMENT | environment).items())],
             "cwd": PLACE,
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), none),

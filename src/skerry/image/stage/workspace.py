@@ -28,7 +28,7 @@ def workspace(cache: Path, sandbox: Sandbox) -> Iterator[Path]:
         for left in base.iterdir():
             if left.is_dir():
                 _remove_if_dead(left, sandbox)
-        work = Path(tempfile.mkdtemp(prefix="stage-", dir=base))
+        work = Path(tempfile.mkdtemp(prefix="skerry-stage-", dir=base))
         held = (work / LOCK).open("w")
         fcntl.flock(held, fcntl.LOCK_EX)
     try:
@@ -42,7 +42,7 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder that others filled: no mode of what is in it holds that up, and no link is followed."""
     for path, _, _ in os.walk(folder):
         with contextlib.suppress(OSError):
-            os.chmod(path, 0o700)
+            Path(path).chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
 
 
