@@ -181,12 +181,13 @@ class LocalImages:
         return built.digest
 
     def build(self, recipe: BuildRecipe, context: Path, *, name: str, section: str, progress: StageProgress) -> Built:
-        """Build by a recipe, under this name. `section`: of the lock file. Raises what image.build raises."""
+        """Build by a recipe, under this name if it is not "". `section`: of the lock file. Raises what image.build raises."""
         from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
 
         built = build(recipe, context, objects=self.objects, cache=self.cache, name=section, progress=progress)
         self._note_build(built, recipe, context, section)
-        self.tag(name, built.digest)
+        if name:
+            self.tag(name, built.digest)
         return built
 
     def _note_build(self, built: Built, recipe: BuildRecipe, context: Path, section: str) -> None:
