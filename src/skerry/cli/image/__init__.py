@@ -6,6 +6,7 @@ import click
 
 from skerry.cli.image import (
     build,
+    check,
     diff,
     export,
     gc,
@@ -25,5 +26,5 @@ def command() -> None:
     """Build images, try them here, look into them, and hand them on."""
 
 
-for _verb in (build, run, ls, inspect, diff, sbom, verify, export, import_, pull, rm, gc):
+for _verb in (build, run, check, ls, inspect, diff, sbom, verify, export, import_, pull, rm, gc):
     command.add_command(_verb.command)

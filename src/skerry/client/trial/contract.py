@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import IO, Any
 
 import msgspec
 
-from skerry.client.trial.container import Trial, sweep
+from skerry.client.trial.container import Trial, scratch_folder, sweep
 from skerry.client.trial.run import run_image
 from skerry.client.trial.wish import Bound, Wish
 from skerry.image.manifest import Tree
@@ -51,13 +50,12 @@ class Seen(msgspec.Struct, frozen=True):
 def probe(root: Path, tree: Tree, config: ImageConfig, place: Path, folders: tuple[str, ...] = ()) -> list[Seen]:
     """Try it all. `folders`: what the image expects volumes at. Raises NoTrial where no container can be made here."""
     sweep(place)
-    place.mkdir(parents=True, exist_ok=True)
     kept = {entry.path for entry in tree.entries}
-    with tempfile.TemporaryDirectory(dir=place, prefix="probe-") as scratch:
-        seen = [*_from_outside(root, kept, config, place, Path(scratch))]
+    with scratch_folder(place) as scratch:
+        seen = [*_from_outside(root, kept, config, place, scratch)]
         if PYTHON in kept:
-            seen += _from_inside(root, config, place, Path(scratch))
-        return [*seen, _program(root, config, place, Path(scratch), folders)]
+            seen += _from_inside(root, config, place, scratch)
+        return [*seen, _program(root, config, place, scratch, folders)]
 
 
 def _from_outside(root: Path, kept: set[str], config: ImageConfig, place: Path, scratch: Path) -> Iterator[Seen]:
