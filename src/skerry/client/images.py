@@ -56,9 +56,7 @@ class LocalImages:
 
     def tag(self, name: str, digest: str) -> None:
         """Give an image a name; another image that had it is left without. Raises BadInput."""
-        if not NAME.fullmatch(name):
-            why = "names are of lower-case letters, digits, and . _ - / : in between, at most 128 characters"
-            raise BadInput(f"{name[:140]!r} can't be an image's name", why, "choose another one")
+        check_name(name)
         _write_map(self._names_file, {**self.names, name: digest})
 
     def untag(self, name: str) -> str:
@@ -99,6 +97,8 @@ class LocalImages:
         """Import the archive or layout at `path`, under `name` if there is one. Raises ImageNotFound, BadImage."""
         from skerry.image.archive import import_archive
 
+        if name:
+            check_name(name)
         imported = import_archive(path, self.objects)
         self._note_import(path, imported, how, source)
         if name:
@@ -196,6 +196,13 @@ class LocalImages:
         if self.origins.get(built.digest) is None:
             origin = parts_of_build(self, built, recipe, context, section, time.time())
             self.origins.put(built.digest, origin)
+
+
+def check_name(name: str) -> None:
+    """Raises BadInput."""
+    if not NAME.fullmatch(name):
+        why = "names are of lower-case letters, digits, and . _ - / : in between, at most 128 characters"
+        raise BadInput(f"{name[:140]!r} can't be an image's name", why, "choose another one")
 
 
 def in_words(name: str, progress: Progress) -> StageProgress:

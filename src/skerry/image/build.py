@@ -156,7 +156,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
         made, findings = work.kind.derive(work.recipe, work.project, work.pile, work.cache)
         files = [*work.project, *made]
     with running("lint", progress) as stage:
-        tree = whole_tree(base, files)
+        tree = whole_tree(base, files, work.kind.config(work.recipe).working_dir)
         if work.kind.foreign:
             keep_contents(files, objects)
             findings += lint_foreign(tree, objects.read)

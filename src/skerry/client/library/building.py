@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skerry.client.images import LocalImages
+from skerry.client.images import LocalImages, check_name
 from skerry.errors import BadInput, Refusal
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe, read_recipe
 
@@ -50,6 +50,8 @@ def is_project(images: LocalImages, image: str) -> bool:
 def find_recipe(subject: str, file: Path | None, name: str = "") -> Source:
     """The recipe in the folder `subject`, in its image.toml; with `file`, a compose file, that of the service `subject`, which
     may be "" if there is but one. Raises BadInput, BadRecipe, ComposeErrors."""
+    if name:
+        check_name(name)
     if file is not None:
         return _of_compose(file, subject, name)
     folder = Path(subject or ".")
