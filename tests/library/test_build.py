@@ -12,7 +12,7 @@ from skerry.image.closure import Closure
 
 pytestmark = pytest.mark.real
 
-STAGES = ["lock", "build", "assemble", "closure", "lint", "pack", "probe", "sign"]
+STAGES = ["lock", "build", "assemble", "closure", "pack", "lint", "probe", "sign"]
 
 
 def test_json_says_what_is_in_the_image_and_how_each_stage_went(home: Home, project: Path) -> None:

@@ -19,25 +19,30 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.bundles import Bundles, versions_here
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
 from skerry.agent.files import HostFiles, NotJoined
+from skerry.agent.giving import Giving
 from skerry.agent.handover import held
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
+from skerry.agent.parts import FileParts
 from skerry.agent.serve import Server
+from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
+from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
-from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
+from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Fact, Slot
-from skerry.errors import Passing
+from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net import commands
@@ -171,6 +176,7 @@ class Agent:
             on_frame=lambda peer, data: self.links.heard(peer, data),
             handlers=self.streams.handlers(),
         )
+        self.bundles = Bundles(self.objects, self.mesh, self.loop.spawn)
         self.links = Links(
             self.mesh,
             self.gossip,
@@ -181,8 +187,23 @@ class Agent:
             note=self.events.append,
             spawn=self.loop.spawn,
             soon=lambda act: asyncio.get_running_loop().call_soon(act),
+            bundle=self.bundles.heard,
         )
-        self.fetcher = Fetcher(self.images, files.images, self.objects, self.mesh, self.loop.post)
+        self.vetting = Vetting(files.lint, self.objects, self.loop.post)
+        self.stocks = Stocks(self.images, self.objects, FileParts(files.state / "parts"))
+        self.fetcher = Fetcher(
+            self.me,
+            self.images,
+            files.images,
+            self.stocks,
+            self.bundles,
+            self.mesh,
+            self.vetting,
+            self.loop.post,
+            bases=lambda image: versions_here(image, self.trusted, self.images.held()),
+            tell=self.links.tell,
+        )
+        self.giving = Giving(self.stocks, self.bundles, self.fetcher.met)
         self.upkeep = Upkeep(
             self.me,
             files.state,
@@ -248,7 +269,8 @@ class Agent:
         self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
-            self.loop.post(ImageReady(image, self.images.age_s(image, self.clock.wall_s())))
+            with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
+                await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
         for work in (
             self.containers.watch_exits(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +14,12 @@ import msgspec
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
+from skerry.core.intent import INIT, init_of
 from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
+from skerry.image.lint.findings import ImageRefused, check
+from skerry.image.lint.own import verdicts_in
+from skerry.image.lint.verdicts import Verdicts
 from skerry.image.local import resolve_image
 from skerry.image.origin import Origin, Origins
 from skerry.image.trees import Collected, Images
@@ -24,11 +29,20 @@ if TYPE_CHECKING:
     from skerry.image.archive import Imported
     from skerry.image.build import Built
     from skerry.image.recipe import Recipe as BuildRecipe
+    from skerry.image.stage.contract import Sandbox
     from skerry.image.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
 SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
+
+
+def sandbox() -> Sandbox:
+    """How commands of a recipe's `build` part run on this machine: with the system calls that a container of a host has."""
+    from skerry.image.stage.contract import Sandbox
+    from skerry.runtime.seccomp import default_profile, seccomp_for
+
+    return Sandbox(seccomp=seccomp_for(default_profile(), platform.machine(), ()))
 
 
 class LocalImages:
@@ -41,6 +55,7 @@ class LocalImages:
         self.origins = Origins(directory / "origins")
         self.trials = directory / "trials"
         self.cache = directory / "cache"
+        self._verdicts = Verdicts(verdicts_in(self.cache), self.objects)
         self._names_file = directory / "names.json"
         self._uses_file = directory / "uses.json"
 
@@ -119,8 +134,11 @@ class LocalImages:
         origin = Origin(how=how, when_s=when_s, source=source or str(path.absolute()), parts=parts, findings=findings)
         self.origins.put(imported.digest, origin)
 
-    def collect(self, *, older_than_s: float, keep: Iterable[str] = (), dry_run: bool = False) -> Collected:
-        """Remove what no named image and none of `keep` (digests) is made of, if it came longer ago than that.
+    def collect(
+        self, *, older_than_s: float, keep: Iterable[str] = (), drop: Iterable[str] = (), dry_run: bool = False
+    ) -> Collected:
+        """Remove what no named image and none of `keep` (digests) is made of, if it came longer ago than that. Images of `drop`
+        are old, however young their trees are.
 
         Safe beside a build: what that puts counts as just come. `dry_run`: only say what would go.
         """
@@ -128,19 +146,63 @@ class LocalImages:
         stale = [
             image
             for image in self.images.held()
-            if image not in kept and self.images.age_s(image, now_s) > older_than_s
+            if image in drop or (image not in kept and self.images.age_s(image, now_s) > older_than_s)
         ]
         for image in stale if not dry_run else ():
             self.images.forget(image)
         return self.images.collect(came_before_s=now_s - older_than_s, keep=kept, besides=stale, dry_run=dry_run)
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
-        """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
+        """Service -> digest, built where there is a recipe. Raises ComposeErrors, what `resolve` and what `vet` raise."""
         digests = self.resolve_named(compose, progress)
         for name, plan in compose.services.items():
             if name not in digests:
                 digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
+        digests |= self._inits(digests)
+        self.vet(compose, digests)
         return digests
+
+    def _inits(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """The init images of those that need one, by the keys that a release gives them. Raises BadImage, ImageNotFound."""
+        inits: dict[str, str] = {}
+        for service, digest in digests.items():
+            config = self.images.config(digest)
+            if config.init:
+                fix = "name the service's image: this one is brought along by it"
+                raise BadImage(
+                    f"{service} can't run {digest[7:19]}", "it is an init image, which runs once before", fix
+                )
+            if not config.initialised_by:
+                continue
+            if self.images.missing(config.initialised_by):
+                raise ImageNotFound(
+                    f"the image of {service} can't be used alone",
+                    f"the one that makes its data, {config.initialised_by[7:19]}, is not in the local store",
+                    "build it here by its recipe",
+                )
+            inits[init_of(service)] = config.initialised_by
+        return inits
+
+    def vet(self, compose: ComposeApp, digests: Mapping[str, str]) -> None:
+        """Judge images as every host will, so that it is learned before anything is signed. `digests`: as a release has them.
+
+        Raises ImageRefused, ImageIncomplete."""
+        refused: list[ImageRefused] = []
+        for key, digest in digests.items():
+            service = key.removesuffix(INIT)
+            try:
+                check(
+                    self._verdicts.of(digest),
+                    compose.services[service].service.allow,
+                    what=f"the {'init ' if key != service else ''}image of {compose.name}.{service}",
+                    init=key != service,
+                )
+            except ImageRefused as error:
+                refused.append(error)
+        if refused:
+            what = refused[0].what if len(refused) == 1 else f"{len(refused)} images were refused"
+            why = refused[0].why if len(refused) == 1 else "; ".join(str(error) for error in refused)
+            raise ImageRefused(what, why, refused[0].fix)
 
     def resolve_named(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Those that have to be here already. All that are missing are told at once, by their lines: ComposeErrors."""
@@ -174,21 +236,51 @@ class LocalImages:
 
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
-        built = self.build(parse_recipe(content), context, name=name, section=service, progress=in_words(name, progress))
+        built = self.build(
+            parse_recipe(content),
+            context,
+            section=service,
+            allow=tuple(plan.service.allow),
+            progress=in_words(name, progress),
+        )
+        self.name_build(name, built)
         for finding in built.findings:
             progress(f"{name}: {finding}")
         progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
         return built.digest
 
-    def build(self, recipe: BuildRecipe, context: Path, *, name: str, section: str, progress: StageProgress) -> Built:
-        """Build by a recipe, under this name if it is not "". `section`: of the lock file. Raises what image.build raises."""
+    def build(
+        self,
+        recipe: BuildRecipe,
+        context: Path,
+        *,
+        section: str,
+        allow: Collection[str] = (),
+        progress: StageProgress,
+    ) -> Built:
+        """Build by a recipe. `section`: of the lock file; `allow`: kinds of lint findings. Raises what image.build raises."""
         from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
 
-        built = build(recipe, context, objects=self.objects, cache=self.cache, name=section, progress=progress)
+        built = build(
+            recipe,
+            context,
+            objects=self.objects,
+            cache=self.cache,
+            name=section,
+            sandbox=sandbox(),
+            allow=allow,
+            progress=progress,
+        )
         self._note_build(built, recipe, context, section)
-        if name:
-            self.tag(name, built.digest)
+        if built.init is not None and recipe.init is not None:
+            self._note_build(built.init, recipe.init, context, init_of(section))
         return built
+
+    def name_build(self, name: str, built: Built) -> None:
+        """Call it so, and its init image after it."""
+        self.tag(name, built.digest)
+        if built.init is not None:
+            self.tag(init_of(name), built.init.digest)
 
     def _note_build(self, built: Built, recipe: BuildRecipe, context: Path, section: str) -> None:
         from skerry.client.library.parts import parts_of_build

@@ -33,12 +33,13 @@ class ProbeFailed(Refusal):
 
 @dataclass(frozen=True)
 class Source:
-    """A recipe and its project's folder. `name`: the image's; `section`: of the lock file."""
+    """A recipe and its project's folder. `name`: the image's; `section`: of the lock file; `allow`: what its service allows."""
 
     recipe: Recipe
     context: Path
     name: str
     section: str
+    allow: tuple[str, ...] = ()
 
 
 def is_project(images: LocalImages, image: str) -> bool:
@@ -89,7 +90,8 @@ def _of_compose(file: Path, service: str, name: str) -> Source:
         raise BadInput(f"{service or file} can't be built", why, f"name one of {', '.join(recipes) or 'none'}")
     content = dict(recipes[service].content)
     context = compose.folder / str(content.pop("context", "."))
-    return Source(parse_recipe(content), context, name or f"{compose.name}.{service}", service)
+    allow = tuple(compose.services[service].service.allow)
+    return Source(parse_recipe(content), context, name or f"{compose.name}.{service}", service, allow)
 
 
 def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
@@ -98,7 +100,7 @@ def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
     from skerry.image.stages import StagePlan
 
     plans = plan(source.recipe, source.context, objects=images.objects, cache=images.cache, name=source.section)
-    digest = plans[-1].detail if plans[-1].cached else ""
+    digest = next(each.detail for each in plans if each.name == "pack")
     origin = images.origins.get(digest) if digest.startswith("sha256:") else None
     probed = origin is not None and origin.probe is not None
     if all(each.name != "build" for each in plans):
@@ -111,8 +113,14 @@ def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
 
 
 def build_recipe(images: LocalImages, source: Source, progress: Progress) -> Built:
-    """lock … pack, and its name. What `run` and `check` need."""
-    return images.build(source.recipe, source.context, name=source.name, section=source.section, progress=progress)
+    """All but the probe, and its name. What `run` and `check` need."""
+    built = _build(images, source, progress)
+    images.name_build(source.name, built)
+    return built
+
+
+def _build(images: LocalImages, source: Source, progress: Progress) -> Built:
+    return images.build(source.recipe, source.context, section=source.section, allow=source.allow, progress=progress)
 
 
 def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, tuple[str, ...]]:
@@ -120,18 +128,21 @@ def build_whole(images: LocalImages, source: Source, progress: Progress, signs: 
     building raises: the image then has no name."""
     from skerry.image.stages import Stage, running
 
-    def with_build(stage: Stage) -> None:
-        progress(stage)
-        if stage.name == "lock" and stage.state != "begun" and source.recipe.build is None:
-            progress(Stage("build", "cached", NO_STEPS))
+    seen: set[str] = set()
 
-    built = images.build(source.recipe, source.context, name="", section=source.section, progress=with_build)
+    def with_build(stage: Stage) -> None:
+        if stage.name == "assemble" and "build" not in seen:
+            progress(Stage("build", "cached", NO_STEPS))
+        seen.update((stage.name, "build" if stage.name == "assemble" else stage.name))
+        progress(stage)
+
+    built = _build(images, source, with_build)
     with running("probe", progress) as stage:
         found = _probe(images, built, source, stage)
     if broken := [seen for what, kept, seen in found if not kept and what != "program"]:
         raise ProbeFailed(source.name, built.digest, broken)
     with running("sign", progress) as stage:
-        images.tag(source.name, built.digest)
+        images.name_build(source.name, built)
         stage.detail = f"{source.name} is {built.digest[7:19]} in the store of this machine; {signs}"
     return built, (*built.findings, *(seen for _, kept, seen in found if not kept))
 

@@ -17,7 +17,7 @@ from skerry.client.trial.run import run_image
 from skerry.client.trial.trace import Asked, Tracer, parse_trace
 from skerry.client.trial.wish import Wish
 from skerry.errors import Refusal
-from skerry.image.lint import SHELLS
+from skerry.image.lint.names import kind_of
 from skerry.image.manifest import Tree
 from skerry.image.pile import File, Pile
 from skerry.image.rules.python import DENIED, STDLIB
@@ -89,7 +89,7 @@ def missing_of(asked: list[Asked], pile: Pile, tree: Tree) -> list[dict[str, str
 def advice(path: str, how: str) -> str:
     """The line of the recipe that keeps it."""
     if how == "run":
-        if posixpath.basename(path) in SHELLS:
+        if kind_of(path) == "shell":
             return "no line: no image has a shell; let the program start what it needs itself"
         return f'programs = ["/{path}"]'
     for part, patterns in DENIED.items():

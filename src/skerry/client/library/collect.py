@@ -31,7 +31,7 @@ def collect(images: LocalImages, *, older_than_s: float, downloads: bool, dry_ru
     damaged = [digest for digest in sorted(kept) if _is_damaged(images, digest)]
     gone = Collected(0, 0)
     if not damaged:
-        gone = images.collect(older_than_s=older_than_s, keep=kept, dry_run=dry_run)
+        gone = images.collect(older_than_s=older_than_s, keep=kept, drop=unnamed, dry_run=dry_run)
         for digest in unnamed if not dry_run else ():
             images.images.forget(digest)
             images.origins.remove(digest)
