@@ -92,9 +92,15 @@ def other(tmp_path: Path) -> Home:
     return Home(tmp_path / "other")
 
 
+def damage(path: Path, data: bytes) -> None:
+    """Other bytes at this path alone, not in what shares them."""
+    path.unlink()
+    path.write_bytes(data)
+
+
 @pytest.fixture
 def copied(home: Home, tmp_path: Path) -> Iterator[Home]:
-    """The session's store again, for tests that damage it: its objects are copies."""
+    """The session's store again, by hard links, for tests that change it: what they damage they write anew (`damage`)."""
     directory = tmp_path / "copied"
-    shutil.copytree(home.images_dir, directory / "images", symlinks=True)
+    shutil.copytree(home.images_dir, directory / "images", symlinks=True, copy_function=os.link)
     yield Home(directory)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from library.conftest import Home
+from library.conftest import Home, damage
 from skerry.image.oci import parse_manifest
 
 pytestmark = pytest.mark.real
@@ -89,8 +89,7 @@ def test_verify_names_the_file_with_a_flipped_bit_and_a_build_mends_it(copied: H
     path = images.objects.path(entry.sha256)
     data = bytearray(path.read_bytes())
     data[1000] ^= 4
-    path.chmod(0o644)
-    path.write_bytes(data)
+    damage(path, bytes(data))
     refused = copied("verify", "guestbook.store", "--json", code=1).json["error"]
     assert refused["code"] == "image-damaged"
     assert entry.path in refused["why"]
@@ -104,8 +103,7 @@ def test_verify_names_a_damaged_document(copied: Home, which: str) -> None:
     hash = images.names["guestbook.store"][7:]
     refs = parse_manifest(images.objects.read(hash))
     path = images.objects.path({"manifest": hash, "config": refs.config, "tree": refs.tree}[which])
-    path.chmod(0o644)
-    path.write_bytes(b"x" + path.read_bytes()[1:])
+    damage(path, b"x" + path.read_bytes()[1:])
     assert which in copied("verify", "guestbook.store", "--json", code=1).json["error"]["why"]
 
 
@@ -145,9 +143,7 @@ def test_gc_removes_nothing_while_a_kept_image_is_damaged(copied: Home, project:
     copied("rm", "edited")
     age(copied, new)
     images = copied.images
-    manifest = images.objects.path(images.names["guestbook.store"][7:])
-    manifest.chmod(0o644)
-    manifest.write_bytes(b"{}")
+    damage(images.objects.path(images.names["guestbook.store"][7:]), b"{}")
     done = copied("gc", "--older-than", "1h", "--json").json
     assert done["damaged"] == [images.names["guestbook.store"]]
     assert (done["images"], done["objects"]) == ([], 0)
