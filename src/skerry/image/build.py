@@ -237,7 +237,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
         made, findings = work.kind.derive(work.recipe, work.project, work.pile, work.cache)
         files = [*work.project, *made]
     with running("pack", progress) as stage:
-        tree = whole_tree(base, files)
+        tree = whole_tree(base, files, work.config.working_dir)
         keep_contents(files, objects)
         declared = () if work.kind.foreign else base.executables
         config = msgspec.structs.replace(work.config, executables=declared)
