@@ -19,14 +19,18 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.bundles import Bundles, versions_here
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
 from skerry.agent.files import HostFiles, NotJoined
+from skerry.agent.giving import Giving
 from skerry.agent.handover import held
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
+from skerry.agent.parts import FileParts
 from skerry.agent.serve import Server
+from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
 from skerry.agent.volumes import Volumes
@@ -171,6 +175,7 @@ class Agent:
             on_frame=lambda peer, data: self.links.heard(peer, data),
             handlers=self.streams.handlers(),
         )
+        self.bundles = Bundles(self.objects, self.mesh, self.loop.spawn)
         self.links = Links(
             self.mesh,
             self.gossip,
@@ -181,8 +186,21 @@ class Agent:
             note=self.events.append,
             spawn=self.loop.spawn,
             soon=lambda act: asyncio.get_running_loop().call_soon(act),
+            bundle=self.bundles.heard,
         )
-        self.fetcher = Fetcher(self.images, files.images, self.objects, self.mesh, self.loop.post)
+        self.stocks = Stocks(self.images, self.objects, FileParts(files.state / "parts"))
+        self.fetcher = Fetcher(
+            self.me,
+            self.images,
+            files.images,
+            self.stocks,
+            self.bundles,
+            self.mesh,
+            self.loop.post,
+            bases=lambda image: versions_here(image, self.trusted, self.images.held()),
+            tell=self.links.tell,
+        )
+        self.giving = Giving(self.stocks, self.bundles, self.fetcher.met)
         self.upkeep = Upkeep(
             self.me,
             files.state,

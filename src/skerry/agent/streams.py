@@ -48,6 +48,7 @@ class Streams:
     def handlers(self) -> dict[str, Handler]:
         return {
             "/request": self.request,
+            "/image": self.image,
             "/objects": self.objects,
             "/objects/put": self.upload,
             "/catch-up": self.catch_up,
@@ -78,6 +79,9 @@ class Streams:
             await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
             return not _is_host(who)  # a host has nothing to ask here: one refusal for each handshake
         return True
+
+    async def image(self, stream: Stream, who: str) -> None:
+        await self._agent.giving.serve(stream, who)
 
     async def objects(self, stream: Stream, who: str) -> None:
         await serve_objects(stream, self._agent.objects)

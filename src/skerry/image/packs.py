@@ -89,16 +89,3 @@ def unpack(frame: bytes, sizes: Sequence[int]) -> list[bytes]:
         contents.append(bytes(view[:size]))
         view = view[size:]
     return contents
-
-
-def bits(numbers: Iterable[int], count: int) -> bytes:
-    """Which of `count` portions, a bit each."""
-    out = bytearray((count + 7) // 8)
-    for number in numbers:
-        out[number // 8] |= 1 << number % 8
-    return bytes(out)
-
-
-def numbers(data: bytes, count: int) -> set[int]:
-    """The way back; what is beyond `count` counts for nothing."""
-    return {n for n in range(min(count, 8 * len(data))) if data[n // 8] >> n % 8 & 1}

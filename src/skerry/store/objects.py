@@ -154,6 +154,14 @@ class ObjectStore:
     def has(self, hash: str) -> bool:
         return self.path(hash).exists()
 
+    def here(self, hash: str) -> Path | None:
+        """Where its bytes are now, staged ones too (they move); None if nowhere. They can be passed on before they are synced."""
+        path = self.path(hash)
+        if path.exists():
+            return path
+        with self._staging:
+            return self._staged.get(hash)
+
     def path(self, hash: str) -> Path:
         """Where it is, or would be. Read only: the file is shared by all that use the object."""
         if not _HASH.match(hash):
