@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,10 +25,19 @@ if TYPE_CHECKING:
     from skerry.image.archive import Imported
     from skerry.image.build import Built
     from skerry.image.recipe import Recipe as BuildRecipe
+    from skerry.image.stage.contract import Sandbox
 
 Progress = Callable[[str], None]
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
 SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
+
+
+def sandbox() -> Sandbox:
+    """How commands of a recipe's `build` part run on this machine: with the system calls that a container of a host has."""
+    from skerry.image.stage.contract import Sandbox
+    from skerry.runtime.seccomp import default_profile, seccomp_for
+
+    return Sandbox(seccomp=seccomp_for(default_profile(), platform.machine(), ()))
 
 
 class LocalImages:
@@ -189,6 +199,7 @@ class LocalImages:
             objects=self.objects,
             cache=self.cache,
             name=section,
+            sandbox=sandbox(),
             progress=lambda stage: (
                 progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
             ),

@@ -16,11 +16,13 @@ from skerry.image.lint import lint_foreign, lint_own
 from skerry.image.manifest import tree_of
 from skerry.image.oci import assemble
 from skerry.image.pile import File
-from skerry.image.recipe import Recipe
-from skerry.image.recipes import kind_of
+from skerry.image.recipe import BuildSteps, Recipe
+from skerry.image.recipes import wants_of
+from skerry.image.recipes.kind import APP
 from skerry.image.rules import apply_rules
 from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import FILE_NAME, Lock
+from skerry.image.stage.contract import UNCHANGED, Sandbox
 from skerry.image.stages import Name, Progress, Running, StagePlan, running
 from skerry.image.work import Base, Packed, Work, entries_of, keep_contents, whole_tree
 
@@ -45,22 +47,24 @@ def build(
     cache: Path,
     name: str = "image",
     mirror: str = "",
+    sandbox: Sandbox = Sandbox(),  # noqa: B008  a frozen value
     progress: Progress = lambda stage: None,
 ) -> Built:
     """Build an image.
 
     `context_dir`: the project's folder; `skerry.lock` is read from and written to it, in a section called `name` (the
     service's). `cache`: downloads and results by content; may be removed at any time. `mirror`: of Debian, "" for this
-    machine's. Raises BuildRefused, DownloadRefused, DownloadFailed, BadRecipe, BadLock.
+    machine's. `sandbox`: how commands of the recipe's `build` part run. Raises BuildRefused, DownloadRefused, DownloadFailed,
+    BadRecipe, BadLock, and what the build stage raises.
     """
     _check_folder(context_dir)
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
         locked = _lock(recipe, context_dir, cache, name, mirror, stage)
     outputs: list[File] = []
-    if recipe.build is not None:
+    if recipe.build is not None and recipe.build.run:
         with running("build", progress) as stage:
-            outputs = _build_outputs(recipe, context_dir, cache, stage)
+            outputs = _build_outputs(recipe.build, context_dir, cache, name, mirror, sandbox, stage)
     work = Work(recipe, context_dir, locked, outputs, cache)
     with running("assemble", progress) as stage:
         packed = work.kept_image(objects)
@@ -89,18 +93,23 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     from skerry.image.sources.locking import lock_state
 
     _check_folder(context_dir)
-    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
         wishes = [*wants.packages, *wants.requirements.split("\n")]
         plans = [StagePlan("lock", False, f"choose versions of {', '.join(filter(None, wishes)) or 'nothing'}")]
     else:
         plans = [StagePlan("lock", not lacking, f"fetch {lacking}" if lacking else f"as {FILE_NAME} says")]
-    if recipe.build is not None:
-        plans.append(StagePlan("build", False, f"run {len(recipe.build.run)} commands without network"))
-    if locked is None or recipe.build is not None:
+    outputs: list[File] | None = []
+    if recipe.build is not None and recipe.build.run:
+        from skerry.image.stage.project import kept_outputs
+
+        outputs = kept_outputs(recipe.build, context_dir, APP, cache=cache, name=name)
+        commands = "; ".join(" ".join(command) for command in recipe.build.run)
+        plans.append(StagePlan("build", outputs is not None, f"run without network: {commands}"))
+    if locked is None or outputs is None:
         return [*plans, *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in ("assemble", *_AFTER))]
-    work = Work(recipe, context_dir, locked, (), cache)
+    work = Work(recipe, context_dir, locked, outputs, cache)
     packed = work.kept_image(objects)
     kept = packed is not None or work.kept_base(objects.has) is not None
     return [
@@ -129,7 +138,7 @@ def _check_folder(context_dir: Path) -> None:
 def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, stage: Running) -> Lock:
     from skerry.image.sources.locking import lock
 
-    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    wants = wants_of(recipe, context_dir)
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -143,9 +152,22 @@ def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str
     return locked
 
 
-def _build_outputs(recipe: Recipe, context_dir: Path, cache: Path, stage: Running) -> list[File]:
+def _build_outputs(
+    steps: BuildSteps, context_dir: Path, cache: Path, name: str, mirror: str, sandbox: Sandbox, stage: Running
+) -> list[File]:
     """What the build stage makes, at its place in the image."""
-    raise BuildRefused("the image can't be built", "its recipe has a `build` part, and this version can't run one yet")
+    from skerry.image.stage.project import build_outputs
+
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        stage.say(line)
+
+    made = build_outputs(steps, context_dir, APP, cache=cache, name=name, mirror=mirror, sandbox=sandbox, progress=say)
+    stage.cached = said[-1:] == [UNCHANGED]
+    stage.detail = f"{len(made)} files, {sum(file.size for file in made) / 1e6:.1f} MB"
+    return made
 
 
 def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress) -> Packed:
@@ -192,7 +214,7 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
         closure.program(program)
     for pattern in recipe.keep:
         closure.glob(pattern)
-    apply_rules(closure, recipe.user)
+    apply_rules(closure, recipe.user, tls=recipe.tls, tz=recipe.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)

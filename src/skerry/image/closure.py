@@ -93,6 +93,11 @@ class Closure:
         """Is a library whose file name starts so among what is kept?"""
         return any(posixpath.basename(path).startswith(start) for path in self.kept)
 
+    def asks_for_locale(self) -> bool:
+        """Can anything that is kept leave the locale C? (libcrypto only ever asks for C by name.)"""
+        own = ("libc.so", "libcrypto.so")
+        return any(elf.locale for path, elf in self._elves.items() if not posixpath.basename(path).startswith(own))
+
     def report(self, without: Iterable[str] = ()) -> None:
         """Add what the closure could only guess: libraries named as text, programs that may want a shell.
 

@@ -125,7 +125,8 @@ class Work:
 
 def placed(recipe: Recipe, context: Path) -> list[File]:
     """What `files` and `texts` of a recipe put into the image. Raises BuildRefused."""
-    found: list[File] = []
+    # A file of the project takes the place of a shipped recipe's text.
+    found = [file_of(_place(path), text.encode(), "recipe") for path, text in recipe.texts.items()]
     for path, named in recipe.files.items():
         source = context / named
         if not source.resolve().is_relative_to(context.resolve()):
@@ -136,7 +137,6 @@ def placed(recipe: Recipe, context: Path) -> list[File]:
             found.append(file_of(_place(path), source.read_bytes(), "project"))
         else:
             raise BuildRefused(f"files: {named!r} can't be put into the image", "the project has no such file")
-    found += [file_of(_place(path), text.encode(), "recipe") for path, text in recipe.texts.items()]
     return found
 
 
