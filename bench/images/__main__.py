@@ -19,6 +19,7 @@ from bench.cloud import ROOT
 PARTS = {
     "edit": "bench.images.edit",
     "library": "bench.images.library",
+    "cold": "bench.images.cold",
     "apply": "bench.images.apply",
     "sizes": "bench.images.sizes",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
 import time
@@ -71,4 +72,4 @@ class Node:
         if wrong := self.images.verify(new.digest):
             raise RuntimeError(f"the tree is not what was built: {wrong[:3]}")
         self.held = new
-        return [end - begin for begin, end in zip(at_s, at_s[1:], strict=False)]
+        return [end - begin for begin, end in itertools.pairwise(at_s)]

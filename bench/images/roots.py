@@ -58,6 +58,7 @@ def debian(packages: Sequence[str], tell: Callable[[str], None]) -> Root:
 
 
 def look(folder: Path) -> Root:
+    """Any root tree."""
     size = files = shells = suid = 0
     seen: set[int] = set()
     for path in folder.rglob("*"):
@@ -73,4 +74,4 @@ def look(folder: Path) -> Root:
         if about.st_ino not in seen:
             seen.add(about.st_ino)
             size += about.st_size
-    return Root(round(size / 1e6, 1), files, shells, suid)
+    return Root(round(size / 1e6, 2), files, shells, suid)
