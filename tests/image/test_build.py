@@ -110,16 +110,16 @@ def test_each_stage_tells_what_it_does_and_a_plan_says_it_beforehand(tmp_path):
             shutil.copytree(CACHE / part, tmp_path / "cache" / part, copy_function=os.link)
     first = plan(recipe, tmp_path, **where)
     assert [(stage.name, stage.cached) for stage in first] == [
-        (name, False) for name in ("lock", "assemble", "closure", "lint", "pack")
+        (name, False) for name in ("lock", "assemble", "closure", "pack", "lint")
     ]
     assert "redis-server" in first[0].detail and not (tmp_path / "skerry.lock").exists()
     for state in ("done", "cached"):
         told = []
         found = build(recipe, tmp_path, progress=told.append, **where)
         ends = [(stage.name, stage.state) for stage in told if stage.state != "begun"]
-        assert ends == [(name, state) for name in ("lock", "assemble", "closure", "lint", "pack")]
+        assert ends == [(name, state) for name in ("lock", "assemble", "closure", "pack", "lint")]
         assert all(stage.cached for stage in plan(recipe, tmp_path, **where))
-    assert plan(recipe, tmp_path, **where)[-1].detail == found.digest
+    assert plan(recipe, tmp_path, **where)[-2].detail == found.digest
     other = msgspec.structs.replace(recipe, command=("--port", "1"))
     assert [stage.cached for stage in plan(other, tmp_path, **where)] == [True, True, True, False, False]
 

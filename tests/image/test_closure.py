@@ -8,8 +8,6 @@ from image.memory import deb_of, elf_of, tar_of
 from skerry.image.closure import Closure
 from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.elf import read_elf, stripped
-from skerry.image.lint import lint_foreign, lint_own
-from skerry.image.manifest import Entry, tree_of
 from skerry.image.pile import File, Pile, file_of, link_to
 from skerry.image.rules import base
 from skerry.image.sources.unpack import unpack_deb
@@ -131,40 +129,3 @@ def test_what_is_no_package_is_refused(tmp_path, content):
     with pytest.raises(DownloadRefused):
         unpack_deb(deb, tmp_path / "cache", "p 1")
     assert not list((tmp_path / "cache").rglob("*.msgpack"))
-
-
-def tree_with(*paths: str, content: bytes = b"x"):
-    return tree_of(file_of_entry(path, content) for path in paths)
-
-
-def file_of_entry(path: str, content: bytes) -> Entry:
-    made = file_of(path, content, "")
-    return Entry(path, "f", 0o755, sha256=made.sha256, size=made.size)
-
-
-def test_own_images_have_their_declared_programs_and_nothing_else():
-    lint_own(tree_with("usr/bin/app"), ["usr/bin/app"])
-    for path in ("usr/bin/other", "bin/sh", "usr/bin/busybox", "var/lib/dpkg/status"):
-        with pytest.raises(BuildRefused, match="was refused"):
-            lint_own(tree_with("usr/bin/app", path), ["usr/bin/app"])
-    with pytest.raises(BuildRefused, match="bin/dash"):
-        lint_own(tree_with("bin/dash"), ["bin/dash"])  # not even when declared
-
-
-UNWANTED = """sh bash dash busybox toybox ksh mksh yash fish sshd dropbear gcc tcc make dpkg apt-get pip npm gdb strace tcpdump
-    nmap nc socat curl wget perl vim perl5.36 gcc-12 pip3.11"""
-
-
-@pytest.mark.parametrize("name", UNWANTED.split())
-def test_each_tool_is_found_under_its_own_name(name):
-    assert any(name in finding for finding in lint_foreign(tree_with(f"usr/bin/{name}"), lambda hash: b"x"))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [elf_of(calls=("tcsetpgrp", "execve")), elf_of() + b"BusyBox v1.36", elf_of(calls=("ptrace",)), b"#!/usr/bin/x\n"],
-)
-def test_a_renamed_tool_is_found_by_what_it_does(content):
-    tree = tree_with("usr/bin/app-7", content=content)
-    assert lint_foreign(tree, lambda hash: content)
-    assert not lint_foreign(tree_with("usr/bin/app", content=elf_of()), lambda hash: elf_of())

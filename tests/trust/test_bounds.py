@@ -29,7 +29,7 @@ FULL = Service(
     constraints=("label.zone==a", "node!=vps-1"),
     depends_on=(Depends(service="store"),),
     aliases=("front",),
-    allow={"no-shell": "it is a shell"},
+    allow={"shell": "it is a shell", "secret": "r" * 200},
 )
 GOOD = App(services={"web": FULL, "store": Service()}, volumes={"db_data": False})
 
@@ -62,7 +62,8 @@ def test_a_full_app_is_taken():
     app(stop_grace_s=-1), app(drain_s=1e9), app(stop_signal="KILL; rm"), app(constraints=("zone",)),
     app(constraints=("label.a b==c",)),
     app(aliases=("a b",)), app(depends_on=(Depends(service="web"),)), app(depends_on=(Depends(service="gone"),)),
-    app(allow={"x": "\0"}),
+    app(allow={"shell": "\0"}), app(allow={"shell": ""}), app(allow={"shell": "a\nb"}), app(allow={"shell": "r" * 201}),
+    app(allow={"setup-shell": "no"}), app(allow={"undeclared": "no"}),
     app_body(services={"a/b": Service()}), app_body(services={"-x": Service()}), app_body(volumes={"../x": True}),
     app_body(fallback="x"), app_body(services={f"s{n}": Service() for n in range(65)}),
     App(services={"a": Service(ports=(Port(target=1, published=80),)), "b": Service(ports=(Port(target=1, published=80),))}),
@@ -76,7 +77,7 @@ def test_an_app_with_impossible_values_is_out_of_bounds(body):
     app(constraints=("zone==a",) * 33), app(depends_on=(Depends(service="store"),) * 65),
     app(environment={f"A{n}": SEALED for n in range(513)}), app(ports=tuple(Port(target=80, published=8000 + n) for n in range(65))),
     app(expose=tuple(range(1, 66))), app(volumes=tuple(VolumeMount(volume="db_data", target=f"/d{n}") for n in range(65))),
-    app(writable=tuple(f"/w{n}" for n in range(65))), app(aliases=("a",) * 33), app(allow={f"r{n}": "" for n in range(65)}),
+    app(writable=tuple(f"/w{n}" for n in range(65))), app(aliases=("a",) * 33),
     app_body(volumes={f"v{n}": True for n in range(65)}),
 ])  # fmt: skip
 def test_an_app_has_few_enough_of_everything(body):

@@ -33,15 +33,16 @@ from skerry.agent.serve import Server
 from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
+from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
-from skerry.core.events import Booted, Event, ImageReady, ProbeAnswered, RecordAccepted
+from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Fact, Slot
-from skerry.errors import Passing
+from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net import commands
@@ -188,6 +189,7 @@ class Agent:
             soon=lambda act: asyncio.get_running_loop().call_soon(act),
             bundle=self.bundles.heard,
         )
+        self.vetting = Vetting(files.lint, self.objects, self.loop.post)
         self.stocks = Stocks(self.images, self.objects, FileParts(files.state / "parts"))
         self.fetcher = Fetcher(
             self.me,
@@ -196,6 +198,7 @@ class Agent:
             self.stocks,
             self.bundles,
             self.mesh,
+            self.vetting,
             self.loop.post,
             bases=lambda image: versions_here(image, self.trusted, self.images.held()),
             tell=self.links.tell,
@@ -266,7 +269,8 @@ class Agent:
         self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
-            self.loop.post(ImageReady(image, self.images.age_s(image, self.clock.wall_s())))
+            with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
+                await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
         for work in (
             self.containers.watch_exits(),

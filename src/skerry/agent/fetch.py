@@ -13,8 +13,9 @@ from pathlib import Path
 from skerry.agent.bundles import Bundles, NotFromHere
 from skerry.agent.gathering import Gathering
 from skerry.agent.stock import Stocks
+from skerry.agent.vetting import Vetting
 from skerry.core.effects import Fetch, Forget
-from skerry.core.events import Event, ImageFailed, ImageReady
+from skerry.core.events import Event, ImageFailed
 from skerry.errors import SkerryError, Unreachable
 from skerry.image.contract import ImageIncomplete
 from skerry.image.trees import Images
@@ -39,6 +40,7 @@ class Fetcher:
         stocks: Stocks,
         bundles: Bundles,
         mesh: Mesh,
+        vetting: Vetting,
         post: Callable[[Event], None],
         bases: Callable[[str], list[str]],
         tell: Callable[[SkerryError, str], None],
@@ -49,6 +51,7 @@ class Fetcher:
         self._stocks = stocks
         self._bundles = bundles
         self._mesh = mesh
+        self._vetting = vetting
         self._post = post
         self._bases = bases
         self._tell = tell
@@ -62,8 +65,6 @@ class Fetcher:
                 await self._complete(effect.image, effect.sources)
             except (SkerryError, OSError) as error:
                 self._post(ImageFailed(effect.image, str(error), True))
-            else:
-                self._post(ImageReady(effect.image))
 
     def met(self, image: str, peer: str) -> None:
         """This host asked us about the image: it may have some of it."""
@@ -111,9 +112,10 @@ class Fetcher:
             await asyncio.to_thread(self._stocks.parts.tidy, needed)
 
     async def make(self, image: str) -> None:
-        """Its tree, once all of it is here. Raises DiskFull, or why it can't be made."""
+        """Its tree, once all of it is here; then core is told. Raises DiskFull, or why it can't be made."""
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
+            await self._vetting.ready(image)
 
     async def forget(self, effect: Forget) -> None:
         """The image's tree goes, and with it the objects that only it had."""

@@ -55,6 +55,7 @@ class HostFiles:
         self.logs = state / "logs"
         self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot
         self.images = state / "images"
+        self.lint = state / "lint"
         self.net = state / "net"
 
     def make_keys(self) -> PublicKeys:

@@ -18,7 +18,7 @@ import msgspec
 from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
-from skerry.core.events import ImageReady, VolumeGone
+from skerry.core.events import VolumeGone
 from skerry.core.intent import App
 from skerry.core.records import Document, Record, Slot, is_meant
 from skerry.core.view import Row
@@ -283,7 +283,6 @@ class Server:
         missing = self._images.missing(args.image)
         if not missing and self._images.root(args.image) is None:
             await self._fetcher.make(args.image)
-            self._post(ImageReady(args.image))
         return {"missing": missing}
 
 

@@ -88,6 +88,7 @@ def show_plan(terminal: Terminal, compose: ComposeApp) -> None:
 
     images = LocalImages(run.home().images)
     here = images.resolve_named(compose, terminal.say)
+    images.vet(compose, here)
     rows = []
     for name, plan in compose.services.items():
         service = plan.service

@@ -44,11 +44,15 @@ def _text(rows: list[dict[str, Any]], app: str | None) -> str:
             **row,
             "image": str(row.get("image") or "")[7:19],
             "age": age(row.get("since")),
-            "why": row.get("why") or row.get("verdict"),
+            "why": "; ".join(part for part in (row.get("why") or row.get("verdict"), _allows(row)) if part),
         }
         for row in rows
     ]
     return table(short, COLUMNS)
+
+
+def _allows(row: dict[str, Any]) -> str:
+    return ", ".join(f"allows {kind}: {reason}" for kind, reason in (row.get("allows") or {}).items())
 
 
 async def _watch(terminal: Terminal, session: Session, app: str | None) -> None:

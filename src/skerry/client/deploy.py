@@ -37,7 +37,8 @@ async def deploy(
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Bring the app to what the file says. Raises TooBig and PortTaken before anything is changed, RolloutFailed, NotInTime."""
+    """Bring the app to what the file says. Raises TooBig, PortTaken and ImageRefused before anything is changed, RolloutFailed,
+    NotInTime."""
     await session.sync()
     check_ports(session, compose)
     await check_room(session, compose)

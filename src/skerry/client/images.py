@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,8 +14,12 @@ import msgspec
 from skerry.client.compose.mistakes import ComposeErrors, Mistake
 from skerry.client.compose.plan import ComposeApp, ImageRef, Recipe, ServicePlan
 from skerry.client.keys import write_atomically
+from skerry.core.intent import INIT, init_of
 from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
+from skerry.image.lint.findings import ImageRefused, check
+from skerry.image.lint.own import verdicts_in
+from skerry.image.lint.verdicts import Verdicts
 from skerry.image.local import resolve_image
 from skerry.image.origin import Origin, Origins
 from skerry.image.trees import Collected, Images
@@ -50,6 +54,7 @@ class LocalImages:
         self.origins = Origins(directory / "origins")
         self.trials = directory / "trials"
         self.cache = directory / "cache"
+        self._verdicts = Verdicts(verdicts_in(self.cache), self.objects)
         self._names_file = directory / "names.json"
         self._uses_file = directory / "uses.json"
 
@@ -144,12 +149,56 @@ class LocalImages:
         self.origins.put(imported.digest, origin)
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
-        """Service -> digest, built where there is a recipe. Raises ComposeErrors, and what `resolve` raises."""
+        """Service -> digest, built where there is a recipe. Raises ComposeErrors, what `resolve` and what `vet` raise."""
         digests = self.resolve_named(compose, progress)
         for name, plan in compose.services.items():
             if name not in digests:
                 digests[name] = self.resolve(compose.name, name, plan, compose.folder, progress)
+        digests |= self._inits(digests)
+        self.vet(compose, digests)
         return digests
+
+    def _inits(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """The init images of those that need one, by the keys that a release gives them. Raises BadImage, ImageNotFound."""
+        inits: dict[str, str] = {}
+        for service, digest in digests.items():
+            config = self.images.config(digest)
+            if config.init:
+                fix = "name the service's image: this one is brought along by it"
+                raise BadImage(
+                    f"{service} can't run {digest[7:19]}", "it is an init image, which runs once before", fix
+                )
+            if not config.initialised_by:
+                continue
+            if self.images.missing(config.initialised_by):
+                raise ImageNotFound(
+                    f"the image of {service} can't be used alone",
+                    f"the one that makes its data, {config.initialised_by[7:19]}, is not in the local store",
+                    "build it here by its recipe",
+                )
+            inits[init_of(service)] = config.initialised_by
+        return inits
+
+    def vet(self, compose: ComposeApp, digests: Mapping[str, str]) -> None:
+        """Judge images as every host will, so that it is learned before anything is signed. `digests`: as a release has them.
+
+        Raises ImageRefused, ImageIncomplete."""
+        refused: list[ImageRefused] = []
+        for key, digest in digests.items():
+            service = key.removesuffix(INIT)
+            try:
+                check(
+                    self._verdicts.of(digest),
+                    compose.services[service].service.allow,
+                    what=f"the {'init ' if key != service else ''}image of {compose.name}.{service}",
+                    init=key != service,
+                )
+            except ImageRefused as error:
+                refused.append(error)
+        if refused:
+            what = refused[0].what if len(refused) == 1 else f"{len(refused)} images were refused"
+            why = refused[0].why if len(refused) == 1 else "; ".join(str(error) for error in refused)
+            raise ImageRefused(what, why, refused[0].fix)
 
     def resolve_named(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Those that have to be here already. All that are missing are told at once, by their lines: ComposeErrors."""
@@ -183,14 +232,25 @@ class LocalImages:
 
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
-        built = self.build(parse_recipe(content), context, name=name, section=service, progress=progress)
+        allow = tuple(plan.service.allow)
+        built = self.build(parse_recipe(content), context, name=name, section=service, allow=allow, progress=progress)
         for finding in built.findings:
             progress(f"{name}: {finding}")
         progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
         return built.digest
 
-    def build(self, recipe: BuildRecipe, context: Path, *, name: str, section: str, progress: Progress) -> Built:
-        """Build by a recipe, under this name. `section`: of the lock file. Raises what image.build raises."""
+    def build(
+        self,
+        recipe: BuildRecipe,
+        context: Path,
+        *,
+        name: str,
+        section: str,
+        allow: Collection[str] = (),
+        progress: Progress,
+    ) -> Built:
+        """Build by a recipe, under this name. `section`: of the lock file; `allow`: kinds of lint findings. Raises what
+        image.build raises."""
         from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
 
         built = build(
@@ -200,12 +260,16 @@ class LocalImages:
             cache=self.cache,
             name=section,
             sandbox=sandbox(),
+            allow=allow,
             progress=lambda stage: (
                 progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
             ),
         )
         self._note_build(built, recipe, context, section)
         self.tag(name, built.digest)
+        if built.init is not None and recipe.init is not None:
+            self._note_build(built.init, recipe.init, context, init_of(section))
+            self.tag(init_of(name), built.init.digest)
         return built
 
     def _note_build(self, built: Built, recipe: BuildRecipe, context: Path, section: str) -> None:

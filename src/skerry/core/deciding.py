@@ -13,7 +13,7 @@ from skerry.core.replicas import Replica
 from skerry.core.rollout import Lower, MayMove, may_move
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
-from skerry.core.tending import completed, publish_state, stop, tend
+from skerry.core.tending import cannot, completed, publish_state, stop, tend
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
 
@@ -98,6 +98,9 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
     barred = s.bars.until(slot, s.me, s.now)
     if barred:
         s.later(slot, barred)
+        return
+    if why := s.images.refused(want.image, want.init, want.service.allow):
+        cannot(s, slot, want.spec, why)  # as every node will say: nobody need claim it to find out
         return
     answer = consider(
         s.room().lacks(want.service.needs),
@@ -318,6 +321,9 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
     if lacks := s.images.lacks(want.images):
         s.whys[slot] = f"its turn, but {s.images.trouble(lacks)}"
         s.images_changed = True
+        return
+    if why := s.images.refused(want.image, want.init, want.service.allow):
+        cannot(s, slot, want.spec, why)  # before anything stops
         return
     both = not s.room().lacks(want.service.needs)
     why = f"version {_version(want)}: {answer.why}"

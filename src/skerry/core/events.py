@@ -127,10 +127,14 @@ class ProbeAnswered(Event, frozen=True):
 
 
 class ImageReady(Event, frozen=True):
-    """All of it is here, verified, and its root tree is made. `age_s`: of what an earlier agent left, since it was made."""
+    """All of it is here, verified, and its root tree is made. `age_s`: of what an earlier agent left, since it was made.
+
+    `found`: what the lint found that doesn't belong into an image, kind -> a sentence: only a service that allows it starts.
+    """
 
     image: str
     age_s: float = 0.0
+    found: dict[str, str] = {}
 
 
 class ImageFailed(Event, frozen=True):

@@ -249,7 +249,7 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 
 def _image_ready(s: Situation, event: ImageReady) -> None:
-    s.images.ready(event.image, event.age_s)
+    s.images.ready(event.image, event.age_s, event.found)
     _image_touched(s, event.image)
 
 

@@ -5,13 +5,15 @@ They are fetched as soon as they are wanted, before a rollout reaches this node:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from skerry.core.effects import Fetch, Forget
 from skerry.core.facts import Have
+from skerry.core.intent import SETUP_SHELL
 from skerry.core.order import order_by_name
 from skerry.core.restarts import next_backoff
 
@@ -36,6 +38,7 @@ class Images:
         self._ages: dict[
             str, float
         ] = {}  # of those that were here when this life began, until something refers to them
+        self._found: dict[str, dict[str, str]] = {}  # image -> what the lint found in it
         self.next_s = float("inf")
 
     def holds(self, image: str) -> bool:
@@ -50,14 +53,28 @@ class Images:
         attempt = self._attempts.get(image)
         return attempt.why if attempt is not None and attempt.why else "its image is under way"
 
-    def ready(self, image: str, age_s: float = 0.0) -> None:
+    def refused(self, image: str, init: str, allow: Mapping[str, str]) -> str:
+        """Why a service must not start from these images: what the lint found and the app's document doesn't allow. Or ""."""
+        for name, found, good in (
+            ("image", self._found.get(image, {}), ""),
+            ("init image", self._found.get(init, {}), SETUP_SHELL),
+        ):
+            kinds = [kind for kind in found if kind not in allow and kind != good]
+            if kinds:
+                others = f"; also {', '.join(kinds[1:])}" if kinds[1:] else ""
+                return f"its {name} was refused: {found[kinds[0]]}{others}"
+        return ""
+
+    def ready(self, image: str, age_s: float = 0.0, found: Mapping[str, str] = MappingProxyType({})) -> None:
         self._held[image] = None
+        self._found[image] = dict(found)
         if age_s > 0:
             self._ages[image] = age_s
         self._attempts.pop(image, None)
 
     def gone(self, image: str) -> None:
         self._held.pop(image, None)
+        self._found.pop(image, None)
 
     def failed(self, image: str, why: str, s: Situation) -> None:
         """Passing or not makes no difference: another source may have a whole one."""
@@ -125,7 +142,7 @@ class Images:
             elif s.now - since < s.timing.forget_image_s:
                 self.next_s = min(self.next_s, since + s.timing.forget_image_s)
             else:
-                del self._held[image]
+                self.gone(image)
                 s.out.append(Forget(image=image, reason=f"not wanted here for {s.now - since:.0f} s"))
 
 

@@ -105,7 +105,7 @@ class Service(Shape, frozen=True, kw_only=True):
     stop_signal: str = ""  # "": the image's own, else SIGTERM
     stop_grace_s: float = 10.0
     drain_s: float = 0.2  # between "out of the routes" and the signal
-    allow: dict[str, str] = {}  # lint rule -> reason, signed by an operator
+    allow: dict[str, str] = {}  # kind of what the lint may find in its image -> the reason, signed by an operator
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
 
 
@@ -231,6 +231,14 @@ KINDS: dict[str, type[Body]] = {
 
 
 INIT = ".init"  # no name of a service has a dot
+ALLOWABLE = (
+    "shell", "remote-login", "package-manager", "compiler", "debugger", "network-tool", "editor", "interpreter", "secret",
+    "database",
+)  # fmt: skip
+"""What a service may allow the lint to find in its image (`Service.allow`), each with a reason. Words: image/lint/findings.py."""
+SETUP_SHELL = (
+    "setup-shell"  # what the lint finds in an init image that declares its shell: good before a service, never as one
+)
 
 
 def init_of(service: str) -> str:

@@ -56,6 +56,8 @@ def _begin(s: Situation, r: Replica) -> None:
     elif lacks := s.images.lacks(r.images):
         to(s, r, "fetching", s.images.trouble(lacks))
         s.images_changed = True
+    elif why := s.images.refused(r.image, r.init, service.allow):
+        fail(s, r, why)
     else:
         start(s, r, r.why or "its image is here")
 
@@ -278,10 +280,7 @@ def start_failed(s: Situation, r: Replica, why: str, passing: bool) -> None:
 
 def fail(s: Situation, r: Replica, why: str) -> None:
     """This version can't run here, for now: say so, step back for the length of a bar."""
-    until = s.bars.bar(r.slot, s.me, s.now)
-    s.failing[r.slot] = Failing(r.spec, why, until)
-    s.note("declined", r.slot, f"failed here: {why}")
-    s.later(r.slot, until)
+    until = cannot(s, r.slot, r.spec, why)
     want = s.want(r.slot)
     at_home = want is not None and s.me in home_of(s, r.slot, want) and r.started_s > 0
     if r.phase in ("running", "starting"):
@@ -292,7 +291,16 @@ def fail(s: Situation, r: Replica, why: str) -> None:
         to(s, r, "failed", why)
         r.again_s = until if at_home else None
     r.well_once = False
-    s.add_evidence(r.slot, r.spec, s.me, why)
+
+
+def cannot(s: Situation, slot: Slot, spec: str, why: str) -> float:
+    """This version can't run here, whether or not a container of it was ever made. Gives when the bar ends."""
+    until = s.bars.bar(slot, s.me, s.now)
+    s.failing[slot] = Failing(spec, why, until)
+    s.note("declined", slot, f"failed here: {why}")
+    s.later(slot, until)
+    s.add_evidence(slot, spec, s.me, why)
+    return until
 
 
 def stop(s: Situation, r: Replica, reason: str) -> None:

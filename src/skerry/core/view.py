@@ -35,6 +35,7 @@ class Row(msgspec.Struct, frozen=True):
     finished: bool = False  # a job that ended well
     exit_code: int | None = None
     pinned: bool = False  # its data is on this node: it is never moved
+    allows: dict[str, str] = {}  # what the lint may find in its image -> why, as operators signed it
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -91,7 +92,8 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         why = _awaits(s, standing, node)
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
-                   wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot))  # fmt: skip
+                   wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot),
+                   allows=want.service.allow)  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
@@ -101,8 +103,15 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         restarts=state.restarts, outdated=want is None or state.spec != want.spec, wanted=_newest(s, slot),
         failed=_failed(s, slot), verdict=_verdict(s, slot), exit_code=state.exit_code,
         finished=best is not None and best.done and not best.healthy,
-        pinned=standing is not None and node in standing.home,
+        pinned=standing is not None and node in standing.home, allows=_allows(s, slot, state.spec),
     )  # fmt: skip
+
+
+def _allows(s: Situation, slot: Slot, spec: str) -> dict[str, str]:
+    """Of the version that runs, else of the wanted one."""
+    want = s.want(slot)
+    service = s.service_of(slot, spec) or (want.service if want is not None else None)
+    return service.allow if service is not None else {}
 
 
 def _verdict(s: Situation, slot: Slot) -> str:

@@ -20,7 +20,8 @@ import zstandard
 
 from skerry.image.contract import BadImage, ImageNotFound, Objects
 from skerry.image.layers import MAX_TOTAL_BYTES, Layers
-from skerry.image.lint import lint_foreign
+from skerry.image.lint.judge import judge
+from skerry.image.lint.verdicts import look
 from skerry.image.oci import MAX_JSON_BYTES, assemble, hash_of, parse_config, parse_manifest
 
 _T = TypeVar("_T")
@@ -29,7 +30,8 @@ _SLACK_BYTES = 1 << 30  # headers and padding of a layer's tar, beside its files
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """`digest` of the image in the local store; `findings`: what was left out, and what the lint said."""
+    """`digest` of the image in the local store; `findings`: what was left out, and what the lint said. It is kept whatever
+    was found: whether it may run is for whoever deploys it, and for each host, to say."""
 
     digest: str
     findings: tuple[str, ...]
@@ -104,11 +106,12 @@ def _import(open_part: Open, objects: Objects) -> Imported:
             layers.add(plain)  # type: ignore[arg-type]
             if plain.finish() != hash_of(diff_id):
                 raise BadImage("the archive can't be imported", f"layer {name} has another hash than its config says")
-    tree = layers.tree()
-    image = assemble(tree, parse_config(config), objects.read)
+    tree, run = layers.tree(), parse_config(config)
+    image = assemble(tree, run, objects.read)
     for data in (tree.encode(), image.config, image.manifest):
         objects.put(data)
-    return Imported(image.digest, (*layers.findings, *lint_foreign(tree, objects.read)))
+    found = judge(tree, run, lambda hash: look(objects, hash), objects.read)
+    return Imported(image.digest, tuple(str(finding) for finding in (*layers.findings, *found)))
 
 
 def _oci_parts(open_part: Open) -> tuple[bytes, list[tuple[str, str]]]:

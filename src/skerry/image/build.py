@@ -7,12 +7,13 @@ beforehand what that is.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
 from skerry.image.contract import BuildRefused, Objects
-from skerry.image.lint import lint_foreign, lint_own
+from skerry.image.lint.own import check_image
 from skerry.image.manifest import tree_of
 from skerry.image.oci import assemble
 from skerry.image.pile import File
@@ -29,7 +30,7 @@ from skerry.image.work import Base, Packed, Work, entries_of, keep_contents, who
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
     """A built image. `size_bytes` of its files, `files` how many, `executables` their paths, `findings` sentences for the
-    user, `lock` the path of the lock file that was read or written."""
+    user, `lock` the path of the lock file that was read or written, `init` the image that runs once before a service of it."""
 
     digest: str
     size_bytes: int
@@ -37,6 +38,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     executables: tuple[str, ...]
     findings: tuple[str, ...]
     lock: Path
+    init: Built | None = None
 
 
 def build(
@@ -48,16 +50,33 @@ def build(
     name: str = "image",
     mirror: str = "",
     sandbox: Sandbox = Sandbox(),  # noqa: B008  a frozen value
+    allow: Collection[str] = (),
     progress: Progress = lambda stage: None,
 ) -> Built:
     """Build an image.
 
     `context_dir`: the project's folder; `skerry.lock` is read from and written to it, in a section called `name` (the
     service's). `cache`: downloads and results by content; may be removed at any time. `mirror`: of Debian, "" for this
-    machine's. `sandbox`: how commands of the recipe's `build` part run. Raises BuildRefused, DownloadRefused, DownloadFailed,
-    BadRecipe, BadLock, and what the build stage raises.
+    machine's. `sandbox`: how commands of the recipe's `build` part run. `allow`: kinds of lint findings that don't refuse it. A
+    recipe's `init` is built first, with a section of its own. Raises BuildRefused, ImageRefused, DownloadRefused,
+    DownloadFailed, BadRecipe, BadLock, and what the build stage raises.
     """
     _check_folder(context_dir)
+    init = None
+    if recipe.init is not None:
+        init = _build(
+            recipe.init, context_dir, objects, cache, f"{name}.init", mirror, sandbox, allow, progress, as_init=True
+        )
+    by = init.digest if init is not None else ""
+    built = _build(recipe, context_dir, objects, cache, name, mirror, sandbox, allow, progress, initialised_by=by)
+    return msgspec.structs.replace(built, init=init)
+
+
+def _build(
+    recipe: Recipe, context_dir: Path, objects: Objects, cache: Path, name: str, mirror: str, sandbox: Sandbox,
+    allow: Collection[str], progress: Progress, *, as_init: bool = False, initialised_by: str = "",
+) -> Built:  # fmt: skip
+    """One image."""
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
         locked = _lock(recipe, context_dir, cache, name, mirror, stage)
@@ -65,25 +84,29 @@ def build(
     if recipe.build is not None and recipe.build.run:
         with running("build", progress) as stage:
             outputs = _build_outputs(recipe.build, context_dir, cache, name, mirror, sandbox, stage)
-    work = Work(recipe, context_dir, locked, outputs, cache)
+    work = Work(recipe, context_dir, locked, outputs, cache, as_init=as_init, initialised_by=initialised_by)
     with running("assemble", progress) as stage:
         packed = work.kept_image(objects)
         base = None if packed else work.kept_base(objects.has)
         stage.cached = bool(packed or base)
         if not stage.cached:
             stage.detail = f"{sum(1 for _ in work.pile.paths())} files to choose from"
+    is_kept = packed is not None
     if packed:
-        for name_ in _AFTER:
+        for name_ in _AFTER[:-1]:
             with running(name_, progress) as stage:
                 stage.cached, stage.detail = True, packed.digest[7:19] if name_ == "pack" else ""
     else:
         packed = _finish(work, base, objects, progress)
+    with running("lint", progress) as stage:  # also of an image that is kept: what is allowed may be another
+        stage.cached = is_kept
+        said = check_image(packed.digest, objects, cache, name, work.project, allow)
     return Built(
         digest=packed.digest,
         size_bytes=packed.size_bytes,
         files=packed.files,
         executables=packed.executables,
-        findings=packed.findings,
+        findings=(*packed.findings, *said),
         lock=context_dir / FILE_NAME,
     )
 
@@ -96,7 +119,7 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
-        wishes = [*wants.packages, *wants.requirements.split("\n")]
+        wishes = [*wants.packages, *(line.split(" --hash")[0] for line in wants.requirements.split("\n"))]
         plans = [StagePlan("lock", False, f"choose versions of {', '.join(filter(None, wishes)) or 'nothing'}")]
     else:
         plans = [StagePlan("lock", not lacking, f"fetch {lacking}" if lacking else f"as {FILE_NAME} says")]
@@ -116,17 +139,17 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         *plans,
         StagePlan("assemble", kept, "" if kept else f"read {_parts(locked)}"),
         StagePlan("closure", kept, "" if kept else _UNKNOWN["closure"]),
-        StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
         StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
+        StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
     ]
 
 
-_AFTER: tuple[Name, ...] = ("closure", "lint", "pack")
+_AFTER: tuple[Name, ...] = ("closure", "pack", "lint")
 _UNKNOWN: dict[Name, str] = {
     "assemble": "read packages and project",
     "closure": "choose files",
-    "lint": "check what may run",
     "pack": "make the image",
+    "lint": "check what may run",
 }
 
 
@@ -177,17 +200,11 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
         base = base or _base(work, objects, stage)
         made, findings = work.kind.derive(work.recipe, work.project, work.pile, work.cache)
         files = [*work.project, *made]
-    with running("lint", progress) as stage:
-        tree = whole_tree(base, files)
-        if work.kind.foreign:
-            keep_contents(files, objects)
-            findings += lint_foreign(tree, objects.read)
-        else:
-            lint_own(tree, base.executables)
     with running("pack", progress) as stage:
+        tree = whole_tree(base, files)
         keep_contents(files, objects)
         declared = () if work.kind.foreign else base.executables
-        config = msgspec.structs.replace(work.kind.config(work.recipe), executables=declared)
+        config = msgspec.structs.replace(work.config, executables=declared)
         image = assemble(tree, config, objects.read)
         packed = Packed(
             digest=image.digest,

@@ -64,9 +64,7 @@ class ImageIncomplete(Passing):
 
 
 class BuildRefused(Refusal):
-    """The recipe can't be built as it stands: an unknown package, an unresolved library, an empty glob, a failed
-    lint.
-    """
+    """The recipe can't be built as it stands: an unknown package, an unresolved library, an empty glob."""
 
     code = "build-refused"
 

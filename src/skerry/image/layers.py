@@ -12,20 +12,22 @@ import tarfile
 from typing import IO
 
 from skerry.image.contract import BadImage, Objects
+from skerry.image.lint.findings import Finding
 from skerry.image.manifest import MAX_ENTRIES, Entry, Tree, tree_of
 
 MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 8 << 30
 MAX_LINKS = 40
+CAPABILITIES = "SCHILY.xattr.security.capability"
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 
 
 class Layers:
-    """The tree that grows layer by layer. `findings`: what was left out or changed, in sentences."""
+    """The tree that grows layer by layer. `findings`: what was left out or changed, as a tree can't hold it."""
 
     def __init__(self, objects: Objects) -> None:
-        self.findings: list[str] = []
+        self.findings: list[Finding] = []
         self._objects = objects
         self._entries: dict[str, Entry] = {}
         self._children: dict[str, set[str]] = {"": set()}
@@ -73,7 +75,9 @@ class Layers:
 
     def _entry(self, tar: tarfile.TarFile, info: tarfile.TarInfo, path: str) -> Entry | None:
         if info.mode & 0o6000 and not info.isdir():
-            self.findings.append(f"{path} was set-user-id or set-group-id; it no longer is")
+            self.findings.append(Finding("setuid", path, "was set-user-id or set-group-id; it no longer is"))
+        if CAPABILITIES in info.pax_headers:
+            self.findings.append(Finding("capability", path, "had file capabilities; it no longer has"))
         if info.isdir():
             return Entry(path, "d", 0o1777 if info.mode & 0o1000 else 0o755)
         if info.issym():
@@ -86,7 +90,7 @@ class Layers:
                 raise BadImage("an image's layer was refused", f"{path[:200]!r} is a hard link to nothing")
             return Entry(path, target.kind, target.mode, target.link, target.sha256, target.size)
         if not info.isreg():
-            self.findings.append(f"{path} was a device or a pipe; it was left out")
+            self.findings.append(Finding("device", path, "was a device or a pipe; it was left out"))
             return None
         self._total_bytes += info.size
         if info.size > MAX_FILE_BYTES or self._total_bytes > MAX_TOTAL_BYTES or info.sparse is not None:

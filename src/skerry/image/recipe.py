@@ -18,6 +18,7 @@ from skerry.errors import BadInput
 APP_USER = "10001:10001"
 MAX_TEXT_CHARS = 1 << 20
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}\Z")
+_PROBE = re.compile(r"(?:tcp|http|redis|postgres|mysql):[1-9][0-9]{0,4}\Z")
 _REFUSED = "the image recipe was refused"
 
 
@@ -57,8 +58,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
-    - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
-      else none.
+    - `requires`: groups of variables, each as NAME or NAME=value; the service has to set one of every group.
+      `data`: where its data is, a path or $NAME; a volume or a writable path has to be there. `probe`: how its health is
+      asked unless the service says something else, as "postgres:5432".
+    - `requirements` (python): a file in the project; "" for its lock (uv.lock, poetry.lock, pylock.toml), else
+      requirements.txt, else pyproject.toml's dependencies, else none. `extras`, `groups`: optional parts to take with them.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
     - `bytecode` (python): ship compiled modules (0.35 s less at each start, a quarter more bytes).
     - `exclude`: files of the project that stay out. Patterns, beside those of .dockerignore.
@@ -76,7 +80,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
     init: Recipe | None = None
+    requires: tuple[tuple[str, ...], ...] = ()
+    data: str = ""
+    probe: str = ""
     requirements: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     stdlib: tuple[str, ...] = ()
     bytecode: bool = True
     environment: dict[str, str] = {}
@@ -90,7 +99,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
-OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode"})  # `Kind.fields` says which
+OF_SOME_KINDS = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode"})  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:
@@ -119,7 +128,11 @@ def parse_recipe(value: object) -> Recipe:
         if getattr(recipe, key) != getattr(unset, key):
             raise refused(f"recipe {recipe.recipe} has no {key}", "remove it")
     kind.check(recipe)
+    if recipe.probe and not _PROBE.match(recipe.probe):
+        raise refused(f"probe: {recipe.probe[:40]!r} is not KIND:PORT", "write probe: postgres:5432, or tcp:PORT")
     if recipe.init is not None:
+        if recipe.init.init is not None:
+            raise refused("init: an init image has no init of its own", "put all of it into one")
         parse_recipe(msgspec.to_builtins(recipe.init))
     return recipe
 

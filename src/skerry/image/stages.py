@@ -1,6 +1,6 @@
 """The stages of a build, as those who show or plan it see them. No work is done here.
 
-Every build goes lock → build → assemble → closure → lint → pack; a recipe without a `build` part skips that stage.
+Every build goes lock → build → assemble → closure → pack → lint; a recipe without a `build` part skips that stage.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-Name = Literal["lock", "build", "assemble", "closure", "lint", "pack"]
-STAGES: tuple[Name, ...] = ("lock", "build", "assemble", "closure", "lint", "pack")
+Name = Literal["lock", "build", "assemble", "closure", "pack", "lint"]
+STAGES: tuple[Name, ...] = ("lock", "build", "assemble", "closure", "pack", "lint")
 
 
 class Stage(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ import msgspec
 from skerry.image.contract import BuildRefused, Objects
 from skerry.image.elf import is_elf
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
+from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of, merged
 from skerry.image.project import project_files
 from skerry.image.recipe import Recipe
@@ -46,15 +47,35 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Work:
-    """What is made of a recipe, a project and a lock. `outputs`: what the build stage made, at its place in the image."""
+    """What is made of a recipe, a project and a lock. `outputs`: what the build stage made, at its place in the image.
 
-    def __init__(self, recipe: Recipe, context: Path, locked: Lock, outputs: Sequence[File], cache: Path) -> None:
+    `as_init`: the image will run once before a service. `initialised_by`: the digest of the one that does so before this one.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        context: Path,
+        locked: Lock,
+        outputs: Sequence[File],
+        cache: Path,
+        *,
+        as_init: bool = False,
+        initialised_by: str = "",
+    ) -> None:
         self.recipe = recipe
+        self.as_init = as_init
+        self.initialised_by = initialised_by
         self.kind = kind_of(recipe.recipe)
         self.context = context
         self.locked = locked
         self.outputs = outputs
         self.cache = cache
+
+    @cached_property
+    def config(self) -> ImageConfig:
+        config = self.kind.config(self.recipe)
+        return msgspec.structs.replace(config, init=self.as_init, initialised_by=self.initialised_by)
 
     @cached_property
     def project(self) -> list[File]:
@@ -101,7 +122,7 @@ class Work:
 
     @cached_property
     def packed_file(self) -> Path:
-        made_of = [self.base_file.name.encode(), msgspec.json.encode(self.kind.config(self.recipe))]
+        made_of = [self.base_file.name.encode(), msgspec.json.encode(self.config)]
         made_of += [f"{file.kind} {file.path} {file.link} {file.sha256}".encode() for file in self.project]
         return self.cache / "packed" / _named(made_of)
 

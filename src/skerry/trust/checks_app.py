@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from skerry.core.intent import App, Needs, Port, Probe, Service
+from skerry.core.intent import ALLOWABLE, App, Needs, Port, Probe, Service
 from skerry.trust.bounds import (
     CPUS_MAX,
     MEMORY_MAX_BYTES,
@@ -32,6 +32,7 @@ HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 ALIAS = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")  # one label of a name: never another app's
 CONSTRAINT = re.compile(r"(node|zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 URL_PATH = re.compile(r"/[!-~]{0,511}")
+REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}")  # it is shown in `ps`
 DAY_S = 86_400.0
 
 
@@ -83,8 +84,9 @@ def _service(who: str, service: Service, body: App) -> None:
     count(service.depends_on, f"{who}.depends_on", 64)
     for depends in service.depends_on:
         need(depends.service in body.services and depends.service != who, f"{who}.depends_on", "no such other service")
-    count(service.allow, f"{who}.allow", 64)
-    _words([*service.allow, *service.allow.values()], f"{who}.allow")
+    for kind, reason in service.allow.items():
+        need(kind in ALLOWABLE, f"{who}.allow", f"{kind[:40]!r} is none of {', '.join(ALLOWABLE)}")
+        matches(reason, f"{who}.allow.{kind}", REASON, "must be a reason: one line of at most 200 characters")
 
 
 def _environment(who: str, service: Service) -> None:

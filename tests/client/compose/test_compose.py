@@ -64,7 +64,7 @@ services:
         limits: {cpus: "1.5", memory: 1g, pids: 64}
         reservations: {cpus: 0.25, memory: 256m}
       placement: {constraints: [node.labels.disk == ssd, node.hostname != vps-3]}
-    x-skerry: {writable: [/var/cache], drain: 1s, allow: {has-shell: needed by the old report}}
+    x-skerry: {writable: [/var/cache], drain: 1s, allow: {shell: needed by the old report}}
   db:
     image: sha256:0000000000000000000000000000000000000000000000000000000000000000
     restart: "no"
@@ -145,7 +145,7 @@ def test_everything_that_is_honoured_arrives() -> None:
                 stop_signal="SIGINT",
                 stop_grace_s=60,
                 drain_s=1,
-                allow={"has-shell": "needed by the old report"},
+                allow={"shell": "needed by the old report"},
             ),
             "db": Service(restart=Restart(condition="none"), probe=Probe(kind="postgres", port=5432)),
         },
@@ -244,6 +244,13 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("healthcheck: {interval: 5s}", "has no `test`"),
         ("x-skerry: {probe: {http: /x}}", "does not say which port"),
         ("x-skerry: {probe: {tcp: 1, redis: 2}}", "exactly one thing"),
+        ("x-skerry: {allow: [shell]}", "each kind needs its reason (write allow: {shell: why it is needed})"),
+        ("x-skerry: {allow: {shell: }}", "has no reason"),
+        ("x-skerry: {allow: {shell: ''}}", "has no reason"),
+        ("x-skerry: {allow: {shells: because}}", "is no kind of what the lint finds (known: shell,"),
+        ("x-skerry: {allow: {undeclared: because}}", "is no kind of what the lint finds"),
+        ("x-skerry: {allow: {shell: [a]}}", "should be a text"),
+        ('x-skerry: {allow: {shell: "two\\nlines"}}', "one line of at most 200 characters"),
         ("x-skerry: {image: {recipe: cobol}}", "there is no recipe 'cobol'"),
         ("user: a b c", "not a user"),
         ("hostname: -x-", "not a host name"),
@@ -347,3 +354,18 @@ def test_a_job_can_be_waited_for() -> None:
         environ={}, name="app",
     )  # fmt: skip
     assert app.services["web"].service.depends_on == (Depends(service="job", condition="completed"),)
+
+
+@pytest.mark.parametrize(
+    ("command", "arrives"),
+    [
+        ("redis-server --appendonly yes", ("--appendonly", "yes")),
+        ("[/usr/bin/redis-server, --port, '1']", ("--port", "1")),
+        ("[--port, '1']", ("--port", "1")),
+        ("", ()),
+    ],
+)
+def test_a_command_for_an_official_image_is_one_for_its_shipped_recipe(command: str, arrives: tuple[str, ...]) -> None:
+    line = f", command: {command}" if command else ""
+    app = parse(f"services: {{db: {{x-skerry: {{image: {{recipe: redis}}}}{line}}}}}", environ={}, name="shop")
+    assert app.services["db"].service.command == arrives

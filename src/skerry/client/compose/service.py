@@ -12,7 +12,7 @@ from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
-from skerry.core.intent import Depends, Service
+from skerry.core.intent import ALLOWABLE, Depends, Service
 
 CONDITIONS: dict[str, Literal["started", "healthy", "completed"]] = {
     "service_started": "started",
@@ -52,10 +52,12 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     grace_s = grace.read(values.duration_s) if grace else None
     drain_s = drain.read(values.duration_s) if drain else None
     _always(section)
+    image, entrypoint = _image(section, own, context), _command(section.get("entrypoint"))
+    command = _command(section.get("command"))
     service = Service(
         replicas=replicas,
-        command=_command(section.get("command")),
-        entrypoint=_command(section.get("entrypoint")),
+        command=command if entrypoint else _without_program(command, image),
+        entrypoint=entrypoint,
         user=_text(section, "user", _user),
         working_dir=_text(section, "working_dir", values.absolute),
         hostname=hostname,
@@ -77,9 +79,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         allow=_allow(own.get("allow") if own else None),
     )
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
-    return ServicePlan(
-        service, environment_of(section, context.variables, context.read), _image(section, own, context), lines
-    )
+    return ServicePlan(service, environment_of(section, context.variables, context.read), image, lines)
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:
@@ -175,6 +175,20 @@ def _command(value: Value | None) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _without_program(command: tuple[str, ...], image: ImageRef | Recipe) -> tuple[str, ...]:
+    """`command: redis-server --appendonly yes`, as official images take it: the program is the recipe's entry point already."""
+    if not command or isinstance(image, ImageRef):
+        return command
+    from skerry.image.recipe import BadRecipe, parse_recipe
+
+    try:
+        recipe = parse_recipe({key: part for key, part in image.content.items() if key != "context"})
+    except BadRecipe:
+        return command  # told where the recipe was read
+    own = recipe.recipe == "debian" and command[0] in (recipe.entrypoint[0], recipe.entrypoint[0].rpartition("/")[2])
+    return command[1:] if own else command
+
+
 def _user(text: str) -> str:
     parts = text.split(":")
     if len(parts) > 2 or not all(
@@ -252,8 +266,20 @@ def _depends(value: Value | None, context: Context, own_name: str) -> tuple[Depe
 
 
 def _allow(value: Value | None) -> dict[str, str]:
+    """kind of what the lint may find -> why. A kind without a reason is a mistake: whoever reads `ps` shall know it."""
     allowed: dict[str, str] = {}
-    for rule, reason in value.pairs() if value else ():
-        if text := reason.text():
-            allowed[rule] = text
+    if value is None:
+        return allowed
+    if not value.is_mapping:
+        kind = next((text for item in value.one_or_many() if (text := str(item.tree.raw)) in ALLOWABLE), "shell")
+        value.mistake("each kind needs its reason", f"write allow: {{{kind}: why it is needed}}")
+        return allowed
+    for kind, reason in value.pairs():
+        said = "" if reason.is_null else reason.text()
+        if kind not in ALLOWABLE:
+            reason.mistake("is no kind of what the lint finds", f"known: {', '.join(ALLOWABLE)}")
+        elif said is not None and not said.strip():
+            reason.mistake("has no reason", "say in a line why it is needed")
+        elif said is not None:
+            allowed[kind] = said.strip()
     return allowed

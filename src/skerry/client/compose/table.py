@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from skerry.core.intent import ALLOWABLE
+
 
 class Key(NamedTuple):
     """`words`: how it is honoured, or why not. `fix`: what to write instead."""
@@ -295,7 +297,10 @@ X_SKERRY = {
     ),
     "probe": yes("`{http: /path, port: 8000}`, `{tcp: 5432}`, `{redis: 6379}`, `{postgres: 5432}`, `{mysql: 3306}`"),
     "writable": yes("paths that get a tmpfs in the read-only root"),
-    "allow": yes("lint rule: reason; signed by an operator"),
+    "allow": yes(
+        "what the lint may find in the image, each with its reason: `{shell: the report calls sh}`; kinds: "
+        + ", ".join(f"`{kind}`" for kind in ALLOWABLE)
+    ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
 }
 X_PROBE = {

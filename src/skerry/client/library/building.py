@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A recipe and its project's folder. `name`: the image's; `section`: of the lock file."""
+    """A recipe and its project's folder. `name`: the image's; `section`: of the lock file; `allow`: what its service allows."""
 
     recipe: Recipe
     context: Path
     name: str
     section: str
+    allow: tuple[str, ...] = ()
 
 
 def is_project(images: LocalImages, image: str) -> bool:
@@ -72,11 +73,19 @@ def _of_compose(file: Path, service: str, name: str) -> Source:
         raise BadInput(f"{service or file} can't be built", why, f"name one of {', '.join(recipes) or 'none'}")
     content = dict(recipes[service].content)
     context = compose.folder / str(content.pop("context", "."))
-    return Source(parse_recipe(content), context, name or f"{compose.name}.{service}", service)
+    allow = tuple(compose.services[service].service.allow)
+    return Source(parse_recipe(content), context, name or f"{compose.name}.{service}", service, allow)
 
 
 def build_recipe(images: LocalImages, source: Source, progress: Progress) -> Built:
-    return images.build(source.recipe, source.context, name=source.name, section=source.section, progress=progress)
+    return images.build(
+        source.recipe,
+        source.context,
+        name=source.name,
+        section=source.section,
+        allow=source.allow,
+        progress=progress,
+    )
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.image.lint import SHELLS, unwanted_names
+from skerry.image.lint.names import kind_of
 from skerry.image.manifest import Tree
 
 if TYPE_CHECKING:
@@ -78,4 +78,5 @@ def executables(tree: Tree) -> list[str]:
 
 def shells(tree: Tree) -> list[str]:
     """By name; renamed ones are the lint's matter."""
-    return sorted({path for path, _ in unwanted_names(tree) if path.rpartition("/")[2] in SHELLS})
+    may = (entry for entry in tree.entries if entry.kind == "l" or (entry.kind == "f" and entry.mode & 0o111))
+    return sorted(entry.path for entry in may if kind_of(entry.path) == "shell")

@@ -24,7 +24,7 @@ WORDS = ("python", "python3", f"python{python.VERSION}")
 
 
 class Python:
-    fields = frozenset({"requirements", "stdlib", "bytecode"})
+    fields = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode"})
     foreign = False
     starts_others = (python.PROGRAM[1:],)
 
@@ -41,9 +41,11 @@ class Python:
             )
 
     def wants(self, recipe: Recipe, context: Path) -> Wants:
-        from skerry.image.sources.wheels import requirements_of
+        from skerry.image.sources.needs import Asked, requirements_of
 
-        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, recipe.requirements))
+        sdists = recipe.build.sdists if recipe.build else ()
+        asked = Asked(recipe.requirements, recipe.extras, recipe.groups, sdists)
+        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, asked))
 
     def project(self, recipe: Recipe, context: Path) -> list[File]:
         return project_files(context, APP, recipe.exclude)

@@ -9,11 +9,12 @@ from typing import Literal
 
 from skerry.image.rules import packages_for
 from skerry.image.sources.debian import deb_path, fetch_debs, read_index
+from skerry.image.sources.environment import PYTHON
 from skerry.image.sources.fetch import Gone
 from skerry.image.sources.lock import Deb, Lock, Wants, read_lock, write_lock
 from skerry.image.sources.mirrors import archives
 from skerry.image.sources.resolve import Package, resolve
-from skerry.image.sources.wheels import PYTHON, fetch_wheels, lock_wheels, wheel_path
+from skerry.image.sources.wheels import fetch_wheels, lock_wheels, wheel_path
 
 
 def lock(
