@@ -34,6 +34,7 @@ KINDS = {
         ("python3", "python3-venv", "ca-certificates", "tzdata"),
         project=ROOT / "examples" / "guestbook" / "web",
     ),
+    "postgresql": Kind({"recipe": "postgres"}, ("postgresql-15",)),
 }
 
 
