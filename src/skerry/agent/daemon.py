@@ -33,6 +33,7 @@ from skerry.agent.serve import Server
 from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
+from skerry.agent.uploads import Uploads
 from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
@@ -204,6 +205,7 @@ class Agent:
             tell=self.links.tell,
         )
         self.giving = Giving(self.stocks, self.bundles, self.fetcher.met)
+        self.uploads = Uploads(self.images, self.stocks, self.bundles, self.fetcher.make)
         self.upkeep = Upkeep(
             self.me,
             files.state,
