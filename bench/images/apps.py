@@ -95,7 +95,9 @@ def project(tell: Callable[[str], None]) -> App:
     own = sum(path.is_file() for path in folder.rglob("*"))
     tell(f"project: {own} files of its own, the edit is in {edited.relative_to(folder)}, {edited.stat().st_size} bytes")
     entrypoint = ("python3", "-m", "uvicorn", "django.core.asgi:get_asgi_application")
-    return App("project", folder, str(edited.relative_to(folder)), _images(), Recipe(recipe="python", entrypoint=entrypoint))
+    return App(
+        "project", folder, str(edited.relative_to(folder)), _images(), Recipe(recipe="python", entrypoint=entrypoint)
+    )
 
 
 def guestbook(tell: Callable[[str], None]) -> App:

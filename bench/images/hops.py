@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.agent.small import Aside, SmallCloud, free_port
 from websockets.protocol import State
 
 from bench.images.apps import WORK, Version
@@ -26,7 +27,6 @@ from skerry.client.images import LocalImages
 from skerry.client.session import Session
 from skerry.mesh.connections import Incoming
 from skerry.mesh.links import LINK, Mesh
-from tests.agent.small import Aside, SmallCloud, free_port
 
 APP = """services:
   web:
