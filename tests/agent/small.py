@@ -29,6 +29,8 @@ from skerry.core.effects import Target
 from skerry.core.events import ImageReady
 from skerry.core.intent import App, Node, Port, Release, Service
 from skerry.image.archive import import_archive
+from skerry.image.manifest import Entry, tree_of
+from skerry.image.oci import ImageConfig, assemble
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
@@ -179,6 +181,16 @@ class SmallCloud:
             agent.loop.post(ImageReady(digest))
         return digest
 
+    def give_files(self, files: Mapping[str, bytes], *names: str) -> str:
+        """An image of these files, whole on these hosts (all). Gives its digest."""
+        digest = ""
+        for name in names or tuple(self.agents):
+            agent = self.agents[name]
+            digest = put_image(agent.objects, files)
+            agent.images.make(digest)
+            agent.loop.post(ImageReady(digest))
+        return digest
+
     def deploy(self, name: str, service: Service, image: str, host: str = "vps-1") -> None:
         """A new app of one service, signed by the operator and taken in by one host."""
         app = self.sign(f"app/{name}", App(services={name: service}), 1)
@@ -189,6 +201,18 @@ class SmallCloud:
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.agents):
             await self.agents.pop(name).close()
+
+
+def put_image(objects: Any, files: Mapping[str, bytes]) -> str:
+    """Assemble an image of these files in a store. Gives its digest."""
+    entries = [
+        Entry(path, "f", 0o755 if path.startswith("usr/bin/") else 0o644, sha256=objects.put(data), size=len(data))
+        for path, data in files.items()
+    ]
+    image = assemble(tree_of(entries), ImageConfig(entrypoint=("/usr/bin/app",)), objects.read)
+    for document in (image.manifest, image.config, image.tree.encode()):
+        objects.put(document)
+    return image.digest
 
 
 def archive(path: Path, content: bytes, *, layer: bytes = b"") -> None:

@@ -24,6 +24,7 @@ from skerry.errors import SkerryError
 from skerry.image.archive import import_archive
 from skerry.image.manifest import HEADER, parse_tree
 from skerry.image.oci import parse_config, parse_manifest
+from skerry.image.sources.needs import Asked, requirements_of
 from skerry.mesh import streams
 from skerry.trust import drafts, envelope, recovery
 from skerry.trust.accept import AlreadyHeld, Trusted
@@ -157,12 +158,45 @@ def layer_of_an_image(data: bytes) -> None:
         import_archive(path, SimpleObjects(Path(directory) / "objects"))
 
 
+LOCKS = Path(__file__).parents[1] / "image" / "locks"
+
+
+def _lock_of_another_tool(name: str, project: str, data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / name).write_bytes(data)
+        (Path(directory) / "pyproject.toml").write_bytes((LOCKS / project / "pyproject.toml").read_bytes())
+        requirements_of(Path(directory), Asked(name))
+
+
+def lock_of_uv(data: bytes) -> None:
+    _lock_of_another_tool("uv.lock", "uv", data)
+
+
+def lock_of_poetry(data: bytes) -> None:
+    _lock_of_another_tool("poetry.lock", "poetry", data)
+
+
+def lock_of_pip(data: bytes) -> None:
+    _lock_of_another_tool("pylock.toml", "uv", data)
+
+
+def requirements_text(data: bytes) -> None:
+    _lock_of_another_tool("requirements.txt", "uv", data)
+
+
+def pyproject(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "pyproject.toml").write_bytes(data)
+        requirements_of(Path(directory), Asked())
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         parse_envelope, record_from_a_neighbour, record_from_a_client, document_signed_by_an_operator,
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
         draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+        lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
 }  # fmt: skip
 
@@ -220,6 +254,14 @@ def seeds(name: str) -> list[bytes]:
         ],
         "image_archive": [_archive()],
         "layer_of_an_image": [_layer()],
+        "lock_of_uv": [(LOCKS / "uv" / "uv.lock").read_bytes()],
+        "lock_of_poetry": [(LOCKS / "poetry" / "poetry.lock").read_bytes()],
+        "lock_of_pip": [(LOCKS / "uv" / "pylock.toml").read_bytes()],
+        "requirements_text": [
+            b"a>=1 ; python_version > '3'\nb[c]==2  # why\n--pre\n",
+            b"a==1 ; os_name == 'posix' \\\n --hash=sha256:" + b"ab" * 32 + b"\n",
+        ],
+        "pyproject": [(LOCKS / name / "pyproject.toml").read_bytes() for name in ("uv", "poetry-own")],
     }
     return by_name.get(name, records)
 

@@ -4,19 +4,14 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 from ruamel.yaml import YAML
 
+from image.running import container, free_port, get, in_container, post, wait_for
 from skerry.image.build import Built, build, plan
 from skerry.image.contract import BuildRefused
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe
@@ -241,99 +236,6 @@ def test_a_script_as_entry_point_is_answered_with_the_line_to_write(tmp_path):
         recipe = parse_recipe({"recipe": "python", "entrypoint": ["uvicorn", "app:app"]})
         build(recipe, tmp_path, objects=ObjectStore(tmp_path), cache=tmp_path)
     assert "-m, uvicorn" in refused.value.fix
-
-
-def spec(name: str, root: Path, arguments: list[str], environment: list[str], binds: dict[str, Path]) -> dict:
-    mounts = [
-        {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755", "nosuid"]},
-        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "nosuid"]},
-        *(
-            {"destination": to, "type": "bind", "source": str(path), "options": ["bind", "rw"]}
-            for to, path in binds.items()
-        ),
-    ]
-    return {
-        "ociVersion": "1.0.2",
-        "process": {
-            "args": arguments,
-            "cwd": "/app" if "uvicorn" in arguments else "/",
-            "env": ["PATH=/usr/bin", "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", *environment],
-            "user": {"uid": 10001, "gid": 10001},
-            "noNewPrivileges": True,
-        },
-        "root": {"path": str(root), "readonly": True},
-        "mounts": mounts,
-        "linux": {
-            "cgroupsPath": f"/{name}",
-            "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")],
-        },
-    }
-
-
-@contextmanager
-def container(
-    root: Path, arguments: list[str], folder: Path, environment: list[str], binds: dict[str, Path] | None = None
-):
-    """Run under runc: user 10001, no capabilities, read-only root, this machine's loopback."""
-    folder.mkdir(exist_ok=True)
-    name = f"ski{time.monotonic_ns()}"
-    (folder / "config.json").write_text(json.dumps(spec(name, root, arguments, environment, binds or {})))
-    command = ["runc", "--root", str(folder / "state"), "run", "-b", str(folder), name]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        stop = ["runc", "--root", str(folder / "state"), "kill", name, "TERM"]
-        subprocess.run(stop, check=False, capture_output=True)
-        try:
-            process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-        subprocess.run(
-            ["runc", "--root", str(folder / "state"), "delete", "-f", name], check=False, capture_output=True
-        )
-
-
-def in_container(root: Path, arguments: list[str], folder: Path) -> str:
-    with container(root, arguments, folder, []) as process:
-        out = process.communicate(timeout=20)[0]
-        assert process.returncode == 0, out
-        return out.strip().splitlines()[-1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError as error:
-        return 0, str(error)
-
-
-def post(url: str, body: dict) -> int:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=2) as answer:
-        return answer.status
-
-
-def wait_for(condition, within_s: float) -> bool:
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @REAL

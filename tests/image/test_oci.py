@@ -125,3 +125,16 @@ def test_an_image_is_found_by_digest_name_or_path_and_else_refused_with_what_to_
         with pytest.raises(ImageNotFound) as refused:
             resolve_image(ref, objects=objects, names={}, base=tmp_path)
         assert "recipe" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("ref", "recipe"),
+    [("redis", "redis"), ("redis:7", "redis"), ("redis:7.2-alpine@sha256:" + "a" * 64, "redis"), ("library/caddy", "caddy"),
+     ("docker.io/library/nginx:1", "nginx"), ("memcached:1.6", "memcached"), ("mine/redis:7", ""), ("docker.io/mine/redis", ""),
+     ("redis/redis", ""), ("red", "")],
+)  # fmt: skip
+def test_an_official_image_with_a_shipped_recipe_is_answered_with_the_line_to_write(ref, recipe, tmp_path):
+    with pytest.raises(ImageNotFound) as refused:
+        resolve_image(ref, objects=SimpleObjects(tmp_path), names={}, base=tmp_path)
+    line = f"x-skerry: {{image: {{recipe: {recipe}}}}}"
+    assert (line in refused.value.fix) is bool(recipe), refused.value.fix

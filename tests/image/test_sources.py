@@ -17,7 +17,8 @@ from skerry.image.sources.fetch import Gone, Wanted, fetch_all
 from skerry.image.sources.lock import BadLock, Deb, Lock, Wheel, read_lock, write_lock
 from skerry.image.sources.markers import unmet
 from skerry.image.sources.mirrors import DEFAULT_MIRROR, archives
-from skerry.image.sources.wheels import refused_by_pip, requirements_of, unpack_wheel, wheel_path
+from skerry.image.sources.needs import Asked, requirements_of
+from skerry.image.sources.wheels import refused_by_pip, unpack_wheel, wheel_path
 
 LOCK = Lock(
     "0123456789abcdef",
@@ -132,13 +133,13 @@ def locked_wheel(made, cache) -> Wheel:
 
 
 def test_a_project_s_needs_come_from_the_file_it_has(tmp_path):
-    assert requirements_of(tmp_path, "") == ""
+    assert requirements_of(tmp_path, Asked()) == ""
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["a", "b>1"]\n')
-    assert requirements_of(tmp_path, "") == "a\nb>1\n"
+    assert requirements_of(tmp_path, Asked()) == "a\nb>1\n"
     (tmp_path / "requirements.txt").write_text("c\n")
-    assert requirements_of(tmp_path, "") == "c\n"
+    assert requirements_of(tmp_path, Asked()) == "c\n"
     with pytest.raises(BuildRefused):
-        requirements_of(tmp_path, "other.txt")
+        requirements_of(tmp_path, Asked("other.txt"))
 
 
 def test_code_goes_into_the_image_and_litter_and_secrets_stay(tmp_path):

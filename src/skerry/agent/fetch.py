@@ -1,4 +1,4 @@
-"""Getting images whole: what is missing is asked of one holder after the other; what is wrong is asked of the next.
+"""Getting images whole: by a bundle from the version before, where there is one; what is missing then in portions from several hosts.
 
 Trust lies in the digest alone: whoever sends the bytes, they are hashed before they are kept.
 """
@@ -6,79 +6,115 @@ Trust lies in the digest alone: whoever sends the bytes, they are hashed before 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from skerry.agent.bundles import Bundles, NotFromHere
+from skerry.agent.gathering import Gathering
+from skerry.agent.stock import Stocks
 from skerry.agent.vetting import Vetting
-from skerry.core.effects import Fetch, Forget
+from skerry.core.effects import Fetch
 from skerry.core.events import Event, ImageFailed
-from skerry.errors import SkerryError
+from skerry.errors import SkerryError, Unreachable
+from skerry.image.contract import ImageIncomplete, ImageTooLarge
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh
-from skerry.mesh.streams import fetch_objects
 from skerry.store.disk import full_disk_told
-from skerry.store.objects import ObjectStore
 
-log = logging.getLogger(__name__)
-SPARED_S = 3600.0  # an object that came since may belong to an image that is still being handed over
+BUNDLE_HOSTS = 3  # that are asked for a bundle before portions are fetched
+MENDED = 3  # times that an image is completed anew because objects of it turned out to be damaged
 
 
 class Fetcher:
-    """`directory`: where the trees are made, for what is told when its disk is full."""
+    """`directory`: where the trees are made, for what is told when its disk is full. `bases(image)`: versions of it that are
+    here, the likeliest first. `tell(error, host)`: what a host did wrong, for people.
+    """
 
     def __init__(
         self,
+        me: str,
         images: Images,
         directory: Path,
-        objects: ObjectStore,
+        stocks: Stocks,
+        bundles: Bundles,
         mesh: Mesh,
         vetting: Vetting,
         post: Callable[[Event], None],
+        bases: Callable[[str], list[str]],
+        tell: Callable[[SkerryError, str], None],
     ) -> None:
+        self._me = me
         self._images = images
         self._directory = directory
-        self._objects = objects
+        self._stocks = stocks
+        self._bundles = bundles
         self._mesh = mesh
         self._vetting = vetting
         self._post = post
+        self._bases = bases
+        self._tell = tell
         self._one_by_one: dict[str, asyncio.Lock] = {}
+        self._gatherings: dict[str, Gathering] = {}
 
     async def fetch(self, effect: Fetch) -> None:
-        """Answers with ImageReady, or with ImageFailed once every source was tried."""
+        """Answers with ImageReady, or with ImageFailed once every source was tried. Raises ImageTooLarge."""
         async with self._one_by_one.setdefault(effect.image, asyncio.Lock()):
-            whys = []
-            for source in ("", *effect.sources):  # "": perhaps an operator has pushed it here already
-                try:
-                    await self._complete_from(source, effect.image)
-                    await self.make(effect.image)
-                except (SkerryError, OSError) as error:
-                    whys.append(f"{source or 'here'}: {error}")
-                else:
-                    return
-            self._post(ImageFailed(effect.image, "; ".join(whys) or "nobody is known to have it", True))
+            try:
+                await self._complete(effect.image, effect.sources)
+            except ImageTooLarge:  # from nobody would it be smaller: agent/budget.py makes room, or says so
+                raise
+            except (SkerryError, OSError) as error:
+                self._post(ImageFailed(effect.image, str(error), True))
+
+    def met(self, image: str, peer: str) -> None:
+        """This host asked us about the image: it may have some of it."""
+        if image in self._gatherings:
+            self._gatherings[image].meet([peer])
+
+    async def _complete(self, image: str, sources: Sequence[str]) -> None:
+        for left in reversed(range(MENDED)):
+            if await asyncio.to_thread(self._images.missing, image):  # else an operator has handed it over here
+                await self._bundle(image, sources)
+            if await asyncio.to_thread(self._images.missing, image):
+                await self._gather(image, sources)
+            try:
+                await self.make(image)
+            except ImageIncomplete:
+                if not left:
+                    raise
+            else:
+                return
+
+    async def _bundle(self, image: str, sources: Sequence[str]) -> None:
+        """What is new since the version that is here, if some host can tell. Without that all is fetched."""
+        if not (bases := self._bases(image)):
+            return
+        for source in sources[:BUNDLE_HOSTS]:
+            try:
+                await self._bundles.fetch(source, image, bases)
+            except (Unreachable, NotFromHere):
+                continue
+            except ImageTooLarge:
+                raise
+            except SkerryError as error:
+                self._tell(error, source)
+            else:
+                return
+
+    async def _gather(self, image: str, sources: Sequence[str]) -> None:
+        stock = await self._stocks.begin(image)
+        gathering = Gathering(self._me, stock, self._stocks, lambda peer, path: self._mesh.open(peer, path), self._tell)
+        self._gatherings[image] = gathering
+        try:
+            await gathering.run(sources)
+        finally:
+            del self._gatherings[image]
+            self._stocks.end(image)
+            needed = {hash for each in self._gatherings.values() for p in each.stock.portions for hash, _ in p.files}
+            await asyncio.to_thread(self._stocks.parts.tidy, needed)
 
     async def make(self, image: str) -> None:
         """Its tree, once all of it is here; then core is told. Raises DiskFull, or why it can't be made."""
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
             await self._vetting.ready(image)
-
-    async def forget(self, effect: Forget) -> None:
-        """The image's tree goes, and with it the objects that only it had."""
-        await asyncio.to_thread(self._images.forget, effect.image)
-        await asyncio.to_thread(self._images.collect, came_before_s=time.time() - SPARED_S)
-
-    async def _complete_from(self, source: str, image: str) -> None:
-        if not source:
-            return
-        stream = None
-        try:
-            while missing := self._images.missing(image):
-                if stream is None:
-                    stream = await self._mesh.open(source, "/objects")
-                await fetch_objects(stream, missing, self._objects)
-        finally:
-            if stream is not None:
-                await stream.close()

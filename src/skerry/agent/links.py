@@ -37,7 +37,8 @@ PUSH_BYTES = m.FRAME_BYTES - 4096
 
 
 class Links:
-    """`note(kind, subject, reason)` writes an event for people; `soon(act)` acts in the loop's next turn."""
+    """`note(kind, subject, reason)` writes an event for people; `soon(act)` acts in the loop's next turn;
+    `bundle(peer, message)` hears what neighbours say of bundles."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Links:
         note: Callable[[str, str, str], Any],
         spawn: Callable[..., None],
         soon: Callable[[Callable[[], None]], object],
+        bundle: Callable[[str, m.WantBundle | m.Bundle], None],
     ) -> None:
         self._mesh = mesh
         self._gossip = gossip
@@ -61,7 +63,8 @@ class Links:
         self._note = note
         self._spawn = spawn
         self._soon = soon
-        self.copies = Copies(self.carry, mesh.neighbours, door.holds)
+        self.copies = Copies(self.carry, lambda: gossip.neighbours, door.holds)
+        self._bundle = bundle
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
         self._told: dict[str, dict[str, float]] = {}  # source -> what -> when
         self._asked: set[tuple[str, str]] = set()  # (about whom, whom): answers that are awaited
@@ -111,6 +114,8 @@ class Links:
             if (message.peer, peer) in self._asked:
                 self._asked.discard((message.peer, peer))
                 self._post(PeerReached(message.peer, peer, message.ok))
+        elif isinstance(message, m.WantBundle | m.Bundle):
+            self._bundle(peer, message)
         elif isinstance(message, m.WantNamed):
             self._push(peer, self._door.named(dict.fromkeys(message.hashes)))
         elif isinstance(message, m.HoldsAsk):

@@ -48,6 +48,8 @@ class Streams:
     def handlers(self) -> dict[str, Handler]:
         return {
             "/request": self.request,
+            "/image": self.image,
+            "/image/put": self.upload_image,
             "/objects": self.objects,
             "/objects/put": self.upload,
             "/catch-up": self.catch_up,
@@ -79,18 +81,28 @@ class Streams:
             return not _is_host(who)  # a host has nothing to ask here: one refusal for each handshake
         return True
 
+    async def image(self, stream: Stream, who: str) -> None:
+        await self._agent.giving.serve(stream, who)
+
     async def objects(self, stream: Stream, who: str) -> None:
         await serve_objects(stream, self._agent.objects)
 
+    async def upload_image(self, stream: Stream, who: str) -> None:
+        """From clients, an image by what the host lacks of it."""
+        await self._agent.uploads.take(stream, self._room_for(who))
+
     async def upload(self, stream: Stream, who: str) -> None:
         """From clients. Bytes are kept by their hash; nothing runs because of them."""
+        await receive_objects(stream, self._agent.objects, most_bytes=self._room_for(who))
+
+    def _room_for(self, who: str) -> int:
         if _is_host(who):
             raise NotForYou("objects were not taken", "hosts fetch from one another, they don't hand over", "fetch")
         state = self._agent.files.state
         room = free_bytes(state) - RESERVE_BYTES
         if room <= 0:
             raise DiskFull(state)
-        await receive_objects(stream, self._agent.objects, most_bytes=min(room, UPLOAD_BYTES))
+        return min(room, UPLOAD_BYTES)
 
     async def catch_up(self, stream: Stream, who: str) -> None:
         """A new host shows what it was given at its enrolment, and gets what is newer here, and who has which slot.

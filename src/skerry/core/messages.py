@@ -12,10 +12,13 @@ FRAME_BYTES = 1 << 20  # one message on a link, at most
 PUSH_RECORDS = 512
 IDS_A_MESSAGE = 2048
 BUCKETS = 64
+BASES = 8
+BUNDLE_BYTES = 32 * 1024  # a larger one is for a stream: records must not wait behind it
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 Token = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Raw = Annotated[bytes, msgspec.Meta(max_length=128 * 1024)]  # trust has the bounds of each kind
 Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 PayloadHash = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
@@ -87,7 +90,39 @@ class HoldsAnswer(Message, frozen=True, tag="holds-answer"):
     ok: bool
 
 
-AnyMessage = Push | Heads | Buckets | Ids | Want | WantNamed | ProbeAsk | ProbeAnswer | HoldsAsk | HoldsAnswer
+class WantBundle(Message, frozen=True, tag="want-bundle"):
+    """What is new in this image since one of these versions of it? The agent answers it, and knows what a bundle is.
+
+    Over the link, because an edit of a line is smaller than the handshake of another connection.
+    """
+
+    image: Hash
+    bases: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=BASES)]
+
+
+class Bundle(Message, frozen=True, tag="bundle"):
+    """`large`: there is one, but for a stream; else without `data` there is none."""
+
+    image: Hash
+    base: Hash
+    data: Annotated[bytes, msgspec.Meta(max_length=BUNDLE_BYTES)]
+    large: bool = False
+
+
+AnyMessage = (
+    Push
+    | Heads
+    | Buckets
+    | Ids
+    | Want
+    | WantNamed
+    | ProbeAsk
+    | ProbeAnswer
+    | HoldsAsk
+    | HoldsAnswer
+    | WantBundle
+    | Bundle
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

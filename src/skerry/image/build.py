@@ -17,18 +17,20 @@ from skerry.image.lint.own import check_image
 from skerry.image.manifest import tree_of
 from skerry.image.oci import assemble
 from skerry.image.pile import File
-from skerry.image.recipe import Recipe
-from skerry.image.recipes import kind_of
+from skerry.image.recipe import BuildSteps, Recipe
+from skerry.image.recipes import wants_of
+from skerry.image.recipes.kind import APP
 from skerry.image.rules import apply_rules
 from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import FILE_NAME, Lock
+from skerry.image.stage.contract import UNCHANGED, Sandbox
 from skerry.image.stages import Name, Progress, Running, StagePlan, running
 from skerry.image.work import Base, Packed, Work, entries_of, keep_contents, whole_tree
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
     """A built image. `size_bytes` of its files, `files` how many, `executables` their paths, `findings` sentences for the
-    user, `lock` the path of the lock file that was read or written."""
+    user, `lock` the path of the lock file that was read or written, `init` the image that runs once before a service of it."""
 
     digest: str
     size_bytes: int
@@ -36,6 +38,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     executables: tuple[str, ...]
     findings: tuple[str, ...]
     lock: Path
+    init: Built | None = None
 
 
 def build(
@@ -46,6 +49,7 @@ def build(
     cache: Path,
     name: str = "image",
     mirror: str = "",
+    sandbox: Sandbox = Sandbox(),  # noqa: B008  a frozen value
     allow: Collection[str] = (),
     progress: Progress = lambda stage: None,
 ) -> Built:
@@ -53,18 +57,34 @@ def build(
 
     `context_dir`: the project's folder; `skerry.lock` is read from and written to it, in a section called `name` (the
     service's). `cache`: downloads and results by content; may be removed at any time. `mirror`: of Debian, "" for this
-    machine's. `allow`: kinds of lint findings that don't refuse it. Raises BuildRefused, ImageRefused, DownloadRefused,
-    DownloadFailed, BadRecipe, BadLock.
+    machine's. `sandbox`: how commands of the recipe's `build` part run. `allow`: kinds of lint findings that don't refuse it. A
+    recipe's `init` is built first, with a section of its own. Raises BuildRefused, ImageRefused, DownloadRefused,
+    DownloadFailed, BadRecipe, BadLock, and what the build stage raises.
     """
     _check_folder(context_dir)
+    init = None
+    if recipe.init is not None:
+        init = _build(
+            recipe.init, context_dir, objects, cache, f"{name}.init", mirror, sandbox, allow, progress, as_init=True
+        )
+    by = init.digest if init is not None else ""
+    built = _build(recipe, context_dir, objects, cache, name, mirror, sandbox, allow, progress, initialised_by=by)
+    return msgspec.structs.replace(built, init=init)
+
+
+def _build(
+    recipe: Recipe, context_dir: Path, objects: Objects, cache: Path, name: str, mirror: str, sandbox: Sandbox,
+    allow: Collection[str], progress: Progress, *, as_init: bool = False, initialised_by: str = "",
+) -> Built:  # fmt: skip
+    """One image."""
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
-        locked = _lock(recipe, context_dir, cache, name, mirror, stage)
+        locked = _lock(recipe, context_dir, cache, name, mirror, sandbox, stage)
     outputs: list[File] = []
-    if recipe.build is not None:
+    if recipe.build is not None and recipe.build.run:
         with running("build", progress) as stage:
-            outputs = _build_outputs(recipe, context_dir, cache, stage)
-    work = Work(recipe, context_dir, locked, outputs, cache)
+            outputs = _build_outputs(recipe.build, context_dir, cache, name, mirror, sandbox, stage)
+    work = Work(recipe, context_dir, locked, outputs, cache, as_init=as_init, initialised_by=initialised_by)
     with running("assemble", progress) as stage:
         packed = work.kept_image(objects)
         base = None if packed else work.kept_base(objects.has)
@@ -96,18 +116,33 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     from skerry.image.sources.locking import lock_state
 
     _check_folder(context_dir)
-    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
-        wishes = [*wants.packages, *wants.requirements.split("\n")]
+        wishes = [*wants.packages, *(line.split(" --hash")[0] for line in wants.requirements.split("\n"))]
         plans = [StagePlan("lock", False, f"choose versions of {', '.join(filter(None, wishes)) or 'nothing'}")]
     else:
         plans = [StagePlan("lock", not lacking, f"fetch {lacking}" if lacking else f"as {FILE_NAME} says")]
-    if recipe.build is not None:
-        plans.append(StagePlan("build", False, f"run {len(recipe.build.run)} commands without network"))
-    if locked is None or recipe.build is not None:
+    if recipe.build is not None and recipe.build.sdists:
+        from skerry.image.sources.from_source import lacking as to_build
+
+        names = to_build(locked.sdists, locked.wheels, cache) if locked else list(recipe.build.sdists)
+        what = f"build from source, without network: {', '.join(names)}" if names else "what comes from source is built"
+        plans.append(StagePlan("build", not names, what))
+    outputs: list[File] | None = []
+    if recipe.build is not None and recipe.build.run:
+        from skerry.image.stage.project import kept_outputs
+
+        outputs = kept_outputs(recipe.build, context_dir, APP, cache=cache, name=name)
+        commands = "; ".join(" ".join(command) for command in recipe.build.run)
+        plans.append(StagePlan("build", outputs is not None, f"run without network: {commands}"))
+    if locked is None or outputs is None:
         return [*plans, *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in ("assemble", *_AFTER))]
-    work = Work(recipe, context_dir, locked, (), cache)
+    init = ""
+    if recipe.init is not None:
+        first = _kept(recipe.init, context_dir, objects, cache, f"{name}.init")
+        init = first.digest if first is not None else "not made yet"
+    work = Work(recipe, context_dir, locked, outputs, cache, initialised_by=init)
     packed = work.kept_image(objects)
     kept = packed is not None or work.kept_base(objects.has) is not None
     return [
@@ -117,6 +152,16 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
         StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
     ]
+
+
+def _kept(init: Recipe, context_dir: Path, objects: Objects, cache: Path, name: str) -> Packed | None:
+    """An init image, if all of it was made before."""
+    from skerry.image.sources.locking import lock_state
+
+    locked, lacking = lock_state(wants_of(init, context_dir), context_dir / FILE_NAME, name, cache)
+    if locked is None or lacking:
+        return None
+    return Work(init, context_dir, locked, (), cache, as_init=True).kept_image(objects)
 
 
 _AFTER: tuple[Name, ...] = ("closure", "pack", "lint")
@@ -133,26 +178,55 @@ def _check_folder(context_dir: Path) -> None:
         raise BuildRefused(f"{context_dir} can't be built", "it is not a folder")
 
 
-def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, stage: Running) -> Lock:
+def _lock(
+    recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, sandbox: Sandbox, stage: Running
+) -> Lock:
     from skerry.image.sources.locking import lock
 
-    wants = kind_of(recipe.recipe).wants(recipe, context_dir)
+    wants = wants_of(recipe, context_dir)
     said: list[str] = []
 
     def say(line: str) -> None:
         said.append(line)
         stage.say(line)
 
+    builder = None
+    if recipe.build is not None and recipe.build.sdists:
+        from skerry.image.stage import project
+
+        builder = project.builder(
+            recipe.build, context_dir, cache=cache, name=name, mirror=mirror, sandbox=sandbox, progress=say
+        )
     locked = lock(
-        wants, file=context_dir / FILE_NAME, name=name, context=context_dir, cache=cache, mirror=mirror, progress=say
+        wants,
+        file=context_dir / FILE_NAME,
+        name=name,
+        context=context_dir,
+        cache=cache,
+        mirror=mirror,
+        builder=builder,
+        progress=say,
     )
     stage.cached, stage.detail = not said, _parts(locked)
     return locked
 
 
-def _build_outputs(recipe: Recipe, context_dir: Path, cache: Path, stage: Running) -> list[File]:
+def _build_outputs(
+    steps: BuildSteps, context_dir: Path, cache: Path, name: str, mirror: str, sandbox: Sandbox, stage: Running
+) -> list[File]:
     """What the build stage makes, at its place in the image."""
-    raise BuildRefused("the image can't be built", "its recipe has a `build` part, and this version can't run one yet")
+    from skerry.image.stage.project import build_outputs
+
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        stage.say(line)
+
+    made = build_outputs(steps, context_dir, APP, cache=cache, name=name, mirror=mirror, sandbox=sandbox, progress=say)
+    stage.cached = said[-1:] == [UNCHANGED]
+    stage.detail = f"{len(made)} files, {sum(file.size for file in made) / 1e6:.1f} MB"
+    return made
 
 
 def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress) -> Packed:
@@ -163,10 +237,10 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
         made, findings = work.kind.derive(work.recipe, work.project, work.pile, work.cache)
         files = [*work.project, *made]
     with running("pack", progress) as stage:
-        tree = whole_tree(base, files)
+        tree = whole_tree(base, files, work.config.working_dir)
         keep_contents(files, objects)
         declared = () if work.kind.foreign else base.executables
-        config = msgspec.structs.replace(work.kind.config(work.recipe), executables=declared)
+        config = msgspec.structs.replace(work.config, executables=declared)
         image = assemble(tree, config, objects.read)
         packed = Packed(
             digest=image.digest,
@@ -191,9 +265,9 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     work.kind.close(closure, recipe, work.elves)
     for program in recipe.programs:
         closure.program(program)
-    for pattern in recipe.keep:
-        closure.glob(pattern)
-    apply_rules(closure, recipe.user)
+    closure.glob(*recipe.keep)
+    extras = work.kind.extras(recipe, work.elves)
+    apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)

@@ -17,11 +17,13 @@ _CALLS = re.compile(
     rb"\0(system|popen|execve|execv|execvp|tcsetpgrp|tcsetattr|ptrace|process_vm_readv|pcap_open_live)(?=\0)"
 )
 
+_LOCALE = re.compile(rb"(?:set|new)locale(?=\0)")  # without the NUL before: linkers share the ends of names
+
 
 class Elf(msgspec.Struct, frozen=True):
     """`interpreter` is "" for a library or a static program. `rpath` is inherited by the libraries of libraries,
     `runpath` is not. `calls`: names of interest in its dynamic strings. `hints`: library names found as plain text,
-    which it may open by itself."""
+    which it may open by itself. `locale`: it can ask for another locale than plain C."""
 
     machine: str
     bits: int
@@ -31,6 +33,7 @@ class Elf(msgspec.Struct, frozen=True):
     runpath: tuple[str, ...]
     calls: tuple[str, ...]
     hints: tuple[str, ...]
+    locale: bool = False
 
 
 def is_elf(data: bytes) -> bool:
@@ -74,6 +77,7 @@ def read_elf(data: bytes) -> Elf | None:
         runpath=_paths(tags["DT_RUNPATH"]),
         calls=tuple(sorted({name.decode() for name in _CALLS.findall(strings)})),
         hints=tuple(sorted(hints)),
+        locale=bool(_LOCALE.search(strings)),
     )
 
 

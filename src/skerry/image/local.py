@@ -3,6 +3,7 @@ Skerry knows no registry, so that what runs is what was built or brought here.""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,11 +45,22 @@ def resolve_image(
         if len(found.findings) > 20:
             progress(f"and {len(found.findings) - 20} findings more")
         return found.digest
-    raise ImageNotFound(
-        f"the image {ref!r} was not found", "it is no digest or name of the local store, and no path", _FIX
-    )
+    why = "it is no digest or name of the local store, and no path"
+    if name := shipped_for(ref):
+        fix = f"{name} has a recipe that is shipped with skerry: in the place of image: {ref} write"
+        raise ImageNotFound(f"the image {ref!r} was not found", why, f"{fix} x-skerry: {{image: {{recipe: {name}}}}}")
+    raise ImageNotFound(f"the image {ref!r} was not found", why, _FIX)
 
 
+def shipped_for(ref: str) -> str:
+    """The shipped recipe that stands for a well-known official image, such as "redis:7-alpine"; "" without one."""
+    from skerry.image.recipes import shipped_names
+
+    found = _OFFICIAL.match(ref)
+    return found[1] if found and found[1] in shipped_names() else ""
+
+
+_OFFICIAL = re.compile(r"(?:(?:index\.)?docker\.io/)?(?:library/)?([a-z]+)(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?\Z")
 _FIX = (
     "build it by a recipe (x-skerry: image: in the compose file), or save it and give the path: "
     "docker save NAME -o web.tar, or skopeo copy docker://NAME oci:web"

@@ -23,6 +23,7 @@ from skerry.image.manifest import Tree
 TREE_ANNOTATION = "dev.skerry.tree"
 EXECUTABLES_LABEL = "dev.skerry.executables"
 INIT_LABEL = "dev.skerry.init"
+INITIALISED_BY_LABEL = "dev.skerry.initialised-by"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -37,7 +38,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an image wants to be run. `user` as "10001:10001" or a name; `exposed` as "8000/tcp"; `env` in order.
 
     `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
-    is run once before a service, and only so may it hold a declared shell.
+    is run once before a service, never as one, and only so may it hold a declared shell. `initialised_by`: digest of the init
+    image that a service of this one needs.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = "amd64"
     executables: tuple[str, ...] = ()
     init: bool = False
+    initialised_by: str = ""
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -118,6 +121,11 @@ def layer_of(tree: Tree, read: Read) -> Iterator[bytes]:
 
 def encode_config(config: ImageConfig, diff_id: str) -> bytes:
     """The OCI config JSON; empty fields are left out."""
+    labels = {
+        EXECUTABLES_LABEL: json.dumps(sorted(config.executables)) if config.executables else "",
+        INIT_LABEL: "true" if config.init else "",
+        INITIALISED_BY_LABEL: config.initialised_by,
+    }
     inner: dict[str, Any] = {
         "Entrypoint": list(config.entrypoint),
         "Cmd": list(config.cmd),
@@ -126,7 +134,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         "WorkingDir": config.working_dir,
         "ExposedPorts": {port: {} for port in config.exposed},
         "StopSignal": config.stop_signal,
-        "Labels": _labels(config),
+        "Labels": {name: value for name, value in labels.items() if value},
     }
     return _json(
         {
@@ -139,13 +147,6 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
     )
 
 
-def _labels(config: ImageConfig) -> dict[str, str]:
-    labels = {INIT_LABEL: "true"} if config.init else {}
-    if config.executables:
-        labels[EXECUTABLES_LABEL] = json.dumps(sorted(config.executables))
-    return labels
-
-
 def parse_config(data: bytes) -> ImageConfig:
     """Read an OCI (or Docker) config JSON; unknown fields are ignored, wrong types are not. Raises BadImage."""
     outer = _load(data, "config")
@@ -154,6 +155,10 @@ def parse_config(data: bytes) -> ImageConfig:
         architecture = msgspec.convert(outer.get("architecture", "amd64"), str)
     except msgspec.ValidationError as error:
         raise BadImage("an image config was refused", str(error)) from error
+    labels = inner.Labels or {}
+    initialised_by = str(labels.get(INITIALISED_BY_LABEL, ""))
+    if initialised_by:
+        hash_of(initialised_by)
     env = tuple((name, value) for name, _, value in (pair.partition("=") for pair in inner.Env or ()))
     return ImageConfig(
         entrypoint=tuple(inner.Entrypoint or ()),
@@ -164,8 +169,9 @@ def parse_config(data: bytes) -> ImageConfig:
         exposed=tuple(sorted(inner.ExposedPorts or ())),
         stop_signal=inner.StopSignal or "",
         architecture=architecture,
-        executables=_executables((inner.Labels or {}).get(EXECUTABLES_LABEL, "[]")),
-        init=(inner.Labels or {}).get(INIT_LABEL) == "true",
+        executables=_executables(labels.get(EXECUTABLES_LABEL, "[]")),
+        init=labels.get(INIT_LABEL) == "true",
+        initialised_by=initialised_by,
     )
 
 

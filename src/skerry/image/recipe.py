@@ -18,6 +18,7 @@ from skerry.errors import BadInput
 APP_USER = "10001:10001"
 MAX_TEXT_CHARS = 1 << 20
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}\Z")
+_PROBE = re.compile(r"(?:tcp|http|redis|postgres|mysql):[1-9][0-9]{0,4}\Z")
 _REFUSED = "the image recipe was refused"
 
 
@@ -30,12 +31,19 @@ class BadRecipe(BadInput):
 class BuildSteps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is made before the image is put together, in a root of its own without network (`stage/`).
 
-    - `packages`: Debian packages to build with. `run`: commands, each a list of words. `outputs`: what of it goes on.
+    - `packages`: Debian packages to build with, beside a shell and its usual tools. `run`: commands, each a list of words; one
+      alone may be written without the outer list. `outputs`: files, folders or globs of what goes on; all else is thrown away.
+    - `sdists` (python): packages that may be built from their source where they have no wheel.
+    - `environment`: over the one that keeps builds the same everywhere. `memory_mib`, `timeout_s`: limits.
     """
 
     packages: tuple[str, ...] = ()
     run: tuple[tuple[str, ...], ...] = ()
     outputs: tuple[str, ...] = ()
+    sdists: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    memory_mib: int = 4096
+    timeout_s: float = 1800.0
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,12 +53,19 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `entrypoint`, `command`: as in a compose file; the first word of `entrypoint` is a path in the image (python:
       may be left out for the interpreter itself).
     - `packages`: Debian packages. `programs`: further executables beside the entry point's. `keep`: globs of package
-      files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so"; one without a match
-      fails the build.
+      files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so", less those that begin
+      with "!"; one without a match fails the build.
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
+    - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
+    - `folder` (site): what is served, of the project or of what is built.
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
+    - `requires`: groups of variables, each as NAME or NAME=value; the service has to set one of every group.
+      `data`: where its data is, a path or $NAME; a volume or a writable path has to be there. `probe`: how its health is
+      asked unless the service says something else, as "postgres:5432".
+    - `requirements` (python): a file in the project; "" for its lock (uv.lock, poetry.lock, pylock.toml), else
+      requirements.txt, else pyproject.toml's dependencies, else none. `extras`, `groups`: optional parts to take with them.
     - `stdlib` (python): parts of the standard library that are left out otherwise, such as "sqlite3" or "curses".
     - `bytecode` (python): ship compiled modules (0.35 s less at each start, a quarter more bytes).
     - `exclude`: files of the project that stay out. Patterns, beside those of .dockerignore.
@@ -68,7 +83,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
     init: Recipe | None = None
+    folder: str = "."
+    requires: tuple[tuple[str, ...], ...] = ()
+    data: str = ""
+    probe: str = ""
     requirements: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     stdlib: tuple[str, ...] = ()
     bytecode: bool = True
     environment: dict[str, str] = {}
@@ -77,10 +98,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expose: tuple[str, ...] = ()
     directories: tuple[str, ...] = ()
     stop_signal: str = ""
+    tls: bool | None = None
+    tz: bool | None = None
     exclude: tuple[str, ...] = ()
 
 
-OF_SOME_KINDS = frozenset({"requirements", "stdlib", "bytecode"})  # `Kind.fields` says which
+OF_SOME_KINDS = frozenset(
+    {"requirements", "extras", "groups", "stdlib", "bytecode", "folder"}
+)  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:
@@ -95,7 +120,7 @@ def parse_recipe(value: object) -> Recipe:
     if isinstance(name, str) and name in shipped_names():
         value = _over(shipped(name), value)  # type: ignore[arg-type]
     try:
-        recipe = msgspec.convert(value, Recipe)
+        recipe = msgspec.convert(_lists_of_commands(value), Recipe)
     except msgspec.ValidationError as error:
         raise refused(str(error), "see docs/compose.md, x-skerry: image") from error
     if recipe.recipe not in KINDS:
@@ -109,7 +134,11 @@ def parse_recipe(value: object) -> Recipe:
         if getattr(recipe, key) != getattr(unset, key):
             raise refused(f"recipe {recipe.recipe} has no {key}", "remove it")
     kind.check(recipe)
+    if recipe.probe and not _PROBE.match(recipe.probe):
+        raise refused(f"probe: {recipe.probe[:40]!r} is not KIND:PORT", "write probe: postgres:5432, or tcp:PORT")
     if recipe.init is not None:
+        if recipe.init.init is not None:
+            raise refused("init: an init image has no init of its own", "put all of it into one")
         parse_recipe(msgspec.to_builtins(recipe.init))
     return recipe
 
@@ -178,8 +207,35 @@ def _over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _lists_of_commands(value: object) -> object:
+    """`run: [make, all]` is one command: people write it so."""
+    build = value.get("build") if isinstance(value, dict) else None
+    run = build.get("run") if isinstance(build, dict) else None
+    if isinstance(run, list | tuple) and run and all(isinstance(word, str) for word in run):
+        return {**value, "build": {**build, "run": [run]}}  # type: ignore[dict-item]
+    return value
+
+
+def _check_build(recipe: Recipe, steps: BuildSteps) -> None:
+    if bool(steps.run) != bool(steps.outputs) or not (steps.run or steps.sdists):
+        raise refused("build needs commands (run) and what they make (outputs)")
+    if not all(steps.run):
+        raise refused("build: run has a command without words")
+    for path in steps.outputs:
+        if path.startswith("/") or ".." in path.split("/") or not path.strip("./"):
+            raise refused(f"build: outputs: {path!r} is not a path in the project's folder")
+    if any("=" in name or "\0" in name + text or not name for name, text in steps.environment.items()):
+        raise refused("build: environment has a name that can't be one")
+    if not (64 <= steps.memory_mib <= 1 << 20 and 1 <= steps.timeout_s <= 86400):
+        raise refused("build: memory_mib is 64 to 1048576, timeout_s 1 to 86400")
+    if steps.sdists and recipe.recipe != "python":
+        raise refused("build: sdists are for recipe python alone")
+
+
 def _check(recipe: Recipe) -> None:
-    for name in recipe.packages:
+    if recipe.build is not None:
+        _check_build(recipe, recipe.build)
+    for name in (*recipe.packages, *(recipe.build.packages if recipe.build else ())):
         if not _PACKAGE.match(name):
             raise refused(f"packages: {name!r} is not the name of a Debian package")
     for path in (*recipe.programs, *recipe.directories, *recipe.files, *recipe.texts):

@@ -17,10 +17,12 @@ import msgspec
 from skerry.image.contract import BuildRefused, Objects
 from skerry.image.elf import is_elf
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
-from skerry.image.pile import File, Pile, file_of, merged
+from skerry.image.oci import ImageConfig
+from skerry.image.pile import File, Pile, file_of, is_below, merged, moved
 from skerry.image.project import project_files
 from skerry.image.recipe import Recipe
 from skerry.image.recipes import kind_of
+from skerry.image.recipes.kind import APP
 from skerry.image.sources.lock import Lock
 
 STICKY = ("tmp", "run")  # become tmpfs: runc gives such a mount the mode of the directory below
@@ -46,10 +48,25 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Work:
-    """What is made of a recipe, a project and a lock. `outputs`: what the build stage made, at its place in the image."""
+    """What is made of a recipe, a project and a lock. `outputs`: what the build stage made, at its place in the image.
 
-    def __init__(self, recipe: Recipe, context: Path, locked: Lock, outputs: Sequence[File], cache: Path) -> None:
+    `as_init`: the image will run once before a service. `initialised_by`: the digest of the one that does so before this one.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        context: Path,
+        locked: Lock,
+        outputs: Sequence[File],
+        cache: Path,
+        *,
+        as_init: bool = False,
+        initialised_by: str = "",
+    ) -> None:
         self.recipe = recipe
+        self.as_init = as_init
+        self.initialised_by = initialised_by
         self.kind = kind_of(recipe.recipe)
         self.context = context
         self.locked = locked
@@ -57,10 +74,17 @@ class Work:
         self.cache = cache
 
     @cached_property
+    def config(self) -> ImageConfig:
+        config = self.kind.config(self.recipe)
+        return msgspec.structs.replace(config, init=self.as_init, initialised_by=self.initialised_by)
+
+    @cached_property
     def project(self) -> list[File]:
         """All files that come from the user: the project's, those that the recipe names or holds, those that were built."""
-        own = self.kind.project(self.recipe, self.context)
-        files = {file.path: file for file in (*own, *placed(self.recipe, self.context), *self.outputs)}
+        named = [f"{APP}/{path}" for path in self.recipe.files.values()]
+        rest = [file for file in self.outputs if not any(is_below(file.path, path) for path in named)]
+        own = self.kind.project(self.recipe, self.context, rest)
+        files = {file.path: file for file in (*own, *placed(self.recipe, self.context, self.outputs))}
         return [files[path] for path in sorted(files)]
 
     @cached_property
@@ -101,7 +125,7 @@ class Work:
 
     @cached_property
     def packed_file(self) -> Path:
-        made_of = [self.base_file.name.encode(), msgspec.json.encode(self.kind.config(self.recipe))]
+        made_of = [self.base_file.name.encode(), msgspec.json.encode(self.config)]
         made_of += [f"{file.kind} {file.path} {file.link} {file.sha256}".encode() for file in self.project]
         return self.cache / "packed" / _named(made_of)
 
@@ -123,9 +147,10 @@ class Work:
         return packed if all(objects.has(hash) for hash in tree.objects()) else None
 
 
-def placed(recipe: Recipe, context: Path) -> list[File]:
-    """What `files` and `texts` of a recipe put into the image. Raises BuildRefused."""
-    found: list[File] = []
+def placed(recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
+    """What `files` and `texts` of a recipe put into the image; files may be `outputs` of the build stage. Raises BuildRefused."""
+    # A file of the project takes the place of a shipped recipe's text.
+    found = [file_of(_place(path), text.encode(), "recipe") for path, text in recipe.texts.items()]
     for path, named in recipe.files.items():
         source = context / named
         if not source.resolve().is_relative_to(context.resolve()):
@@ -134,9 +159,10 @@ def placed(recipe: Recipe, context: Path) -> list[File]:
             found += project_files(source, _place(path), recipe.exclude)
         elif source.is_file():
             found.append(file_of(_place(path), source.read_bytes(), "project"))
+        elif made := moved(outputs, f"{APP}/{named}", _place(path)):
+            found += made
         else:
             raise BuildRefused(f"files: {named!r} can't be put into the image", "the project has no such file")
-    found += [file_of(_place(path), text.encode(), "recipe") for path, text in recipe.texts.items()]
     return found
 
 
@@ -161,10 +187,13 @@ def keep_contents(files: Iterable[File], objects: Objects) -> None:
             objects.put(file.load())
 
 
-def whole_tree(base: Base, project: Iterable[File]) -> Tree:
-    """The base with the project's files over it."""
+def whole_tree(base: Base, project: Iterable[File], working_dir: str) -> Tree:
+    """The base with the project's files over it, and the folder that the program begins in, without which nothing starts."""
     entries = {entry.path: entry for entry in parse_tree(base.tree).entries}
-    return tree_of((entries | entries_of(project, base.executables)).values())
+    entries |= entries_of(project, base.executables)
+    if (folder := working_dir.strip("/")) and not any(path.startswith(f"{folder}/") for path in entries):
+        entries.setdefault(folder, Entry(folder, "d", 0o755))
+    return tree_of(entries.values())
 
 
 def _place(path: str) -> str:

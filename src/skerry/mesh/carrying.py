@@ -7,6 +7,7 @@ From a client: Hand -> <- Here; Bundle or Packed ->, Done -> <- Here. Hashes tra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -173,3 +174,16 @@ def told(data: bytes, who: str, *kinds: type[M]) -> M:
     if not isinstance(message, kinds):
         raise BadFormat(f"a message of {who} was not taken", f"a {type(message).__name__} out of turn")
     return message
+
+
+def bits(numbers: Iterable[int], count: int) -> bytes:
+    """Which of `count` portions, a bit each."""
+    out = bytearray((count + 7) // 8)
+    for number in numbers:
+        out[number // 8] |= 1 << number % 8
+    return bytes(out)
+
+
+def numbers(data: bytes, count: int) -> set[int]:
+    """The way back; what is beyond `count` counts for nothing."""
+    return {n for n in range(min(count, 8 * len(data))) if data[n // 8] >> n % 8 & 1}

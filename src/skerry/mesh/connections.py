@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 class _Hearing(Connection):
     heard_s: float  # of the loop's clock; any byte counts, a pong too
+    heard_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.heard_s = self.loop.time()
@@ -23,6 +24,7 @@ class _Hearing(Connection):
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = self.loop.time()
+        self.heard_bytes += len(data)
         super().data_received(data)
 
     async def send(self, message: Any, *, text: bool | None = None) -> None:

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection, broadcast
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -174,7 +173,7 @@ class Mesh:
             return False
         return True
 
-    async def open(self, peer: str | PeerAddress, path: str, *, timeout_s: float = OPEN_S) -> ClientConnection:
+    async def open(self, peer: str | PeerAddress, path: str, *, timeout_s: float = OPEN_S) -> Outgoing:
         """Open a stream to a node. Raises Unreachable. Close it when done."""
         target = self._peers.get(peer) if isinstance(peer, str) else peer
         if target is None:

@@ -86,7 +86,7 @@ class WholeMachine(Machine):
         self.links = Links(
             cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, wall_s=self.wall_s, post=self._post,
             note=lambda kind, subject, reason: self.refusals.append(f"{subject}: {reason}"), spawn=self._spawn,
-            soon=lambda act: self.soon(0.0, act),
+            soon=lambda act: self.soon(0.0, act), bundle=lambda peer, message: None,
         )  # fmt: skip
         self.author = Author(self._sign, self.boots + 1, self.wall_s, self.door.offer)
         self._events.clear()

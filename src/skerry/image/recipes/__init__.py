@@ -8,10 +8,18 @@ from __future__ import annotations
 import importlib
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from skerry.image.recipes.kind import Kind
+from skerry.image.rules import certificates, zones
+from skerry.image.sources.lock import Wants
 
-KINDS = ("debian", "python")
+if TYPE_CHECKING:
+    from skerry.image.recipe import Recipe
+
+KINDS = ("debian", "python", "site", "static")
 _SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -19,6 +27,13 @@ def kind_of(name: str) -> Kind:
     """The kind of this name (one of KINDS)."""
     kind: Kind = importlib.import_module(f"{__name__}.{name}").KIND
     return kind
+
+
+def wants_of(recipe: Recipe, context: Path) -> Wants:
+    """What to lock: the kind's wants, and what `tls` and `tz` need."""
+    wants = kind_of(recipe.recipe).wants(recipe, context)
+    more = [certificates.PACKAGE] * bool(recipe.tls) + [zones.PACKAGE] * bool(recipe.tz)
+    return msgspec.structs.replace(wants, packages=(*wants.packages, *more))
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from skerry.image.rules import base, libc, openssl
+from skerry.image.rules import base, certificates, libc, openssl, zones
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
@@ -26,8 +26,13 @@ def packages_for(names: Iterable[str]) -> set[str]:
     return wanted - have
 
 
-def apply_rules(closure: Closure, user: str) -> None:
-    """Add what libraries and every image need. `user`: "uid:gid" of the app."""
+def apply_rules(closure: Closure, user: str, *, tls: bool | None = None, tz: bool = False) -> None:
+    """Add what libraries and every image need. `user`: "uid:gid" of the app; `tls`: the authorities,
+    None: where OpenSSL goes; `tz`: the time zones."""
+    if openssl.is_kept(closure) if tls is None else tls:
+        certificates.apply(closure)
+    if tz:
+        zones.apply(closure)
     openssl.apply(closure)
     libc.apply(closure)
     base.apply(closure, user)

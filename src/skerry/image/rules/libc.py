@@ -17,6 +17,7 @@ NSSWITCH = b"passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\npro
 def apply(closure: Closure) -> None:
     if not closure.has_library("libc.so.6"):
         return  # all static
-    closure.glob("usr/lib/locale/C.utf8/**")
+    if closure.asks_for_locale():
+        closure.glob("usr/lib/locale/C.utf8/**")
     closure.write("etc/nsswitch.conf", NSSWITCH)
     closure.library("usr/lib/x86_64-linux-gnu/libgcc_s.so.1")  # pthread_cancel opens it by name, and aborts without it

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from skerry.image.rules import zones
+
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
 
@@ -56,9 +58,7 @@ def apply(closure: Closure, asked: Iterable[str]) -> None:
     for name in ("python", "python3"):
         closure.link(f"usr/bin/{name}", f"python{VERSION}")
     closure.take(("etc/services", "etc/protocols", "etc/mime.types"))
-    zones = "usr/share/zoneinfo/"
-    twice = (zones + "posix/", zones + "right/")
-    closure.take([path for path in closure.pile.paths() if path.startswith(zones) and not path.startswith(twice)])
+    zones.apply(closure)
 
 
 def interpreter(closure: Closure, asked: Iterable[str]) -> None:

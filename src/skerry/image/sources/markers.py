@@ -14,6 +14,8 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from skerry.image.sources.environment import environment
+
 MAX_METADATA_BYTES = 4 << 20
 
 
@@ -61,20 +63,8 @@ def _requirement(text: str) -> Requirement | None:
 def _applies(requirement: Requirement, extras: set[str], python_version: str) -> bool:
     if requirement.marker is None:
         return True
-    environment = {
-        "implementation_name": "cpython",
-        "implementation_version": python_version,
-        "os_name": "posix",
-        "platform_machine": "x86_64",
-        "platform_python_implementation": "CPython",
-        "platform_release": "",
-        "platform_system": "Linux",
-        "platform_version": "",
-        "python_full_version": python_version,
-        "python_version": python_version.rpartition(".")[0],
-        "sys_platform": "linux",
-    }
-    return any(requirement.marker.evaluate({**environment, "extra": extra}) for extra in extras)
+    here = environment(python_version)
+    return any(requirement.marker.evaluate({**here, "extra": extra}) for extra in extras)
 
 
 def _metadata(path: Path) -> tuple[str, list[str]]:

@@ -11,20 +11,20 @@ import re
 import subprocess
 import sys
 import tempfile
-import tomllib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from skerry.errors import Refusal
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
 from skerry.image.pile import File
+from skerry.image.sources.environment import PYTHON, platforms
+from skerry.image.sources.fetch import Gone
 from skerry.image.sources.lock import Wheel
 from skerry.image.sources.markers import plain_name, unmet
 
-PYTHON = "3.11"
-GLIBC_MINOR = 36  # of the image's Debian: wheels for an older glibc run, for a newer one don't
 PIP_TIMEOUT_S = 300
 MAX_ROUNDS = 4
 MAX_FILES = 100_000
@@ -32,35 +32,27 @@ MAX_WHEEL_BYTES = 2 << 30
 _NAME = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl\Z")
 
 
-def requirements_of(context: Path, named: str) -> str:
-    """What a project needs, as text of a requirements file: `named`, else requirements.txt, else pyproject.toml's
-    dependencies.
-    """
-    if named or (context / "requirements.txt").is_file():
-        path = context / (named or "requirements.txt")
-        if not path.is_file():
-            raise BuildRefused(f"{path} can't be read", "there is no such file", "see `requirements` in the recipe")
-        return path.read_text("utf-8")
-    project = context / "pyproject.toml"
-    if not project.is_file():
-        return ""
-    try:
-        dependencies = tomllib.loads(project.read_text("utf-8")).get("project", {}).get("dependencies", [])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BuildRefused(f"{project} can't be read", str(error)) from error
-    return "".join(f"{line}\n" for line in dependencies)
-
-
 def lock_wheels(
-    requirements: str, python_version: str, context: Path, cache: Path, progress: Callable[[str], None]
+    requirements: str,
+    python_version: str,
+    context: Path,
+    cache: Path,
+    progress: Callable[[str], None],
+    built: Sequence[Wheel] = (),
 ) -> tuple[Wheel, ...]:
-    """Choose and fetch the wheels for a requirements text and a Python ("3.11.2"). Raises BuildRefused, DownloadFailed."""
+    """Choose and fetch the wheels for a requirements text and a Python ("3.11.2"). `built`: wheels that no index has, in the
+    cache. Raises BuildRefused, DownloadFailed.
+    """
     if not requirements.strip():
         return ()
     progress("choosing wheels")
     asked = requirements
+    if " --hash=" in requirements:
+        return _as_locked(requirements, python_version, context, cache, built)
+    exactly = "".join(f"{wheel.name}=={wheel.version}\n" for wheel in built)
+    beside = tuple(f"--find-links={wheel_path(wheel, cache).parent.absolute()}" for wheel in built)
     for _ in range(MAX_ROUNDS):
-        found = _download(asked, context, cache, ())
+        found = _download(asked, context, cache, beside, exactly)
         try:
             lacking = unmet((wheel_path(wheel, cache) for wheel in found), asked, python_version)
         except zipfile.BadZipFile as error:
@@ -69,6 +61,25 @@ def lock_wheels(
             return tuple(sorted(found))
         asked += "".join(f"\n{need}" for need in lacking)
     raise BuildRefused("the wheels can't be had", f"the image's Python also needs {', '.join(lacking)}")
+
+
+def _as_locked(
+    pinned: str, python_version: str, context: Path, cache: Path, built: Sequence[Wheel]
+) -> tuple[Wheel, ...]:
+    """What another tool has locked, as it is. Nothing is chosen, so nothing may be missing."""
+    names = {wheel.name for wheel in built}
+    lines = [line for line in pinned.splitlines() if plain_name(re.split(r"[\s=\[;]", line)[0]) not in names]
+    options = ("--no-deps", "--require-hashes")
+    found = [*(_download("\n".join(lines), context, cache, options) if "".join(lines).strip() else ()), *built]
+    try:
+        lacking = unmet((wheel_path(wheel, cache) for wheel in found), pinned, python_version)
+    except zipfile.BadZipFile as error:
+        raise DownloadRefused("the wheels were refused", f"one of them is not a wheel: {error}") from error
+    if lacking:
+        raise BuildRefused(
+            "the locked requirements are not whole", f"they also need {', '.join(lacking)}", "lock again, for Linux too"
+        )
+    return tuple(sorted(found))
 
 
 def fetch_wheels(wheels: Iterable[Wheel], cache: Path, progress: Callable[[str], None]) -> None:
@@ -135,9 +146,9 @@ def _list(path: Path) -> list[tuple[str, str, str, int]]:
     return found
 
 
-def _download(requirements: str, context: Path, cache: Path, options: tuple[str, ...]) -> list[Wheel]:
-    platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(GLIBC_MINOR, 16, -1)]
-    platforms += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+def _download(
+    requirements: str, context: Path, cache: Path, options: tuple[str, ...], constraints: str = ""
+) -> list[Wheel]:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="pip-") as temporary:
         file = Path(temporary) / "requirements.txt"
@@ -145,7 +156,11 @@ def _download(requirements: str, context: Path, cache: Path, options: tuple[str,
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
         command += [f"--dest={temporary}/wheels"]
-        command += [f"--platform={name}" for name in platforms]
+        command += [f"--platform={name}" for name in platforms()]
+        if constraints:
+            limits = file.with_name("constraints.txt")
+            limits.write_text(constraints, "utf-8")
+            command.append(f"--constraint={limits}")
         try:
             done = subprocess.run(
                 [*command, *options, "-r", str(file)],
@@ -158,21 +173,41 @@ def _download(requirements: str, context: Path, cache: Path, options: tuple[str,
         except subprocess.TimeoutExpired as error:
             raise DownloadFailed("the wheels could not be fetched", f"pip was not done in {PIP_TIMEOUT_S} s") from error
         if done.returncode:
-            raise refused_by_pip(done.stderr, temporary)
+            raise refused_by_pip(done.stderr, temporary, "--require-hashes" in options)
         return [_keep(path, cache) for path in sorted((Path(temporary) / "wheels").glob("*.whl"))]
 
 
-def refused_by_pip(said: str, temporary: str) -> BuildRefused:
+def refused_by_pip(said: str, temporary: str, hashed: bool = False) -> Refusal:
     """pip's own words, without our folders and with the end of a long list of versions."""
+    if "DO NOT MATCH THE HASHES" in said:
+        return DownloadRefused(
+            "the wheels were refused",
+            "the index gives other bytes than the lock names: " + _package_in(said),
+            "lock again if they were meant to change; else find out who changed them",
+        )
+    gone = re.search(r"No matching distribution found for (\S+==\S+)", said)
+    if gone and hashed:
+        return Gone(
+            f"{gone[1]} can't be had",
+            "the lock names it by hash, and the index that pip uses has no such file (any more)",
+            "lock again to take what is there now, or name an index that has it to pip",
+        )
     lines = [line for line in said.splitlines() if line.startswith("ERROR")] or [said[-400:]]
     words = " ".join(line.removeprefix("ERROR: ") for line in lines[-2:]).replace(f"{temporary}/", "")
     words = re.sub(r"\(from versions: .{200,}?((?:, [^,)]+){5})\)", r"(from versions: …\1)", words)
-    fix = "only wheels for Linux x86-64 and Python 3.11 are taken, no sources: choose versions that have them"
+    fix = "choose versions that have wheels for Linux x86-64 and Python 3.11, or allow the build stage to build them from source"
+    named = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)", said)
+    fix += f": build: {{sdists: [{named[1] if named else 'NAME'}]}}"
     if "Invalid requirement" in words:
         fix = "mend that line of the requirements"
     elif "from versions: none" in words:
         fix = f"check the name; {fix}"
     return BuildRefused("the wheels can't be had", f"pip says: {words[:600]}", fix)
+
+
+def _package_in(said: str) -> str:
+    found = re.search(r"^\s+(\S+) from \S+", said, re.MULTILINE)
+    return found[1] if found else "see pip's own words with the same file"
 
 
 def _keep(path: Path, cache: Path) -> Wheel:

@@ -45,6 +45,7 @@ ENVIRONMENT = {
 }
 
 Progress = Callable[[str], None]
+UNCHANGED = "nothing that the build uses has changed"  # said instead of what commands print
 
 
 class StageFailed(Refusal):

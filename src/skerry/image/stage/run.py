@@ -15,7 +15,7 @@ import msgspec
 
 from skerry.image.pile import File
 from skerry.image.sources.fetch import write_whole
-from skerry.image.stage.contract import ENVIRONMENT, Job, Sandbox, StageDiskFull
+from skerry.image.stage.contract import ENVIRONMENT, UNCHANGED, Job, Sandbox, StageDiskFull
 from skerry.image.stage.outputs import Output, collect, files_of, kept
 from skerry.image.stage.root import root_name, stage_root, write_files
 from skerry.image.stage.sandbox import find_runtime, owner, run_command
@@ -36,12 +36,9 @@ def run_stage(
     Raises StageUnavailable, StageFailed, StageStopped, StageDiskFull. Nothing is left behind but the cache, however it ends.
     """
     cache = cache.resolve()  # the runtime takes no path through a link
-    result = cache / "stage" / "results" / _key(job)
-    if result.is_file():
-        outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
-        if all(one.kind == "l" or kept(one, cache).is_file() for one in outputs):
-            progress("nothing that the build stage uses has changed")
-            return files_of(outputs, cache)
+    if (found := kept_result(job, cache)) is not None:
+        progress(UNCHANGED)
+        return found
     runtime = find_runtime(sandbox)
     try:
         with _sigterm_unwinds(), workspace(cache, sandbox) as work:
@@ -72,8 +69,22 @@ def run_stage(
         raise StageDiskFull(
             "the build stage can't go on", f"the disk that holds {cache} is full", "free some space and try again"
         ) from error
-    write_whole(result, msgspec.msgpack.encode(outputs))
+    write_whole(_result(job, cache), msgspec.msgpack.encode(outputs))
     return files_of(outputs, cache)
+
+
+def kept_result(job: Job, cache: Path) -> list[File] | None:
+    """The outputs of this job if it was built before and all of them are here still."""
+    result = _result(job, cache)
+    if not result.is_file():
+        return None
+    outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
+    there = all(one.kind == "l" or kept(one, cache).is_file() for one in outputs)
+    return files_of(outputs, cache) if there else None
+
+
+def _result(job: Job, cache: Path) -> Path:
+    return cache / "stage" / "results" / _key(job)
 
 
 @contextlib.contextmanager
