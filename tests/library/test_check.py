@@ -24,7 +24,9 @@ def test_the_store_lacks_nothing(home: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_what_a_program_wants_and_the_image_lacks_is_named_with_the_line_that_keeps_it(home: Home, tmp_path: Path) -> None:
+def test_what_a_program_wants_and_the_image_lacks_is_named_with_the_line_that_keeps_it(
+    home: Home, tmp_path: Path
+) -> None:
     """A part of the standard library, a file of a package, and a shell; without them it would have ended at the first."""
     project = tmp_path / "wants"
     project.mkdir()

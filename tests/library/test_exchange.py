@@ -95,7 +95,9 @@ def test_a_registry_gives_by_digest_and_a_tag_is_told_as_one(
     subprocess.run([*push, f"docker://{where}:1"], check=True, capture_output=True)
     done = other("pull", f"{where}:1", "--plain-http", "--name", "pulled", "--json")
     digest = home.images.names["guestbook.store"]
-    assert done.json["digest"] == digest  # though the registry has it by another: skopeo packed the layer on its way there
+    assert (
+        done.json["digest"] == digest
+    )  # though the registry has it by another: skopeo packed the layer on its way there
     pinned = done.json["pulled"]
     assert pinned.startswith(f"{where}@sha256:")
     assert pinned in done.err

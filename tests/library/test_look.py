@@ -167,7 +167,12 @@ def test_gc_of_downloads_leaves_those_that_builds_have_used(other: Home) -> None
     cache = other.images_dir / "cache" / "unpacked"
     cache.mkdir(parents=True)
     then_s = time.time() - 86400
-    for name, when_s in (("old.tar", then_s), ("old.msgpack", then_s), ("new.tar", then_s), ("new.msgpack", time.time())):
+    for name, when_s in (
+        ("old.tar", then_s),
+        ("old.msgpack", then_s),
+        ("new.tar", then_s),
+        ("new.msgpack", time.time()),
+    ):
         (cache / name).write_bytes(b"x" * 1000)
         os.utime(cache / name, (when_s, when_s))
     assert other("gc", "--older-than", "1h", "--json").json["downloads_bytes"] == 0
@@ -188,7 +193,9 @@ def test_names_that_are_damaged_are_said(other: Home) -> None:
     assert "names.json is damaged" in other("ls", "--json", code=2).json["error"]["why"]
 
 
-def test_completion_offers_the_names(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_offers_the_names(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from skerry.cli.main import run
 
     monkeypatch.setenv("SKERRY_HOME", str(home.directory))

@@ -23,7 +23,11 @@ WITHIN_S = 20.0
 def running(home: Home, *words: str) -> Iterator[subprocess.Popen[str]]:
     """The command as a user's process, ended if the test didn't."""
     process = subprocess.Popen(
-        [SKERRY, "image", "run", *words], env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [SKERRY, "image", "run", *words],
+        env=home.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         yield process

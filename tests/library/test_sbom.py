@@ -30,7 +30,8 @@ def validator() -> jsonschema.Draft7Validator:
     assert found is not None and found.submodule_search_locations, "make venv"
     folder = Path(found.submodule_search_locations[0]) / "schema" / "_res"
     schemas = {
-        name: json.loads((folder / f"{name}.SNAPSHOT.schema.json").read_text()) for name in ("bom-1.5", "spdx", "jsf-0.82")
+        name: json.loads((folder / f"{name}.SNAPSHOT.schema.json").read_text())
+        for name in ("bom-1.5", "spdx", "jsf-0.82")
     }
     resources = [(schema["$id"], referencing.Resource.from_contents(schema)) for schema in schemas.values()]
     return jsonschema.Draft7Validator(schemas["bom-1.5"], registry=referencing.Registry().with_resources(resources))
@@ -50,7 +51,11 @@ def test_the_bill_of_an_image_is_valid_and_names_every_file_once(home: Home, nam
     VALIDATOR.validate(document)
     images = home.images
     tree = images.images.tree(images.names[name])
-    located = [place["location"] for part in document["components"] for place in part.get("evidence", {}).get("occurrences", [])]
+    located = [
+        place["location"]
+        for part in document["components"]
+        for place in part.get("evidence", {}).get("occurrences", [])
+    ]
     assert sorted(located) == sorted(f"/{entry.path}" for entry in tree.entries if entry.kind != "d")
     assert document["compositions"] == [{"aggregate": "complete", "assemblies": [images.names[name]]}]
     assert home("sbom", name, "--json").json == document
@@ -67,14 +72,18 @@ def test_packages_have_urls_versions_hashes_licences_and_files(home: Home) -> No
     assert libc["scope"] == "required"
     assert perl["scope"] == "excluded" and "evidence" not in perl
     assert {"location": "/usr/lib/x86_64-linux-gnu/libc.so.6"} in libc["evidence"]["occurrences"]
-    compiled = [place["location"] for place in starlette["evidence"]["occurrences"] if place["location"].endswith(".pyc")]
+    compiled = [
+        place["location"] for place in starlette["evidence"]["occurrences"] if place["location"].endswith(".pyc")
+    ]
     assert compiled  # bytecode belongs to the module that it was made of
     assert not [p for p in parts["the project's own files, and files that the build wrote"]["evidence"]["occurrences"]
                 if "starlette" in p["location"]]  # fmt: skip
 
 
 @pytest.mark.real
-def test_our_own_image_that_comes_back_is_known_by_what_it_tells_itself(home: Home, other: Home, tmp_path: Path) -> None:
+def test_our_own_image_that_comes_back_is_known_by_what_it_tells_itself(
+    home: Home, other: Home, tmp_path: Path
+) -> None:
     home("export", "guestbook.web", str(tmp_path / "web.tar"))
     other("import", str(tmp_path / "web.tar"), "--name", "web")
     document = other("sbom", "web").json
@@ -161,7 +170,12 @@ def test_package_databases_of_others_are_read_and_those_that_are_not_are_said(tm
 
 @given(st.binary(max_size=300))
 def test_licences_are_read_of_any_bytes(data: bytes) -> None:
-    for names in (of_debian(data), of_debian(b"Format: x\nLicense: " + data), of_wheel(data), of_wheel(b"License: " + data)):
+    for names in (
+        of_debian(data),
+        of_debian(b"Format: x\nLicense: " + data),
+        of_wheel(data),
+        of_wheel(b"License: " + data),
+    ):
         assert all(name.isprintable() and name for name in names)
 
 
