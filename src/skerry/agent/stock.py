@@ -122,6 +122,7 @@ class Stocks:
             tree = self._images.tree(stock.image)
             self._images.config(stock.image)
         except (SkerryError, OSError):
+            stock.portions, stock.have, stock.documents = [], set(), False
             return
         portions = portions_of((entry.sha256, entry.size) for entry in tree.files())
         begun: dict[str, set[int]] = {}
