@@ -103,7 +103,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
-OF_SOME_KINDS = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode", "folder"})  # `Kind.fields` says which
+OF_SOME_KINDS = frozenset(
+    {"requirements", "extras", "groups", "stdlib", "bytecode", "folder"}
+)  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:

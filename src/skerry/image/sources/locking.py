@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from skerry.image.rules import packages_for
 from skerry.image.sources.debian import deb_path, fetch_debs, read_index
 from skerry.image.sources.environment import PYTHON
 from skerry.image.sources.fetch import Gone
-from skerry.image.sources.lock import Deb, Lock, Wants, read_lock, write_lock
+from skerry.image.sources.lock import Deb, Lock, Wants, counted, read_lock, write_lock
 from skerry.image.sources.mirrors import archives
+from skerry.image.sources.modules import fetch_modules, lock_modules, module_path
 from skerry.image.sources.resolve import Package, resolve
 from skerry.image.sources.wheels import fetch_wheels, lock_wheels, wheel_path
 
@@ -32,9 +35,11 @@ def lock(
     found = read_lock(file, name)
     if found is None or found.wanted != wanted:
         debs = lock_debs(sorted(set(wants.packages)), cache, mirror, progress)
-        found = Lock(wanted, debs, lock_wheels(wants.requirements, _python_version(debs), context, cache, progress))
+        modules = lock_modules(wants.dependencies, context, progress) if wants.dependencies else wants.modules
+        wheels = lock_wheels(wants.requirements, _python_version(debs), context, cache, progress)
+        found = Lock(wanted, debs, wheels, modules)
         write_lock(file, name, found)
-        progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
+        progress(f"locked {found.counted()} in {file.name}")
     try:
         fetch_debs(found.debs, archives(mirror), cache, progress)
     except Gone as gone:  # mirrors keep the newest two or three versions
@@ -42,6 +47,7 @@ def lock(
             gone.what, gone.why, f"remove section {name!r} of {file}, or all of it, to lock newer versions"
         ) from gone
     fetch_wheels(found.wheels, cache, progress)
+    fetch_modules(found.modules, context, cache, progress)
     return found
 
 
@@ -52,12 +58,14 @@ def lock_state(wants: Wants, file: Path, name: str, cache: Path) -> tuple[Lock |
         return None, ""
     debs = sum(not deb_path(deb, cache).is_file() for deb in found.debs)
     wheels = sum(not wheel_path(wheel, cache).is_file() for wheel in found.wheels)
-    counts = {f"{debs} Debian packages": debs, f"{wheels} wheels": wheels}
-    return found, " and ".join(words for words, count in counts.items() if count)
+    modules = sum(not module_path(module, cache).is_file() for module in found.modules)
+    return found, counted(debs, wheels, modules)
 
 
 def _wanted(wants: Wants) -> str:
     words = [*sorted(set(wants.packages)), "", wants.requirements]
+    if wants.modules or wants.dependencies:
+        words += ["", wants.dependencies, msgspec.json.encode(wants.modules).decode()]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
