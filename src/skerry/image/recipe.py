@@ -53,8 +53,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `entrypoint`, `command`: as in a compose file; the first word of `entrypoint` is a path in the image (python:
       may be left out for the interpreter itself).
     - `packages`: Debian packages. `programs`: further executables beside the entry point's. `keep`: globs of package
-      files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so"; one without a match
-      fails the build.
+      files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so", less those that begin
+      with "!"; one without a match fails the build.
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).

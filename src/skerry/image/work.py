@@ -187,10 +187,13 @@ def keep_contents(files: Iterable[File], objects: Objects) -> None:
             objects.put(file.load())
 
 
-def whole_tree(base: Base, project: Iterable[File]) -> Tree:
-    """The base with the project's files over it."""
+def whole_tree(base: Base, project: Iterable[File], working_dir: str) -> Tree:
+    """The base with the project's files over it, and the folder that the program begins in, without which nothing starts."""
     entries = {entry.path: entry for entry in parse_tree(base.tree).entries}
-    return tree_of((entries | entries_of(project, base.executables)).values())
+    entries |= entries_of(project, base.executables)
+    if (folder := working_dir.strip("/")) and not any(path.startswith(f"{folder}/") for path in entries):
+        entries.setdefault(folder, Entry(folder, "d", 0o755))
+    return tree_of(entries.values())
 
 
 def _place(path: str) -> str:

@@ -45,7 +45,7 @@ class Python:
 
         sdists = recipe.build.sdists if recipe.build else ()
         asked = Asked(recipe.requirements, recipe.extras, recipe.groups, sdists)
-        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, asked))
+        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, asked), sdists)
 
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         return [*project_files(context, APP, recipe.exclude), *outputs]

@@ -26,12 +26,13 @@ class BadLock(BadInput):
 
 
 class Wants(msgspec.Struct, frozen=True):
-    """What a lock is asked for: Debian packages by name, Python requirements as the text of a requirements file, packages of
-    npm as package-lock.json names them (`modules`), or as package.json asks for them where nothing is locked (`dependencies`).
-    """
+    """What a lock is asked for: Debian packages by name, Python requirements as the text of a requirements file, of which
+    `sdists` names those that may be built from source, packages of npm as package-lock.json names them (`modules`), or as
+    package.json asks for them where nothing is locked (`dependencies`)."""
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
+    sdists: tuple[str, ...] = ()
     modules: tuple[Module, ...] = ()
     dependencies: str = ""
 
@@ -66,12 +67,25 @@ class Module(msgspec.Struct, frozen=True, order=True):
     paths: tuple[str, ...]
 
 
+class Sdist(msgspec.Struct, frozen=True, order=True):
+    """A Python package's source archive by its file name. `requires`: what its build is done with."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    file: str
+    requires: tuple[Wheel, ...] = ()
+
+
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One image's section. `wanted`: hash of what was asked for."""
+    """One image's section. `wanted`: hash of what was asked for. `sdists`: sources of those wheels that no index has; what was
+    built of them is among the wheels."""
 
     wanted: str
     debs: tuple[Deb, ...] = ()
     wheels: tuple[Wheel, ...] = ()
+    sdists: tuple[Sdist, ...] = ()
     modules: tuple[Module, ...] = ()
 
     def counted(self) -> str:
