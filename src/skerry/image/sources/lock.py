@@ -26,12 +26,16 @@ class BadLock(BadInput):
 
 
 class Wants(msgspec.Struct, frozen=True):
-    """What a lock is asked for: Debian packages by name, and Python requirements as the text of a requirements file, of which
-    `sdists` names those that may be built from source."""
+    """What a lock is asked for: Debian packages by name; Python requirements as the text of a requirements file, of which
+    `sdists` names those that may be built from source; packages of npm as package-lock.json names them (`modules`), or as
+    package.json asks for them where nothing is locked (`dependencies`).
+    """
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
     sdists: tuple[str, ...] = ()
+    modules: tuple[Module, ...] = ()
+    dependencies: str = ""
 
 
 class Deb(msgspec.Struct, frozen=True, order=True):
@@ -66,6 +70,15 @@ class Sdist(msgspec.Struct, frozen=True, order=True):
     requires: tuple[Wheel, ...] = ()
 
 
+class Module(msgspec.Struct, frozen=True, order=True):
+    """A package of npm. `integrity` as npm writes it ("sha512-…"); `paths`: where it goes, such as "node_modules/express"."""
+
+    name: str
+    version: str
+    integrity: str
+    paths: tuple[str, ...]
+
+
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image's section. `wanted`: hash of what was asked for. `sdists`: sources of those wheels that no index has; what was
     built of them is among the wheels."""
@@ -73,7 +86,22 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     wanted: str
     debs: tuple[Deb, ...] = ()
     wheels: tuple[Wheel, ...] = ()
+    modules: tuple[Module, ...] = ()
     sdists: tuple[Sdist, ...] = ()
+
+    def counted(self) -> str:
+        return counted(len(self.debs), len(self.wheels), len(self.modules)) or "nothing"
+
+
+def counted(debs: int, wheels: int, modules: int) -> str:
+    """In words, "" for none."""
+    counts = {"Debian package": debs, "wheel": wheels, "package of npm": modules}
+    said = [
+        f"{count} {word if count == 1 else word.replace('package', 'packages').replace('wheel', 'wheels')}"
+        for word, count in counts.items()
+        if count
+    ]
+    return ", ".join(said[:-1]) + " and " * bool(said[:-1]) + said[-1] if said else ""
 
 
 class _File(msgspec.Struct):
