@@ -265,16 +265,9 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     work.kind.close(closure, recipe, work.elves)
     for program in recipe.programs:
         closure.program(program)
-<<<<<<< HEAD
     closure.glob(*recipe.keep)
-    extras = work.kind.extras(recipe, work.elves)
-    apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
-=======
-    for pattern in recipe.keep:
-        closure.glob(pattern)
     data = work.kind.shared_data(recipe, work.elves)
     apply_rules(closure, recipe.user, tls=data.tls, tz=data.tz)
->>>>>>> kinds
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)

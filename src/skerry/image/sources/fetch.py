@@ -48,12 +48,6 @@ def fetch_all(wanted: Iterable[Wanted]) -> int:
     return len(todo)
 
 
-<<<<<<< HEAD
-def fetch_bytes(url: str, limit_bytes: int = MAX_BYTES, authorities: str = "") -> bytes:
-    """The body of a URL, at most `limit_bytes`. Tries again after what may pass. `authorities`: a file of certificates to trust
-    instead of the usual ones. Raises DownloadFailed, DownloadRefused."""
-    with _client(authorities) as client:
-=======
 class Sealed(msgspec.Struct, frozen=True):
     """A file to fetch that is known by its SHA-512 alone; at most `limit_bytes` are taken."""
 
@@ -76,10 +70,10 @@ def fetch_sealed(wanted: Iterable[Sealed]) -> None:
         list(pool.map(fetch, wanted))
 
 
-def fetch_bytes(url: str, limit_bytes: int = MAX_BYTES) -> bytes:
-    """The body of a URL, at most `limit_bytes`. Tries again after what may pass. Raises DownloadFailed, DownloadRefused."""
-    with _client() as client:
->>>>>>> kinds
+def fetch_bytes(url: str, limit_bytes: int = MAX_BYTES, authorities: str = "") -> bytes:
+    """The body of a URL, at most `limit_bytes`. Tries again after what may pass. `authorities`: a file of certificates to trust
+    instead of the usual ones. Raises DownloadFailed, DownloadRefused."""
+    with _client(authorities) as client:
         return _fetch(client, url, limit_bytes)
 
 
