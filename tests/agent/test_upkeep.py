@@ -130,6 +130,24 @@ async def test_a_damaged_tree_is_found_by_reading_it_through_and_mended_in_place
     assert well(cloud, 1)
 
 
+async def test_a_bit_flipped_in_each_object_in_turn_is_found_told_and_mended_while_containers_run(
+    cloud: SmallCloud,
+) -> None:
+    first = next(iter(cloud.agents.values()))
+    image = bring_image(first)
+    await deploy(cloud, image)
+    running = {name: set(runtime.disk.containers) for name, runtime in cloud.runtimes.items()}
+    for number, object in enumerate(first.images.objects(image), 1):
+        flip(first, first.objects.path(object))
+        await first.upkeep.read_through(image)
+        await wait(f"{object} to be told", lambda number=number: len(told(first, "damaged")) == number)
+        await wait("all to be whole again", lambda: first.images.root(image) and not first.images.verify(image))
+        assert (first.files.state / "objects" / "damaged" / object).exists()
+        assert object[:12] in told(first, "damaged")[-1]
+    assert well(cloud, 1)
+    assert {name: set(runtime.disk.containers) for name, runtime in cloud.runtimes.items()} == running
+
+
 @pytest.mark.parametrize("how", ["gone", "damaged"])
 @pytest.mark.parametrize("away_s", [0, 4])
 async def test_a_host_whose_records_are_lost_has_them_again_and_leaves_its_containers_alone(
