@@ -60,16 +60,16 @@ class App:
 
     @cached_property
     def old(self) -> Version:
-        return self._build()
+        return self.rebuild()
 
     @cached_property
     def new(self) -> Version:
         _ = self.old
         path = self.folder / self.edited
         path.write_text(with_a_line(path.read_text()))
-        return self._build()
+        return self.rebuild()
 
-    def _build(self) -> Version:
+    def rebuild(self) -> Version:
         built = build(self.recipe, self.folder, objects=self.images.objects, cache=CACHE, name=self.name)
         return Version(built.digest, self.images.images.tree(built.digest))
 

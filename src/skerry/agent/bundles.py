@@ -16,7 +16,7 @@ from skerry.image.oci import hash_of
 from skerry.mesh import carrying as c
 from skerry.mesh.links import Mesh
 from skerry.store.disk import full_disk_told
-from skerry.store.objects import ObjectStore
+from skerry.store.objects import ObjectDamaged, ObjectStore
 from skerry.trust.accept import Trusted
 
 KEPT, KEPT_BYTES = 8, 2 << 20  # bundles made lately; a larger one is made again
@@ -94,7 +94,10 @@ class Bundles:
             raise NotFromHere("no bundle was had", "that host has none of our versions", "packs are fetched")
         if bundle.image.hex() != hash_of(image) or base not in bases:
             raise BadBundle("it is none that was asked for")
-        await asyncio.to_thread(self._take, bundle.data, base, image)
+        try:
+            await asyncio.to_thread(self._take, bundle.data, base, image)
+        except (ObjectDamaged, FileNotFoundError) as error:
+            raise NotFromHere("a bundle was not used", f"what it builds upon is not whole here: {error}") from None
         return len(bundle.data)
 
     def _take(self, data: bytes, base: str, image: str) -> None:

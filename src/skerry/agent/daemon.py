@@ -34,6 +34,7 @@ from skerry.agent.serve import Server
 from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
+from skerry.agent.uploads import Uploads
 from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
 from skerry.core import effects as do
@@ -213,6 +214,9 @@ class Agent:
             signed_bytes=self._signed_budget,
             note=self.events.append,
         )
+        self.uploads = Uploads(
+            self.images, self.stocks, self.bundles, missing=self.budget.missing, ready=self._came_whole
+        )
         self.upkeep = Upkeep(
             self.me,
             files.state,
@@ -358,6 +362,11 @@ class Agent:
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
         }
+
+    async def _came_whole(self, image: str) -> None:
+        """An operator has handed all of it over."""
+        await self.fetcher.make(image)
+        self.loop.spawn(self.budget.keep())
 
     def _signed_budget(self) -> int:
         enrolment = self.trusted.enrolled(self.me)

@@ -98,10 +98,6 @@ class Server:
         self._core = agent.loop.core
         self._door = agent.door
         self._copies = agent.links.copies
-        self._images = agent.images
-        self._fetcher = agent.fetcher
-        self._budget = agent.budget
-        self._spawn = agent.loop.spawn
         self._containers = agent.containers
         self._tails = Tails(agent.containers)
         self._events = agent.events
@@ -280,13 +276,9 @@ class Server:
 
     # -- images
 
-    async def _verb_image_missing(self, args: ImageName, request: Request) -> Any:
-        """What a client still has to hand over; once it is nothing, this node has the image and says so."""
-        missing = await self._budget.missing(args.image)
-        if not missing and self._images.root(args.image) is None:
-            await self._fetcher.make(args.image)
-            self._spawn(self._budget.keep())
-        return {"missing": missing}
+    async def _verb_image_hosts(self, args: ImageName, request: Request) -> Any:
+        """Who has it whole, as far as it is known here."""
+        return self._core.hosts_with(args.image)
 
 
 def _raws(texts: list[str]) -> list[bytes]:

@@ -18,6 +18,7 @@ from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.client.fitting import check_ports, check_room
 from skerry.client.images import LocalImages
+from skerry.client.push import push
 from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
@@ -25,7 +26,6 @@ from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release, Service
 from skerry.core.knowledge import Knowledge
 from skerry.core.versions import fallback_of
-from skerry.mesh.streams import offer_objects
 from skerry.trust import seal
 
 
@@ -52,7 +52,7 @@ async def deploy(
         progress(f"this version failed before; trying {', '.join(sorted(failed))} again")
         wanted, changes = _changes(session, compose, digests, fallback, again=failed)
     started_s = time.monotonic()
-    sent_bytes = await push(session, set(digests.values()), images, progress)
+    sent_bytes = await push(session, digests.values(), images, progress, _earlier(session, compose.name, digests))
     kept_by: list[str] = []
     if changes:
         progress(f"signing {', '.join(path for path, _ in changes)}")
@@ -70,7 +70,8 @@ async def deploy(
         "kept_by": kept_by,
     }
     if not detach:
-        await wait_healthy(session, compose.name, wanted, held_versions(session, compose.name), timeout_s, progress)
+        versions = held_versions(session, compose.name)
+        await wait_healthy(session, compose.name, wanted, versions, timeout_s, progress, images=digests)
     return result | {"seconds": round(time.monotonic() - started_s, 3)}
 
 
@@ -138,22 +139,15 @@ def _changes(
     return app, changes
 
 
-async def push(session: Session, digests: set[str], images: LocalImages, progress: Progress) -> int:
-    """Hand what is missing to ONE host; the others fetch it from there. Gives the bytes sent."""
-    sent = 0
-    node: str | None = None
-    for digest in sorted(digests):
-        before = sent
-        while missing := (await session.request("image-missing", {"image": digest}, node=node))["missing"]:
-            node = session.preferred  # the one that answered: all parts go to the same host
-            stream, node = await session.open("/objects/put", node)
-            try:
-                sent += await offer_objects(stream, missing, images.objects)
-            finally:
-                await stream.close()
-        if node is not None and sent > before:
-            progress(f"{digest[7:19]}: {(sent - before) / 1e6:.1f} MB handed to {node.removeprefix('node/')}")
-    return sent
+def _earlier(session: Session, app: str, digests: dict[str, str]) -> dict[str, list[str]]:
+    """digest -> what its service ran before, as far as this machine knows: hosts that have it get an update as a bundle."""
+    held = session.document(f"release/{app}")
+    before: dict[str, str] = held.body.images if held is not None else {}  # type: ignore[union-attr]
+    earlier: dict[str, list[str]] = {}
+    for service, digest in digests.items():
+        if service in before:
+            earlier.setdefault(digest, []).append(before[service])
+    return earlier
 
 
 async def diff(
