@@ -10,6 +10,7 @@ from skerry.agent.bundles import Bundles, NotFromHere
 from skerry.agent.stock import Stock, Stocks
 from skerry.errors import BadFormat, SkerryError
 from skerry.image.bundle import BadBundle
+from skerry.image.contract import ImageTooLarge
 from skerry.image.oci import hash_of
 from skerry.image.packs import PART_BYTES, WHOLE_BYTES, BadPack, parts_of, unpack
 from skerry.image.trees import Images
@@ -70,6 +71,9 @@ class Uploads:
                         await asyncio.to_thread(self._stocks.objects.sync_all)
                         lacks = await self._lacks(intake)
                         await c.send(stream, c.Here(b"", lacks))
+        except ImageTooLarge as error:
+            await c.send(stream, c.Here(b"", (), error.why))
+            raise
         finally:
             await asyncio.to_thread(self._stocks.objects.sync_all)
 

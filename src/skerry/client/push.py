@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from skerry.client.images import LocalImages
 from skerry.client.session import Session
-from skerry.errors import Passing, SkerryError, Unreachable
+from skerry.errors import Passing, Refusal, SkerryError, Unreachable
 from skerry.image.bundle import NoBundle, make_bundle, version_of
 from skerry.image.manifest import Tree
 from skerry.image.oci import hash_of
@@ -24,6 +24,12 @@ ANSWER_S = 60.0  # the host has to bring to disk what it got
 TELL_S = 2.0
 TRIES = 3
 ROUNDS = 6  # documents, files, and some that turned out to be damaged there
+
+
+class NoRoomThere(Refusal):
+    """It doesn't fit into what that host has for images. Told to whoever brings it once no host takes it."""
+
+    code = "no-room-there"
 
 
 class NotTaken(Passing):
@@ -43,7 +49,9 @@ async def push(
     sent = 0
     node: str | None = None
     for digest in sorted(set(digests)):
-        for left in reversed(range(TRIES)):
+        refused: list[str] = []  # hosts that have no room for it
+        failures = 0
+        while True:
             one = _Push(digest, images, progress, [base for base in earlier.get(digest, ()) if base != digest])
             try:
                 stream, node = await session.open("/image/put", node)  # all go to the same host
@@ -53,11 +61,19 @@ async def push(
                 finally:
                     await stream.close()
                 break
+            except NoRoomThere as error:
+                refused.append(f"node/{one.host}")
+                if set(session.nodes) <= set(refused):
+                    raise
+                progress(f"{error}; another host is asked")
+                session.turn_away(refused)
+                node = None
             except Unreachable as error:
-                if not left or not one.host:
+                failures += 1
+                if failures == TRIES or not one.host:
                     raise
                 progress(f"{one.host}: {error}; going on")
-                session.turn_away()
+                session.turn_away(refused)
                 node = None
             finally:
                 sent += one.sent_bytes
@@ -99,7 +115,14 @@ class _Push:
 
     async def _ask(self, stream: Stream, message: c.AnyMessage) -> c.Here:
         await self._send(stream, message)
-        return await c.recv(stream, c.Here, timeout_s=ANSWER_S)
+        here = await c.recv(stream, c.Here, timeout_s=ANSWER_S)
+        if here.too_large:
+            raise NoRoomThere(
+                f"{self.host} did not take image {self._digest[7:19]}",
+                here.too_large,
+                f"give it more for images: skerry host budget {self.host} SIZE; or make the image smaller",
+            )
+        return here
 
     async def _send(self, stream: Stream, message: c.AnyMessage) -> None:
         size = await c.send(stream, message)

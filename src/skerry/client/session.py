@@ -182,9 +182,9 @@ class Session(Known):
             "check the network and the hosts; the first host is joined by: skerry host add root@ADDRESS",
         )
 
-    def turn_away(self) -> None:
-        """The host that was asked last has ended in the middle: another one is asked first from now on."""
-        others = [node for node in self._candidates() if node != self.preferred]
+    def turn_away(self, besides: Sequence[str] = ()) -> None:
+        """The host that was asked last has ended in the middle: another one, and none of `besides`, is asked first now."""
+        others = [node for node in self._candidates() if node != self.preferred and node not in besides]
         self.preferred = others[0] if others else None
 
     def _candidates(self) -> list[str]:

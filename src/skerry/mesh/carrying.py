@@ -123,11 +123,12 @@ class Lack(Message, frozen=True):
 
 class Here(Message, frozen=True, tag="here"):
     """`base`: of those offered one that is here whole, else b""; `lacks`: what is missing, as far as it is known here; empty:
-    the image is here and in use from now on.
+    the image is here and in use from now on. `too_large`: why it can't be, if it doesn't fit here.
     """
 
     base: Annotated[bytes, msgspec.Meta(max_length=32)]
     lacks: Annotated[tuple[Lack, ...], msgspec.Meta(max_length=PORTIONS)]
+    too_large: Annotated[str, msgspec.Meta(max_length=400)] = ""
 
 
 class File(Message, frozen=True):
