@@ -2,7 +2,7 @@
 
 Between hosts: About -> <- Has, Others; then, as often as it goes: Ask -> <- Will and later Portion, or Elsewhere. New
 portions that a host gets are told by Got to whoever asks it about that image. Who decides what: agent/giving, agent/gathering.
-From a client: Hand -> <- Here; Bundle or Packed ->, Done -> <- Here. Hashes travel as 32 bytes.
+From a client: Hand -> <- Here or Refused; Bundle or Packed ->, Done -> <- Here. Hashes travel as 32 bytes.
 """
 
 from __future__ import annotations
@@ -123,12 +123,11 @@ class Lack(Message, frozen=True):
 
 class Here(Message, frozen=True, tag="here"):
     """`base`: of those offered one that is here whole, else b""; `lacks`: what is missing, as far as it is known here; empty:
-    the image is here and in use from now on. `too_large`: why it can't be, if it doesn't fit here.
+    the image is here and in use from now on.
     """
 
     base: Annotated[bytes, msgspec.Meta(max_length=32)]
     lacks: Annotated[tuple[Lack, ...], msgspec.Meta(max_length=PORTIONS)]
-    too_large: Annotated[str, msgspec.Meta(max_length=400)] = ""
 
 
 class File(Message, frozen=True):
@@ -148,8 +147,14 @@ class Done(Message, frozen=True, tag="done"):
     """That was all that you lacked."""
 
 
+class Refused(Message, frozen=True, tag="refused"):
+    """Why it is not taken: what `SkerryError.as_dict` gives, and the exit code."""
+
+    error: dict[str, str | int]
+
+
 AnyMessage = (
-    About | Has | Got | Others | Ask | Will | Elsewhere | Portion | Wrong | WantBundle | Bundle | Hand | Here | Packed | Done
+    Refused | About | Has | Got | Others | Ask | Will | Elsewhere | Portion | Wrong | WantBundle | Bundle | Hand | Here | Packed | Done
 )  # fmt: skip
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
