@@ -218,8 +218,10 @@ def test_private_keys_are_found_in_texts_in_json_and_in_programs() -> None:
     assert kinds({"app/account.json": json}, plain=("app/account.json",)) == ["secret"]
     assert kinds({"app/server": with_text(KEY)}) == ["secret"]
     assert kinds({"lib/libtls.so": elf_of(calls=(KEY.decode(),))}, plain=("lib/libtls.so",)) == []
-    test = "usr/lib/python3/dist-packages/tls/tests/key.pem"
-    assert kinds({test: KEY}, plain=(test,)) == [], "packages test themselves with keys"
+    for test in ("tls/tests/key.pem", "tls/tests.py", "tls/test_keys.py"):
+        path = f"usr/lib/python3/dist-packages/{test}"
+        assert kinds({path: KEY}, plain=(path,)) == [], "packages test themselves with keys"
+        assert kinds({f"app/{test}": KEY}, plain=(f"app/{test}",)) == ["secret"]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ _BY_NAME: dict[str, tuple[str, re.Pattern[bytes]]] = {
 _ENV = re.compile(r"\.env(?:\.(?!example|sample|template|dist|test)[a-z]+)*\Z")
 _TEST_MATERIAL = re.compile(
     r"(?:.*/)?(?:(?:site|dist)-packages|node_modules|gems|share/doc|share/perl5?)/(?:.*/)?"
-    r"(?:tests?|_?testing|test_?data|fixtures|examples?|docs?|samples?|spec)/"
+    r"(?:(?:tests?|_?testing|test_?data|fixtures|examples?|docs?|samples?|spec)/|(?:tests?|test_[^/]*|[^/]*_test|conftest)\.py\Z)"
 )
 
 
