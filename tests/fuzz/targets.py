@@ -15,13 +15,15 @@ from pathlib import Path
 import msgspec
 
 from agent.small import archive
-from image.memory import SimpleObjects
+from image.memory import SimpleObjects, elf_of
 from skerry.agent.streams import Heads, _decode
 from skerry.core import messages as m
 from skerry.core.gossip import Gossip
 from skerry.core.intent import Secret
 from skerry.errors import SkerryError
 from skerry.image.archive import import_archive
+from skerry.image.lint import secrets
+from skerry.image.lint.programs import facts_of
 from skerry.image.manifest import HEADER, parse_tree
 from skerry.image.oci import parse_config, parse_manifest
 from skerry.image.sources.needs import Asked, requirements_of
@@ -190,12 +192,20 @@ def pyproject(data: bytes) -> None:
         requirements_of(Path(directory), Asked())
 
 
+def file_of_an_image(data: bytes) -> None:
+    """What the lint reads of programs and texts, whatever they are."""
+    facts_of(data)
+    for path in (".env", ".npmrc", ".git-credentials", ".docker/config.json"):
+        secrets.in_named(path, lambda: data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         parse_envelope, record_from_a_neighbour, record_from_a_client, document_signed_by_an_operator,
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
         draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+        file_of_an_image,
         lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
 }  # fmt: skip
@@ -251,6 +261,10 @@ def seeds(name: str) -> list[bytes]:
         "tree_manifest": [
             HEADER.encode(),
             HEADER.encode() + b"d\t755\tetc\n" + b"f\t644\tetc/x\t" + b"ab" * 32 + b"\t3\n",
+        ],
+        "file_of_an_image": [
+            elf_of(("libc.so.6",), "/lib64/ld.so", calls=("tcsetpgrp", "pipe", "execve")),
+            b"-----BEGIN PRIVATE KEY-----\n" + b"MIIEpAIBAAKCAQEA7bq5m0Yt8nPzK1wq" * 4,
         ],
         "image_archive": [_archive()],
         "layer_of_an_image": [_layer()],
