@@ -350,7 +350,7 @@ def test_links_that_lead_on_and_on_are_refused_in_time() -> None:
     files: dict[str, bytes | str] = {f"l{n:05}": f"{long}/l{n + 1:05}" for n in range(2000)}
     began_s = time.process_time()
     with pytest.raises(BadImage, match="steps to follow"):
-        found(files | {"a": "."})
+        found(files)
     assert time.process_time() - began_s < 10.0
 
 
