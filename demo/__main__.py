@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo import attack
-from demo.clients import Clients, ask, entries
+from demo.clients import Clients, Watch, ask, entries
 from demo.skerry import Skerry
 from skerry.lab.lab import Lab
 
@@ -156,6 +156,7 @@ class Demo:
         with (
             self.step(5, "version 2 of web, one line changed, one replica at a time"),
             Clients(self.addresses()) as clients,
+            Watch(self.addresses()) as watch,
         ):
             page.write_text(text.replace('"guestbook 1"', '"guestbook 2"'))
             self.skerry.wait("all well before", lambda: all(r["healthy"] for r in self.ps()))
@@ -164,9 +165,15 @@ class Demo:
             result = self.skerry.json("deploy", str(self.work / "guestbook" / "compose.yaml"), quiet=False)
             self.figures["update_s"] = round(time.monotonic() - begun_s, 2)
             self.figures["update_bytes"] = result["sent_bytes"]
+            live_s = self.skerry.wait("version 2 at every host", lambda: watch.everywhere("guestbook 2"))
+            self.figures["edit_to_live_s"] = round(live_s - begun_s, 2)
             count = clients.take()
             self.figures["failed_during_update"] = count.failed
             self.tell("updated", f"{self.figures['update_s']:.1f} s, {result['sent_bytes']} bytes handed over")
+            self.tell(
+                "from the edit to live",
+                f"{self.figures['edit_to_live_s']:.1f} s from deploy typed until every host answers with version 2",
+            )
             self.tell(
                 "requests meanwhile", f"{count.requests}, {count.failed} failed, answered by versions {count.versions}"
             )

@@ -16,6 +16,7 @@ from types import TracebackType
 
 TIMEOUT_S = 1.0
 PAUSE_S = 0.02
+IN_A_ROW = 10  # answers of a version at a host, before it is believed that no other one answers there
 
 
 @dataclass
@@ -81,6 +82,43 @@ class Clients:
                     count.whys.append(f"{time.strftime('%H:%M:%S')} {first}, then {second}: {why}")
                 else:
                     count.versions[version] = count.versions.get(version, 0) + 1
+
+
+class Watch:
+    """Which version answers at each of these addresses, asked again and again, from `with` to its end."""
+
+    def __init__(self, addresses: list[str]) -> None:
+        self._answers: dict[str, list[tuple[float, str]]] = {address: [] for address in addresses}
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(address,), daemon=True) for address in addresses]
+
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(10 * TIMEOUT_S)
+
+    def everywhere(self, version: str) -> float | None:
+        """Since when, on the monotonic clock, only this version answers at all of them, as far as it was seen; None: not yet."""
+        since = []
+        for answers in self._answers.values():
+            latest = list(itertools.takewhile(lambda answer: answer[1] == version, reversed(answers)))
+            if len(latest) < IN_A_ROW:
+                return None
+            since.append(latest[-1][0])
+        return max(since)
+
+    def _run(self, address: str) -> None:
+        while not self._stop.wait(PAUSE_S):
+            version, why = ask(address)
+            if not why:
+                self._answers[address].append((time.monotonic(), version))
 
 
 def ask(address: str, entry: str | None = None, path: str = "/entries") -> tuple[str, str]:

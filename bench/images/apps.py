@@ -60,16 +60,16 @@ class App:
 
     @cached_property
     def old(self) -> Version:
-        return self._build()
+        return self.rebuild()
 
     @cached_property
     def new(self) -> Version:
         _ = self.old
         path = self.folder / self.edited
         path.write_text(with_a_line(path.read_text()))
-        return self._build()
+        return self.rebuild()
 
-    def _build(self) -> Version:
+    def rebuild(self) -> Version:
         built = build(self.recipe, self.folder, objects=self.images.objects, cache=CACHE, name=self.name)
         return Version(built.digest, self.images.images.tree(built.digest))
 
@@ -95,7 +95,9 @@ def project(tell: Callable[[str], None]) -> App:
     own = sum(path.is_file() for path in folder.rglob("*"))
     tell(f"project: {own} files of its own, the edit is in {edited.relative_to(folder)}, {edited.stat().st_size} bytes")
     entrypoint = ("python3", "-m", "uvicorn", "django.core.asgi:get_asgi_application")
-    return App("project", folder, str(edited.relative_to(folder)), _images(), Recipe(recipe="python", entrypoint=entrypoint))
+    return App(
+        "project", folder, str(edited.relative_to(folder)), _images(), Recipe(recipe="python", entrypoint=entrypoint)
+    )
 
 
 def guestbook(tell: Callable[[str], None]) -> App:

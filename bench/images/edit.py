@@ -45,7 +45,7 @@ def measure(tell: Callable[[str], None]) -> dict[str, Any]:
 def _of(app: apps.App, tell: Callable[[str], None]) -> dict[str, Any]:
     objects = app.images.objects
     old, new = app.old, app.new
-    up, across = hops.travel(old, new, app.images)
+    _, (up, across) = hops.travel([old, new], app.images)
     tell(f"{app.name}: to the host {up}")
     tell(f"{app.name}: host to host {across}")
     told = {

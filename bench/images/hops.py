@@ -11,11 +11,12 @@ import base64
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.agent.small import Aside, SmallCloud, free_port
 from websockets.protocol import State
 
 from bench.images.apps import WORK, Version
@@ -24,9 +25,9 @@ from skerry.client.compose import load
 from skerry.client.deploy import deploy
 from skerry.client.images import LocalImages
 from skerry.client.session import Session
+from skerry.core import messages as m
 from skerry.mesh.connections import Incoming
 from skerry.mesh.links import LINK, Mesh
-from tests.agent.small import Aside, SmallCloud, free_port
 
 APP = """services:
   web:
@@ -34,6 +35,8 @@ APP = """services:
     deploy: {{replicas: 2}}
 """
 REQUEST = "/request"
+IMAGES = m.WantBundle | m.Bundle
+COPIES = m.HoldsAsk | m.HoldsAnswer  # whether the other end has synced the release
 FRAME_HEAD_BYTES = 8  # of a frame of 126 to 65,535 bytes, as the dialling side sends it: 4, and a mask of 4
 TLS_RECORD_BYTES = 22
 
@@ -59,8 +62,11 @@ class Talk:
 
 @dataclass
 class Hop:
-    """What one update cost between two of them. `record`: the signed release, as often as it went over the link or in a
-    request. `talk`: all else that a deploy asks and is told: what is newest, what runs, whether there is room, how it goes.
+    """What one update cost between two of them.
+
+    `transfer`: what asks for the image and brings it, over streams of its own or the link. `record`: the signed release, as
+    often as it went over the link or in a request, and whether the other end has synced it. `talk`: all else that a deploy
+    asks and is told: what is newest, what runs, whether there is room, how it goes.
     """
 
     transfer: int = 0
@@ -80,7 +86,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.talks: list[Talk] = []
-        self.frames: list[tuple[str, str, bytes]] = []  # on links: from, to, frame
+        self.frames: list[bytes] = []  # on links
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
@@ -111,7 +117,7 @@ class Meter:
             received(self, data)
 
         def send(self: Mesh, peer: str, data: bytes) -> bool:
-            meter.frames.append((self.me, peer, data))
+            meter.frames.append(data)
             return sent(self, peer, data)
 
         Incoming.connection_made, Incoming.data_received, Mesh.send = connection_made, data_received, send  # type: ignore[method-assign]
@@ -132,10 +138,11 @@ class Road(SmallCloud):
         self.ports = {name: wire.target for name, wire in self.wires.items()}
 
 
-def travel(old: Version, new: Version, images: LocalImages) -> tuple[Hop, Hop]:
-    """Deploy the old version, then the new one: (operator to host, host to host) of the second."""
+def travel(versions: Sequence[Version], images: LocalImages) -> list[tuple[Hop, Hop]]:
+    """Deploy these versions of one app one after the other: of each (operator to host, host to host)."""
     directory = WORK / "hops"
     cloud, meter = Road(directory), Meter()
+    hops = []
     with contextlib.ExitStack() as stack:
         for wire in cloud.wires.values():
             stack.enter_context(wire)
@@ -143,35 +150,31 @@ def travel(old: Version, new: Version, images: LocalImages) -> tuple[Hop, Hop]:
         aside = stack.enter_context(Aside(cloud))
         aside.wait("the link", lambda: all(agent.mesh.neighbours() for agent in cloud.agents.values()))
         home = cloud.home(directory / "home")
+        compose = directory / "compose.yaml"
 
-        def released(version: Version) -> bool:
-            compose = directory / "compose.yaml"
+        async def go() -> None:
+            async with Session(home, lambda what: "") as session:
+                await deploy(session, load(compose, environ=os.environ, name="app"), images=images)
+
+        for version in versions:
             compose.write_text(APP.format(digest=version.digest))
-
-            async def go() -> None:
-                async with Session(home, lambda what: "") as session:
-                    await deploy(session, load(compose, environ=os.environ, name="app"), images=images)
-
+            known, meter.frames = len(meter.talks), []
+            before = {name: wire.of.copy() for name, wire in cloud.wires.items()}
             aside.run(go())
-            aside.wait(
-                "both to have it", lambda: all(a.images.root(version.digest) is not None for a in cloud.agents.values())
-            )
-            return True
-
-        released(old)
-        known, meter.frames = len(meter.talks), []
-        before = {name: wire.of.copy() for name, wire in cloud.wires.items()}
-        released(new)
-        raw = aside.look(lambda: dict(cloud.agents["vps-1"].records.all())["release/app"])
-        streams = [talk for talk in meter.talks[known:] if talk.path != LINK]
-        aside.wait("the streams to close", lambda: all(t.connection.state is State.CLOSED for t in streams))
-    return _hops(meter, known, cloud, before, raw)
+            aside.wait("both to have it", lambda: all(version.digest in a.images.held() for a in cloud.agents.values()))  # noqa: B023
+            raw = aside.look(lambda: dict(cloud.agents["vps-1"].records.all())["release/app"])
+            streams = [talk for talk in meter.talks[known:] if talk.path != LINK]
+            aside.wait("the streams to close", lambda: all(t.connection.state is State.CLOSED for t in streams))  # noqa: B023
+            hops.append(_hops(meter, known, cloud, before, raw))
+    return hops
 
 
 def _hops(meter: Meter, known: int, cloud: Road, before: dict[str, Any], release: bytes) -> tuple[Hop, Hop]:
     up, across = Hop(), Hop()
     for talk in meter.talks[known:]:
         hop = across if talk.opener.startswith("node/") else up
+        if talk.path == LINK:
+            raise RuntimeError("the link broke meanwhile: what was said on it was not counted")
         hop.paths[talk.path] = hop.paths.get(talk.path, 0) + talk.messages
         if talk.path == REQUEST:
             hop.talk += talk.messages
@@ -179,9 +182,16 @@ def _hops(meter: Meter, known: int, cloud: Road, before: dict[str, Any], release
             hop.transfer += talk.messages
             hop.connections += 1
             hop.with_tls += sum(wire.of[talk.seen] - before[name][talk.seen] for name, wire in cloud.wires.items())
-    pushed = sum(release in data for me, _, data in meter.frames if me == "node/vps-1")
-    across.record = pushed * (len(release) + FRAME_HEAD_BYTES)
-    across.with_tls += pushed * (len(release) + FRAME_HEAD_BYTES + TLS_RECORD_BYTES)
+    for frame in meter.frames:
+        pushed, carries = release in frame, m.decode(frame)
+        size = len(release) if pushed else len(frame) if isinstance(carries, IMAGES | COPIES) else 0
+        if size:
+            if isinstance(carries, IMAGES):
+                across.transfer += size + FRAME_HEAD_BYTES
+            else:
+                across.record += size + FRAME_HEAD_BYTES
+            across.with_tls += size + FRAME_HEAD_BYTES + TLS_RECORD_BYTES
+            across.paths[LINK] = across.paths.get(LINK, 0) + size + FRAME_HEAD_BYTES
     up.record = len(base64.b64encode(release))  # within the request to take it
     up.talk -= up.record
     up.with_tls += up.record

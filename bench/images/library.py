@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable
 from functools import cmp_to_key
 from pathlib import Path
+from typing import Any
 
+from bench.images import apps
 from bench.images.apps import CACHE, WORK, App, Version
+from bench.images.bound import bundle_bound, changed, each_alone
+from bench.images.edit import bundle
 from bench.images.trees import kept, with_files
 from skerry.image.contract import Objects
 from skerry.image.manifest import tree_of
@@ -52,6 +57,27 @@ EDITS = (
     ("hello from version 1", "greetings from version 2"),
     ("\t\tjson.New", '\t\tslog.Info("asked", "by", r.RemoteAddr, "for", r.URL.Path)\n\t\tjson.New'),
 )
+
+
+def measure(tell: Callable[[str], None]) -> dict[str, Any]:
+    """What travels, against zstd -3 of the files that changed: the level at which files travel otherwise."""
+    app = apps.guestbook(tell)
+    objects = app.images.objects
+    figures: dict[str, Any] = {}
+    for name, (old, new) in {"library": of_debian(app, tell), "go": of_go(objects, tell)}.items():
+        files = [objects.read(entry.sha256) for entry, _ in changed(old.tree, new.tree)]
+        begun_s = time.process_time()
+        travels = len(bundle(old, new, objects))
+        took_s = time.process_time() - begun_s
+        figures |= {
+            f"patch_bytes_{name}": travels,
+            f"patch_cpu_s_{name}": round(took_s, 2),
+            f"patch_zstd_3_{name}": each_alone(files, 3),
+            f"patch_zstd_19_{name}": each_alone(files, 19),
+            f"patch_bound_{name}": bundle_bound(old.tree, new.tree, objects),
+        }
+    ratios = [figures[f"patch_bytes_{name}"] / figures[f"patch_zstd_3_{name}"] for name in ("library", "go")]
+    return {"library_ratio": round(max(ratios), 3), **figures}
 
 
 def of_debian(app: App, tell: Callable[[str], None]) -> tuple[Version, Version]:

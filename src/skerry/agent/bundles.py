@@ -11,11 +11,12 @@ from skerry.core import messages as m
 from skerry.core.intent import Release
 from skerry.errors import Passing, SkerryError, Unreachable
 from skerry.image.bundle import BUNDLE_BYTES, BadBundle, make_bundle, open_bundle, version_of
+from skerry.image.contract import ImageTooLarge
 from skerry.image.oci import hash_of
 from skerry.mesh import carrying as c
 from skerry.mesh.links import Mesh
 from skerry.store.disk import full_disk_told
-from skerry.store.objects import ObjectStore
+from skerry.store.objects import ObjectDamaged, ObjectStore
 from skerry.trust.accept import Trusted
 
 KEPT, KEPT_BYTES = 8, 2 << 20  # bundles made lately; a larger one is made again
@@ -50,8 +51,11 @@ def versions_here(image: str, trusted: Trusted, held: Sequence[str]) -> list[str
 class Bundles:
     """`spawn` runs a task beside; links carry the answers that are small enough (`m.BUNDLE_BYTES`)."""
 
-    def __init__(self, objects: ObjectStore, mesh: Mesh, spawn: Callable[..., None]) -> None:
+    def __init__(
+        self, objects: ObjectStore, mesh: Mesh, spawn: Callable[..., None], spare_bytes: Callable[[], int]
+    ) -> None:
         self._objects = objects
+        self._spare_bytes = spare_bytes
         self._mesh = mesh
         self._spawn = spawn
         self._made: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -84,19 +88,25 @@ class Bundles:
     # -- taking in
 
     async def take(self, bundle: c.Bundle | m.Bundle, image: str, bases: Sequence[str]) -> int:
-        """Keep what it brings; gives its bytes. Raises BadBundle, NotFromHere, DiskFull; nothing is kept then."""
+        """Keep what it brings; gives its bytes. Raises BadBundle, NotFromHere, DiskFull, ImageTooLarge; nothing is kept then."""
         base = f"sha256:{bundle.base.hex()}"
         if not bundle.data:
             raise NotFromHere("no bundle was had", "that host has none of our versions", "packs are fetched")
         if bundle.image.hex() != hash_of(image) or base not in bases:
             raise BadBundle("it is none that was asked for")
-        await asyncio.to_thread(self._take, bundle.data, base, image)
+        try:
+            await asyncio.to_thread(self._take, bundle.data, base, image)
+        except (ObjectDamaged, FileNotFoundError) as error:
+            raise NotFromHere("a bundle was not used", f"what it builds upon is not whole here: {error}") from None
         return len(bundle.data)
 
     def _take(self, data: bytes, base: str, image: str) -> None:
         objects = self._objects
         opened = open_bundle(data, version_of(base, objects.read), image, objects.read)
         staged = {hash: content for hash, content in opened.files.items() if not objects.has(hash)}
+        new_bytes = sum(map(len, staged.values())) + sum(patch.size for patch in opened.patches)
+        if new_bytes > (spare := self._spare_bytes()):
+            raise ImageTooLarge(image, new_bytes, spare)
         with full_disk_told(objects.path(hash_of(image)).parent.parent):
             for patch in opened.patches:  # first, as any of them may turn out to be wrong
                 if objects.here(patch.sha256) is None:

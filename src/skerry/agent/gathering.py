@@ -17,6 +17,7 @@ from typing import Any
 
 from skerry.agent.stock import Stock, Stocks
 from skerry.errors import BadFormat, Passing, SkerryError, TrustRefusal, Unreachable
+from skerry.image.contract import ImageTooLarge
 from skerry.image.oci import hash_of
 from skerry.image.packs import PART_BYTES, BadPack, Portion, unpack
 from skerry.mesh import carrying as c
@@ -79,6 +80,7 @@ class Gathering:
         self._left: set[str] = set()  # those that did wrong, or were too slow: not asked again
         self._changed = asyncio.Event()
         self._unsynced_bytes = 0
+        self._joining = 0  # large files that are being made of their parts
         self._turn = int.from_bytes(hashlib.sha256(f"{me} {stock.image}".encode()).digest()[:4])
         self._givers: dict[str, dict[int, tuple[str, str]]] = {}  # large file -> part -> who gave it, its hash
         self._alone: dict[str, str] = {}  # large file -> the only host that it is asked of
@@ -99,7 +101,7 @@ class Gathering:
         self.meet(sources)
         self._came_s = self._now()
         try:
-            while not self.stock.whole:
+            while not self.stock.whole or self._joining:
                 if self._failed is not None:
                     raise self._failed
                 self._go_to_others()
@@ -143,7 +145,7 @@ class Gathering:
                 )
                 await self._hear(peer, message)
                 self._changed.set()
-        except DiskFull as error:
+        except (DiskFull, ImageTooLarge) as error:
             self._failed = error
         except Unreachable as error:
             self._whys[name] = (peer.left if peer is not None else "") or error.why or str(error)
@@ -185,7 +187,10 @@ class Gathering:
                 peer.away_s = min(2 * peer.away_s, AWAY_MOST_S)
                 self.meet(nodes)
             case c.Portion(number, frame) if number in peer.asked:
-                await self._take(peer, number, frame)
+                try:
+                    await self._take(peer, number, frame)
+                finally:
+                    del peer.asked[number]  # not sooner: it would be asked for again
             case _:
                 raise BadFormat(f"a message of {peer.name} was not taken", f"a {type(message).__name__} out of turn")
 
@@ -275,7 +280,7 @@ class Gathering:
     # -- taking
 
     async def _take(self, peer: _Peer, number: int, frame: bytes) -> None:
-        _, files = peer.asked.pop(number)
+        _, files = peer.asked[number]
         self.came_bytes += len(frame)
         peer.came_bytes += len(frame)
         if self.stock.holds(number):
@@ -330,7 +335,12 @@ class Gathering:
         self.stock.got(number)
         if not all(n in self.stock.have for n in numbers):
             return
-        if await asyncio.to_thread(self._stocks.parts.join, hash, size, self._stocks.objects):
+        self._joining += 1
+        try:
+            right = await asyncio.to_thread(self._stocks.parts.join, hash, size, self._stocks.objects)
+        finally:
+            self._joining -= 1
+        if right:
             await self._judge(hash)
             return
         self.stock.have -= set(numbers)

@@ -95,7 +95,7 @@ class Giving:
         if wish is None:
             await asker.say(c.Elsewhere(self.others(asker.stock, asker.who)))
             return
-        asker.stock.give(wish.number, asker.who)
+        asker.stock.give(wish.number, asker.who, sent=False)
         asker.promised[wish.number] = wish
         self._promised += 1
         await asker.say(c.Will(wish.number))
@@ -106,9 +106,9 @@ class Giving:
         here = [wish for wish in wishes if stock.holds(wish.number) and wish.number not in asker.promised]
         if not here or (self._promised >= QUEUE and not urgent):
             return None
-        best = min(here, key=lambda wish: len(stock.given_to(wish.number, asker.who)))
+        best = min(here, key=lambda wish: len(stock.given_to(wish.number, asker.who, urgent=urgent)))
         copies = DOCUMENT_COPIES if best.number == c.DOCUMENTS else COPIES
-        if len(stock.given_to(best.number, asker.who)) >= copies and not stock.bred and not urgent:
+        if len(stock.given_to(best.number, asker.who, urgent=urgent)) >= copies and not stock.bred:
             return None
         return best
 
@@ -130,7 +130,9 @@ class Giving:
                 raise BadFormat("a portion could not be given", "a file of it is gone from this disk") from None
             try:
                 async with asyncio.timeout(SEND_S + len(frame) / SEND_BYTES_S):
-                    asker.stock.sent_bytes += await asker.say(c.Portion(wish.number, frame))
+                    sent_bytes = await asker.say(c.Portion(wish.number, frame))
+                    asker.stock.sent_bytes += sent_bytes
+                    asker.stock.give(wish.number, asker.who, sent=True)
             except TimeoutError:
                 asker.stream.transport.abort()
                 raise Unreachable(f"{asker.who} was given up", "it takes what it asked for too slowly") from None

@@ -98,8 +98,6 @@ class Server:
         self._core = agent.loop.core
         self._door = agent.door
         self._copies = agent.links.copies
-        self._images = agent.images
-        self._fetcher = agent.fetcher
         self._containers = agent.containers
         self._tails = Tails(agent.containers)
         self._events = agent.events
@@ -278,12 +276,9 @@ class Server:
 
     # -- images
 
-    async def _verb_image_missing(self, args: ImageName, request: Request) -> Any:
-        """What a client still has to hand over; once it is nothing, this node has the image and says so."""
-        missing = self._images.missing(args.image)
-        if not missing and self._images.root(args.image) is None:
-            await self._fetcher.make(args.image)
-        return {"missing": missing}
+    async def _verb_image_hosts(self, args: ImageName, request: Request) -> Any:
+        """Who has it whole, as far as it is known here."""
+        return self._core.hosts_with(args.image)
 
 
 def _raws(texts: list[str]) -> list[bytes]:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-import msgspec
-import zstandard
-
 from skerry.agent.parts import FileParts
 from skerry.errors import SkerryError
-from skerry.image.contract import BadImage
-from skerry.image.manifest import MAX_MANIFEST_BYTES, parse_tree
-from skerry.image.oci import MAX_JSON_BYTES, hash_of, parse_config, parse_manifest
-from skerry.image.packs import PART_BYTES, BadPack, Portion, pack, portions_of
+from skerry.image.oci import hash_of, parse_manifest
+from skerry.image.packs import PART_BYTES, Portion, pack, pack_documents, portions_of, unpack_documents
 from skerry.image.trees import Images
 from skerry.mesh.carrying import DOCUMENTS
 from skerry.store.objects import ObjectStore
 
 STOCKS = 16  # looked at lately
 GIVEN_S = 60.0  # for so long whoever got a portion is trusted to pass it on
-DOCUMENTS_BYTES = MAX_MANIFEST_BYTES + 2 * MAX_JSON_BYTES + 64
+PASS_ON_S, PROMISED_S = 5.0, 15.0  # the same towards who gets it from nobody else
 
 
 class Stock:
@@ -38,7 +32,7 @@ class Stock:
         self.bred = False
         self.portions: list[Portion] = []
         self.have: set[int] = set()
-        self.given: dict[int, dict[str, float]] = {}
+        self.given: dict[int, dict[str, tuple[float, bool]]] = {}  # when, and whether it was sent
         self.askers: dict[str, float] = {}  # who asked about it, and when
         self.sent_bytes = 0
         self.watchers: set[Callable[[int], None]] = set()
@@ -56,13 +50,19 @@ class Stock:
         for watcher in tuple(self.watchers):
             watcher(number)
 
-    def give(self, number: int, who: str) -> None:
-        self.given.setdefault(number, {})[who] = time.monotonic()
+    def give(self, number: int, who: str, *, sent: bool) -> None:
+        """It was promised, or now sent."""
+        self.given.setdefault(number, {})[who] = (time.monotonic(), sent)
 
-    def given_to(self, number: int, who: str) -> list[str]:
-        """Others that got this portion from here lately."""
-        since = time.monotonic() - GIVEN_S
-        return [other for other, at_s in self.given.get(number, {}).items() if other != who and at_s > since]
+    def given_to(self, number: int, who: str, *, urgent: bool) -> list[str]:
+        """Others that got this portion from here lately and may pass it on; `urgent`: if they have not had the time for it yet."""
+        now_s = time.monotonic()
+        others = []
+        for other, (at_s, sent) in self.given.get(number, {}).items():
+            limit_s = (PASS_ON_S if sent else PROMISED_S) if urgent else GIVEN_S
+            if other != who and now_s - at_s < limit_s:
+                others.append(other)
+        return others
 
 
 class Stocks:
@@ -88,10 +88,9 @@ class Stocks:
     async def begin(self, image: str) -> Stock:
         """It is on its way from now on, until `end`."""
         self._coming.add(image)
-        stock = self._stocks.pop(image, None) or Stock(image)  # those who watch it go on watching
-        await asyncio.to_thread(self._read, stock)
-        self._stocks[image] = stock
+        stock = self._stocks.setdefault(image, Stock(image))  # those who watch it go on watching
         stock.bred = True
+        await asyncio.to_thread(self._read, stock)
         return stock
 
     def doubt(self, image: str) -> None:
@@ -122,7 +121,8 @@ class Stocks:
         try:
             tree = self._images.tree(stock.image)
             self._images.config(stock.image)
-        except (SkerryError, OSError):
+        except (SkerryError, OSError):  # nothing of it is here, or no longer: it was collected meanwhile
+            stock.portions, stock.have, stock.documents = [], set(), False
             return
         portions = portions_of((entry.sha256, entry.size) for entry in tree.files())
         begun: dict[str, set[int]] = {}
@@ -144,8 +144,7 @@ class Stocks:
         """The frame of a portion; `files`: of a pack only these. Raises FileNotFoundError. In a thread."""
         if number == DOCUMENTS:
             refs = parse_manifest(manifest := self.objects.read(hash_of(stock.image)))
-            texts = (manifest, self.objects.read(refs.config), self.objects.read(refs.tree))
-            return pack([msgspec.msgpack.encode(texts)])
+            return pack_documents(manifest, self.objects.read(refs.config), self.objects.read(refs.tree))
         portion = stock.portions[number]
         if not portion.is_part:
             wanted = [hash for n, (hash, _) in enumerate(portion.files) if files is None or n in files]
@@ -176,24 +175,9 @@ class Stocks:
         return [n for n, (hash, _) in enumerate(portion.files) if self.objects.here(hash) is None]
 
     def take_documents(self, stock: Stock, frame: bytes) -> None:
-        """Keep them if they are those that the digest names. Raises BadPack, BadImage. In a thread."""
-        try:
-            told = zstandard.get_frame_parameters(frame).content_size
-            if not 0 < told <= DOCUMENTS_BYTES:
-                raise BadPack(f"documents of {told} bytes")
-            data = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
-            manifest, config, tree = msgspec.msgpack.decode(data, type=tuple[bytes, bytes, bytes])
-        except (zstandard.ZstdError, msgspec.DecodeError, ValueError, MemoryError) as error:
-            raise BadPack(f"its documents can't be read: {error}") from None
-        if hashlib.sha256(manifest).hexdigest() != hash_of(stock.image):
-            raise BadPack("its manifest is another image's")
-        refs = parse_manifest(manifest)
-        if not refs.tree:
-            raise BadImage(f"image {stock.image} was refused", "its manifest names no tree: import it first")
-        if (hashlib.sha256(config).hexdigest(), hashlib.sha256(tree).hexdigest()) != (refs.config, refs.tree):
-            raise BadPack("its config or tree is not what the manifest names")
-        parse_config(config)
-        parse_tree(tree)
+        """Keep them if they are those that the digest names. Raises BadPack, BadImage, ImageTooLarge. In a thread."""
+        manifest, config, tree = unpack_documents(frame, stock.image)
         for text in (config, tree, manifest):
             self.objects.put(text)
+        self._images.missing(stock.image)  # too large for this host? And: from here on no collection takes its objects
         self._read(stock)

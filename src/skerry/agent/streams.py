@@ -49,6 +49,7 @@ class Streams:
         return {
             "/request": self.request,
             "/image": self.image,
+            "/image/put": self.upload_image,
             "/objects": self.objects,
             "/objects/put": self.upload,
             "/catch-up": self.catch_up,
@@ -86,15 +87,22 @@ class Streams:
     async def objects(self, stream: Stream, who: str) -> None:
         await serve_objects(stream, self._agent.objects)
 
+    async def upload_image(self, stream: Stream, who: str) -> None:
+        """From clients, an image by what the host lacks of it."""
+        await self._agent.uploads.take(stream, self._room_for(who))
+
     async def upload(self, stream: Stream, who: str) -> None:
         """From clients. Bytes are kept by their hash; nothing runs because of them."""
+        await receive_objects(stream, self._agent.objects, most_bytes=self._room_for(who))
+
+    def _room_for(self, who: str) -> int:
         if _is_host(who):
             raise NotForYou("objects were not taken", "hosts fetch from one another, they don't hand over", "fetch")
         state = self._agent.files.state
         room = free_bytes(state) - RESERVE_BYTES
         if room <= 0:
             raise DiskFull(state)
-        await receive_objects(stream, self._agent.objects, most_bytes=min(room, UPLOAD_BYTES))
+        return min(room, UPLOAD_BYTES)
 
     async def catch_up(self, stream: Stream, who: str) -> None:
         """A new host shows what it was given at its enrolment, and gets what is newer here, and who has which slot.

@@ -18,13 +18,14 @@ from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.client.fitting import check_ports, check_room
 from skerry.client.images import LocalImages
+from skerry.client.push import push
 from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
+from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release, Service
 from skerry.core.knowledge import Knowledge
 from skerry.core.versions import fallback_of
-from skerry.mesh.streams import offer_objects
 from skerry.trust import seal
 
 
@@ -51,7 +52,7 @@ async def deploy(
         progress(f"this version failed before; trying {', '.join(sorted(failed))} again")
         wanted, changes = _changes(session, compose, digests, fallback, again=failed)
     started_s = time.monotonic()
-    sent_bytes = await push(session, set(digests.values()), images, progress)
+    sent_bytes = await push(session, digests.values(), images, progress, _earlier(session, compose.name, digests))
     kept_by: list[str] = []
     if changes:
         progress(f"signing {', '.join(path for path, _ in changes)}")
@@ -69,7 +70,8 @@ async def deploy(
         "kept_by": kept_by,
     }
     if not detach:
-        await wait_healthy(session, compose.name, wanted, held_versions(session, compose.name), timeout_s, progress)
+        versions = held_versions(session, compose.name)
+        await wait_healthy(session, compose.name, wanted, versions, timeout_s, progress, images=digests)
     return result | {"seconds": round(time.monotonic() - started_s, 3)}
 
 
@@ -124,30 +126,28 @@ def _changes(
     app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0])
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
     version = (held_app.version if held_app is not None else 0) + (1 if app_changed else 0)
-    old_images = held_release.body.images if held_release is not None else {}  # type: ignore[union-attr]
-    if old_images != digests or app_changed:
-        changes.append((f"release/{compose.name}", Release(images=digests, fits=version, fallback=fallback[1])))
+    old_release: Release | None = held_release.body if held_release is not None else None  # type: ignore[assignment]
+    if old_release is None or old_release.images != digests or app_changed:
+        changes.append(
+            (
+                f"release/{compose.name}",
+                Release(images=digests, fits=version, fallback=fallback[1], earlier=earlier_of(old_release, digests)),
+            )
+        )
     if app_changed:
         changes.append((f"app/{compose.name}", app))
     return app, changes
 
 
-async def push(session: Session, digests: set[str], images: LocalImages, progress: Progress) -> int:
-    """Hand what is missing to ONE host; the others fetch it from there. Gives the bytes sent."""
-    sent = 0
-    node: str | None = None
-    for digest in sorted(digests):
-        before = sent
-        while missing := (await session.request("image-missing", {"image": digest}, node=node))["missing"]:
-            node = session.preferred  # the one that answered: all parts go to the same host
-            stream, node = await session.open("/objects/put", node)
-            try:
-                sent += await offer_objects(stream, missing, images.objects)
-            finally:
-                await stream.close()
-        if node is not None and sent > before:
-            progress(f"{digest[7:19]}: {(sent - before) / 1e6:.1f} MB handed to {node.removeprefix('node/')}")
-    return sent
+def _earlier(session: Session, app: str, digests: dict[str, str]) -> dict[str, list[str]]:
+    """digest -> what its service ran before, as far as this machine knows: hosts that have it get an update as a bundle."""
+    held = session.document(f"release/{app}")
+    before: dict[str, str] = held.body.images if held is not None else {}  # type: ignore[union-attr]
+    earlier: dict[str, list[str]] = {}
+    for service, digest in digests.items():
+        if service in before:
+            earlier.setdefault(digest, []).append(before[service])
+    return earlier
 
 
 async def diff(

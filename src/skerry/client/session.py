@@ -166,6 +166,7 @@ class Session(Known):
                 whys.append(f"{candidate.removeprefix('node/')}: {error.why or error}")
                 self._silent[candidate] = time.time()
                 continue
+            stream.who = candidate
             self._silent.pop(candidate, None)
             self.preferred = candidate
             return stream, candidate

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from skerry.client import views
 from skerry.client.session import Session
 from skerry.core.intent import App
-from skerry.errors import NotInTime, Refusal
+from skerry.errors import NotInTime, Refusal, SkerryError
 
+LOOK_S = 0.5  # between two looks at who has an image
 TROUBLED = ("exited", "failed")
 Progress = Callable[[str], None]
 Versions = tuple[int, int]  # of the app document and of the release
@@ -45,8 +47,10 @@ async def wait_healthy(
     progress: Progress,
     *,
     only: str = "",
+    images: Mapping[str, str] = {},
 ) -> list[dict[str, Any]]:
     """Wait until each replica runs that version and is healthy, or, a job, is done. `only`: the service to wait for, else all.
+    `images`: service -> digest; which hosts have it by now is told, too.
 
     Raises RolloutFailed as soon as the hosts say so, NotInTime (it goes on by itself).
     """
@@ -59,6 +63,7 @@ async def wait_healthy(
             said.add(line)
             progress(line)
 
+    spreading = _Spreading(session, images, say)
     async with aclosing(views.changes(session, app)) as changes:
         async for told in changes:
             rows = [row for row in told if only in ("", row["service"])]
@@ -69,6 +74,7 @@ async def wait_healthy(
                     if row["state"] in TROUBLED and not row["finished"]:
                         say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
                 _judge(app, wanted, rows, say)
+                await spreading.look(rows)
                 say(f"{len(done)} of {total} replicas healthy")
             if known and len(done) >= total and not any(row["outdated"] for row in rows):
                 return rows
@@ -80,6 +86,29 @@ async def wait_healthy(
                     f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
                 )
     raise AssertionError("rows are followed until one of these")
+
+
+class _Spreading:
+    """How far an image has got among the hosts that are to run it."""
+
+    def __init__(self, session: Session, images: Mapping[str, str], say: Progress) -> None:
+        self._session = session
+        self._images = dict(images)
+        self._say = say
+        self._looked_s = 0.0
+
+    async def look(self, rows: list[dict[str, Any]]) -> None:
+        if not self._images or time.monotonic() - self._looked_s < LOOK_S:
+            return
+        self._looked_s = time.monotonic()
+        for service, digest in list(self._images.items()):
+            nodes = {row["node"] for row in rows if row["service"] == service and row["node"]}
+            with contextlib.suppress(SkerryError):  # it is only told
+                there = nodes & set(await self._session.request("image-hosts", {"image": digest}))
+                if nodes and there:
+                    self._say(f"image of {service} on {len(there)} of {len(nodes)} hosts: {', '.join(sorted(there))}")
+                if nodes == there:
+                    self._images.pop(service)
 
 
 def _late(row: dict[str, Any]) -> str:

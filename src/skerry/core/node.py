@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from skerry.core import tending, view
+from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
-from skerry.core.facts import Decline, Lost, Up, Verdict
+from skerry.core.facts import Decline, Have, Lost, Up, Verdict
 from skerry.core.gathering import awaken, fell_or_rose, gather
 from skerry.core.peers import neighbours
 from skerry.core.records import Slot
@@ -75,6 +76,11 @@ class NodeCore:
     def hosts(self) -> list[view.Host]:
         """For `host ls`: every enrolled node as this one sees it."""
         return view.hosts(self._s)
+
+    def hosts_with(self, image: str) -> list[str]:
+        """Names of the hosts that hold this image whole, as they say."""
+        held = self._s.known.about("object", image).items()
+        return sorted(name_of(node) for node, have in held if isinstance(have, Have))
 
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""

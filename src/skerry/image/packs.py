@@ -6,17 +6,21 @@ hosts can give different ones at once. A pack is one zstd frame; what comes out 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import zstandard
 
 from skerry.image.contract import BadImage
+from skerry.image.manifest import MAX_MANIFEST_BYTES, parse_tree
+from skerry.image.oci import MAX_JSON_BYTES, hash_of, parse_config, parse_manifest
 
 PACK_BYTES = 1 << 20  # smaller ones pack worse, larger ones take longer to be of use to others
 WHOLE_BYTES = 4 << 20  # a file that is larger travels in parts
 PART_BYTES = 1 << 20
 LEVEL = 3
+DOCUMENTS_BYTES = MAX_MANIFEST_BYTES + 2 * MAX_JSON_BYTES + 64
 
 
 class BadPack(BadImage):
@@ -70,6 +74,33 @@ def parts_of(hash: str, size: int) -> list[Portion]:
 
 def pack(contents: Iterable[bytes]) -> bytes:
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=False).compress(b"".join(contents))
+
+
+def pack_documents(manifest: bytes, config: bytes, tree: bytes) -> bytes:
+    """The three documents of an image: what says which files there are."""
+    return pack([msgspec.msgpack.encode((manifest, config, tree))])
+
+
+def unpack_documents(frame: bytes, digest: str) -> tuple[bytes, bytes, bytes]:
+    """Manifest, config and tree of this image, checked from its digest down. Raises BadPack, BadImage."""
+    try:
+        told = zstandard.get_frame_parameters(frame).content_size
+        if not 0 < told <= DOCUMENTS_BYTES:
+            raise BadPack(f"it says to hold documents of {told} bytes")
+        data = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+        manifest, config, tree = msgspec.msgpack.decode(data, type=tuple[bytes, bytes, bytes])
+    except (zstandard.ZstdError, msgspec.DecodeError, ValueError, MemoryError) as error:
+        raise BadPack(f"its documents can't be read: {error}") from None
+    if hashlib.sha256(manifest).hexdigest() != hash_of(digest):
+        raise BadPack("its manifest is another image's")
+    refs = parse_manifest(manifest)
+    if not refs.tree:
+        raise BadImage(f"image {digest} was refused", "its manifest names no tree: import it first")
+    if (hashlib.sha256(config).hexdigest(), hashlib.sha256(tree).hexdigest()) != (refs.config, refs.tree):
+        raise BadPack("its config or tree is not what the manifest names")
+    parse_config(config)
+    parse_tree(tree)
+    return manifest, config, tree
 
 
 def unpack(frame: bytes, sizes: Sequence[int]) -> list[bytes]:

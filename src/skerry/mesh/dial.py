@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from skerry.errors import BadInput, Unreachable
@@ -43,7 +43,7 @@ class Identity(NamedTuple):
 
 async def dial(
     addresses: Sequence[str], pinned_der: bytes, own: Identity, path: str, timeout_s: float = 10.0
-) -> ClientConnection:
+) -> Outgoing:
     """Open a stream from a machine that is no node. `addresses`: "host:port", tried in turn. `path`: as "/request".
 
     Whoever answers must prove to own `pinned_der`. Raises Unreachable with the reason for each address.

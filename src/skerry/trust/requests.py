@@ -21,7 +21,7 @@ REQUEST_BYTES = 1 << 20  # several documents at once, each in base64 twice
 VERB_MAX = 32
 # What a role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash. Not what apps
 # write, nor the events, which quote it: a stolen CI key must not read the apps that it may not change.
-READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "explain", "image-missing"})
+READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "explain", "image-hosts"})
 PUTS = frozenset({"put"})
 
 

@@ -1,0 +1,73 @@
+"""How large the images of the shipped recipes are, against a Debian of their own with the same programs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.cloud import ROOT
+from bench.images.apps import CACHE, WORK
+from bench.images.roots import debian, look
+from skerry.client.images import LocalImages
+from skerry.image.build import build
+from skerry.image.recipe import parse_recipe
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A recipe, the project that it is for, and the packages that a Debian would need instead."""
+
+    recipe: Mapping[str, Any]
+    packages: tuple[str, ...] = ()
+    project: Path | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+KINDS = {
+    "nginx": Kind({"recipe": "nginx"}, ("nginx-light",)),
+    "redis": Kind({"recipe": "redis"}, ("redis-server",)),
+    "python": Kind(
+        {"recipe": "python", "entrypoint": ["python3", "-m", "uvicorn", "guestbook:app"]},
+        ("python3", "python3-venv", "ca-certificates", "tzdata"),
+        project=ROOT / "examples" / "guestbook" / "web",
+    ),
+    "postgresql": Kind({"recipe": "postgres"}, ("postgresql-15",)),
+}
+
+
+def measure(tell: Callable[[str], None]) -> dict[str, Any]:
+    """`size_times_smaller`: the least of them. The Debian for Python has no wheels in it, the image has."""
+    images = LocalImages(WORK / "images")
+    sizes: dict[str, float] = {}
+    times: dict[str, float] = {}
+    shells = suid = 0
+    for name, kind in KINDS.items():
+        own = look(images.images.make(built(name, images)))
+        other = debian(kind.packages, tell)
+        sizes[name], times[name] = own.megabytes, round(other.megabytes / own.megabytes, 1)
+        shells, suid = shells + own.shells, suid + own.suid
+        tell(f"{name}: {own}, {times[name]} times smaller than {other}")
+    return {
+        "size_mb": sizes,
+        "size_times_smaller": min(times.values()),
+        "size_times_smaller_each": times,
+        "size_shells": shells,
+        "size_suid": suid,
+    }
+
+
+def built(name: str, images: LocalImages) -> str:
+    """The digest of this kind's image."""
+    kind = KINDS[name]
+    folder = WORK / "kinds" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    if kind.project is None:
+        folder.mkdir(parents=True)
+    else:
+        shutil.copytree(kind.project, folder)
+    for path, text in kind.files.items():
+        (folder / path).write_text(text)
+    return build(parse_recipe(dict(kind.recipe)), folder, objects=images.objects, cache=CACHE, name=name).digest
