@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bench.cloud import ROOT
 from bench.images.apps import CACHE, WORK
 from bench.images.roots import debian, look
@@ -70,4 +72,7 @@ def built(name: str, images: LocalImages) -> str:
         shutil.copytree(kind.project, folder)
     for path, text in kind.files.items():
         (folder / path).write_text(text)
-    return build(parse_recipe(dict(kind.recipe)), folder, objects=images.objects, cache=CACHE, name=name).digest
+    recipe = msgspec.structs.replace(
+        parse_recipe(dict(kind.recipe)), init=None
+    )  # what runs once before it is no part of it
+    return build(recipe, folder, objects=images.objects, cache=CACHE, name=name).digest
