@@ -8,6 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
+APT_REAL := docker-registry docker.io strace  # what images are handed to, fetched from and watched with: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
 .PHONY: help setup venv bundle wheel demo test lint fast real e2e bench guest soak sim fuzz clean
@@ -32,14 +33,18 @@ build/.apt: Makefile
 build/.apt-e2e: Makefile
 	$(call install,$(APT_E2E))
 
+build/.apt-real: Makefile
+	$(call install,$(APT_REAL))
+
 build/.apt-guest: Makefile
 	$(call install,$(APT_GUEST))
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
-.venv/.done: requirements.txt pyproject.toml | build/.apt
+.venv/.done: requirements.txt tests/library/requirements.txt pyproject.toml | build/.apt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -81,7 +86,7 @@ OF_HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_la
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,$(OF_LINKS),fast-links)
 
-real: setup      ## real containers, namespaces, machines
+real: setup build/.apt-real  ## real containers, namespaces, machines
 	$(BIN)/pytest -m 'real and not e2e' --durations=8
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults

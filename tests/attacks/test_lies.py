@@ -161,7 +161,8 @@ def test_a_lie_about_itself_changes_nothing_on_others(scene: Scene, lie: str) ->
                     for name in HONEST:
                         await liar.tell("saw", f"{slot}@node/{name}", Saw(spec=spec, ok=False, detail="dead"))
             elif lie == "images":
-                await liar.tell("object", "", Have(images=tuple(f"sha256:{n:064x}" for n in range(40))))
+                for image in (scene.image, *(f"sha256:{n:064x}" for n in range(40))):
+                    await liar.tell("object", image, Have())
             elif lie == "room":
                 up = scene.thief.up(cpus=4096.0, memory_bytes=1 << 50, free_cpus=4096.0, free_memory_bytes=1 << 50)
                 await liar.push(up)

@@ -538,7 +538,7 @@ def test_a_withdrawn_fact_does_not_come_back():
     ("slot", "web.web/0", SlotState(spec="s", image="nginx", state="running")),
     ("slot", "web.web/0", SlotState(spec="s", image=IMAGE, state="running", restarts=-1)),
     ("slot", "web.web/0", SlotState(spec="s", image=IMAGE, state="running", address="not one")),
-    ("object", "", Have(images=("nginx",))), ("lost", "node/vps-2", Lost(boot=-1, beat=0)),
+    ("object", "nginx", Have()), ("lost", "node/vps-2", Lost(boot=-1, beat=0)),
     ("lost", "node/vps-2", Lost(boot=0, beat=-1)),
     ("verdict", "web.-x", None), ("verdict", "a_b.web", None), ("verdict", "web.web", Verdict(spec="s", evidence={"vps-1": "x"})),
     ("up", "", msgspec.structs.replace(UP, uptime_s=-1)), ("up", "", msgspec.structs.replace(UP, memory_bytes=1 << 51)),

@@ -11,6 +11,7 @@ from skerry.core import messages as m
 from skerry.core.intent import Release
 from skerry.errors import Passing, SkerryError, Unreachable
 from skerry.image.bundle import BUNDLE_BYTES, BadBundle, make_bundle, open_bundle, version_of
+from skerry.image.contract import ImageTooLarge
 from skerry.image.oci import hash_of
 from skerry.mesh import carrying as c
 from skerry.mesh.links import Mesh
@@ -50,8 +51,11 @@ def versions_here(image: str, trusted: Trusted, held: Sequence[str]) -> list[str
 class Bundles:
     """`spawn` runs a task beside; links carry the answers that are small enough (`m.BUNDLE_BYTES`)."""
 
-    def __init__(self, objects: ObjectStore, mesh: Mesh, spawn: Callable[..., None]) -> None:
+    def __init__(
+        self, objects: ObjectStore, mesh: Mesh, spawn: Callable[..., None], spare_bytes: Callable[[], int]
+    ) -> None:
         self._objects = objects
+        self._spare_bytes = spare_bytes
         self._mesh = mesh
         self._spawn = spawn
         self._made: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -84,7 +88,7 @@ class Bundles:
     # -- taking in
 
     async def take(self, bundle: c.Bundle | m.Bundle, image: str, bases: Sequence[str]) -> int:
-        """Keep what it brings; gives its bytes. Raises BadBundle, NotFromHere, DiskFull; nothing is kept then."""
+        """Keep what it brings; gives its bytes. Raises BadBundle, NotFromHere, DiskFull, ImageTooLarge; nothing is kept then."""
         base = f"sha256:{bundle.base.hex()}"
         if not bundle.data:
             raise NotFromHere("no bundle was had", "that host has none of our versions", "packs are fetched")
@@ -100,6 +104,9 @@ class Bundles:
         objects = self._objects
         opened = open_bundle(data, version_of(base, objects.read), image, objects.read)
         staged = {hash: content for hash, content in opened.files.items() if not objects.has(hash)}
+        new_bytes = sum(map(len, staged.values())) + sum(patch.size for patch in opened.patches)
+        if new_bytes > (spare := self._spare_bytes()):
+            raise ImageTooLarge(image, new_bytes, spare)
         with full_disk_told(objects.path(hash_of(image)).parent.parent):
             for patch in opened.patches:  # first, as any of them may turn out to be wrong
                 if objects.here(patch.sha256) is None:

@@ -19,6 +19,7 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, versions_here
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
@@ -150,7 +151,7 @@ class Agent:
         self.events = EventLog(files.state / "events", EVENTS_MAX_BYTES, now=self.clock.wall_s)
         self.records = RecordStore(files.state, on_damage=lambda damage: self.loop.fail(damage))
         self.objects = ObjectStore(files.state, on_damage=self._damaged)
-        self.images = Images(self.objects, files.images)
+        self.images = Images(self.objects, files.images, spare_bytes=lambda: self.budget.spare_bytes())
         self.boot = self.records.next_boot()
         self.trusted = Trusted(membership.cloud)
         self.gossip = Gossip(self.me)
@@ -177,7 +178,7 @@ class Agent:
             on_frame=lambda peer, data: self.links.heard(peer, data),
             handlers=self.streams.handlers(),
         )
-        self.bundles = Bundles(self.objects, self.mesh, self.loop.spawn)
+        self.bundles = Bundles(self.objects, self.mesh, self.loop.spawn, spare_bytes=lambda: self.budget.spare_bytes())
         self.links = Links(
             self.mesh,
             self.gossip,
@@ -205,7 +206,17 @@ class Agent:
             tell=self.links.tell,
         )
         self.giving = Giving(self.stocks, self.bundles, self.fetcher.met)
-        self.uploads = Uploads(self.images, self.stocks, self.bundles, self.fetcher.make)
+        self.budget = ImageBudget(
+            files.state,
+            self.images,
+            self.fetcher.fetch,
+            post=self.loop.post,
+            signed_bytes=self._signed_budget,
+            note=self.events.append,
+        )
+        self.uploads = Uploads(
+            self.images, self.stocks, self.bundles, missing=self.budget.missing, ready=self._came_whole
+        )
         self.upkeep = Upkeep(
             self.me,
             files.state,
@@ -280,6 +291,7 @@ class Agent:
             self.links.tick(),
             self.upkeep.keep_disk(),
             self.upkeep.read_images(),
+            self.budget.watch(),
             self.upkeep.watch_clock(),
         ):
             self.loop.spawn(work)
@@ -317,6 +329,7 @@ class Agent:
             "neighbours": sorted(self.mesh.neighbours()),
             "containers": self.containers.count(),
             "disk_free_bytes": disk.disk_free_bytes,
+            "images": self.budget.figures(),
             "load": disk.load[0],
         }
 
@@ -337,8 +350,9 @@ class Agent:
     def _carriers(self) -> dict[type[do.Effect], Callable[[Any], Any]]:
         return {
             do.Publish: self.author.publish,
-            do.Fetch: self.fetcher.fetch,
-            do.Forget: self.fetcher.forget,
+            do.Fetch: self.budget.fetch,
+            do.Forget: self.budget.forget,
+            do.MayGo: self.budget.may_go,
             do.Start: self.containers.start,
             do.Stop: self.containers.stop,
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),
@@ -348,6 +362,15 @@ class Agent:
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
         }
+
+    async def _came_whole(self, image: str) -> None:
+        """An operator has handed all of it over."""
+        await self.fetcher.make(image)
+        self.loop.spawn(self.budget.keep())
+
+    def _signed_budget(self) -> int:
+        enrolment = self.trusted.enrolled(self.me)
+        return enrolment.image_budget_bytes if enrolment is not None else 0
 
     def _damaged(self, hash: str) -> None:
         """Found on whatever thread read the object."""

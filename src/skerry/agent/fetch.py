@@ -6,7 +6,6 @@ Trust lies in the digest alone: whoever sends the bytes, they are hashed before 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from skerry.agent.bundles import Bundles, NotFromHere
 from skerry.agent.gathering import Gathering
 from skerry.agent.stock import Stocks
 from skerry.agent.vetting import Vetting
-from skerry.core.effects import Fetch, Forget
+from skerry.core.effects import Fetch
 from skerry.core.events import Event, ImageFailed
 from skerry.errors import SkerryError, Unreachable
-from skerry.image.contract import ImageIncomplete
+from skerry.image.contract import ImageIncomplete, ImageTooLarge
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh
 from skerry.store.disk import full_disk_told
 
-SPARED_S = 3600.0  # an object that came since may belong to an image that is still being handed over
 BUNDLE_HOSTS = 3  # that are asked for a bundle before portions are fetched
 MENDED = 3  # times that an image is completed anew because objects of it turned out to be damaged
 
@@ -59,10 +57,12 @@ class Fetcher:
         self._gatherings: dict[str, Gathering] = {}
 
     async def fetch(self, effect: Fetch) -> None:
-        """Answers with ImageReady, or with ImageFailed once every source was tried."""
+        """Answers with ImageReady, or with ImageFailed once every source was tried. Raises ImageTooLarge."""
         async with self._one_by_one.setdefault(effect.image, asyncio.Lock()):
             try:
                 await self._complete(effect.image, effect.sources)
+            except ImageTooLarge:  # from nobody would it be smaller: agent/budget.py makes room, or says so
+                raise
             except (SkerryError, OSError) as error:
                 self._post(ImageFailed(effect.image, str(error), True))
 
@@ -94,6 +94,8 @@ class Fetcher:
                 await self._bundles.fetch(source, image, bases)
             except (Unreachable, NotFromHere):
                 continue
+            except ImageTooLarge:
+                raise
             except SkerryError as error:
                 self._tell(error, source)
             else:
@@ -116,8 +118,3 @@ class Fetcher:
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
             await self._vetting.ready(image)
-
-    async def forget(self, effect: Forget) -> None:
-        """The image's tree goes, and with it the objects that only it had."""
-        await asyncio.to_thread(self._images.forget, effect.image)
-        await asyncio.to_thread(self._images.collect, came_before_s=time.time() - SPARED_S)

@@ -17,6 +17,7 @@ from typing import Any
 
 from skerry.agent.stock import Stock, Stocks
 from skerry.errors import BadFormat, Passing, SkerryError, TrustRefusal, Unreachable
+from skerry.image.contract import ImageTooLarge
 from skerry.image.oci import hash_of
 from skerry.image.packs import PART_BYTES, BadPack, Portion, unpack
 from skerry.mesh import carrying as c
@@ -144,7 +145,7 @@ class Gathering:
                 )
                 await self._hear(peer, message)
                 self._changed.set()
-        except DiskFull as error:
+        except (DiskFull, ImageTooLarge) as error:
             self._failed = error
         except Unreachable as error:
             self._whys[name] = (peer.left if peer is not None else "") or error.why or str(error)

@@ -141,7 +141,9 @@ class Inits:
 
 
 def _failed(effect: Start, why: str, last_lines: str) -> InitFailed:
-    words = " / ".join(line.strip() for line in last_lines.splitlines() if line.strip())[-WORDS_MAX:]
+    words = " / ".join(line.strip() for line in last_lines.splitlines() if line.strip())
+    if len(words) > WORDS_MAX:
+        words = f"… {words[-WORDS_MAX:]}"
     return InitFailed(
         f"the data of {effect.slot} was not made",
         f"{why}; its last words: {words}" if words else why,

@@ -63,7 +63,7 @@ class Links:
         self._note = note
         self._spawn = spawn
         self._soon = soon
-        self.copies = Copies(self.carry, mesh.neighbours, door.holds)
+        self.copies = Copies(self.carry, lambda: gossip.neighbours, door.holds)
         self._bundle = bundle
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
         self._told: dict[str, dict[str, float]] = {}  # source -> what -> when

@@ -121,7 +121,7 @@ class Stocks:
         try:
             tree = self._images.tree(stock.image)
             self._images.config(stock.image)
-        except (SkerryError, OSError):
+        except (SkerryError, OSError):  # nothing of it is here, or no longer: it was collected meanwhile
             stock.portions, stock.have, stock.documents = [], set(), False
             return
         portions = portions_of((entry.sha256, entry.size) for entry in tree.files())
@@ -175,8 +175,9 @@ class Stocks:
         return [n for n, (hash, _) in enumerate(portion.files) if self.objects.here(hash) is None]
 
     def take_documents(self, stock: Stock, frame: bytes) -> None:
-        """Keep them if they are those that the digest names. Raises BadPack, BadImage. In a thread."""
+        """Keep them if they are those that the digest names. Raises BadPack, BadImage, ImageTooLarge. In a thread."""
         manifest, config, tree = unpack_documents(frame, stock.image)
         for text in (config, tree, manifest):
             self.objects.put(text)
+        self._images.missing(stock.image)  # too large for this host? And: from here on no collection takes its objects
         self._read(stock)

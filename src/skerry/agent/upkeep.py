@@ -119,6 +119,8 @@ class Upkeep:
             self._doubt(image, f"{damaged[0]}{more} on this disk was damaged")
 
     def _doubt(self, image: str, why: str) -> None:
+        if self._images.root(image) is None:
+            return  # it was found in two ways at once
         self._images.doubt(image)
         self._note("damaged", image[:19], f"{why}: it is fetched again; look at the disk if it happens more often")
         self._post(ImageGone(image))

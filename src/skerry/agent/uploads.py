@@ -22,18 +22,27 @@ PACK_MOST_BYTES = 8 << 20
 
 
 class Uploads:
-    """`ready(image)`: all of it is here now: make its tree and say so."""
+    """`missing(image)`: what it lacks here, once there is room for it; `ready(image)`: all of it is here now: make its tree and
+    say so."""
 
     def __init__(
-        self, images: Images, stocks: Stocks, bundles: Bundles, ready: Callable[[str], Awaitable[None]]
+        self,
+        images: Images,
+        stocks: Stocks,
+        bundles: Bundles,
+        *,
+        missing: Callable[[str], Awaitable[list[str]]],
+        ready: Callable[[str], Awaitable[None]],
     ) -> None:
         self._images = images
         self._stocks = stocks
         self._bundles = bundles
+        self._missing = missing
         self._ready = ready
 
     async def take(self, stream: Stream, most_bytes: int) -> None:
-        """One stream of `/image/put`, one image. Raises BadFormat, BadPack, DiskFull; what came whole is kept."""
+        """One stream of `/image/put`, one image. Raises BadFormat, BadPack, DiskFull, ImageTooLarge; what
+        came whole is kept."""
         hand = await c.recv(stream, c.Hand, timeout_s=IDLE_S, most_bytes=1 << 16)
         image = f"sha256:{hand.image.hex()}"
         intake = _Intake(self._stocks, image, who_has(stream), most_bytes)
@@ -71,13 +80,12 @@ class Uploads:
 
     async def _lacks(self, intake: _Intake) -> tuple[c.Lack, ...]:
         """What is still missing; once it is nothing, the image is ready here."""
-        lacks = await asyncio.to_thread(self._missing, intake)
+        lacks = await asyncio.to_thread(self._lacks_of, intake, await self._missing(intake.image))
         if not lacks and self._images.root(intake.image) is None:
             await self._ready(intake.image)
         return lacks
 
-    def _missing(self, intake: _Intake) -> tuple[c.Lack, ...]:
-        missing = self._images.missing(intake.image)
+    def _lacks_of(self, intake: _Intake, missing: list[str]) -> tuple[c.Lack, ...]:
         intake.sizes = {}
         if missing and self._stocks.objects.has(hash_of(intake.image)):
             try:

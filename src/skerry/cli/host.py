@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Duration, Pair
+from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 
@@ -170,6 +170,22 @@ def undrain(terminal: Terminal, name: str, cloud: str, passphrase_file: str | No
 
     result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: drain.undrain(session, name), changes=True)
     terminal.answer(result, f"{name} takes replicas again")
+
+
+@declare(command, "budget", example="skerry host budget vps-2 20g", codes=CHANGES)
+@click.argument("name")
+@click.argument("size", type=Size())
+def budget(terminal: Terminal, name: str, size: int, cloud: str, passphrase_file: str | None) -> None:
+    """Let images take SIZE (20g, 500m) of host NAME's disk; 0: a fifth of it, as without this command.
+
+    What is not in use goes first, the oldest before the others; an image that doesn't fit even then runs elsewhere.
+    """
+    from skerry.client.budget import set_budget
+
+    result = run.in_cloud(
+        terminal, cloud, passphrase_file, lambda session: set_budget(session, name, size), changes=True
+    )
+    terminal.answer(result, f"images on {name} may take {f'{size / 1e6:.0f} MB' if size else 'a fifth of its disk'}")
 
 
 @declare(command, "upgrade", example="skerry host upgrade --all", codes=CHANGES)

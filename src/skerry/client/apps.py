@@ -11,6 +11,7 @@ import msgspec
 from skerry.client import views
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, wait_healthy
+from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release
 from skerry.errors import BadInput, NotInTime, Refusal
 
@@ -76,7 +77,10 @@ async def rollback(
         assert isinstance(before, App)
         body, fits = _with_numbers_of(current, before, document.hash), document.version + 1
         changes.append((f"app/{app}", body))
-    changes.insert(0, (f"release/{app}", Release(images=earlier.images, fits=fits, fallback=held.hash)))
+    release = Release(
+        images=earlier.images, fits=fits, fallback=held.hash, earlier=earlier_of(held.body, earlier.images)
+    )
+    changes.insert(0, (f"release/{app}", release))
     progress(f"signing {', '.join(path for path, _ in changes)}")
     await session.change(changes)
     await wait_healthy(session, app, body, held_versions(session, app), timeout_s, progress)

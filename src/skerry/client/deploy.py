@@ -22,6 +22,7 @@ from skerry.client.push import push
 from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
+from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release, Service
 from skerry.core.knowledge import Knowledge
 from skerry.core.versions import fallback_of
@@ -125,9 +126,14 @@ def _changes(
     app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0])
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
     version = (held_app.version if held_app is not None else 0) + (1 if app_changed else 0)
-    old_images = held_release.body.images if held_release is not None else {}  # type: ignore[union-attr]
-    if old_images != digests or app_changed:
-        changes.append((f"release/{compose.name}", Release(images=digests, fits=version, fallback=fallback[1])))
+    old_release: Release | None = held_release.body if held_release is not None else None  # type: ignore[assignment]
+    if old_release is None or old_release.images != digests or app_changed:
+        changes.append(
+            (
+                f"release/{compose.name}",
+                Release(images=digests, fits=version, fallback=fallback[1], earlier=earlier_of(old_release, digests)),
+            )
+        )
     if app_changed:
         changes.append((f"app/{compose.name}", app))
     return app, changes

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from skerry.image.build import Built
     from skerry.image.recipe import Recipe as BuildRecipe
     from skerry.image.stage.contract import Sandbox
+    from skerry.image.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
@@ -70,9 +71,7 @@ class LocalImages:
 
     def tag(self, name: str, digest: str) -> None:
         """Give an image a name; another image that had it is left without. Raises BadInput."""
-        if not NAME.fullmatch(name):
-            why = "names are of lower-case letters, digits, and . _ - / : in between, at most 128 characters"
-            raise BadInput(f"{name[:140]!r} can't be an image's name", why, "choose another one")
+        check_name(name)
         _write_map(self._names_file, {**self.names, name: digest})
 
     def untag(self, name: str) -> str:
@@ -85,21 +84,6 @@ class LocalImages:
         digest = names.pop(name)
         _write_map(self._names_file, names)
         return digest
-
-    def collect(self, *, older_than_s: float, keep: Iterable[str] = (), dry_run: bool = False) -> Collected:
-        """Remove what no named image and none of `keep` (digests) is made of, if it came longer ago than that.
-
-        Safe beside a build: what that puts counts as just come. `dry_run`: only say what would go.
-        """
-        kept, now_s = {*self.names.values(), *keep}, time.time()
-        stale = [
-            image
-            for image in self.images.held()
-            if image not in kept and self.images.age_s(image, now_s) > older_than_s
-        ]
-        for image in stale if not dry_run else ():
-            self.images.forget(image)
-        return self.images.collect(came_before_s=now_s - older_than_s, keep=kept, besides=stale, dry_run=dry_run)
 
     def note_use(self, cloud: str, app: str, digests: Mapping[str, str]) -> None:
         """A deploy brought these (service -> digest) to a cloud: they are not collected here before the next one."""
@@ -128,6 +112,8 @@ class LocalImages:
         """Import the archive or layout at `path`, under `name` if there is one. Raises ImageNotFound, BadImage."""
         from skerry.image.archive import import_archive
 
+        if name:
+            check_name(name)
         imported = import_archive(path, self.objects)
         self._note_import(path, imported, how, source)
         if name:
@@ -147,6 +133,24 @@ class LocalImages:
         when_s = time.time()
         origin = Origin(how=how, when_s=when_s, source=source or str(path.absolute()), parts=parts, findings=findings)
         self.origins.put(imported.digest, origin)
+
+    def collect(
+        self, *, older_than_s: float, keep: Iterable[str] = (), drop: Iterable[str] = (), dry_run: bool = False
+    ) -> Collected:
+        """Remove what no named image and none of `keep` (digests) is made of, if it came longer ago than that. Images of `drop`
+        are old, however young their trees are.
+
+        Safe beside a build: what that puts counts as just come. `dry_run`: only say what would go.
+        """
+        kept, now_s = {*self.names.values(), *keep}, time.time()
+        stale = [
+            image
+            for image in self.images.held()
+            if image in drop or (image not in kept and self.images.age_s(image, now_s) > older_than_s)
+        ]
+        for image in stale if not dry_run else ():
+            self.images.forget(image)
+        return self.images.collect(came_before_s=now_s - older_than_s, keep=kept, besides=stale, dry_run=dry_run)
 
     def resolve_all(self, compose: ComposeApp, progress: Progress) -> dict[str, str]:
         """Service -> digest, built where there is a recipe. Raises ComposeErrors, what `resolve` and what `vet` raise."""
@@ -232,8 +236,14 @@ class LocalImages:
 
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
-        allow = tuple(plan.service.allow)
-        built = self.build(parse_recipe(content), context, name=name, section=service, allow=allow, progress=progress)
+        built = self.build(
+            parse_recipe(content),
+            context,
+            section=service,
+            allow=tuple(plan.service.allow),
+            progress=in_words(name, progress),
+        )
+        self.name_build(name, built)
         for finding in built.findings:
             progress(f"{name}: {finding}")
         progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
@@ -244,13 +254,11 @@ class LocalImages:
         recipe: BuildRecipe,
         context: Path,
         *,
-        name: str,
         section: str,
         allow: Collection[str] = (),
-        progress: Progress,
+        progress: StageProgress,
     ) -> Built:
-        """Build by a recipe, under this name. `section`: of the lock file; `allow`: kinds of lint findings. Raises what
-        image.build raises."""
+        """Build by a recipe. `section`: of the lock file; `allow`: kinds of lint findings. Raises what image.build raises."""
         from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
 
         built = build(
@@ -261,16 +269,18 @@ class LocalImages:
             name=section,
             sandbox=sandbox(),
             allow=allow,
-            progress=lambda stage: (
-                progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
-            ),
+            progress=progress,
         )
         self._note_build(built, recipe, context, section)
-        self.tag(name, built.digest)
         if built.init is not None and recipe.init is not None:
             self._note_build(built.init, recipe.init, context, init_of(section))
-            self.tag(init_of(name), built.init.digest)
         return built
+
+    def name_build(self, name: str, built: Built) -> None:
+        """Call it so, and its init image after it."""
+        self.tag(name, built.digest)
+        if built.init is not None:
+            self.tag(init_of(name), built.init.digest)
 
     def _note_build(self, built: Built, recipe: BuildRecipe, context: Path, section: str) -> None:
         from skerry.client.library.parts import parts_of_build
@@ -278,6 +288,18 @@ class LocalImages:
         if self.origins.get(built.digest) is None:
             origin = parts_of_build(self, built, recipe, context, section, time.time())
             self.origins.put(built.digest, origin)
+
+
+def check_name(name: str) -> None:
+    """Raises BadInput."""
+    if not NAME.fullmatch(name):
+        why = "names are of lower-case letters, digits, and . _ - / : in between, at most 128 characters"
+        raise BadInput(f"{name[:140]!r} can't be an image's name", why, "choose another one")
+
+
+def in_words(name: str, progress: Progress) -> StageProgress:
+    """Of a build's stages only what takes a while, as lines."""
+    return lambda stage: progress(f"{name}: {stage.detail}") if stage.state == "begun" and stage.detail else None
 
 
 def _read_map(path: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import msgspec
 
 from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
+from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release
 from skerry.core.records import Document
 from skerry.errors import TrustRefusal
@@ -48,8 +49,13 @@ def release_alone(
             + ", ".join(field for field, _, _ in differs),
             "let an operator deploy the changed file",
         )
-    old = held_release.body.images if held_release is not None and isinstance(held_release.body, Release) else {}
-    if old == digests:
+    old = held_release.body if held_release is not None and isinstance(held_release.body, Release) else None
+    if old is not None and old.images == digests:
         return app, []
     fallback = held_release.hash if held_release is not None else ""
-    return app, [(f"release/{compose.name}", Release(images=digests, fits=held_app.version, fallback=fallback))]
+    return app, [
+        (
+            f"release/{compose.name}",
+            Release(images=digests, fits=held_app.version, fallback=fallback, earlier=earlier_of(old, digests)),
+        )
+    ]

@@ -205,6 +205,10 @@ async def doctor(session: Session) -> list[dict[str, Any]]:
         if isinstance(answer, SkerryError):
             add(f"{name} answers", False, str(answer), answer.fix)
             continue
+        if (images := answer.get("images")) is not None:
+            used, budget = images["used_bytes"], images["budget_bytes"]
+            told = f"{images['held']} images, {used / 1e6:.0f} MB of {budget / 1e6:.0f} MB"
+            add(f"{name} images", used <= budget, told, f"all are in use: skerry host budget {name} SIZE")
         off = abs(answer["time"] - session.answered[node])
         add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")
         add(f"{name} clock", off < 5, f"differs by {off:.1f} s", "run a time service on it (systemd-timesyncd)")

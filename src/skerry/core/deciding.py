@@ -103,7 +103,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
         cannot(s, slot, want.spec, why)  # as every node will say: nobody need claim it to find out
         return
     answer = consider(
-        s.room().lacks(want.service.needs),
+        s.lacks(want),
         len(ahead(s, standing, want)) if standing.vacant else 0,
         vacant_s=s.vacant.get(slot, s.now),
         now_s=s.now,
@@ -152,7 +152,10 @@ def _claim(s: Situation, slot: Slot, want: Want, standing: Standing, reason: str
 
 
 def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
-    """Our decline, as it should stand now: a failure until its bar ends, no room as long as nobody holds the slot."""
+    """Our decline, as it should stand now: a failure until its bar ends, no room as long as nobody holds the slot.
+
+    Who serves an earlier version and has no room for the image of the wanted one says so, too: another may take the slot.
+    """
     failing = s.failing.get(slot)
     decline = None
     if failing is not None and s.now >= failing.until_s:
@@ -162,11 +165,13 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
         s.later(slot, failing.until_s)
         decline = Decline(spec=failing.spec, reason=failing.why[:400], failed=True)
     elif standing.vacant and s.is_active(s.me) and s.me in standing.order and s.claim_of(s.me, slot) is None:
-        lacks = "" if standing.home else s.room().lacks(want.service.needs)
+        lacks = "" if standing.home else s.lacks(want)
         if lacks:
             decline = Decline(spec=want.spec, reason=lacks)
             if s.known.about("decline", str(slot)).get(s.me) is None:
                 s.note("declined", slot, lacks)
+    elif (too_large := s.images.too_large(want.images)) and s.claim_of(s.me, slot) is not None:
+        decline = Decline(spec=want.spec, reason=too_large[:400])
     s.publish("decline", str(slot), decline, decline.reason if decline is not None else "no longer so")
 
 
@@ -197,6 +202,8 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
             return "this node is being drained"
         if s.me not in standing.order:
             return "this node may no longer run it"
+        if too_large := s.images.too_large(want.images):
+            return too_large
     failing = s.failing.get(slot)
     if failing is not None and failing.spec == want.spec and not standing.home:
         live = any(replica.live and replica.spec != want.spec for replica in s.replicas.of(slot).values())

@@ -38,6 +38,15 @@ class Forget(Effect, frozen=True, kw_only=True):
     image: str
 
 
+class MayGo(Effect, frozen=True, kw_only=True):
+    """These held images may be removed when room is needed, the first one first; replaces what was said before.
+
+    Whoever removes one answers with ImageGone before anything else is stepped.
+    """
+
+    images: tuple[str, ...]
+
+
 class Start(Effect, frozen=True, kw_only=True):
     """Make and start the container. Answered by ContainerStarted or StartFailed. `versions`: (app, release).
 

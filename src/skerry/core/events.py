@@ -138,9 +138,16 @@ class ImageReady(Event, frozen=True):
 
 
 class ImageFailed(Event, frozen=True):
+    """`too_large`: it doesn't fit into what this host has for images, whatever else may go."""
+
     image: str
     why: str
     passing: bool = True
+    too_large: bool = False
+
+
+class ImageRoom(Event, frozen=True):
+    """There is more room for images than before: what was too large may fit now."""
 
 
 class ImageGone(Event, frozen=True):

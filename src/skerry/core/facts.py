@@ -86,9 +86,7 @@ class Verdict(Shape, frozen=True, kw_only=True):
 
 
 class Have(Shape, frozen=True, kw_only=True):
-    """Images that I hold complete, by digest. Kind `object`, key ""."""
-
-    images: tuple[str, ...]
+    """I hold this image complete. Kind `object`, key: its digest. A fact for each, so that no number of them is too many."""
 
 
 FactBody = Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have

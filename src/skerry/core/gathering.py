@@ -18,6 +18,7 @@ from skerry.core.events import (
     ImageFailed,
     ImageGone,
     ImageReady,
+    ImageRoom,
     Initialising,
     LinkDown,
     LinkUp,
@@ -249,13 +250,18 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 
 def _image_ready(s: Situation, event: ImageReady) -> None:
-    s.images.ready(event.image, event.age_s, event.found)
+    s.images.ready(event.image, s.now, age_s=event.age_s, found=event.found)
     _image_touched(s, event.image)
 
 
 def _image_failed(s: Situation, event: ImageFailed) -> None:
-    s.images.failed(event.image, event.why, s)
+    s.images.failed(event, s)
     _image_touched(s, event.image)
+
+
+def _image_room(s: Situation, event: ImageRoom) -> None:
+    for image in s.images.more_room():
+        _image_touched(s, image)
 
 
 def _image_gone(s: Situation, event: ImageGone) -> None:
@@ -358,6 +364,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ContainerStopped: _stopped,
     ProbeAnswered: _probed,
     ImageReady: _image_ready,
+    ImageRoom: _image_room,
     ImageFailed: _image_failed,
     ImageGone: _image_gone,
     VolumeGone: _volume_gone,

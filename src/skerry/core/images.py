@@ -1,6 +1,8 @@
 """Which images this node keeps, and from whom it gets them. Every wanted image and the fallback's stay with a few nodes.
 
 They are fetched as soon as they are wanted, before a rollout reaches this node: a slot that moves finds its image here.
+What a release within the kept history names stays where it is, as long as there is room; what nothing names is forgotten
+after a while. This room says in which order images may go; how much room there is only the host knows.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core.effects import Fetch, Forget
+from skerry.core.effects import Fetch, Forget, MayGo
+from skerry.core.events import ImageFailed
 from skerry.core.facts import Have
+from skerry.core.history import short
 from skerry.core.intent import SETUP_SHELL
 from skerry.core.order import order_by_name
 from skerry.core.restarts import next_backoff
+from skerry.core.versions import NOTHING
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
@@ -38,6 +43,9 @@ class Images:
         self._ages: dict[
             str, float
         ] = {}  # of those that were here when this life began, until something refers to them
+        self._made_s: dict[str, float] = {}  # of those held
+        self._too_large: dict[str, str] = {}  # why, of those that don't fit here
+        self._may_go: tuple[str, ...] = ()
         self._found: dict[str, dict[str, str]] = {}  # image -> what the lint found in it
         self.next_s = float("inf")
 
@@ -53,6 +61,17 @@ class Images:
         attempt = self._attempts.get(image)
         return attempt.why if attempt is not None and attempt.why else "its image is under way"
 
+    def too_large(self, images: Iterable[str]) -> str:
+        """Why one of these can't be here as things stand, "" if all can."""
+        return next((self._too_large[image] for image in images if image in self._too_large), "")
+
+    def more_room(self) -> list[str]:
+        """What was too large may fit now; gives those."""
+        images, self._too_large = list(self._too_large), {}
+        for image in images:
+            self._attempts.pop(image, None)
+        return images
+
     def refused(self, image: str, init: str, allow: Mapping[str, str]) -> str:
         """Why a service must not start from these images: what the lint found and the app's document doesn't allow. Or ""."""
         for name, found, good in (
@@ -65,8 +84,12 @@ class Images:
                 return f"its {name} was refused: {found[kinds[0]]}{others}"
         return ""
 
-    def ready(self, image: str, age_s: float = 0.0, found: Mapping[str, str] = MappingProxyType({})) -> None:
+    def ready(
+        self, image: str, now_s: float, *, age_s: float = 0.0, found: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._held[image] = None
+        self._made_s[image] = now_s - age_s
+        self._too_large.pop(image, None)
         self._found[image] = dict(found)
         if age_s > 0:
             self._ages[image] = age_s
@@ -74,12 +97,16 @@ class Images:
 
     def gone(self, image: str) -> None:
         self._held.pop(image, None)
+        self._made_s.pop(image, None)
         self._found.pop(image, None)
 
-    def failed(self, image: str, why: str, s: Situation) -> None:
+    def failed(self, event: ImageFailed, s: Situation) -> None:
         """Passing or not makes no difference: another source may have a whole one."""
-        attempt = self._attempts.setdefault(image, Attempt())
-        attempt.busy, attempt.why = False, why
+        attempt = self._attempts.setdefault(event.image, Attempt())
+        attempt.busy, attempt.why = False, event.why
+        if event.too_large and event.image not in self._too_large:
+            self._too_large[event.image] = event.why
+            s.note("image-too-large", event.image[:19], event.why)
         attempt.wait_s = next_backoff(attempt.wait_s, s.timing.fetch_retry_first_s, s.timing.fetch_retry_most_s)
         attempt.again_s = s.now + attempt.wait_s
 
@@ -94,8 +121,10 @@ class Images:
             if not self._attempts[image].busy:
                 del self._attempts[image]
         referred = {image for app in s.wants.values() for images in app.images.values() for image in images}
+        self._too_large = {image: why for image, why in self._too_large.items() if image in referred}
         self._forget(s, wanted, referred)
-        s.publish("object", "", Have(images=tuple(sorted(self._held))) if self._held else None, "the images held here")
+        self._say_held(s)
+        self._say_what_may_go(s, wanted, referred)
 
     def _wanted(self, s: Situation) -> dict[str, str]:
         """image -> why it shall be here."""
@@ -128,10 +157,41 @@ class Images:
         attempt.busy, attempt.sources, attempt.why = True, sources, ""
         s.out.append(Fetch(image=image, sources=sources, reason=why))
 
+    def _say_held(self, s: Situation) -> None:
+        for image in self._held:
+            s.publish("object", image, Have(), "held here")
+        said = [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]
+        for image in said:
+            if image not in self._held:
+                s.publish("object", image, None, "no longer held here")
+
+    def _say_what_may_go(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
+        """First what nothing names, then what the history names, last what others keep as well; of each the oldest first.
+
+        Never what is wanted or still runs here, nor what a service that has a slot here runs or turns back to.
+        """
+        here = {
+            image for slot in s.own_claims() for image in s.wants.get(slot.app, NOTHING).images.get(slot.service, ())
+        }
+        keep = {*wanted, *here, *s.replicas.images(), *(image for image in referred if self._too_few(s, image))}
+        earlier = _earlier(s)
+        may_go = sorted(
+            (image for image in self._held if image not in keep),
+            key=lambda image: (image in referred, short(image) in earlier, self._made_s[image], image),
+        )
+        if tuple(may_go) != self._may_go:
+            self._may_go = tuple(may_go)
+            s.out.append(MayGo(images=self._may_go, reason="not in use here, and kept by others or by none"))
+
+    def _too_few(self, s: Situation, image: str) -> bool:
+        """Whether it might be lost with the other hosts that have it."""
+        others = sum(s.presence.is_up(node) for node in _holders(s, image) if node != s.me)
+        return others < s.timing.image_keepers - 1
+
     def _forget(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
+        earlier = _earlier(s)
         for image, since in list(self._held.items()):
-            others = sum(s.presence.is_up(node) for node in _holders(s, image) if node != s.me)
-            if image in wanted or (image in referred and others < s.timing.image_keepers - 1):
+            if image in wanted or image in referred or short(image) in earlier:
                 self._held[image] = None
                 self._ages.pop(image, None)
             elif since is None:
@@ -146,10 +206,13 @@ class Images:
                 s.out.append(Forget(image=image, reason=f"not wanted here for {s.now - since:.0f} s"))
 
 
+def _earlier(s: Situation) -> set[str]:
+    """Images of the kept history of all apps, in short."""
+    return {name for want in s.wants.values() for name in want.earlier}
+
+
 def _holders(s: Situation, image: str) -> list[str]:
-    return [
-        node for node, have in s.known.about("object", "").items() if isinstance(have, Have) and image in have.images
-    ]
+    return list(s.known.about("object", image))
 
 
 def sources_of(s: Situation, image: str) -> tuple[str, ...]:

@@ -126,12 +126,14 @@ class Release(Shape, frozen=True, kw_only=True):
 
     `images`: service -> "sha256:<hex>" of the OCI manifest; "<service>.init" -> the image that makes the service's data
     before its first start, where it needs one (docs/decisions/0009). `fits`: the app version it was made with, the lowest it may run
-    with. `fallback`: payload hash of the release to turn back to ("" for none).
+    with. `fallback`: payload hash of the release to turn back to ("" for none). `earlier`: what the releases before it ran,
+    see core/history.py.
     """
 
     images: dict[str, str]
     fits: int
     fallback: str = ""
+    earlier: tuple[tuple[str, ...], ...] = ()
 
 
 class Node(Shape, frozen=True, kw_only=True):
@@ -155,6 +157,7 @@ class Node(Shape, frozen=True, kw_only=True):
     state: Literal["active", "draining", "expelled"] = "active"
     floor: dict[str, int] = {}
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
+    image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
 
 
 class Operator(Shape, frozen=True, kw_only=True):

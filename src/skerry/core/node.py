@@ -79,8 +79,8 @@ class NodeCore:
 
     def hosts_with(self, image: str) -> list[str]:
         """Names of the hosts that hold this image whole, as they say."""
-        held = self._s.known.about("object", "").items()
-        return sorted(name_of(node) for node, have in held if isinstance(have, Have) and image in have.images)
+        held = self._s.known.about("object", image).items()
+        return sorted(name_of(node) for node, have in held if isinstance(have, Have))
 
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""

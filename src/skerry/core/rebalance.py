@@ -21,7 +21,7 @@ def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     if want.service.volumes or holder is None or holder.spec != want.spec or _is_moving(standing):
         return ""
     own = standing.order.index(s.me) if s.me in standing.order else None
-    if own is None or own >= holder.rank or ahead(s, standing, want) or s.room().lacks(want.service.needs):
+    if own is None or own >= holder.rank or ahead(s, standing, want) or s.lacks(want):
         return ""
     since = max(s.boot_s, s.presence.first_link_s or s.boot_s)
     if s.now < since + s.timing.takeover_after_s:

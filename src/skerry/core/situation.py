@@ -205,6 +205,10 @@ class Situation:
     def room(self, leaving_out: Replica | None = None) -> Room:
         return Room(self.cpus, self.memory_bytes, *self.replicas.reserved(leaving_out))
 
+    def lacks(self, want: Want) -> str:
+        """Why this node can't take a slot, "" if it can: no room for what it reserves, or for its image."""
+        return self.room().lacks(want.service.needs) or self.images.too_large(want.images)
+
     def claim_of(self, node: str, slot: Slot) -> Claim | None:
         return self.known.of(node, "claim", str(slot), Claim)
 

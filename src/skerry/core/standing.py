@@ -164,7 +164,8 @@ def _against(
     if node not in order:
         return "may no longer run it"
     decline = s.known.of(node, "decline", str(slot), Decline)
-    if decline is not None and decline.failed and decline.spec == want.spec and not s.paused(slot, want):
+    cannot = decline is not None and decline.spec == want.spec and (decline.failed or claim.spec != want.spec)
+    if decline is not None and cannot and not s.paused(slot, want):
         return f"could not run this version: {decline.reason}"
     if s.drops.until(slot, node, s.now):
         s.later(slot, s.drops.until(slot, node, s.now))

@@ -31,7 +31,7 @@ class AppWant(msgspec.Struct, frozen=True):
 
     `newest`: service -> spec of the newest pair (what a verdict is about). `specs`: every spec that these documents can make.
     `images`: service -> images to keep. `failures`: service -> why its newest version failed, and what follows from that.
-    `turned_back`: why the newest is not wanted, "" if it is.
+    `turned_back`: why the newest is not wanted, "" if it is. `earlier`: images of the kept history, in short.
     """
 
     known: bool
@@ -45,6 +45,7 @@ class AppWant(msgspec.Struct, frozen=True):
     turned_back: str = ""
     mixed: bool = False
     has_fallback: bool = False
+    earlier: frozenset[str] = frozenset()
 
 
 NOTHING = AppWant(known=True)
@@ -90,6 +91,7 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         turned_back=reason,
         mixed=newest[0].version > release_fits(newest[1]),
         has_fallback=bool(back),
+        earlier=frozenset(name for names in release_doc.body.earlier for name in names),
     )
 
 

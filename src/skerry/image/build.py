@@ -79,7 +79,7 @@ def _build(
     """One image."""
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
-        locked = _lock(recipe, context_dir, cache, name, mirror, stage)
+        locked = _lock(recipe, context_dir, cache, name, mirror, sandbox, stage)
     outputs: list[File] = []
     if recipe.build is not None and recipe.build.run:
         with running("build", progress) as stage:
@@ -123,6 +123,12 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         plans = [StagePlan("lock", False, f"choose versions of {', '.join(filter(None, wishes)) or 'nothing'}")]
     else:
         plans = [StagePlan("lock", not lacking, f"fetch {lacking}" if lacking else f"as {FILE_NAME} says")]
+    if recipe.build is not None and recipe.build.sdists:
+        from skerry.image.sources.from_source import lacking as to_build
+
+        names = to_build(locked.sdists, locked.wheels, cache) if locked else list(recipe.build.sdists)
+        what = f"build from source, without network: {', '.join(names)}" if names else "what comes from source is built"
+        plans.append(StagePlan("build", not names, what))
     outputs: list[File] | None = []
     if recipe.build is not None and recipe.build.run:
         from skerry.image.stage.project import kept_outputs
@@ -132,7 +138,11 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         plans.append(StagePlan("build", outputs is not None, f"run without network: {commands}"))
     if locked is None or outputs is None:
         return [*plans, *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in ("assemble", *_AFTER))]
-    work = Work(recipe, context_dir, locked, outputs, cache)
+    init = ""
+    if recipe.init is not None:
+        first = _kept(recipe.init, context_dir, objects, cache, f"{name}.init")
+        init = first.digest if first is not None else "not made yet"
+    work = Work(recipe, context_dir, locked, outputs, cache, initialised_by=init)
     packed = work.kept_image(objects)
     kept = packed is not None or work.kept_base(objects.has) is not None
     return [
@@ -142,6 +152,16 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
         StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
         StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
     ]
+
+
+def _kept(init: Recipe, context_dir: Path, objects: Objects, cache: Path, name: str) -> Packed | None:
+    """An init image, if all of it was made before."""
+    from skerry.image.sources.locking import lock_state
+
+    locked, lacking = lock_state(wants_of(init, context_dir), context_dir / FILE_NAME, name, cache)
+    if locked is None or lacking:
+        return None
+    return Work(init, context_dir, locked, (), cache, as_init=True).kept_image(objects)
 
 
 _AFTER: tuple[Name, ...] = ("closure", "pack", "lint")
@@ -158,7 +178,9 @@ def _check_folder(context_dir: Path) -> None:
         raise BuildRefused(f"{context_dir} can't be built", "it is not a folder")
 
 
-def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, stage: Running) -> Lock:
+def _lock(
+    recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str, sandbox: Sandbox, stage: Running
+) -> Lock:
     from skerry.image.sources.locking import lock
 
     wants = wants_of(recipe, context_dir)
@@ -168,8 +190,22 @@ def _lock(recipe: Recipe, context_dir: Path, cache: Path, name: str, mirror: str
         said.append(line)
         stage.say(line)
 
+    builder = None
+    if recipe.build is not None and recipe.build.sdists:
+        from skerry.image.stage import project
+
+        builder = project.builder(
+            recipe.build, context_dir, cache=cache, name=name, mirror=mirror, sandbox=sandbox, progress=say
+        )
     locked = lock(
-        wants, file=context_dir / FILE_NAME, name=name, context=context_dir, cache=cache, mirror=mirror, progress=say
+        wants,
+        file=context_dir / FILE_NAME,
+        name=name,
+        context=context_dir,
+        cache=cache,
+        mirror=mirror,
+        builder=builder,
+        progress=say,
     )
     stage.cached, stage.detail = not said, _parts(locked)
     return locked
@@ -201,7 +237,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
         made, findings = work.kind.derive(work.recipe, work.project, work.pile, work.cache)
         files = [*work.project, *made]
     with running("pack", progress) as stage:
-        tree = whole_tree(base, files)
+        tree = whole_tree(base, files, work.config.working_dir)
         keep_contents(files, objects)
         declared = () if work.kind.foreign else base.executables
         config = msgspec.structs.replace(work.config, executables=declared)
@@ -229,9 +265,9 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     work.kind.close(closure, recipe, work.elves)
     for program in recipe.programs:
         closure.program(program)
-    for pattern in recipe.keep:
-        closure.glob(pattern)
-    apply_rules(closure, recipe.user, tls=recipe.tls, tz=recipe.tz)
+    closure.glob(*recipe.keep)
+    extras = work.kind.extras(recipe, work.elves)
+    apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)

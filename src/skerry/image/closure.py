@@ -61,13 +61,20 @@ class Closure:
         self._keep_all([*links, file])
         self._load(file, ())
 
-    def glob(self, pattern: str) -> None:
-        """Keep all files whose path matches; `**` crosses directories, `*` does not."""
-        want = _pattern(pattern.lstrip("/"))
-        found = [path for path in self.pile.paths() if want.match(path)]
-        if not found:
-            raise BuildRefused(f"keep: {pattern!r} matches nothing", "no package of the recipe has such a file")
-        self.take(found)
+    def glob(self, *patterns: str) -> None:
+        """Keep all files whose path matches one of these and none that begins with `!`; `**` crosses directories, `*` does not.
+
+        Raises BuildRefused for one that matches nothing.
+        """
+        kept: dict[str, None] = {}
+        left_out: set[str] = set()
+        for pattern in patterns:
+            want = _pattern(pattern.removeprefix("!").lstrip("/"))
+            found = [path for path in self.pile.paths() if want.match(path)]
+            if not found:
+                raise BuildRefused(f"keep: {pattern!r} matches nothing", "no package of the recipe has such a file")
+            left_out.update(found) if pattern.startswith("!") else kept.update(dict.fromkeys(found))
+        self.take([path for path in kept if path not in left_out])
 
     def take(self, paths: Iterable[str]) -> None:
         """Keep these files, with the libraries they need."""

@@ -51,6 +51,20 @@ class BadImage(BadFormat):
     code = "bad-image"
 
 
+class ImageTooLarge(Refusal):
+    """It doesn't fit into what this host's disk has for images. `lacking_bytes`: how much more room it would take."""
+
+    code = "image-too-large"
+
+    def __init__(self, digest: str, needs_bytes: int, spare_bytes: int) -> None:
+        super().__init__(
+            f"image {digest[7:19]} is too large for the budget",
+            f"it needs {needs_bytes / 1e6:.1f} MB more, {max(spare_bytes, 0) / 1e6:.1f} MB are left for images on this host",
+            "give a host more for images: skerry host budget NAME SIZE; or make the image smaller",
+        )
+        self.lacking_bytes = needs_bytes - spare_bytes
+
+
 class ImageNotFound(BadInput):
     """No such image here: a digest or a name that the local store doesn't hold, or a path without an image."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 MERGED = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32")}
@@ -36,6 +36,18 @@ def file_of(path: str, data: bytes, origin: str) -> File:
 
 def link_to(path: str, target: str, origin: str) -> File:
     return File(path, "l", target, origin=origin)
+
+
+def is_below(path: str, start: str) -> bool:
+    """Is it the path `start`, or something in that folder?"""
+    start = posixpath.normpath(start)
+    return path == start or path.startswith(start + "/")
+
+
+def moved(files: Iterable[File], start: str, place: str) -> list[File]:
+    """What is at or below `start`, at or below `place` instead."""
+    length = len(posixpath.normpath(start))
+    return [replace(file, path=place + file.path[length:]) for file in files if is_below(file.path, start)]
 
 
 def merged(path: str) -> str:

@@ -13,7 +13,7 @@ from skerry.image.pile import File, file_of, link_to
 MAX_FILES = 50_000
 MAX_BYTES = 512 << 20
 ALWAYS_OUT = (
-    ".*",  # .git, .venv, .env, caches: hidden files are tools' or secrets
+    ".*",  # .git, .venv, .env, caches: hidden files are tools' or secrets (but .well-known is a part of sites)
     "__pycache__",
     "*.pyc",
     "*.egg-info",
@@ -64,7 +64,9 @@ def project_files(context: Path, below: str, exclude: Iterable[str] = ()) -> lis
 def _walk(folder: Path, inside: str, patterns: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.iterdir()):
         place = f"{inside}{path.name}"
-        if any(fnmatch.fnmatchcase(place if "/" in p else path.name, p) for p in patterns):
+        if path.name != ".well-known" and any(
+            fnmatch.fnmatchcase(place if "/" in p else path.name, p) for p in patterns
+        ):
             continue
         if path.is_dir() and not path.is_symlink():
             yield from _walk(path, place + "/", patterns)

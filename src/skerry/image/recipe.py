@@ -53,11 +53,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `entrypoint`, `command`: as in a compose file; the first word of `entrypoint` is a path in the image (python:
       may be left out for the interpreter itself).
     - `packages`: Debian packages. `programs`: further executables beside the entry point's. `keep`: globs of package
-      files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so"; one without a match
-      fails the build.
+      files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so", less those that begin
+      with "!"; one without a match fails the build.
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
+    - `folder` (site): what is served, of the project or of what is built.
+    - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
+      else none.
     - `requires`: groups of variables, each as NAME or NAME=value; the service has to set one of every group.
       `data`: where its data is, a path or $NAME; a volume or a writable path has to be there. `probe`: how its health is
       asked unless the service says something else, as "postgres:5432".
@@ -80,6 +83,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
     init: Recipe | None = None
+    folder: str = "."
     requires: tuple[tuple[str, ...], ...] = ()
     data: str = ""
     probe: str = ""
@@ -99,7 +103,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exclude: tuple[str, ...] = ()
 
 
-OF_SOME_KINDS = frozenset({"requirements", "extras", "groups", "stdlib", "bytecode"})  # `Kind.fields` says which
+OF_SOME_KINDS = frozenset(
+    {"requirements", "extras", "groups", "stdlib", "bytecode", "folder"}
+)  # `Kind.fields` says which
 
 
 def refused(why: str, fix: str = "") -> BadRecipe:

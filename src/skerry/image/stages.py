@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-Name = Literal["lock", "build", "assemble", "closure", "pack", "lint"]
+Name = Literal["lock", "build", "assemble", "closure", "pack", "lint", "probe", "sign"]  # the last two: client/library
 STAGES: tuple[Name, ...] = ("lock", "build", "assemble", "closure", "pack", "lint")
 
 

@@ -12,15 +12,18 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from skerry.errors import SkerryError
 from skerry.image.coming import Coming
-from skerry.image.contract import BadImage, ImageIncomplete, Objects
-from skerry.image.manifest import MAX_MANIFEST_BYTES, Entry, Tree, parse_tree
+from skerry.image.contract import BadImage, ImageIncomplete, ImageTooLarge, Objects
+from skerry.image.manifest import MAX_MANIFEST_BYTES, MAX_TREE_BYTES, Entry, Tree, parse_tree
 from skerry.image.oci import DIGEST, MAX_JSON_BYTES, ImageConfig, Refs, hash_of, parse_config, parse_manifest
+
+LINKED_MODE = 0o644
+MARKERS = ("ready", "doubted")  # a tree that is whole has one of them; with the second no container starts from it
 
 
 class Collected(NamedTuple):
@@ -37,20 +40,26 @@ class Images:
     touch the disk): an agent runs `make` and `verify` in a thread.
     """
 
-    def __init__(self, objects: Objects, directory: Path) -> None:
+    def __init__(
+        self, objects: Objects, directory: Path, *, spare_bytes: Callable[[], int] = lambda: MAX_TREE_BYTES
+    ) -> None:
+        """`spare_bytes`: how much more may be used for images here."""
         self._objects = objects
+        self._spare_bytes = spare_bytes
         self._directory = directory
         self._making = threading.Lock()
         self._coming = Coming()
         directory.mkdir(parents=True, exist_ok=True)
-        for left in directory.glob(".making-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for home in directory.iterdir():  # not made to the end, or not removed to the end
+            if home.name.startswith(".making-") or (_is_home(home) and not any((home / m).exists() for m in MARKERS)):
+                shutil.rmtree(home, ignore_errors=True)
 
     def missing(self, digest: str) -> list[str]:
         """The hashes to fetch next, each once; empty when the image is whole.
 
         Ask again after each round: the OCI manifest names config and tree, and only the tree names the files. Raises
-        BadImage when one of those documents is not well formed: then this digest can never be made.
+        BadImage when one of those documents is not well formed: then this digest can never be made; ImageTooLarge, before
+        any file has come, when they don't fit here.
         """
         manifest = hash_of(digest)
         self._comes(digest, manifest)  # each time before the look: a collection takes nothing that was seen here
@@ -62,9 +71,12 @@ class Images:
         if documents:
             return documents
         parse_config(self._read(refs.config, MAX_JSON_BYTES))
-        files = self._tree(refs).objects()
-        self._comes(digest, manifest, refs.config, refs.tree, *files)
-        return [hash for hash in files if not self._objects.has(hash)]
+        tree = self._tree(refs)
+        self._comes(digest, manifest, refs.config, refs.tree, *tree.objects())
+        missing = {entry.sha256: entry.size for entry in tree.files() if not self._objects.has(entry.sha256)}
+        if missing and (needs_bytes := sum(missing.values()) + _copied_bytes(tree)) > (spare := self._spare_bytes()):
+            raise ImageTooLarge(digest, needs_bytes, spare)
+        return list(missing)
 
     def _comes(self, digest: str, *hashes: str) -> None:
         if self.root(digest) is None:
@@ -101,7 +113,7 @@ class Images:
 
     def held(self) -> list[str]:
         """The digests whose root trees are made, sorted."""
-        homes = (home for home in self._directory.iterdir() if DIGEST.match("sha256:" + home.name))
+        homes = filter(_is_home, self._directory.iterdir())
         return sorted("sha256:" + home.name for home in homes if (home / "ready").is_file())
 
     def age_s(self, digest: str, now_s: float) -> float:
@@ -112,11 +124,21 @@ class Images:
             return 0.0
         return max(0.0, now_s - made_s)
 
+    def used_bytes(self) -> int:
+        """What all images here take: each object once, and what trees have copies of."""
+        copies = sum(_noted_bytes(self._directory / hash_of(digest) / "ready") for digest in self.held())
+        sizes = 0
+        for hash in self._objects:
+            with contextlib.suppress(FileNotFoundError):  # just removed
+                sizes += self._objects.path(hash).stat().st_size
+        return sizes + copies
+
     def forget(self, digest: str) -> None:
         """Remove its root tree; the objects stay until they are collected. Already gone counts as forgotten."""
         home = self._directory / hash_of(digest)
         # The marker goes first: a tree that was half removed must not look whole after a power cut.
-        (home / "ready").unlink(missing_ok=True)
+        for marker in MARKERS:
+            (home / marker).unlink(missing_ok=True)
         shutil.rmtree(home, ignore_errors=True)
         self._coming.ends(digest)
 
@@ -166,11 +188,16 @@ class Images:
             return [hash_of(digest)]
 
     def verify(self, digest: str) -> list[str]:
-        """The paths of the made tree that are missing, or are not what the manifest says; empty when all is well."""
+        """What of it is not what it should be, in words; empty when all is well. Reads every byte.
+
+        Paths of the made tree, and objects: of a program the tree has a copy, and peers get the object.
+        """
         root = self.root(digest)
         if root is None:
             raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
-        return [entry.path for entry in self.tree(digest).entries if not _same(root, entry)]
+        hashes, entries = self.objects(digest), self.tree(digest).entries
+        paths = [entry.path for entry in entries if not _same(root, entry)]
+        return paths + [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
 
     def doubt(self, digest: str) -> None:
         """Damage was found in it, or in an object of it: no container starts from this tree until `make` has mended it."""
@@ -208,7 +235,7 @@ class Images:
             (making / "root").chmod(0o755)
             for entry in tree.entries:
                 self._place(making / "root" / entry.path, entry)
-            (making / "ready").write_text(digest + "\n")
+            (making / "ready").write_text(f"{digest} {_copied_bytes(tree)}\n")
             final = self._directory / hash_of(digest)
             shutil.rmtree(final, ignore_errors=True)  # without its marker it never was whole
             making.rename(final)
@@ -251,7 +278,7 @@ class Images:
                     f"{entry.path} can't be placed", f"its object has {found.st_size} bytes, not {entry.size}"
                 )
             # A link shares the object's inode, and with it the mode: only a plain file that all may read can be one.
-            if entry.mode == 0o644 and found.st_mode & 0o7555 == 0o444:
+            if entry.mode == LINKED_MODE and found.st_mode & 0o7555 == 0o444:
                 with contextlib.suppress(OSError):  # another device, or too many links
                     os.link(source, target)
                     return
@@ -275,6 +302,22 @@ class Images:
         if self._objects.path(hash).stat().st_size > limit_bytes:
             raise BadImage("an image was refused", f"its document {hash} has more than {limit_bytes} bytes")
         return self._objects.read(hash)
+
+
+def _is_home(directory: Path) -> bool:
+    return DIGEST.match("sha256:" + directory.name) is not None
+
+
+def _copied_bytes(tree: Tree) -> int:
+    """Of files that can't be links to their objects, see `_place`."""
+    return sum(entry.size for entry in tree.files() if entry.mode != LINKED_MODE)
+
+
+def _noted_bytes(ready: Path) -> int:
+    try:
+        return int(ready.read_text().split()[1])
+    except (OSError, ValueError, IndexError):  # just forgotten; made by an earlier version
+        return 0
 
 
 def _same(root: Path, entry: Entry) -> bool:

@@ -18,10 +18,11 @@ from skerry.image.contract import BuildRefused, Objects
 from skerry.image.elf import is_elf
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
 from skerry.image.oci import ImageConfig
-from skerry.image.pile import File, Pile, file_of, merged
+from skerry.image.pile import File, Pile, file_of, is_below, merged, moved
 from skerry.image.project import project_files
 from skerry.image.recipe import Recipe
 from skerry.image.recipes import kind_of
+from skerry.image.recipes.kind import APP
 from skerry.image.sources.lock import Lock
 
 STICKY = ("tmp", "run")  # become tmpfs: runc gives such a mount the mode of the directory below
@@ -80,8 +81,10 @@ class Work:
     @cached_property
     def project(self) -> list[File]:
         """All files that come from the user: the project's, those that the recipe names or holds, those that were built."""
-        own = self.kind.project(self.recipe, self.context)
-        files = {file.path: file for file in (*own, *placed(self.recipe, self.context), *self.outputs)}
+        named = [f"{APP}/{path}" for path in self.recipe.files.values()]
+        rest = [file for file in self.outputs if not any(is_below(file.path, path) for path in named)]
+        own = self.kind.project(self.recipe, self.context, rest)
+        files = {file.path: file for file in (*own, *placed(self.recipe, self.context, self.outputs))}
         return [files[path] for path in sorted(files)]
 
     @cached_property
@@ -144,8 +147,8 @@ class Work:
         return packed if all(objects.has(hash) for hash in tree.objects()) else None
 
 
-def placed(recipe: Recipe, context: Path) -> list[File]:
-    """What `files` and `texts` of a recipe put into the image. Raises BuildRefused."""
+def placed(recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
+    """What `files` and `texts` of a recipe put into the image; files may be `outputs` of the build stage. Raises BuildRefused."""
     # A file of the project takes the place of a shipped recipe's text.
     found = [file_of(_place(path), text.encode(), "recipe") for path, text in recipe.texts.items()]
     for path, named in recipe.files.items():
@@ -156,6 +159,8 @@ def placed(recipe: Recipe, context: Path) -> list[File]:
             found += project_files(source, _place(path), recipe.exclude)
         elif source.is_file():
             found.append(file_of(_place(path), source.read_bytes(), "project"))
+        elif made := moved(outputs, f"{APP}/{named}", _place(path)):
+            found += made
         else:
             raise BuildRefused(f"files: {named!r} can't be put into the image", "the project has no such file")
     return found
@@ -182,10 +187,13 @@ def keep_contents(files: Iterable[File], objects: Objects) -> None:
             objects.put(file.load())
 
 
-def whole_tree(base: Base, project: Iterable[File]) -> Tree:
-    """The base with the project's files over it."""
+def whole_tree(base: Base, project: Iterable[File], working_dir: str) -> Tree:
+    """The base with the project's files over it, and the folder that the program begins in, without which nothing starts."""
     entries = {entry.path: entry for entry in parse_tree(base.tree).entries}
-    return tree_of((entries | entries_of(project, base.executables)).values())
+    entries |= entries_of(project, base.executables)
+    if (folder := working_dir.strip("/")) and not any(path.startswith(f"{folder}/") for path in entries):
+        entries.setdefault(folder, Entry(folder, "d", 0o755))
+    return tree_of(entries.values())
 
 
 def _place(path: str) -> str:

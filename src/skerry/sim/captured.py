@@ -134,7 +134,8 @@ class Captured:
 
     def trick_has_all_images(self) -> None:
         """And gives none."""
-        self._say("object", "", Have(images=tuple(sorted({want.image for _, want in self._wants()}))[:8]))
+        for image in sorted({want.image for _, want in self._wants()}):
+            self._say("object", image, Have())
 
     def trick_replays(self) -> None:
         chance = self.machine.cluster.chance

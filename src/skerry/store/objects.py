@@ -7,6 +7,7 @@ is read; it is put aside and can be fetched again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -74,11 +75,11 @@ class ObjectWriter:
             if self._sync and self._store._durable:
                 with full_disk_told(self._temporary.parent):
                     os.fsync(self._file.fileno())
+            self._file.close()
+            self._store._take_in(self._hash, self._temporary, synced=self._sync)
         except BaseException:
             self.abort()
             raise
-        self._file.close()
-        self._store._take_in(self._hash, self._temporary, synced=self._sync)
         return True
 
     def abort(self) -> None:
@@ -237,8 +238,9 @@ class ObjectStore:
 
     def _put_aside(self, hash: str) -> Path:
         aside = self._damaged / hash
-        self.path(hash).replace(aside)
-        self._on_damage(hash)
+        with contextlib.suppress(FileNotFoundError):  # found by two at once
+            self.path(hash).replace(aside)
+            self._on_damage(hash)
         return aside
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from skerry.core.history import HISTORY, SHORT
 from skerry.core.intent import INIT, KINDS, App, Node, Policy, Release, Root, Secret
 from skerry.core.records import Document
 from skerry.trust import checks_app
@@ -32,6 +33,7 @@ from skerry.trust.bounds import (
 from skerry.trust.identity import certifies, is_key
 
 ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):([1-9][0-9]{0,4})")
+SHORT_DIGEST = re.compile(rf"[0-9a-f]{{{SHORT}}}")
 SALT = re.compile(r"[A-Za-z0-9+/=_-]{0,128}")
 ROLE_KINDS = {kind for kind in KINDS if kind not in ("root", "policy")}  # a role never makes roles
 PRIVATE = [ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
@@ -130,6 +132,7 @@ def _node(node: Node) -> None:
         need(len(of) <= 80, "floor", "not a path")
         within(version, "floor", 0, NUMBER_MAX)
     keys(node.barred, "barred", 256)
+    within(node.image_budget_bytes, "image_budget_bytes", 0, NUMBER_MAX)
 
 
 def subnet(text: str) -> ipaddress.IPv4Network:
@@ -160,6 +163,11 @@ def _release(release: Release) -> None:
         image(digest, f"images.{of}")
     within(release.fits, "fits", 0, NUMBER_MAX)
     digest_or_none(release.fallback, "fallback")
+    count(release.earlier, "earlier", HISTORY)
+    for names in release.earlier:
+        count(names, "earlier", 128, 1)
+        for short in names:
+            matches(short, "earlier", SHORT_DIGEST, f"an image is named by {SHORT} hex digits here")
 
 
 def _secret(secret: Secret) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from skerry.core.facts import Claim, FactBody, Have, Lost, SlotState, Up, Verdict
+from skerry.core.facts import Claim, FactBody, Lost, SlotState, Up, Verdict
 from skerry.core.intent import Node
 from skerry.core.records import Fact, Slot
 from skerry.trust.bounds import CPUS_MAX, MEMORY_MAX_BYTES, NUMBER_MAX, image, name, need, node_path, within
@@ -37,6 +37,10 @@ def _nothing(text: str) -> None:
     need(not text, "key", "must be empty")
 
 
+def _image(text: str) -> None:
+    image(text, "key")
+
+
 def _slot_at_node(text: str) -> None:
     slot, _, node = text.rpartition("@")
     _slot(slot)
@@ -54,7 +58,7 @@ def _node_path(text: str) -> None:
 
 
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
-    "up": _nothing, "object": _nothing, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
+    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service,
 }  # fmt: skip
 
@@ -80,13 +84,10 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Lost):
         within(body.boot, "boot", 0, NUMBER_MAX)
         within(body.beat, "beat", 0, NUMBER_MAX)
-    elif isinstance(body, Have):
-        for held in body.images:
-            image(held, "images")
     elif isinstance(body, Verdict):
         for node in body.evidence:
             node_path(node, "key")
-    # Decline and Saw hold a spec and words only, which 4 KiB bound.
+    # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
 
 
 def _is_in(address: str, network: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from skerry.cli.image import (
+    audit,
     build,
+    check,
     diff,
     export,
     gc,
@@ -25,5 +27,5 @@ def command() -> None:
     """Build images, try them here, look into them, and hand them on."""
 
 
-for _verb in (build, run, ls, inspect, diff, sbom, verify, export, import_, pull, rm, gc):
+for _verb in (build, run, check, ls, inspect, diff, sbom, audit, verify, export, import_, pull, rm, gc):
     command.add_command(_verb.command)

@@ -8,7 +8,7 @@ import click
 
 from skerry.cli.image.options import IMAGE, store
 from skerry.cli.image.sources import from_compose, image_of
-from skerry.cli.options import Pair
+from skerry.cli.image.trials import trial_options, wish_of
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 
@@ -22,20 +22,7 @@ from skerry.cli.output import Terminal
 @click.argument("image", type=IMAGE)
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @from_compose
-@click.option(
-    "-p", "--publish", "ports", multiple=True, metavar="HOST:CONTAINER", help="A port of this machine, on loopback."
-)
-@click.option("-e", "--env", "environment", type=Pair(), multiple=True, metavar="K=V", help="Over the image's own.")
-@click.option(
-    "-v", "--volume", "folders", multiple=True, metavar="DIR:/PATH", help="A folder of this machine; :ro at the end."
-)
-@click.option(
-    "--network",
-    type=click.Choice(["own", "host"]),
-    default="own",
-    show_default=True,
-    help="own: only its published ports, no way out; host: all that this machine reaches.",
-)
+@trial_options
 def command(
     terminal: Terminal,
     image: str,
@@ -52,15 +39,8 @@ def command(
     command. Ctrl-C or SIGTERM ends it with the image's stop signal; nothing of it stays. Ends with the program's exit code.
     """
     from skerry.client.trial.run import run_image
-    from skerry.client.trial.wish import Wish, parse_folder, parse_port
 
-    wish = Wish(
-        arguments=arguments,
-        environment=environment,
-        ports=tuple(map(parse_port, ports)),
-        folders=tuple(map(parse_folder, folders)),
-        host_network=network == "host",
-    )
+    wish = wish_of(arguments, environment, ports, folders, network)
     images = store()
     digest = image_of(terminal, images, image, file)
 

@@ -22,8 +22,10 @@ def from_compose(function: Any) -> Any:
 
 def image_of(terminal: Terminal, images: LocalImages, image: str, file: Path | None) -> str:
     """The digest; built if `image` is a folder with a recipe, or `file` has one."""
+    from skerry.client.images import in_words
     from skerry.client.library.building import build_recipe, find_recipe, is_project
 
     if file is None and not is_project(images, image):
         return images.find(image, terminal.say)
-    return build_recipe(images, find_recipe(image, file), terminal.say).digest
+    source = find_recipe(image, file)
+    return build_recipe(images, source, in_words(source.name, terminal.say)).digest

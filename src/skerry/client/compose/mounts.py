@@ -13,6 +13,7 @@ from skerry.core.intent import Port, VolumeMount
 TAKEN = {(7077, "tcp"): "hosts talk on it", (7077, "udp"): "hosts talk on it", (7078, "tcp"): "hosts enrol on it"}
 TAKEN[(22, "tcp")] = "it would lock everybody out of SSH on every host"
 BIND_FIX = "put the files into the image, use a named volume for data, `environment` for settings"
+INITDB = "/docker-entrypoint-initdb.d"  # where official images of databases look for SQL to begin with
 
 
 def ports_of(value: Value | None) -> tuple[Port, ...]:
@@ -98,7 +99,7 @@ def _short_mount(item: Value) -> dict[str, Any] | None:
         return None
     source, target, mode = parts[0], parts[1], ":".join(parts[2:])
     if source.startswith((".", "/", "~")) or re.match(r"[A-Za-z]:(\\|/[^:]*:/)", text):  # also C:\x and C:/x:/y
-        item.mistake("mounts a folder of the host, and every host has another", BIND_FIX)
+        item.mistake("mounts a folder of the host, and every host has another", _bind_fix(source, target))
         return None
     if mode not in ("", "rw", "ro"):
         item.mistake(f"option {mode[:20]!r} is not supported", "write :ro or nothing")
@@ -111,7 +112,8 @@ def _long_mount(item: Value) -> dict[str, Any] | None:
     kind, source, target = section.get("type"), section.get("source"), section.get("target")
     read_only = section.get("read_only")
     if kind is not None and kind.tree.raw == "bind":
-        kind.mistake("mounts a folder of the host, and every host has another", BIND_FIX)
+        fix = _bind_fix(source.tree.raw if source else "", target.tree.raw if target else "")
+        kind.mistake("mounts a folder of the host, and every host has another", fix)
         return None
     name = kind.one_of("volume", "tmpfs") if kind else None
     if kind is None:
@@ -131,6 +133,13 @@ def _long_mount(item: Value) -> dict[str, Any] | None:
             item.mistake("is a volume without a name, which nothing could find again", "write source: NAME")
         return None
     return _mount(item, source_name, path, bool(read_only.flag()) if read_only else False)
+
+
+def _bind_fix(source: str, target: str) -> str:
+    if target.startswith(INITDB):
+        files = f"{{init: {{files: {{{target[:80]}: {source[:80]}}}}}}}"
+        return f"write x-skerry: image: {files}, and they become a part of what makes the data"
+    return BIND_FIX
 
 
 def _mount(item: Value, volume: str | None, target: str, read_only: bool) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from skerry.client.compose import deployment, mounts, values
 from skerry.client.compose.environment import environment_of
@@ -12,7 +12,11 @@ from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
+from skerry.client.compose.wishes import check_wishes, probe_of_recipe
 from skerry.core.intent import ALLOWABLE, Depends, Service
+
+if TYPE_CHECKING:
+    from skerry.image.recipe import Recipe as BuildRecipe
 
 CONDITIONS: dict[str, Literal["started", "healthy", "completed"]] = {
     "service_started": "started",
@@ -53,10 +57,17 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     drain_s = drain.read(values.duration_s) if drain else None
     _always(section)
     image, entrypoint = _image(section, own, context), _command(section.get("entrypoint"))
+    recipe = _parsed(image)
+    environment = environment_of(section, context.variables, context.read)
+    probe = probe_of(section.get("healthcheck"), own.get("probe") if own else None, known_ports, names)
+    if recipe is not None and isinstance(image, Recipe):
+        check_wishes(recipe, str(image.content.get("recipe")), section, environment, volumes, writable)
+        if section.get("healthcheck") is None and probe is None:
+            probe = probe_of_recipe(recipe)
     command = _command(section.get("command"))
     service = Service(
         replicas=replicas,
-        command=command if entrypoint else _without_program(command, image),
+        command=command if entrypoint or recipe is None else _without_program(command, recipe),
         entrypoint=entrypoint,
         user=_text(section, "user", _user),
         working_dir=_text(section, "working_dir", values.absolute),
@@ -66,7 +77,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         volumes=volumes,
         writable=tuple(writable),
         capabilities=tuple(sorted(set(_texts(section, "cap_add", values.capability)))),
-        probe=probe_of(section.get("healthcheck"), own.get("probe") if own else None, known_ports, names),
+        probe=probe,
         needs=deployment.needs_of(deploy),
         restart=deployment.restart_of(section.get("restart"), deploy),
         update=deployment.update_of(deploy, replicas),
@@ -79,7 +90,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         allow=_allow(own.get("allow") if own else None),
     )
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
-    return ServicePlan(service, environment_of(section, context.variables, context.read), image, lines)
+    return ServicePlan(service, environment, image, lines)
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:
@@ -175,17 +186,22 @@ def _command(value: Value | None) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _without_program(command: tuple[str, ...], image: ImageRef | Recipe) -> tuple[str, ...]:
-    """`command: redis-server --appendonly yes`, as official images take it: the program is the recipe's entry point already."""
-    if not command or isinstance(image, ImageRef):
-        return command
+def _parsed(image: ImageRef | Recipe) -> BuildRecipe | None:
+    """None for an image that is there already, and for a recipe that was refused where it was read."""
+    if isinstance(image, ImageRef):
+        return None
     from skerry.image.recipe import BadRecipe, parse_recipe
 
     try:
-        recipe = parse_recipe({key: part for key, part in image.content.items() if key != "context"})
+        return parse_recipe({key: part for key, part in image.content.items() if key != "context"})
     except BadRecipe:
-        return command  # told where the recipe was read
-    own = recipe.recipe == "debian" and command[0] in (recipe.entrypoint[0], recipe.entrypoint[0].rpartition("/")[2])
+        return None
+
+
+def _without_program(command: tuple[str, ...], recipe: BuildRecipe) -> tuple[str, ...]:
+    """`command: redis-server --appendonly yes`, as official images take it: the program is the recipe's entry point already."""
+    first = recipe.entrypoint[0] if recipe.recipe == "debian" else ""
+    own = bool(command) and command[0] in (first, first.rpartition("/")[2])
     return command[1:] if own else command
 
 

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skerry.client.images import LocalImages, Progress
-from skerry.errors import BadInput
+from skerry.client.images import LocalImages, check_name
+from skerry.errors import BadInput, Refusal
 from skerry.image.recipe import BadRecipe, Recipe, parse_recipe, read_recipe
 
 if TYPE_CHECKING:
     from skerry.image.build import Built
+    from skerry.image.stages import Progress, Running, StagePlan
+
+NO_STEPS = "nothing: the recipe has no steps"
+
+
+class ProbeFailed(Refusal):
+    """The image was built, and started here it does not keep what every image promises."""
+
+    code = "probe-failed"
+
+    def __init__(self, name: str, digest: str, broken: list[str]) -> None:
+        why = "; ".join(broken)
+        super().__init__(
+            f"{name} was built and does not work", why, f"look into it: skerry image inspect {digest[7:19]}"
+        )
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,8 @@ def is_project(images: LocalImages, image: str) -> bool:
 def find_recipe(subject: str, file: Path | None, name: str = "") -> Source:
     """The recipe in the folder `subject`, in its image.toml; with `file`, a compose file, that of the service `subject`, which
     may be "" if there is but one. Raises BadInput, BadRecipe, ComposeErrors."""
+    if name:
+        check_name(name)
     if file is not None:
         return _of_compose(file, subject, name)
     folder = Path(subject or ".")
@@ -77,15 +94,86 @@ def _of_compose(file: Path, service: str, name: str) -> Source:
     return Source(parse_recipe(content), context, name or f"{compose.name}.{service}", service, allow)
 
 
+def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
+    """What a build would do, and what is there already. Nothing is changed."""
+    from skerry.image.build import plan
+    from skerry.image.stages import StagePlan
+
+    plans = plan(source.recipe, source.context, objects=images.objects, cache=images.cache, name=source.section)
+    digest = next(each.detail for each in plans if each.name == "pack")
+    origin = images.origins.get(digest) if digest.startswith("sha256:") else None
+    probed = origin is not None and origin.probe is not None
+    if all(each.name != "build" for each in plans):
+        plans.insert(1, StagePlan("build", True, NO_STEPS))
+    return [
+        *plans,
+        StagePlan("probe", probed, "" if probed else "start it here and look"),
+        StagePlan("sign", False, f"call it {source.name} here"),
+    ]
+
+
 def build_recipe(images: LocalImages, source: Source, progress: Progress) -> Built:
-    return images.build(
-        source.recipe,
-        source.context,
-        name=source.name,
-        section=source.section,
-        allow=source.allow,
-        progress=progress,
-    )
+    """All but the probe, and its name. What `run` and `check` need."""
+    built = _build(images, source, progress)
+    images.name_build(source.name, built)
+    return built
+
+
+def _build(images: LocalImages, source: Source, progress: Progress) -> Built:
+    return images.build(source.recipe, source.context, section=source.section, allow=source.allow, progress=progress)
+
+
+def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, tuple[str, ...]]:
+    """All stages; gives what was built and all findings. `signs`: who will sign it, in words. Raises ProbeFailed beside what
+    building raises: the image then has no name."""
+    from skerry.image.stages import Stage, running
+
+    seen: set[str] = set()
+
+    def with_build(stage: Stage) -> None:
+        if stage.name == "assemble" and "build" not in seen:
+            progress(Stage("build", "cached", NO_STEPS))
+        seen.update((stage.name, "build" if stage.name == "assemble" else stage.name))
+        progress(stage)
+
+    built = _build(images, source, with_build)
+    with running("probe", progress) as stage:
+        found = _probe(images, built, source, stage)
+    if broken := [seen for what, kept, seen in found if not kept and what != "program"]:
+        raise ProbeFailed(source.name, built.digest, broken)
+    with running("sign", progress) as stage:
+        images.name_build(source.name, built)
+        stage.detail = f"{source.name} is {built.digest[7:19]} in the store of this machine; {signs}"
+    return built, (*built.findings, *(seen for _, kept, seen in found if not kept))
+
+
+def _probe(images: LocalImages, built: Built, source: Source, stage: Running) -> tuple[tuple[str, bool, str], ...]:
+    import msgspec
+
+    from skerry.client.trial.container import NoTrial
+    from skerry.client.trial.contract import probe
+
+    origin = images.origins.get(built.digest)
+    if origin is not None and origin.probe is not None:
+        stage.cached, stage.detail = True, _in_words(origin.probe)
+        return origin.probe
+    stage.say("starting it here")
+    try:
+        root = images.images.make(built.digest)
+        config, tree = images.images.config(built.digest), images.images.tree(built.digest)
+        seen = probe(root, tree, config, images.trials, source.recipe.directories)
+    except NoTrial as error:
+        stage.detail = f"not done: {error.why}"
+        return ()
+    found = tuple((each.what, each.kept, each.seen) for each in seen)
+    if origin is not None:
+        images.origins.put(built.digest, msgspec.structs.replace(origin, probe=found))
+    stage.detail = _in_words(found)
+    return found
+
+
+def _in_words(found: tuple[tuple[str, bool, str], ...]) -> str:
+    return "; ".join(seen for what, kept, seen in found if what in ("user", "authorities", "program") or not kept)
 
 
 def _plain(name: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skerry.errors import SkerryError
+from skerry.image.contract import ImageIncomplete
+from skerry.image.trees import Collected
 
 if TYPE_CHECKING:
     from skerry.client.images import LocalImages
@@ -24,30 +26,24 @@ def collect(images: LocalImages, *, older_than_s: float, downloads: bool, dry_ru
     before_s = time.time() - older_than_s
     kept = {*images.names.values(), *images.uses.values()}
     known = set(images.origins.digests()) | set(images.images.held())
-    unnamed = sorted(digest for digest in known - kept if _age_from(images, digest) < before_s)
+    unnamed = sorted(digest for digest in known - kept if _when_s(images, digest) < before_s)
     kept |= known - set(unnamed)
-    damaged = []
-    needed: set[str] = set()
-    for digest in sorted(kept):
-        try:
-            if images.objects.has(digest[7:]):
-                needed |= set(images.images.objects(digest))
-        except SkerryError:
-            damaged.append(digest)
-    if not dry_run:
-        for digest in unnamed:
+    damaged = [digest for digest in sorted(kept) if _is_damaged(images, digest)]
+    gone = Collected(0, 0)
+    if not damaged:
+        gone = images.collect(older_than_s=older_than_s, keep=kept, drop=unnamed, dry_run=dry_run)
+        for digest in unnamed if not dry_run else ():
             images.images.forget(digest)
             images.origins.remove(digest)
-    objects, bytes = _objects(images, needed, before_s, dry_run) if not damaged else (0, 0)
     cached = _downloads(images.cache, before_s, dry_run) if downloads else 0
     if not dry_run:
         from skerry.client.trial.container import sweep
 
         sweep(images.trials)
     return {
-        "images": unnamed,
-        "objects": objects,
-        "size_bytes": bytes,
+        "images": unnamed if not damaged else [],
+        "objects": gone.objects,
+        "size_bytes": gone.bytes,
         "downloads_bytes": cached,
         "kept": len(kept),
         "damaged": damaged,
@@ -55,28 +51,21 @@ def collect(images: LocalImages, *, older_than_s: float, downloads: bool, dry_ru
     }
 
 
-def _age_from(images: LocalImages, digest: str) -> float:
+def _when_s(images: LocalImages, digest: str) -> float:
     """When it came, unix time."""
     origin = images.origins.get(digest)
-    if origin is not None:
-        return origin.when_s
-    with contextlib.suppress(OSError):
-        return images.objects.path(digest[7:]).stat().st_mtime
-    return 0.0
+    return origin.when_s if origin else time.time() - images.images.age_s(digest, time.time())
 
 
-def _objects(images: LocalImages, needed: set[str], before_s: float, dry_run: bool) -> tuple[int, int]:
-    """How many and how large. Younger ones are spared: a build may be about to name them."""
-    count = size_bytes = 0
-    for hash in images.objects:
-        with contextlib.suppress(FileNotFoundError):
-            status = images.objects.path(hash).stat()
-            if hash not in needed and status.st_mtime < before_s:
-                count += 1
-                size_bytes += status.st_size
-                if not dry_run:
-                    images.objects.remove(hash)
-    return count, size_bytes
+def _is_damaged(images: LocalImages, digest: str) -> bool:
+    """Its documents can't be read, so what it needs is unknown. One that isn't here at all needs nothing."""
+    try:
+        images.images.objects(digest)
+    except ImageIncomplete:
+        return False
+    except SkerryError:
+        return True
+    return False
 
 
 def _downloads(cache: Path, before_s: float, dry_run: bool) -> int:

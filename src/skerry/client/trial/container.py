@@ -13,7 +13,8 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -212,6 +213,18 @@ def remove(program: str, folder: Path) -> None:
     Cgroups().remove(f"/{folder.name}")
     overlay.unmount_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """A folder among those of trials, gone afterwards; one of a process that was killed is swept up, too."""
+    folder = place / f"skerry-try-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        (folder / "owner").write_text(_process_name(os.getpid()))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(place: Path) -> None:

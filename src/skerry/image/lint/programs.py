@@ -37,7 +37,8 @@ LIBRARIES = {
     b"libruby": "interpreter",
     b"liblldb": "debugger",
 }
-# Texts that a program has under whatever name, mostly the environment variables that it alone reads.
+# Texts that a program has under whatever name, mostly the environment variables that it alone reads. Each costs a pass over
+# all programs of an image, so this is no place for what a library tells as well.
 TEXTS = {
     b"BusyBox v": ("shell", "BusyBox"),
     b"GNU bash, version": ("shell", "bash"),
@@ -46,25 +47,20 @@ TEXTS = {
     b"OpenSSH_2*,OpenSSH_3*": ("remote-login", "OpenSSH"),  # whom it is lenient with; its own version others name, too
     b"SSH-2.0-dropbear": ("remote-login", "dropbear"),
     b"DPKG_ADMINDIR": ("package-manager", "dpkg"),
-    b"apk-tools": ("package-manager", "apk"),
     b"COLLECT_GCC": ("compiler", "gcc"),
     b"Tiny C Compiler": ("compiler", "tcc"),
     b"MAKELEVEL": ("compiler", "make"),
     b"CURL_HOME": ("network-tool", "curl"),
     b"WGETRC": ("network-tool", "wget"),
     b"SOCAT_": ("network-tool", "socat"),
-    b"NMAPDIR": ("network-tool", "nmap"),
     b"usage: nc [": ("network-tool", "netcat"),
     b"nc [-options] hostname": ("network-tool", "netcat"),
     b"VIMRUNTIME": ("editor", "vim"),
-    b"/etc/nanorc": ("editor", "nano"),
     b"PERL5LIB": ("interpreter", "perl"),
     b"PYTHONHOME": ("interpreter", "Python"),
-    b"RUBYLIB": ("interpreter", "Ruby"),
     b"LUA_INIT": ("interpreter", "Lua"),
     b"NODE_REPL_HISTORY": ("interpreter", "Node"),
     b"PHPRC": ("interpreter", "PHP"),
-    b"AWKPATH": ("interpreter", "awk"),
 }
 # Commands that a shell has within itself; no other program has all of these.
 BUILTINS = (b"getopts\0", b"unset\0", b"umask\0", b"export\0")

@@ -21,24 +21,27 @@ _KEY_MARK = b"PRIVATE KEY"
 _KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z-]+: [^\n]{0,200}\n\s*)*[A-Za-z0-9+/=]{60}"
 )
-_TOKENS = {
-    "an AWS access key": rb"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Z0-9])",
-    "a GitHub token": rb"(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{36}(?![A-Za-z0-9])|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
-    "a GitLab token": rb"(?<![A-Za-z0-9])glpat-[A-Za-z0-9_-]{20}",
-    "a Slack token": rb"(?<![A-Za-z0-9])xox[abeprs]-[0-9]{8,}-[0-9A-Za-z-]{12,}",
-    "a Slack web hook": rb"hooks\.slack\.com/services/T[A-Z0-9]{8,}/B[A-Z0-9]{8,}/[A-Za-z0-9]{20,}",
-    "a Stripe key": rb"(?<![A-Za-z0-9])[sr]k_live_[0-9A-Za-z]{24,}",
-    "a DigitalOcean token": rb"(?<![A-Za-z0-9])do[opr]_v1_[0-9a-f]{64}",
-    "an npm token": rb"(?<![A-Za-z0-9])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])",
-    "a PyPI token": rb"(?<![A-Za-z0-9])pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}",
-    "an age key": rb"AGE-SECRET-KEY-1[0-9A-Z]{58}",
-    "an AWS secret key": rb"aws_secret_access_key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
+# rule -> (texts of which one is in every such token, its form). The texts are looked for first: most files have none.
+_TOKENS: dict[str, tuple[tuple[bytes, ...], bytes]] = {
+    "an AWS access key": ((b"AKIA", b"ASIA"), rb"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Z0-9])"),
+    "a GitHub token": (
+        (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
+        rb"gh[pousr]_[A-Za-z0-9]{36}(?![A-Za-z0-9])|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
+    ),
+    "a GitLab token": ((b"glpat-",), rb"glpat-[A-Za-z0-9_-]{20}"),
+    "a Slack token": ((b"xox",), rb"xox[abeprs]-[0-9]{8,}-[0-9A-Za-z-]{12,}"),
+    "a Slack web hook": ((b"hooks.slack.com/services/T",), rb"services/T[A-Z0-9]{8,}/B[A-Z0-9]{8,}/[A-Za-z0-9]{20,}"),
+    "a Stripe key": ((b"k_live_",), rb"[sr]k_live_[0-9A-Za-z]{24,}"),
+    "a DigitalOcean token": ((b"_v1_",), rb"do[opr]_v1_[0-9a-f]{64}"),
+    "an npm token": ((b"npm_",), rb"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
+    "a PyPI token": ((b"pypi-AgEIcHlwaS5vcmc",), rb"pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}"),
+    "an age key": ((b"AGE-SECRET-KEY-1",), rb"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    "an AWS secret key": (
+        (b"aws_secret_access_key",),
+        rb"aws_secret_access_key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
+    ),
 }
-_RULES = {rule: re.compile(pattern) for rule, pattern in _TOKENS.items()}
-_MARKS = re.compile(
-    rb"PRIVATE KEY|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|hooks\.slack\.com|k_live_|do[opr]_v1_|npm_|pypi-Ag"
-    rb"|AGE-SECRET|aws_secret_access"
-)
+_RULES = [(rule, marks, re.compile(pattern)) for rule, (marks, pattern) in _TOKENS.items()]
 
 _VALUE = rb"(?!\$|<|\{|%|\"\$|'\$|change|example|placeholder|your|xxx)[^\s\"'#]{8,}"
 _BY_NAME: dict[str, tuple[str, re.Pattern[bytes]]] = {
@@ -70,12 +73,13 @@ def in_file(data: Data) -> str:
     if b"\0" in data[:TEXT_SEEN_BYTES]:
         return ""
     for window in _windows(data):
-        if _MARKS.search(window):
-            if _has_key(window):
-                return "a private key"
-            for rule, pattern in _RULES.items():
-                if any(_is_real(match[0]) for match in pattern.finditer(window)):
-                    return rule
+        if _KEY_MARK in window and _has_key(window):
+            return "a private key"
+        for rule, marks, form in _RULES:
+            if any(mark in window for mark in marks) and any(
+                _is_real(found, window) for found in form.finditer(window)
+            ):
+                return rule
     return ""
 
 
@@ -103,11 +107,16 @@ def is_test_material(path: str) -> bool:
 
 
 def _has_key(window: bytes) -> bool:
-    return any(_is_real(match[0].split(b"-----")[-1]) for match in _KEY.finditer(window))
+    return any(_is_varied(match[0].split(b"-----")[-1]) for match in _KEY.finditer(window))
 
 
-def _is_real(text: bytes) -> bool:
-    return b"EXAMPLE" not in text.upper() and len(set(text[-20:])) > 6
+def _is_real(found: re.Match[bytes], window: bytes) -> bool:
+    before = window[max(0, found.start() - 1) : found.start()]
+    return not before.isalnum() and b"EXAMPLE" not in found[0].upper() and _is_varied(found[0])
+
+
+def _is_varied(text: bytes) -> bool:
+    return len(set(text[-20:])) > 6
 
 
 def _windows(data: Data) -> Iterator[bytes]:

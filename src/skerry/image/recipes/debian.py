@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile
 from skerry.image.recipe import Recipe, refused
-from skerry.image.recipes.kind import config_of
+from skerry.image.recipes.kind import Extras, config_of
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
@@ -31,14 +31,17 @@ class Debian:
     def wants(self, recipe: Recipe, context: Path) -> Wants:
         return Wants(recipe.packages)
 
-    def project(self, recipe: Recipe, context: Path) -> list[File]:
-        return []
+    def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
+        return list(outputs)
 
     def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
         return ()
 
     def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
         closure.program(recipe.entrypoint[0])
+
+    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+        return Extras(recipe.tls, bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 APP = "app"  # where a project's files are in the image
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8"}
+
+
+class Extras(NamedTuple):
+    """`tls`: the certificate authorities, None: where OpenSSL goes. `tz`: the time zones."""
+
+    tls: bool | None
+    tz: bool
 
 
 class Kind(Protocol):
@@ -44,8 +51,9 @@ class Kind(Protocol):
         """What to lock for this project. Raises BuildRefused when the project can't be read."""
         ...
 
-    def project(self, recipe: Recipe, context: Path) -> list[File]:
-        """The project's own files, at their places in the image."""
+    def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
+        """The project's own files, at their places in the image. `outputs`: what the build stage made, as if it lay in the
+        project's folder and that folder were /app."""
         ...
 
     def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
@@ -54,6 +62,10 @@ class Kind(Protocol):
 
     def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
         """Keep what this kind knows is needed, beginning with its entry points. `elves`: the project's own ELF files."""
+        ...
+
+    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+        """What of the data that libraries don't name goes in."""
         ...
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:

@@ -12,7 +12,7 @@ from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.project import project_files
 from skerry.image.recipe import BadRecipe, Recipe, refused
-from skerry.image.recipes.kind import APP, config_of
+from skerry.image.recipes.kind import APP, Extras, config_of
 from skerry.image.rules import python
 from skerry.image.sources.lock import Wants
 
@@ -45,10 +45,10 @@ class Python:
 
         sdists = recipe.build.sdists if recipe.build else ()
         asked = Asked(recipe.requirements, recipe.extras, recipe.groups, sdists)
-        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, asked))
+        return Wants((*recipe.packages, *python.PACKAGES), requirements_of(context, asked), sdists)
 
-    def project(self, recipe: Recipe, context: Path) -> list[File]:
-        return project_files(context, APP, recipe.exclude)
+    def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
+        return [*project_files(context, APP, recipe.exclude), *outputs]
 
     def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
         from skerry.image.sources.wheels import unpack_wheel
@@ -60,6 +60,9 @@ class Python:
         python.apply(closure, recipe.stdlib)
         closure.take([path for path in closure.pile.paths() if path.startswith(python.SITE + "/")])
         closure.take([file.path for file in elves])
+
+    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+        return Extras(recipe.tls, bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         """Bytecode. A project's module that Python can't read is told: better now than by a container that ends at once."""

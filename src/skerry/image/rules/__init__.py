@@ -26,8 +26,9 @@ def packages_for(names: Iterable[str]) -> set[str]:
     return wanted - have
 
 
-def apply_rules(closure: Closure, user: str, *, tls: bool | None = None, tz: bool | None = None) -> None:
-    """Add what libraries and every image need. `user`: "uid:gid" of the app; `tls`, `tz`: as in a recipe."""
+def apply_rules(closure: Closure, user: str, *, tls: bool | None = None, tz: bool = False) -> None:
+    """Add what libraries and every image need. `user`: "uid:gid" of the app; `tls`: the authorities,
+    None: where OpenSSL goes; `tz`: the time zones."""
     if openssl.is_kept(closure) if tls is None else tls:
         certificates.apply(closure)
     if tz:

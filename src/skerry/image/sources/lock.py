@@ -26,10 +26,12 @@ class BadLock(BadInput):
 
 
 class Wants(msgspec.Struct, frozen=True):
-    """What a lock is asked for: Debian packages by name, and Python requirements as the text of a requirements file."""
+    """What a lock is asked for: Debian packages by name, and Python requirements as the text of a requirements file, of which
+    `sdists` names those that may be built from source."""
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
+    sdists: tuple[str, ...] = ()
 
 
 class Deb(msgspec.Struct, frozen=True, order=True):
@@ -53,12 +55,25 @@ class Wheel(msgspec.Struct, frozen=True, order=True):
     file: str
 
 
-class Lock(msgspec.Struct, frozen=True):
-    """One image's section. `wanted`: hash of what was asked for."""
+class Sdist(msgspec.Struct, frozen=True, order=True):
+    """A Python package's source archive by its file name. `requires`: what its build is done with."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    file: str
+    requires: tuple[Wheel, ...] = ()
+
+
+class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One image's section. `wanted`: hash of what was asked for. `sdists`: sources of those wheels that no index has; what was
+    built of them is among the wheels."""
 
     wanted: str
     debs: tuple[Deb, ...] = ()
     wheels: tuple[Wheel, ...] = ()
+    sdists: tuple[Sdist, ...] = ()
 
 
 class _File(msgspec.Struct):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from skerry.image.rules import packages_for
 from skerry.image.sources.debian import deb_path, fetch_debs, read_index
 from skerry.image.sources.environment import PYTHON
 from skerry.image.sources.fetch import Gone
-from skerry.image.sources.lock import Deb, Lock, Wants, read_lock, write_lock
+from skerry.image.sources.lock import Deb, Lock, Sdist, Wants, Wheel, read_lock, write_lock
 from skerry.image.sources.mirrors import archives
 from skerry.image.sources.resolve import Package, resolve
 from skerry.image.sources.wheels import fetch_wheels, lock_wheels, wheel_path
+
+if TYPE_CHECKING:
+    from skerry.image.sources.sdists import Builder
 
 
 def lock(
@@ -25,14 +28,26 @@ def lock(
     context: Path,
     cache: Path,
     mirror: str = "",
+    builder: Builder | None = None,
     progress: Callable[[str], None],
 ) -> Lock:
-    """The lock of these wants, read from section `name` of `file` or made and written there; all that it names is fetched."""
+    """The lock of these wants, read from section `name` of `file` or made and written there; all that it names is fetched.
+
+    `builder`: who builds what comes as source, if that is allowed for any.
+    """
     wanted = _wanted(wants)
     found = read_lock(file, name)
     if found is None or found.wanted != wanted:
         debs = lock_debs(sorted(set(wants.packages)), cache, mirror, progress)
-        found = Lock(wanted, debs, lock_wheels(wants.requirements, _python_version(debs), context, cache, progress))
+        python = _python_version(debs)
+        sdists: tuple[Sdist, ...] = ()
+        built: tuple[Wheel, ...] = ()
+        if wants.sdists and builder:
+            from skerry.image.sources.from_source import lock_sdists
+
+            sdists, built = lock_sdists(wants, python, context, cache, builder, progress)
+        wheels = lock_wheels(wants.requirements, python, context, cache, progress, built)
+        found = Lock(wanted, debs, wheels, tuple(one for one in sdists if one.name in {wheel.name for wheel in wheels}))
         write_lock(file, name, found)
         progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
     try:
@@ -41,7 +56,12 @@ def lock(
         raise Gone(
             gone.what, gone.why, f"remove section {name!r} of {file}, or all of it, to lock newer versions"
         ) from gone
-    fetch_wheels(found.wheels, cache, progress)
+    from_source = {sdist.name for sdist in found.sdists}
+    fetch_wheels([wheel for wheel in found.wheels if wheel.name not in from_source], cache, progress)
+    if found.sdists and builder:
+        from skerry.image.sources.from_source import build_sdists
+
+        build_sdists(found.sdists, found.wheels, context, cache, builder, progress)
     return found
 
 
@@ -51,13 +71,14 @@ def lock_state(wants: Wants, file: Path, name: str, cache: Path) -> tuple[Lock |
     if found is None or found.wanted != _wanted(wants):
         return None, ""
     debs = sum(not deb_path(deb, cache).is_file() for deb in found.debs)
-    wheels = sum(not wheel_path(wheel, cache).is_file() for wheel in found.wheels)
+    from_source = {sdist.name for sdist in found.sdists}
+    wheels = sum(not wheel_path(wheel, cache).is_file() for wheel in found.wheels if wheel.name not in from_source)
     counts = {f"{debs} Debian packages": debs, f"{wheels} wheels": wheels}
     return found, " and ".join(words for words, count in counts.items() if count)
 
 
 def _wanted(wants: Wants) -> str:
-    words = [*sorted(set(wants.packages)), "", wants.requirements]
+    words = [*sorted(set(wants.packages)), "", wants.requirements, *(f"sdist {name}" for name in sorted(wants.sdists))]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -33,17 +33,26 @@ _NAME = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)(?:-\d\w*)?-[\w.]+-[\w.]
 
 
 def lock_wheels(
-    requirements: str, python_version: str, context: Path, cache: Path, progress: Callable[[str], None]
+    requirements: str,
+    python_version: str,
+    context: Path,
+    cache: Path,
+    progress: Callable[[str], None],
+    built: Sequence[Wheel] = (),
 ) -> tuple[Wheel, ...]:
-    """Choose and fetch the wheels for a requirements text and a Python ("3.11.2"). Raises BuildRefused, DownloadFailed."""
+    """Choose and fetch the wheels for a requirements text and a Python ("3.11.2"). `built`: wheels that no index has, in the
+    cache. Raises BuildRefused, DownloadFailed.
+    """
     if not requirements.strip():
         return ()
     progress("choosing wheels")
     asked = requirements
     if " --hash=" in requirements:
-        return _as_locked(requirements, python_version, context, cache)
+        return _as_locked(requirements, python_version, context, cache, built)
+    exactly = "".join(f"{wheel.name}=={wheel.version}\n" for wheel in built)
+    beside = tuple(f"--find-links={wheel_path(wheel, cache).parent.absolute()}" for wheel in built)
     for _ in range(MAX_ROUNDS):
-        found = _download(asked, context, cache, ())
+        found = _download(asked, context, cache, beside, exactly)
         try:
             lacking = unmet((wheel_path(wheel, cache) for wheel in found), asked, python_version)
         except zipfile.BadZipFile as error:
@@ -54,9 +63,14 @@ def lock_wheels(
     raise BuildRefused("the wheels can't be had", f"the image's Python also needs {', '.join(lacking)}")
 
 
-def _as_locked(pinned: str, python_version: str, context: Path, cache: Path) -> tuple[Wheel, ...]:
+def _as_locked(
+    pinned: str, python_version: str, context: Path, cache: Path, built: Sequence[Wheel]
+) -> tuple[Wheel, ...]:
     """What another tool has locked, as it is. Nothing is chosen, so nothing may be missing."""
-    found = _download(pinned, context, cache, ("--no-deps", "--require-hashes"))
+    names = {wheel.name for wheel in built}
+    lines = [line for line in pinned.splitlines() if plain_name(re.split(r"[\s=\[;]", line)[0]) not in names]
+    options = ("--no-deps", "--require-hashes")
+    found = [*(_download("\n".join(lines), context, cache, options) if "".join(lines).strip() else ()), *built]
     try:
         lacking = unmet((wheel_path(wheel, cache) for wheel in found), pinned, python_version)
     except zipfile.BadZipFile as error:
@@ -132,7 +146,9 @@ def _list(path: Path) -> list[tuple[str, str, str, int]]:
     return found
 
 
-def _download(requirements: str, context: Path, cache: Path, options: tuple[str, ...]) -> list[Wheel]:
+def _download(
+    requirements: str, context: Path, cache: Path, options: tuple[str, ...], constraints: str = ""
+) -> list[Wheel]:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="pip-") as temporary:
         file = Path(temporary) / "requirements.txt"
@@ -141,6 +157,10 @@ def _download(requirements: str, context: Path, cache: Path, options: tuple[str,
         command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
         command += [f"--dest={temporary}/wheels"]
         command += [f"--platform={name}" for name in platforms()]
+        if constraints:
+            limits = file.with_name("constraints.txt")
+            limits.write_text(constraints, "utf-8")
+            command.append(f"--constraint={limits}")
         try:
             done = subprocess.run(
                 [*command, *options, "-r", str(file)],
@@ -175,7 +195,9 @@ def refused_by_pip(said: str, temporary: str, hashed: bool = False) -> Refusal:
     lines = [line for line in said.splitlines() if line.startswith("ERROR")] or [said[-400:]]
     words = " ".join(line.removeprefix("ERROR: ") for line in lines[-2:]).replace(f"{temporary}/", "")
     words = re.sub(r"\(from versions: .{200,}?((?:, [^,)]+){5})\)", r"(from versions: …\1)", words)
-    fix = "only wheels for Linux x86-64 and Python 3.11 are taken, no sources: choose versions that have them"
+    fix = "choose versions that have wheels for Linux x86-64 and Python 3.11, or allow the build stage to build them from source"
+    named = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)", said)
+    fix += f": build: {{sdists: [{named[1] if named else 'NAME'}]}}"
     if "Invalid requirement" in words:
         fix = "mend that line of the requirements"
     elif "from versions: none" in words:

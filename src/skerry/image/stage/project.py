@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from skerry.image.recipe import BuildSteps
 from skerry.image.sources.lock import FILE_NAME, Lock, Wants
 from skerry.image.stage.contract import BASE_PACKAGES, Job, Limits, Sandbox
 from skerry.image.stage.run import kept_result, run_stage
+from skerry.image.stage.sdists import PACKAGES as SDIST_PACKAGES
+from skerry.image.stage.sdists import StageBuilder
 
 
 def build_outputs(
@@ -29,14 +32,24 @@ def build_outputs(
     The recipe's `exclude` doesn't count here: what stays out of the image may be just what is compiled. Raises what locking
     and `run_stage` raise.
     """
-    from skerry.image.sources.locking import lock
-
-    locked = lock(
-        _wants(steps), file=context / FILE_NAME, name=_section(name), context=context, cache=cache, mirror=mirror,
-        progress=progress,
-    )  # fmt: skip
+    locked = _lock(steps, context, cache, name, mirror, progress)
     made = run_stage(_job(steps, context, locked), cache=cache, sandbox=sandbox, progress=progress)
     return [_moved(file, f"{below}/") for file in made]
+
+
+def builder(
+    steps: BuildSteps,
+    context: Path,
+    *,
+    cache: Path,
+    name: str,
+    mirror: str,
+    sandbox: Sandbox,
+    progress: Callable[[str], None],
+) -> StageBuilder:
+    """Who builds Python packages from source for this recipe, with the same packages as its own commands."""
+    debs = functools.cache(lambda: _lock(steps, context, cache, name, mirror, progress).debs)
+    return StageBuilder(debs, steps.environment, limits_of(steps), cache, sandbox, progress)
 
 
 def kept_outputs(steps: BuildSteps, context: Path, below: str, *, cache: Path, name: str) -> list[File] | None:
@@ -48,8 +61,19 @@ def kept_outputs(steps: BuildSteps, context: Path, below: str, *, cache: Path, n
     return None if made is None else [_moved(file, f"{below}/") for file in made]
 
 
+def _lock(
+    steps: BuildSteps, context: Path, cache: Path, name: str, mirror: str, progress: Callable[[str], None]
+) -> Lock:
+    from skerry.image.sources.locking import lock
+
+    file = context / FILE_NAME
+    return lock(
+        _wants(steps), file=file, name=_section(name), context=context, cache=cache, mirror=mirror, progress=progress
+    )
+
+
 def _wants(steps: BuildSteps) -> Wants:
-    return Wants((*BASE_PACKAGES, *steps.packages))
+    return Wants((*BASE_PACKAGES, *(SDIST_PACKAGES if steps.sdists else ()), *steps.packages))
 
 
 def _section(name: str) -> str:

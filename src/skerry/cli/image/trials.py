@@ -1,0 +1,65 @@
+"""The options of a container that is tried here, which `run` and `check` share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from skerry.cli.options import Pair
+
+if TYPE_CHECKING:
+    from skerry.client.trial.wish import Wish
+
+
+def trial_options(function: Any) -> Any:
+    """Gives `ports`, `environment`, `folders` and `network`."""
+    options = [
+        click.option(
+            "-p",
+            "--publish",
+            "ports",
+            multiple=True,
+            metavar="HOST:CONTAINER",
+            help="A port of this machine, on loopback.",
+        ),
+        click.option(
+            "-e", "--env", "environment", type=Pair(), multiple=True, metavar="K=V", help="Over the image's own."
+        ),
+        click.option(
+            "-v",
+            "--volume",
+            "folders",
+            multiple=True,
+            metavar="DIR:/PATH",
+            help="A folder of this machine; :ro at the end.",
+        ),
+        click.option(
+            "--network",
+            type=click.Choice(["own", "host"]),
+            default="own",
+            show_default=True,
+            help="own: only its published ports, no way out; host: all that this machine reaches.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def wish_of(
+    arguments: tuple[str, ...],
+    environment: tuple[tuple[str, str], ...],
+    ports: tuple[str, ...],
+    folders: tuple[str, ...],
+    network: str,
+) -> Wish:
+    from skerry.client.trial.wish import Wish, parse_folder, parse_port
+
+    return Wish(
+        arguments=arguments,
+        environment=environment,
+        ports=tuple(map(parse_port, ports)),
+        folders=tuple(map(parse_folder, folders)),
+        host_network=network == "host",
+    )
