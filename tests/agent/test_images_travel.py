@@ -50,7 +50,8 @@ def has(small: Aside, host: str, image: str) -> bool:
 @pytest.fixture
 def three(tmp_path):
     with Aside(SmallCloud(tmp_path, 3)) as small:
-        small.wait("links", lambda: all(len(a.mesh.neighbours()) == 2 for a in small.cloud.agents.values()))
+        agents = small.cloud.agents.values()
+        small.wait("all see all", lambda: all(sum(h.state == "up" for h in a.loop.core.hosts()) == 3 for a in agents))
         yield small
 
 
@@ -133,7 +134,7 @@ def test_an_edit_of_a_line_crosses_to_each_host_in_less_than_2_kib(three):
     files, edited = an_app()
     old = three.look(lambda: cloud.give_files(files))
     three.look(lambda: cloud.deploy("web", Service(replicas=3), old))
-    three.wait("replicas", lambda: sum(len(r.disk.specs) for r in cloud.runtimes.values()) == 3)
+    three.wait("a replica each", lambda: all(len(r.disk.specs) == 1 for r in cloud.runtimes.values()))
     held = three.look(lambda: cloud.agents["vps-1"].trusted.document("release/web"))
     wire = three.look(lambda: Wire(cloud))
     new = three.look(lambda: cloud.give_files(edited, "vps-1"))
