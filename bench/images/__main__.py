@@ -22,6 +22,7 @@ PARTS = {
     "cold": "bench.images.cold",
     "apply": "bench.images.apply",
     "sizes": "bench.images.sizes",
+    "swarm": "bench.swarm",
 }
 AT_MOST = {
     "edit_bytes": 2048,
