@@ -7,6 +7,7 @@ away. Bounded: what nobody asked for in a day goes, and the oldest go first when
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import time
@@ -25,6 +26,7 @@ class FileParts:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._numbers = itertools.count()
         directory.mkdir(parents=True, exist_ok=True)
 
     def here(self, hash: str, size: int) -> set[int]:
@@ -42,7 +44,7 @@ class FileParts:
         home = self._directory / hash
         with full_disk_told(self._directory):
             home.mkdir(exist_ok=True)
-            temporary = home / f"{at // PART_BYTES}.new"
+            temporary = home / f"{at // PART_BYTES}.{next(self._numbers)}.new"
             temporary.write_bytes(data)
             temporary.replace(home / str(at // PART_BYTES))
 
