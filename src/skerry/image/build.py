@@ -239,7 +239,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
     with running("pack", progress) as stage:
         tree = whole_tree(base, files, work.config.working_dir)
         keep_contents(files, objects)
-        declared = () if work.kind.foreign else base.executables
+        declared = () if work.kind.foreign and not work.recipe.slim else base.executables
         config = msgspec.structs.replace(work.config, executables=declared)
         image = assemble(tree, config, objects.read)
         packed = Packed(
@@ -261,22 +261,35 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
 
     stage.say("choosing files")
     recipe = work.recipe
+    if whole := work.kind.whole(recipe, work.sources):
+        return _keep_base(work, whole.files, whole.executables, whole.findings, objects, stage)
     closure = Closure(work.pile)
-    work.kind.close(closure, recipe, work.elves)
+    work.kind.close(closure, recipe, work.elves, work.sources)
     for program in recipe.programs:
         closure.program(program)
     closure.glob(*recipe.keep)
     data = work.kind.shared_data(recipe, work.elves)
-    apply_rules(closure, recipe.user, tls=data.tls, tz=data.tz)
+    if not work.kind.foreign:
+        apply_rules(closure, recipe.user, tls=data.tls, tz=data.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)
     files = list(closure.kept.values())
     made, findings = work.kind.derive(recipe, files, work.pile, work.cache)
-    files += made
+    return _keep_base(work, [*files, *made], closure.executables, (*closure.findings, *findings), objects, stage)
+
+
+def _keep_base(
+    work: Work,
+    files: list[File],
+    executables: Collection[str],
+    findings: tuple[str, ...],
+    objects: Objects,
+    stage: Running,
+) -> Base:
     keep_contents(files, objects)
-    tree = tree_of(entries_of(files, closure.executables).values())
-    base = Base(tree.encode(), tuple(sorted(closure.executables)), (*closure.findings, *findings))
+    tree = tree_of(entries_of(files, executables).values())
+    base = Base(tree.encode(), tuple(sorted(executables)), findings)
     write_whole(work.base_file, msgspec.msgpack.encode(base))
     stage.detail = f"{len(files)} files"
     return base
