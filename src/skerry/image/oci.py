@@ -23,6 +23,7 @@ from skerry.image.manifest import Tree
 TREE_ANNOTATION = "dev.skerry.tree"
 EXECUTABLES_LABEL = "dev.skerry.executables"
 INIT_LABEL = "dev.skerry.init"
+INPUT_LABEL = "dev.skerry.input"
 INITIALISED_BY_LABEL = "dev.skerry.initialised-by"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -39,7 +40,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
     is run once before a service, never as one, and only so may it hold a declared shell. `initialised_by`: digest of the init
-    image that a service of this one needs.
+    image that a service of this one needs. `input`: the hash of what somebody else built, where it was made of such.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     architecture: str = "amd64"
+    input: str = ""
     executables: tuple[str, ...] = ()
     init: bool = False
     initialised_by: str = ""
@@ -125,6 +127,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         EXECUTABLES_LABEL: json.dumps(sorted(config.executables)) if config.executables else "",
         INIT_LABEL: "true" if config.init else "",
         INITIALISED_BY_LABEL: config.initialised_by,
+        INPUT_LABEL: config.input,
     }
     inner: dict[str, Any] = {
         "Entrypoint": list(config.entrypoint),
@@ -171,6 +174,7 @@ def parse_config(data: bytes) -> ImageConfig:
         architecture=architecture,
         executables=_executables(labels.get(EXECUTABLES_LABEL, "[]")),
         init=labels.get(INIT_LABEL) == "true",
+        input=str(labels.get(INPUT_LABEL, "")),
         initialised_by=initialised_by,
     )
 

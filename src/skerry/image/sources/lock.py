@@ -26,16 +26,16 @@ class BadLock(BadInput):
 
 
 class Wants(msgspec.Struct, frozen=True):
-    """What a lock is asked for: Debian packages by name; Python requirements as the text of a requirements file, of which
-    `sdists` names those that may be built from source; packages of npm as package-lock.json names them (`modules`), or as
-    package.json asks for them where nothing is locked (`dependencies`).
-    """
+    """What a lock is asked for: Debian packages by name, Python requirements as the text of a requirements file, of which
+    `sdists` names those that may be built from source, packages of npm as package-lock.json names them (`modules`), or as
+    package.json asks for them where nothing is locked (`dependencies`), files of the project that an image is made of (`inputs`)."""
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
     sdists: tuple[str, ...] = ()
     modules: tuple[Module, ...] = ()
     dependencies: str = ""
+    inputs: tuple[Input, ...] = ()
 
 
 class Deb(msgspec.Struct, frozen=True, order=True):
@@ -59,6 +59,15 @@ class Wheel(msgspec.Struct, frozen=True, order=True):
     file: str
 
 
+class Module(msgspec.Struct, frozen=True, order=True):
+    """A package of npm. `integrity` as npm writes it ("sha512-…"); `paths`: where it goes, such as "node_modules/express"."""
+
+    name: str
+    version: str
+    integrity: str
+    paths: tuple[str, ...]
+
+
 class Sdist(msgspec.Struct, frozen=True, order=True):
     """A Python package's source archive by its file name. `requires`: what its build is done with."""
 
@@ -70,13 +79,11 @@ class Sdist(msgspec.Struct, frozen=True, order=True):
     requires: tuple[Wheel, ...] = ()
 
 
-class Module(msgspec.Struct, frozen=True, order=True):
-    """A package of npm. `integrity` as npm writes it ("sha512-…"); `paths`: where it goes, such as "node_modules/express"."""
+class Input(msgspec.Struct, frozen=True, order=True):
+    """A file or folder of the project that somebody else's tools made, by its hash."""
 
-    name: str
-    version: str
-    integrity: str
-    paths: tuple[str, ...]
+    path: str
+    sha256: str
 
 
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,8 +93,9 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     wanted: str
     debs: tuple[Deb, ...] = ()
     wheels: tuple[Wheel, ...] = ()
-    modules: tuple[Module, ...] = ()
     sdists: tuple[Sdist, ...] = ()
+    modules: tuple[Module, ...] = ()
+    inputs: tuple[Input, ...] = ()
 
     def counted(self) -> str:
         return counted(len(self.debs), len(self.wheels), len(self.modules)) or "nothing"

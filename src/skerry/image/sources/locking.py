@@ -43,7 +43,6 @@ def lock(
     if found is None or found.wanted != wanted:
         debs = lock_debs(sorted(set(wants.packages)), cache, mirror, progress)
         python = _python_version(debs)
-        modules = lock_modules(wants.dependencies, context, progress) if wants.dependencies else wants.modules
         sdists: tuple[Sdist, ...] = ()
         built: tuple[Wheel, ...] = ()
         if wants.sdists and builder:
@@ -51,8 +50,9 @@ def lock(
 
             sdists, built = lock_sdists(wants, python, context, cache, builder, progress)
         wheels = lock_wheels(wants.requirements, python, context, cache, progress, built)
-        needed = tuple(one for one in sdists if one.name in {wheel.name for wheel in wheels})
-        found = Lock(wanted, debs, wheels, modules, needed)
+        sdists = tuple(one for one in sdists if one.name in {wheel.name for wheel in wheels})
+        modules = lock_modules(wants.dependencies, context, progress) if wants.dependencies else wants.modules
+        found = Lock(wanted, debs, wheels, sdists, modules, wants.inputs)
         write_lock(file, name, found)
         progress(f"locked {found.counted()} in {file.name}")
     try:
@@ -63,11 +63,11 @@ def lock(
         ) from gone
     from_source = {sdist.name for sdist in found.sdists}
     fetch_wheels([wheel for wheel in found.wheels if wheel.name not in from_source], cache, progress)
-    fetch_modules(found.modules, context, cache, progress)
     if found.sdists and builder:
         from skerry.image.sources.from_source import build_sdists
 
         build_sdists(found.sdists, found.wheels, context, cache, builder, progress)
+    fetch_modules(found.modules, context, cache, progress)
     return found
 
 
@@ -87,6 +87,7 @@ def _wanted(wants: Wants) -> str:
     words = [*sorted(set(wants.packages)), "", wants.requirements, *(f"sdist {name}" for name in sorted(wants.sdists))]
     if wants.modules or wants.dependencies:
         words += ["", wants.dependencies, msgspec.json.encode(wants.modules).decode()]
+    words += [f"input {one.path} {one.sha256}" for one in wants.inputs]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
