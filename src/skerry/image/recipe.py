@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tls: bool | None = None
     tz: bool | None = None
     exclude: tuple[str, ...] = ()
+
+    def data_place(self, environment: Mapping[str, str]) -> str:
+        """Where its data is; `environment` may say otherwise."""
+        if not self.data.startswith("$"):
+            return self.data
+        return environment.get(self.data[1:]) or self.environment.get(self.data[1:], "")
 
 
 OF_SOME_KINDS = frozenset(
