@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -93,7 +92,7 @@ def test_commands_side_by_side_lose_nothing_of_one_another(tmp_path: Path) -> No
 def test_a_lock_that_a_killed_command_left_is_broken(tmp_path: Path) -> None:
     local = LocalImages(tmp_path)
     (tmp_path / "names.lock").touch()
-    began_s = time.monotonic()
+    os.utime(tmp_path / "names.lock", (1000, 1000))
     local.tag("web", "sha256:" + "0" * 64)
-    assert 4 < time.monotonic() - began_s < 20
     assert local.names == {"web": "sha256:" + "0" * 64}
+    assert not (tmp_path / "names.lock").exists()

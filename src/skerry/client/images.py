@@ -7,7 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from skerry.image.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
-LOCK_WITHIN_S = 5.0
+LOCK_STALE_S = 5.0
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
 SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
 
@@ -94,14 +94,16 @@ class LocalImages:
     def _changing(self) -> Iterator[None]:
         """One command at a time changes the names: builds may run side by side. A lock that a killed one left is broken."""
         lock = self._directory / "names.lock"
-        until_s = time.monotonic() + LOCK_WITHIN_S
         while True:
             try:
                 os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
                 break
             except FileExistsError:
-                if time.monotonic() > until_s:  # held for the time of writing one small file: its holder is gone
-                    lock.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if (
+                        time.time() - lock.stat().st_mtime > LOCK_STALE_S
+                    ):  # held while one small file is written: its holder is gone
+                        lock.unlink()
                 time.sleep(0.01)
         try:
             yield
