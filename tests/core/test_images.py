@@ -29,7 +29,7 @@ def test_a_release_names_the_ten_sets_of_images_before_it_each_image_once_and_no
     for images in history:
         held = Release(images=images, fits=1, earlier=earlier_of(held, images))
     assert held is not None
-    named = [name for names in held.earlier for name in names]
+    named = [name for line in held.earlier for name in line.split()]
     assert len(set(named)) == len(named) and not {short(i) for i in held.images.values()} & set(named)
     assert len(held.earlier) <= HISTORY
     before: list[str] = []  # as a person would say it: the images of the last releases, the newest first
@@ -43,7 +43,7 @@ def released(word: str, *before: str, version: int, fallback: str = "") -> Docum
     document = docs.release("shop", {"web": word}, version=version, fallback=fallback)
     body = document.body
     assert isinstance(body, Release)
-    earlier = tuple((short(docs.image_of(name)),) for name in before)
+    earlier = tuple(short(docs.image_of(name)) for name in before)
     return docs.document(document.path, msgspec.structs.replace(body, earlier=earlier), version)
 
 

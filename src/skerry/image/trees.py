@@ -205,8 +205,8 @@ class Images:
         if root is None:
             raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
         hashes, entries = self.objects(digest), self.tree(digest).entries
-        paths = [entry.path for entry in entries if not _same(root, entry)]
-        return paths + [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
+        damaged = [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
+        return damaged + [entry.path for entry in entries if not _same(root, entry)]
 
     def doubt(self, digest: str) -> None:
         """Damage was found in it, or in an object of it: no container starts from this tree until `make` has mended it."""
