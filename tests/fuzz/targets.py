@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -15,17 +16,22 @@ from pathlib import Path
 import msgspec
 
 from agent.small import archive
-from image.memory import SimpleObjects, elf_of
+from image.memory import SimpleObjects, elf_of, file_entry
 from skerry.agent.streams import Heads, _decode
 from skerry.core import messages as m
 from skerry.core.gossip import Gossip
 from skerry.core.intent import Secret
 from skerry.errors import SkerryError
 from skerry.image.archive import import_archive
+from skerry.image.audit.database import read_database
+from skerry.image.audit.known import findings, keys_of
 from skerry.image.lint import secrets
 from skerry.image.lint.programs import facts_of
-from skerry.image.manifest import HEADER, parse_tree
+from skerry.image.manifest import HEADER, parse_tree, tree_of
 from skerry.image.oci import parse_config, parse_manifest
+from skerry.image.origin import Origin, Part
+from skerry.image.packages import parts_in
+from skerry.image.sbom import sbom
 from skerry.image.sources.needs import Asked, requirements_of
 from skerry.mesh import streams
 from skerry.trust import drafts, envelope, recovery
@@ -199,6 +205,33 @@ def file_of_an_image(data: bytes) -> None:
         secrets.in_named(path, lambda: data)
 
 
+def known_vulnerabilities(data: bytes) -> None:
+    """A user's file: an export of OSV or of Debian's tracker, against packages that it may name."""
+    parts = keys_of(
+        [
+            Part(ecosystem="pypi", name="x", version="1", files=("x",)),
+            Part(ecosystem="deb", name="y", version="1", files=("y",)),
+        ]
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "db"
+        path.write_bytes(data)
+        findings(read_database(path, parts.keys()), parts)
+
+
+def package_databases_of_an_image(data: bytes) -> None:
+    """The same bytes at the place of each database that is read."""
+    names = (
+        "var/lib/dpkg/status", "var/lib/dpkg/info/a.list", "lib/apk/db/installed", "x/a.dist-info/METADATA",
+        "x/a.dist-info/RECORD", "node_modules/a/package.json",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory:
+        objects = SimpleObjects(Path(directory))
+        objects.put(data)
+        parts, unread = parts_in(tree_of(file_entry(name, data) for name in names), objects.read)
+        json.dumps(sbom("sha256:" + "0" * 64, "", Origin(how="imported", when_s=0.0, parts=parts, findings=unread)))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -206,6 +239,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
         draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
         file_of_an_image,
+        known_vulnerabilities, package_databases_of_an_image,
         lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
 }  # fmt: skip
@@ -268,6 +302,18 @@ def seeds(name: str) -> list[bytes]:
         ],
         "image_archive": [_archive()],
         "layer_of_an_image": [_layer()],
+        "known_vulnerabilities": [
+            b'[{"id":"A","aliases":["B"],"affected":[{"package":{"ecosystem":"PyPI","name":"x"},"ranges":[{"type":"ECOSYSTEM","events":'
+            b'[{"introduced":"0"},{"fixed":"2"}]}],"versions":["1"]}],"severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:N"}]}]',
+            b'{"y":{"CVE-1":{"description":"d","releases":{"bookworm":{"status":"resolved","fixed_version":"2","urgency":"low"}}}}}',
+            b'{"vulns":[{"id":"A"}]}',
+        ],
+        "package_databases_of_an_image": [
+            b"Package: a\nVersion: 1\nArchitecture: all\nStatus: install ok installed\n\n",
+            b"P:a\nV:1\nF:lib\nR:x\n\n",
+            b"Name: a\nVersion: 1\nLicense: MIT\n\n",
+            b'{"name":"a","version":"1","license":"MIT"}',
+        ],
         "lock_of_uv": [(LOCKS / "uv" / "uv.lock").read_bytes()],
         "lock_of_poetry": [(LOCKS / "poetry" / "poetry.lock").read_bytes()],
         "lock_of_pip": [(LOCKS / "uv" / "pylock.toml").read_bytes()],

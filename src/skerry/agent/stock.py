@@ -121,10 +121,7 @@ class Stocks:
         try:
             tree = self._images.tree(stock.image)
             self._images.config(stock.image)
-        except (
-            SkerryError,
-            OSError,
-        ):  # nothing of it is here, or no longer: it was collected since it was last looked at
+        except (SkerryError, OSError):  # nothing of it is here, or no longer: it was collected meanwhile
             stock.portions, stock.have, stock.documents = [], set(), False
             return
         portions = portions_of((entry.sha256, entry.size) for entry in tree.files())

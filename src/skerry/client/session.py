@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ PORT = 7077
 class Answered(SkerryError):
     """What a host answered instead of doing it; code, words and exit code are the host's."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(str(error.get("what", "")), str(error.get("why", "")), str(error.get("fix", "")))
         self.code = str(error.get("code", "error"))  # type: ignore[misc]
         code = error.get("exit_code")
@@ -48,6 +48,11 @@ class PassingAnswer(Answered, Passing):
 
 class FinalAnswer(Answered, Refusal):
     """Not worth another try."""
+
+
+def answered(error: Mapping[str, Any]) -> Answered:
+    """What a host refused, as the error that it told."""
+    return PassingAnswer(error) if error.get("type") == "passing" else FinalAnswer(error)
 
 
 class Session(Known):
@@ -98,7 +103,7 @@ class Session(Known):
                 if "error" not in frame:
                     return
                 error = msgspec.convert(frame["error"], dict[str, Any]) if isinstance(frame["error"], dict) else {}
-                raise PassingAnswer(error) if error.get("type") == "passing" else FinalAnswer(error)
+                raise answered(error)
         finally:
             if whole:
                 self._idle.setdefault(who, []).append(stream)

@@ -57,7 +57,7 @@ class BadBundle(BadImage):
 class NoBundle(Refusal):
     """No bundle leads from the one image to the other within the bounds."""
 
-    code = "no-bundle"
+    code = "no-image-bundle"
 
 
 class Version(msgspec.Struct, frozen=True):
