@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.small import SmallCloud, archive
-from skerry.client import apps, budget
+from skerry.client import apps, budget, views
 from skerry.client.compose.load import load
 from skerry.client.deploy import deploy
 from skerry.client.images import LocalImages
@@ -94,7 +94,7 @@ async def test_going_back_moves_no_byte_neither_one_step_nor_to_an_earlier_file(
         await apps.rollback(session, "shop", timeout_s=30)
     document = session.document("release/shop")
     assert document is not None and isinstance(document.body, Release)
-    assert [names[0] for names in document.body.earlier] == [i[7:19] for i in (first, last, brought[1][0])]
+    assert list(document.body.earlier) == [i[7:15] for i in (first, last, brought[1][0])]
 
 
 async def test_what_left_the_history_may_go_and_goes_when_room_is_needed(
@@ -117,6 +117,11 @@ async def test_what_left_the_history_may_go_and_goes_when_room_is_needed(
     assert all(hash in set(agent.objects) for image in brought[2:] for hash in agent.images.objects(image))
     await wait("nothing else to be on its disk", lambda: len(set(agent.objects)) == 8)
     assert not cloud.agents["vps-2"].budget.figures()["used_bytes"] < used_bytes, "each host has a budget of its own"
+    told = (await views.status(session))["agents"]["vps-1"]["images"]
+    assert (told["held"], told["budget_bytes"]) == (2, size) and told["used_bytes"] > size
+    checks = {row["check"]: row for row in await views.doctor(session)}
+    assert not checks["vps-1 images"]["ok"] and checks["vps-1 images"]["detail"].startswith("2 images, ")
+    assert checks["vps-2 images"]["ok"]
 
 
 async def test_what_does_not_fit_runs_elsewhere_and_is_told_to_whoever_brings_it(

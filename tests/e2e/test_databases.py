@@ -50,7 +50,7 @@ def shop(cloud: Cloud, tmp_path: Path) -> Iterator[Path]:
             cloud.skerry.run("rm", "shop")
             for volume in cloud.skerry.json("volume", "ls"):
                 if volume["app"] == "shop":
-                    cloud.skerry.run("volume", "rm", "shop", volume["volume"], "--on", volume["host"])
+                    cloud.skerry.run("volume", "rm", volume["node"], "shop", volume["volume"], "--yes")
 
 
 def connect(kind: Any, cloud: Cloud, host: str, user: str, password: str) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from agent.small import archive
-from image.memory import SimpleObjects, file_entry
+from image.memory import SimpleObjects, elf_of, file_entry
 from skerry.agent.streams import Heads, _decode
 from skerry.core import messages as m
 from skerry.core.gossip import Gossip
@@ -25,6 +25,8 @@ from skerry.errors import SkerryError
 from skerry.image.archive import import_archive
 from skerry.image.audit.database import read_database
 from skerry.image.audit.known import findings, keys_of
+from skerry.image.lint import secrets
+from skerry.image.lint.programs import facts_of
 from skerry.image.manifest import HEADER, parse_tree, tree_of
 from skerry.image.oci import parse_config, parse_manifest
 from skerry.image.origin import Origin, Part
@@ -223,6 +225,13 @@ def package_databases_of_an_image(data: bytes) -> None:
         json.dumps(sbom("sha256:" + "0" * 64, "", Origin(how="imported", when_s=0.0, parts=parts, findings=unread)))
 
 
+def file_of_an_image(data: bytes) -> None:
+    """What the lint reads of programs and texts, whatever they are."""
+    facts_of(data)
+    for path in (".env", ".npmrc", ".git-credentials", ".docker/config.json"):
+        secrets.in_named(path, lambda: data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -230,6 +239,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
         draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
         known_vulnerabilities, package_databases_of_an_image,
+        file_of_an_image,
         lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
 }  # fmt: skip
@@ -287,6 +297,10 @@ def seeds(name: str) -> list[bytes]:
         "tree_manifest": [
             HEADER.encode(),
             HEADER.encode() + b"d\t755\tetc\n" + b"f\t644\tetc/x\t" + b"ab" * 32 + b"\t3\n",
+        ],
+        "file_of_an_image": [
+            elf_of(("libc.so.6",), "/lib64/ld.so", calls=("tcsetpgrp", "pipe", "execve")),
+            b"-----BEGIN PRIVATE KEY-----\n" + b"MIIEpAIBAAKCAQEA7bq5m0Yt8nPzK1wq" * 4,
         ],
         "image_archive": [_archive()],
         "layer_of_an_image": [_layer()],

@@ -145,6 +145,8 @@ DATABASES: dict[str, bytes] = {
     "lib/apk/db/installed": APK,
     "lib/ld-musl-x86_64.so.1": b"elf",
     "app/node_modules/@scope/left/package.json": b'{"name":"@scope/left","version":"1.2.3","license":"MIT"}',
+    "app/node_modules/@scope/left/lib/a.js": b"1",
+    "app/node_modules/@scope/left/node_modules/inner/package.json": b'{"name":"inner","version":"0.1.0"}',
     "app/node_modules/broken/package.json": b"{",
     "usr/lib/python3/dist-packages/Flask_Thing-2.0.dist-info/METADATA": b"Name: Flask.Thing\nVersion: 2.0\nLicense: BSD\n\n",
     "usr/lib/python3/dist-packages/Flask_Thing-2.0.dist-info/RECORD": b"flask_thing/__init__.py,sha256=x,3\n",
@@ -160,10 +162,13 @@ def test_package_databases_of_others_are_read_and_those_that_are_not_are_said(tm
     tree = tree_of(file_entry(path, data) for path, data in DATABASES.items())
     parts, findings = parts_in(tree, objects.read)
     told: dict[str, Any] = {part.name: part for part in parts}
-    assert set(told) == {"libssl3", "musl", "@scope/left", "flask-thing"}
+    assert set(told) == {"libssl3", "musl", "@scope/left", "inner", "flask-thing"}
     assert (told["libssl3"].source, told["libssl3"].files) == ("openssl", ("usr/lib/libssl.so.3",))
     assert (told["musl"].licences, told["musl"].files) == (("MIT",), ("lib/ld-musl-x86_64.so.1",))
     assert told["flask-thing"].files == ("usr/lib/python3/dist-packages/flask_thing/__init__.py",)
+    assert told["@scope/left"].files == tuple(
+        f"app/node_modules/@scope/left/{name}" for name in ("lib/a.js", "package.json")
+    )
     assert purl(told["@scope/left"]) == "pkg:npm/%40scope/left@1.2.3"
     assert findings == ("var/lib/rpm is a database that is not read: its packages are unknown",)
 

@@ -230,6 +230,7 @@ class LocalImages:
                 names=self.names,
                 base=folder,
                 progress=lambda line: progress(f"{name}: {line}"),
+                imported=self._note_import,
             )
         assert isinstance(plan.image, Recipe)
         from skerry.image.recipe import parse_recipe

@@ -133,7 +133,7 @@ class Release(Shape, frozen=True, kw_only=True):
     images: dict[str, str]
     fits: int
     fallback: str = ""
-    earlier: tuple[tuple[str, ...], ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 class Node(Shape, frozen=True, kw_only=True):

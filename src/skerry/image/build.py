@@ -147,7 +147,7 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     kept = packed is not None or work.kept_base(objects.has) is not None
     return [
         *plans,
-        StagePlan("assemble", kept, "" if kept else f"read {_parts(locked)}"),
+        StagePlan("assemble", kept, "" if kept else f"read {locked.counted()}"),
         StagePlan("closure", kept, "" if kept else _UNKNOWN["closure"]),
         StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
         StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
@@ -207,7 +207,7 @@ def _lock(
         builder=builder,
         progress=say,
     )
-    stage.cached, stage.detail = not said, _parts(locked)
+    stage.cached, stage.detail = not said, locked.counted()
     return locked
 
 
@@ -266,8 +266,8 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     for program in recipe.programs:
         closure.program(program)
     closure.glob(*recipe.keep)
-    extras = work.kind.extras(recipe, work.elves)
-    apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
+    data = work.kind.shared_data(recipe, work.elves)
+    apply_rules(closure, recipe.user, tls=data.tls, tz=data.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)
@@ -280,10 +280,3 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     write_whole(work.base_file, msgspec.msgpack.encode(base))
     stage.detail = f"{len(files)} files"
     return base
-
-
-def _parts(locked: Lock) -> str:
-    counts = {"Debian package": len(locked.debs), "wheel": len(locked.wheels)}
-    return (
-        " and ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items() if count) or "no packages"
-    )

@@ -51,7 +51,8 @@ class Images:
         self._coming = Coming()
         directory.mkdir(parents=True, exist_ok=True)
         for home in directory.iterdir():  # not made to the end, or not removed to the end
-            if home.name.startswith(".making-") or (_is_home(home) and not any((home / m).exists() for m in MARKERS)):
+            begun = home.name.startswith(".making-") and not _is_being_made(home)
+            if begun or (_is_home(home) and not any((home / marker).exists() for marker in MARKERS)):
                 shutil.rmtree(home, ignore_errors=True)
 
     def missing(self, digest: str) -> list[str]:
@@ -196,8 +197,8 @@ class Images:
         if root is None:
             raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
         hashes, entries = self.objects(digest), self.tree(digest).entries
-        paths = [entry.path for entry in entries if not _same(root, entry)]
-        return paths + [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
+        damaged = [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
+        return damaged + [entry.path for entry in entries if not _same(root, entry)]
 
     def doubt(self, digest: str) -> None:
         """Damage was found in it, or in an object of it: no container starts from this tree until `make` has mended it."""
@@ -306,6 +307,12 @@ class Images:
 
 def _is_home(directory: Path) -> bool:
     return DIGEST.match("sha256:" + directory.name) is not None
+
+
+def _is_being_made(making: Path) -> bool:
+    """By another command of the same operator, which lives."""
+    pid = making.name.rpartition("-")[2]
+    return pid != str(os.getpid()) and Path("/proc", pid).exists()
 
 
 def _copied_bytes(tree: Tree) -> int:

@@ -38,8 +38,10 @@ def command(
     IMAGE is a name, a digest, an archive, or a folder with a recipe, which is built first. ARGS take the place of the image's
     command. Ctrl-C or SIGTERM ends it with the image's stop signal; nothing of it stays. Ends with the program's exit code.
     """
+    from skerry.client.trial.rootless import enter
     from skerry.client.trial.run import run_image
 
+    enter()
     wish = wish_of(arguments, environment, ports, folders, network)
     images = store()
     digest = image_of(terminal, images, image, file)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skerry.image.build import Built
     from skerry.image.stages import Progress, Running, StagePlan
 
+Probed = tuple[tuple[str, bool, str], ...]  # (what, as it should be, what was seen)
 NO_STEPS = "nothing: the recipe has no steps"
 
 
@@ -123,8 +124,8 @@ def _build(images: LocalImages, source: Source, progress: Progress) -> Built:
     return images.build(source.recipe, source.context, section=source.section, allow=source.allow, progress=progress)
 
 
-def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, tuple[str, ...]]:
-    """All stages; gives what was built and all findings. `signs`: who will sign it, in words. Raises ProbeFailed beside what
+def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, Probed]:
+    """All stages; gives what was built, and what the probe saw. `signs`: who will sign it, in words. Raises ProbeFailed beside what
     building raises: the image then has no name."""
     from skerry.image.stages import Stage, running
 
@@ -144,10 +145,10 @@ def build_whole(images: LocalImages, source: Source, progress: Progress, signs: 
     with running("sign", progress) as stage:
         images.name_build(source.name, built)
         stage.detail = f"{source.name} is {built.digest[7:19]} in the store of this machine; {signs}"
-    return built, (*built.findings, *(seen for _, kept, seen in found if not kept))
+    return built, found
 
 
-def _probe(images: LocalImages, built: Built, source: Source, stage: Running) -> tuple[tuple[str, bool, str], ...]:
+def _probe(images: LocalImages, built: Built, source: Source, stage: Running) -> Probed:
     import msgspec
 
     from skerry.client.trial.container import NoTrial
@@ -161,7 +162,9 @@ def _probe(images: LocalImages, built: Built, source: Source, stage: Running) ->
     try:
         root = images.images.make(built.digest)
         config, tree = images.images.config(built.digest), images.images.tree(built.digest)
-        seen = probe(root, tree, config, images.trials, source.recipe.directories)
+        seen = probe(
+            root, tree, config, images.trials, folders=source.recipe.directories, alone=source.recipe.init is None
+        )
     except NoTrial as error:
         stage.detail = f"not done: {error.why}"
         return ()
@@ -172,7 +175,7 @@ def _probe(images: LocalImages, built: Built, source: Source, stage: Running) ->
     return found
 
 
-def _in_words(found: tuple[tuple[str, bool, str], ...]) -> str:
+def _in_words(found: Probed) -> str:
     return "; ".join(seen for what, kept, seen in found if what in ("user", "authorities", "program") or not kept)
 
 

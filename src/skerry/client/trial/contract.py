@@ -47,15 +47,18 @@ class Seen(msgspec.Struct, frozen=True):
     seen: str
 
 
-def probe(root: Path, tree: Tree, config: ImageConfig, place: Path, folders: tuple[str, ...] = ()) -> list[Seen]:
-    """Try it all. `folders`: what the image expects volumes at. Raises NoTrial where no container can be made here."""
+def probe(
+    root: Path, tree: Tree, config: ImageConfig, place: Path, *, folders: tuple[str, ...] = (), alone: bool = True
+) -> list[Seen]:
+    """Try it all. `folders`: what the image expects volumes at; `alone`: its program can start without anything done before.
+    Raises NoTrial where no container can be made here."""
     sweep(place)
     kept = {entry.path for entry in tree.entries}
     with scratch_folder(place) as scratch:
         seen = [*_from_outside(root, kept, config, place, scratch)]
         if PYTHON in kept:
             seen += _from_inside(root, config, place, scratch)
-        return [*seen, _program(root, config, place, scratch, folders)]
+        return [*seen, _program(root, config, place, scratch, folders)] if alone else seen
 
 
 def _from_outside(root: Path, kept: set[str], config: ImageConfig, place: Path, scratch: Path) -> Iterator[Seen]:

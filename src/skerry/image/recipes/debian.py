@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile
 from skerry.image.recipe import Recipe, refused
-from skerry.image.recipes.kind import Extras, config_of
+from skerry.image.recipes.kind import SharedData, config_of
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Debian:
     def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
         closure.program(recipe.entrypoint[0])
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
-        return Extras(recipe.tls, bool(recipe.tz))
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
+        return SharedData(recipe.tls, bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []

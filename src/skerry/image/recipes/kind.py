@@ -24,7 +24,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8"}
 
 
-class Extras(NamedTuple):
+class SharedData(NamedTuple):
     """`tls`: the certificate authorities, None: where OpenSSL goes. `tz`: the time zones."""
 
     tls: bool | None
@@ -64,7 +64,7 @@ class Kind(Protocol):
         """Keep what this kind knows is needed, beginning with its entry points. `elves`: the project's own ELF files."""
         ...
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
         """What of the data that libraries don't name goes in."""
         ...
 

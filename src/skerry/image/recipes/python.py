@@ -12,7 +12,7 @@ from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.project import project_files
 from skerry.image.recipe import BadRecipe, Recipe, refused
-from skerry.image.recipes.kind import APP, Extras, config_of
+from skerry.image.recipes.kind import APP, SharedData, config_of
 from skerry.image.rules import python
 from skerry.image.sources.lock import Wants
 
@@ -61,8 +61,8 @@ class Python:
         closure.take([path for path in closure.pile.paths() if path.startswith(python.SITE + "/")])
         closure.take([file.path for file in elves])
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
-        return Extras(recipe.tls, bool(recipe.tz))
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
+        return SharedData(recipe.tls, bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         """Bytecode. A project's module that Python can't read is told: better now than by a container that ends at once."""

@@ -18,7 +18,7 @@ from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of, moved
 from skerry.image.project import project_files
 from skerry.image.recipe import Recipe, parse_recipe, refused
-from skerry.image.recipes.kind import APP, Extras, config_of
+from skerry.image.recipes.kind import APP, SharedData, config_of
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class Site:
         closure.program(_nginx().entrypoint[0])
         closure.glob("etc/nginx/mime.types")
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
-        return Extras(bool(recipe.tls), bool(recipe.tz))
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
+        return SharedData(bool(recipe.tls), bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         served = {file.path for file in files if file.path.startswith(ROOT + "/")}

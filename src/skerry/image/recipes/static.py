@@ -13,7 +13,7 @@ from skerry.image.contract import BuildRefused
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.recipe import Recipe, refused
-from skerry.image.recipes.kind import APP, Extras, config_of
+from skerry.image.recipes.kind import APP, SharedData, config_of
 from skerry.image.rules import certificates, zones
 from skerry.image.sources.lock import Wants
 
@@ -63,9 +63,9 @@ class Static:
             # What it needs isn't known yet; the closure takes what it does need.
             return Wants((*recipe.packages, *PACKAGES, certificates.PACKAGE, zones.PACKAGE))
         data = (context / own).read_bytes()
-        extras = _extras(recipe, data)
+        shared = _shared_data(recipe, data)
         packages = [*recipe.packages, *_libraries(own, data)]
-        return Wants((*packages, *[certificates.PACKAGE] * bool(extras.tls), *[zones.PACKAGE] * extras.tz))
+        return Wants((*packages, *[certificates.PACKAGE] * bool(shared.tls), *[zones.PACKAGE] * shared.tz))
 
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         path = context / _named(recipe)
@@ -81,9 +81,9 @@ class Static:
     def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
         closure.program(_place(recipe))
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
         program = next((file for file in elves if f"/{file.path}" == _place(recipe)), None)
-        return _extras(recipe, program.load() if program else b"")
+        return _shared_data(recipe, program.load() if program else b"")
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []
@@ -101,12 +101,12 @@ def _place(recipe: Recipe) -> str:
     return recipe.entrypoint[0] if recipe.entrypoint[0].startswith("/") else f"/{APP}/{_named(recipe)}"
 
 
-def _extras(recipe: Recipe, program: bytes) -> Extras:
+def _shared_data(recipe: Recipe, program: bytes) -> SharedData:
     tls = recipe.tls
     if tls is None and any(sign in program for sign in TLS_SIGNS):
         tls = True
     tz = any(sign in program for sign in TZ_SIGNS) if recipe.tz is None else recipe.tz
-    return Extras(tls, tz)
+    return SharedData(tls, tz)
 
 
 def _libraries(name: str, data: bytes) -> tuple[str, ...]:

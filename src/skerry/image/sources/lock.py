@@ -26,12 +26,15 @@ class BadLock(BadInput):
 
 
 class Wants(msgspec.Struct, frozen=True):
-    """What a lock is asked for: Debian packages by name, and Python requirements as the text of a requirements file, of which
-    `sdists` names those that may be built from source."""
+    """What a lock is asked for: Debian packages by name, Python requirements as the text of a requirements file, of which
+    `sdists` names those that may be built from source, packages of npm as package-lock.json names them (`modules`), or as
+    package.json asks for them where nothing is locked (`dependencies`)."""
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
     sdists: tuple[str, ...] = ()
+    modules: tuple[Module, ...] = ()
+    dependencies: str = ""
 
 
 class Deb(msgspec.Struct, frozen=True, order=True):
@@ -55,6 +58,15 @@ class Wheel(msgspec.Struct, frozen=True, order=True):
     file: str
 
 
+class Module(msgspec.Struct, frozen=True, order=True):
+    """A package of npm. `integrity` as npm writes it ("sha512-…"); `paths`: where it goes, such as "node_modules/express"."""
+
+    name: str
+    version: str
+    integrity: str
+    paths: tuple[str, ...]
+
+
 class Sdist(msgspec.Struct, frozen=True, order=True):
     """A Python package's source archive by its file name. `requires`: what its build is done with."""
 
@@ -74,6 +86,21 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     debs: tuple[Deb, ...] = ()
     wheels: tuple[Wheel, ...] = ()
     sdists: tuple[Sdist, ...] = ()
+    modules: tuple[Module, ...] = ()
+
+    def counted(self) -> str:
+        return counted(len(self.debs), len(self.wheels), len(self.modules)) or "nothing"
+
+
+def counted(debs: int, wheels: int, modules: int) -> str:
+    """In words, "" for none."""
+    counts = {"Debian package": debs, "wheel": wheels, "package of npm": modules}
+    said = [
+        f"{count} {word if count == 1 else word.replace('package', 'packages').replace('wheel', 'wheels')}"
+        for word, count in counts.items()
+        if count
+    ]
+    return ", ".join(said[:-1]) + " and " * bool(said[:-1]) + said[-1] if said else ""
 
 
 class _File(msgspec.Struct):
