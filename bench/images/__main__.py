@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import images_lint
+from bench import images_lint, swarm
 from bench.cloud import ROOT
 from bench.images import apply, cold, edit, library, sizes
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Callable[[str], None]], dict[str, Any]]] = {
     "cold": cold.measure,
     "sizes": sizes.measure,
     "apply": apply.measure,
+    "swarm": swarm.measure,
     "lint": lambda tell: images_lint.measure(),
 }
 AT_MOST = {
