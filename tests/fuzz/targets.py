@@ -293,7 +293,7 @@ def seeds(name: str) -> list[bytes]:
         sign("secret/web", Secret(key_id="k", boxes={})), up("vps-2"), fact("vps-2", "claim", "web.web/0", (1, 2), None),
     ]  # fmt: skip
     payloads = [envelope.parse(raw).payload for raw in records]
-    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {"records": []}, "n" * 32, T0)
+    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {}, "n" * 32, T0, [sign("app/web", app_body())])
     hash = b"\x11" * 32
     by_name: dict[str, list[bytes]] = {
         "document_signed_by_an_operator": [bytes([n % 7]) + payload for n, payload in enumerate(payloads[:6])]
@@ -315,7 +315,9 @@ def seeds(name: str) -> list[bytes]:
             )
         ],
         "request": [asked],
-        "request_signed_by_an_operator": [envelope.parse(asked).payload],
+        "request_signed_by_an_operator": [
+            envelope.parse(make_request(signer("anna"), CLOUD, "node/vps-1", "ps", {}, "n" * 32, T0)).payload
+        ],
         "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
         "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
         "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
