@@ -7,6 +7,8 @@ from typing import Any
 
 from bench.images import apps, hops, registry
 from bench.images.bound import bundle_bound
+from bench.images.trees import kept, with_files
+from skerry.core.history import HISTORY
 from skerry.image.bundle import Version as Documents
 from skerry.image.bundle import make_bundle, version_of
 from skerry.image.contract import Objects
@@ -45,7 +47,9 @@ def measure(tell: Callable[[str], None]) -> dict[str, Any]:
 def _of(app: apps.App, tell: Callable[[str], None]) -> dict[str, Any]:
     objects = app.images.objects
     old, new = app.old, app.new
-    _, (up, across) = hops.travel([old, new], app.images)
+    # Ten versions before: by then the release names as many as it ever does, for hosts to keep.
+    earlier = [kept(with_files(old.tree, {"app/VERSION": b"%d\n" % n}, objects), objects) for n in range(HISTORY)]
+    *_, (up, across) = hops.travel([*earlier, old, new], app.images)
     tell(f"{app.name}: to the host {up}")
     tell(f"{app.name}: host to host {across}")
     told = {

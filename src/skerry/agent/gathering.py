@@ -80,12 +80,14 @@ class Gathering:
         self._left: set[str] = set()  # those that did wrong, or were too slow: not asked again
         self._changed = asyncio.Event()
         self._unsynced_bytes = 0
+        self._taking: set[int] = set()
+        self._usual_s = 0.0  # from the promise of a portion to its arrival, of late
         self._joining = 0  # large files that are being made of their parts
         self._turn = int.from_bytes(hashlib.sha256(f"{me} {stock.image}".encode()).digest()[:4])
         self._givers: dict[str, dict[int, tuple[str, str]]] = {}  # large file -> part -> who gave it, its hash
         self._alone: dict[str, str] = {}  # large file -> the only host that it is asked of
         self._doubted: dict[str, list[tuple[int, str, str]]] = {}  # large file -> parts of the time before
-        self._failed: SkerryError | None = None
+        self._failed: SkerryError | OSError | None = None
 
     def meet(self, peers: Iterable[str]) -> None:
         """Hosts that may have some of it."""
@@ -252,7 +254,7 @@ class Gathering:
             and self._may_give(peer, number)
         ]
         free = [number for number in lacking if number not in flying]
-        free = free or [number for number in lacking if now_s - flying[number] > SLOW_S]
+        free = free or [number for number in lacking if now_s - flying[number] > max(SLOW_S, 3 * self._usual_s)]
         free = nsmallest(4 * OFFERED, free, key=lambda number: (number + self._turn) % count)
         holders = {number: sum(number in other.have for other in self._peers.values()) for number in free}
         return sorted(free, key=lambda number: (holders[number], (number + self._turn) % count))[:OFFERED]
@@ -280,11 +282,24 @@ class Gathering:
     # -- taking
 
     async def _take(self, peer: _Peer, number: int, frame: bytes) -> None:
-        _, files = peer.asked[number]
+        asked_s, files = peer.asked[number]
         self.came_bytes += len(frame)
         peer.came_bytes += len(frame)
-        if self.stock.holds(number):
+        if self.stock.holds(number) or number in self._taking:
             return  # another was quicker
+        self._taking.add(number)
+        try:
+            await self._take_in(peer, number, files, frame)
+        finally:
+            self._taking.discard(number)
+        self._came_s = self._now()
+        self._usual_s += (self._came_s - asked_s - self._usual_s) / 4
+        self._unsynced_bytes += len(frame)
+        if self._unsynced_bytes > SYNC_BYTES:
+            self._unsynced_bytes = 0
+            await asyncio.to_thread(self._stocks.objects.sync_all)
+
+    async def _take_in(self, peer: _Peer, number: int, files: tuple[int, ...], frame: bytes) -> None:
         if number == c.DOCUMENTS:
             await asyncio.to_thread(self._stocks.take_documents, self.stock, frame)
             for other in self._peers.values():
@@ -299,11 +314,6 @@ class Gathering:
             if wrong:
                 await self._refuse(peer, wrong)
             self.stock.got(number)
-        self._came_s = self._now()
-        self._unsynced_bytes += len(frame)
-        if self._unsynced_bytes > SYNC_BYTES:
-            self._unsynced_bytes = 0
-            await asyncio.to_thread(self._stocks.objects.sync_all)
 
     def _take_pack(self, portion: Portion, files: tuple[int, ...], frame: bytes) -> str:
         """In a thread. Gives the hash of a file that came wrong, "" if all are right."""

@@ -187,4 +187,6 @@ class _Asker:
         while True:
             await asyncio.sleep(SOON_S)
             if self.promised and not self._speaking.locked():
-                await self.say(c.Will(next(iter(self.promised))))
+                async with self._speaking:  # what was promised is looked at in here: it may just have been sent
+                    if self.promised:
+                        await c.send(self.stream, c.Will(next(iter(self.promised))))

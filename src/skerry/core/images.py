@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 
+TOLD_MAX = 500  # of the 1,000 facts that a node may have
+
+
 class Attempt(msgspec.Struct):
     """How fetching an image goes. `sources` of the attempt under way; `again_s`: try anew then."""
 
@@ -123,7 +126,7 @@ class Images:
         referred = {image for app in s.wants.values() for images in app.images.values() for image in images}
         self._too_large = {image: why for image, why in self._too_large.items() if image in referred}
         self._forget(s, wanted, referred)
-        self._say_held(s)
+        self._say_held(s, referred)
         self._say_what_may_go(s, wanted, referred)
 
     def _wanted(self, s: Situation) -> dict[str, str]:
@@ -157,13 +160,14 @@ class Images:
         attempt.busy, attempt.sources, attempt.why = True, sources, ""
         s.out.append(Fetch(image=image, sources=sources, reason=why))
 
-    def _say_held(self, s: Situation) -> None:
-        for image in self._held:
-            s.publish("object", image, Have(), "held here")
-        said = [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]
-        for image in said:
-            if image not in self._held:
+    def _say_held(self, s: Situation, referred: set[str]) -> None:
+        """What others may ask for first; of the history only as much as leaves room for facts of slots."""
+        told = set(sorted(self._held, key=lambda image: (image not in referred, image))[:TOLD_MAX])
+        for image in [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]:
+            if image not in told:
                 s.publish("object", image, None, "no longer held here")
+        for image in sorted(told):
+            s.publish("object", image, Have(), "held here")
 
     def _say_what_may_go(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
         """First what nothing names, then what the history names, last what others keep as well; of each the oldest first.

@@ -62,6 +62,8 @@ def build(
     DownloadFailed, BadRecipe, BadLock, and what the build stage raises.
     """
     _check_folder(context_dir)
+    if recipe.recipe == "dockerfile":
+        recipe, context_dir = _from_dockerfile(recipe, context_dir, cache, progress)
     init = None
     if recipe.init is not None:
         init = _build(
@@ -116,6 +118,9 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     from skerry.image.sources.locking import lock_state
 
     _check_folder(context_dir)
+    if recipe.recipe == "dockerfile":
+        what = f"build {recipe.file or 'Dockerfile'} by buildah or docker, with network"
+        return [StagePlan("build", False, what), *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in _AFTER)]
     wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
@@ -171,6 +176,17 @@ _UNKNOWN: dict[Name, str] = {
     "pack": "make the image",
     "lint": "check what may run",
 }
+
+
+def _from_dockerfile(recipe: Recipe, context_dir: Path, cache: Path, progress: Progress) -> tuple[Recipe, Path]:
+    """The recipe of the archive that buildah or docker makes, and its folder: all stages go on from there."""
+    from skerry.image.recipes.dockerfile import resolve, wish_of
+    from skerry.image.stage.dockerfile import build_dockerfile
+
+    with running("build", progress) as stage:
+        made = build_dockerfile(wish_of(recipe), context_dir, cache, stage.say)
+        stage.detail = f"{made.image[7:19]} by {made.engine}"
+    return resolve(recipe, made)
 
 
 def _check_folder(context_dir: Path) -> None:

@@ -40,7 +40,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
     is run once before a service, never as one, and only so may it hold a declared shell. `initialised_by`: digest of the init
-    image that a service of this one needs. `input`: the hash of what somebody else built, where it was made of such.
+    image that a service of this one needs. `input`: the hash of what somebody else built, where it was made of such. `volumes`:
+    where it keeps data.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     executables: tuple[str, ...] = ()
     init: bool = False
     initialised_by: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -137,6 +139,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         "WorkingDir": config.working_dir,
         "ExposedPorts": {port: {} for port in config.exposed},
         "StopSignal": config.stop_signal,
+        "Volumes": {path: {} for path in config.volumes},
         "Labels": {name: value for name, value in labels.items() if value},
     }
     return _json(
@@ -176,6 +179,7 @@ def parse_config(data: bytes) -> ImageConfig:
         init=labels.get(INIT_LABEL) == "true",
         input=str(labels.get(INPUT_LABEL, "")),
         initialised_by=initialised_by,
+        volumes=tuple(sorted(inner.Volumes or ())),
     )
 
 
@@ -218,6 +222,7 @@ class _Inner(msgspec.Struct):
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
     Labels: dict[str, Any] | None = None
+    Volumes: dict[str, Any] | None = None
 
 
 class _Descriptor(msgspec.Struct):

@@ -109,4 +109,5 @@ def config_of(
         working_dir=recipe.working_dir or working_dir,
         exposed=tuple(port if "/" in port else f"{port}/tcp" for port in recipe.expose),
         stop_signal=recipe.stop_signal,
+        volumes=(recipe.data_place(recipe.environment),) if recipe.data else (),
     )
