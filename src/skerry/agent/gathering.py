@@ -28,10 +28,13 @@ from skerry.store.disk import DiskFull
 PARTNERS = 8  # hosts that are asked at once
 KNOWN = 64
 TRIES = 8  # of one host: it may get some of it only later
-ASKED = 2  # portions asked of one host at a time, so that its line never idles
+ASKED, FEW = (
+    2,
+    3,
+)  # portions asked of one host at a time, so that its line never idles; of more hosts than so many, one each
 OFFERED = 16  # portions among which it may choose
 OFFER_S = 1.0  # after so long without its choice they are offered to others
-AWAY_S, AWAY_MOST_S = 0.1, 1.0  # pause with a host that sent us elsewhere
+AWAY_S, AWAY_MOST_S = 0.1, 0.5  # pause with a host that sent us elsewhere
 SLOW_S = 3.0  # what was asked so long ago may be asked of another, too, if there is nothing else to ask for
 STUCK_S, STARVED_S = 2.0, 15.0  # without anything coming, when all that are asked have all; else
 SILENT_S = 10.0  # of a host that owes us something
@@ -232,7 +235,12 @@ class Gathering:
     async def _ask(self, peer: _Peer) -> None:
         """One more portion, if this host has any that we lack and that isn't asked of another."""
         now_s = self._now()
-        if peer.asking is not None or len(peer.asked) >= ASKED or now_s < peer.again_s or peer.left:
+        if (
+            peer.asking is not None
+            or len(peer.asked) >= (ASKED if len(self._peers) <= FEW else 1)
+            or now_s < peer.again_s
+            or peer.left
+        ):
             return
         numbers = self._candidates(peer)
         if not numbers:

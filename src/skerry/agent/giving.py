@@ -18,8 +18,8 @@ from skerry.errors import BadFormat, Unreachable
 from skerry.mesh import carrying as c
 from skerry.mesh.messages import Stream, who_has
 
-LEAVING = 4  # portions that are being sent at a time
-QUEUE = 16  # portions promised and not sent
+LEAVING = 2  # portions that are being sent at a time: the fewer, the sooner each can be passed on
+QUEUE = 6  # portions promised and not sent: who would wait long finds another meanwhile
 EACH = 4  # of these to one host
 COPIES, DOCUMENT_COPIES = 1, 4  # that we give before we send others to those who got one
 TOLD = 8  # hosts that are named to one that asks
