@@ -55,9 +55,8 @@ def test_a_folder_gives_a_recipe_that_can_be_read(name, folder):
     assert (found.kind, image["recipe"], image.get("entrypoint", [])[: len(words)]) == (kind, kind, words)
     assert found.sure or found.unsure
     assert "shop-1:" in found.compose and "build: ." in found.compose
-    if kind != "dockerfile":
-        (project / "image.toml").write_text(found.recipe)
-        assert read_recipe(project) is not None
+    (project / "image.toml").write_text(found.recipe)
+    assert read_recipe(project) is not None
 
 
 def test_a_dockerfile_beside_a_project_tells_the_port_and_what_it_started(folder):

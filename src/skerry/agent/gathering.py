@@ -33,7 +33,7 @@ OFFERED = 16  # portions among which it may choose
 OFFER_S = 1.0  # after so long without its choice they are offered to others
 AWAY_S, AWAY_MOST_S = 0.1, 1.0  # pause with a host that sent us elsewhere
 SLOW_S = 3.0  # what was asked so long ago may be asked of another, too, if there is nothing else to ask for
-STUCK_S, STARVED_S = 2.0, 6.0  # without anything on the way; without anything coming
+STUCK_S, STARVED_S = 2.0, 15.0  # without anything coming, when all that are asked have all; else
 SILENT_S = 10.0  # of a host that owes us something
 LEAST_BYTES, LEAST_S = 32 << 10, 20.0  # in so long
 HOPELESS_S = 120.0  # without anything coming
@@ -190,6 +190,7 @@ class Gathering:
                 self.meet(nodes)
             case c.Portion(number, frame) if number in peer.asked:
                 try:
+                    await c.send(peer.stream, c.Took(number))
                     await self._take(peer, number, frame)
                 finally:
                     del peer.asked[number]  # not sooner: it would be asked for again
@@ -228,7 +229,10 @@ class Gathering:
             return
         waited_s = now_s - self._came_s
         flying = any(other.asked for other in self._peers.values())
-        urgent = waited_s > STARVED_S or (waited_s > STUCK_S and not flying)
+        alone = not any(
+            not self.stock.documents or len(p.have) < len(self.stock.portions) for p in self._peers.values()
+        )
+        urgent = waited_s > STARVED_S or (waited_s > STUCK_S and not flying and alone)
         peer.asking = wishes
         peer.asked_s = now_s
         self._offered |= dict.fromkeys(wishes, (peer.name, now_s))

@@ -17,7 +17,7 @@ from skerry.store.objects import ObjectStore
 
 STOCKS = 16  # looked at lately
 GIVEN_S = 60.0  # for so long whoever got a portion is trusted to pass it on
-PASS_ON_S, PROMISED_S = 5.0, 15.0  # the same towards who gets it from nobody else
+PASS_ON_S, PROMISED_S = 10.0, 30.0  # the same towards who gets it from nobody else
 
 
 class Stock:
