@@ -121,6 +121,8 @@ class Closure:
             if posixpath.basename(path) == "libc.so.6":
                 continue  # it names the ways to look up names that it has itself since 2.34
             for name in elf.hints:
+                if name == "libc.so.6":
+                    continue  # a text that every program linked statically to glibc has
                 if not self.has_library(name) and self._find_name(name):
                     hints.setdefault(name, path)
             if path in self.executables - known and {"system", "popen"} & set(elf.calls):
