@@ -28,16 +28,17 @@ WAYS = {
         "MTIME": "86400",
     },
 }
-PYTHON = {
-    "main.py": b"import shop\n",
-    "shop/__init__.py": "# ä\nNAMES = {'b', 'a'}\n".encode(),
-    "requirements.txt": b"msgspec\n",
-    "z.sh": b"",
-}
+GUESTBOOK = ROOT / "examples" / "guestbook" / "web"
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 PROJECTS = {
     "debian": ({"packages": ["redis-tools"], "entrypoint": ["/usr/bin/redis-cli"]}, {}),
-    "python": ({"entrypoint": ["python3", "main.py"]}, PYTHON),
-    "node": ({"entrypoint": ["node", "server.mjs"]}, {path.name: path.read_bytes() for path in NODE.iterdir()}),
+    "python": ({"entrypoint": ["python3", "-m", "uvicorn", "guestbook:app"]}, _files(GUESTBOOK)),
+    "node": ({"entrypoint": ["node", "server.mjs"]}, _files(NODE)),
     "static": ({"entrypoint": ["server"], "tls": True, "tz": True}, {"server": elf_of()}),
     "site": ({}, {"index.html": b"<p>", "sub/B.html": b"b", "sub/a.html": b"a"}),
     "archive": ({"path": "web.tar"}, {}),

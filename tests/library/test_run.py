@@ -203,8 +203,8 @@ def test_without_root_it_runs_as_its_own_user_with_ports_and_leaves_nothing(
     command = [*as_user, str(mine / "web.tar"), "-p", f"{port}:8000"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: answer(port) or process.poll() is not None, "an answer")
-        assert answer(port).startswith(b"guestbook")
+        wait_for(lambda: answer(port).startswith(b"guestbook") or process.poll() is not None, "an answer")
+        assert process.poll() is None, process.communicate()
         inside = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"uvicorn" in _read(path)]
         users = {_uid(path.parent) for path in inside}
         assert 200000 + 10000 in users  # the image's 10001, counted from where this user's numbers begin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image.memory import SimpleObjects, file_entry
-from library.conftest import Home
+from library.conftest import ROOT, Home
 from skerry.image.licences import of_debian, of_wheel
 from skerry.image.manifest import tree_of
 from skerry.image.origin import Origin, Part
@@ -190,3 +191,25 @@ def test_licences_in_their_usual_forms() -> None:
     assert of_wheel(b"License-Expression: Apache-2.0 OR MIT\nLicense: x\n\n") == ("Apache-2.0 OR MIT",)
     assert of_wheel(b"Classifier: License :: OSI Approved :: MIT License\n\n") == ("MIT License",)
     assert of_wheel(b"License: a whole text, with commas, is no name\n\n") == ()
+
+
+@pytest.mark.real
+def test_packages_of_npm_have_the_hashes_of_the_lock_and_their_files(home: Home, tmp_path: Path) -> None:
+    project = tmp_path / "node"
+    shutil.copytree(ROOT / "tests" / "image" / "node", project)
+    (project / "image.toml").write_text('[image]\nrecipe = "node"\nentrypoint = ["node", "server.mjs"]\n')
+    home("build", str(project))
+    document = home("sbom", "node").json
+    VALIDATOR.validate(document)
+    npm = {part["name"]: part for part in document["components"] if part.get("purl", "").startswith("pkg:npm/")}
+    express = npm["ws"] if "ws" in npm else next(iter(npm.values()))
+    assert express["hashes"][0]["alg"] == "SHA-512"
+    assert any(place["location"].endswith("/package.json") for place in express["evidence"]["occurrences"])
+    assert express["licenses"]
+    images = home.images
+    tree = images.images.tree(images.names["node"])
+    located = [
+        p["location"] for part in document["components"] for p in part.get("evidence", {}).get("occurrences", [])
+    ]
+    assert sorted(located) == sorted(f"/{entry.path}" for entry in tree.entries if entry.kind != "d")
+    home("rm", "node")

@@ -27,15 +27,19 @@ from skerry.store.disk import DiskFull
 
 PARTNERS = 8  # hosts that are asked at once
 KNOWN = 64
-TRIES = 4  # of one host: it may get some of it only later
-ASKED = 2  # portions asked of one host at a time, so that its line never idles
+TRIES = 8  # of one host: it may get some of it only later
+ASKED, FEW = (
+    2,
+    3,
+)  # portions asked of one host at a time, so that its line never idles; of more hosts than so many, one each
 OFFERED = 16  # portions among which it may choose
 OFFER_S = 1.0  # after so long without its choice they are offered to others
-AWAY_S, AWAY_MOST_S = 0.1, 1.0  # pause with a host that sent us elsewhere
+AWAY_S, AWAY_MOST_S = 0.1, 0.5  # pause with a host that sent us elsewhere
 SLOW_S = 3.0  # what was asked so long ago may be asked of another, too, if there is nothing else to ask for
 STUCK_S, STARVED_S = 2.0, 15.0  # without anything coming, when all that are asked have all; else
 SILENT_S = 10.0  # of a host that owes us something
 LEAST_BYTES, LEAST_S = 32 << 10, 20.0  # in so long
+IDLE_S = 0.5  # a host that has had nothing for us for so long makes room for another
 HOPELESS_S = 120.0  # without anything coming
 LOOK_S = 0.1
 SYNC_BYTES = 16 << 20
@@ -89,12 +93,17 @@ class Gathering:
         self._doubted: dict[str, list[tuple[int, str, str]]] = {}  # large file -> parts of the time before
         self._failed: SkerryError | OSError | None = None
 
-    def meet(self, peers: Iterable[str]) -> None:
-        """Hosts that may have some of it."""
+    def meet(self, peers: Iterable[str], *, first: bool = False) -> None:
+        """Hosts that may have some of it; `first`: that have what we lack, as somebody says."""
         for peer in peers:
             tries = self._tries.setdefault(peer, 0) if len(self._tries) < KNOWN else TRIES
-            active = peer in self._tasks or peer in self._known or peer == self._me
-            if not active and tries < TRIES and peer not in self._left:
+            if peer in self._tasks or peer == self._me or tries >= TRIES or peer in self._left:
+                continue
+            if first and peer in self._known:
+                self._known.remove(peer)
+            if first:
+                self._known.appendleft(peer)
+            elif peer not in self._known:
                 self._known.append(peer)
         self._changed.set()
 
@@ -128,10 +137,24 @@ class Gathering:
             await asyncio.to_thread(self._stocks.objects.sync_all)
 
     def _go_to_others(self) -> None:
+        if self._known and len(self._tasks) >= PARTNERS:
+            self._let_one_go()
         while self._known and len(self._tasks) < PARTNERS:
             name = self._known.popleft()
             self._tries[name] += 1
             self._tasks[name] = asyncio.create_task(self._with(name))
+
+    def _let_one_go(self) -> None:
+        """The one that has had nothing for us the longest: else hosts that all lack the same would ask one another for ever."""
+        now_s, lacking = self._now(), set(range(len(self.stock.portions))) - self.stock.have
+        for peer in self._peers.values():
+            if peer.asked or peer.asking is not None or not self.stock.documents or peer.have & lacking:
+                peer.useful_s = now_s
+        idle = min(self._peers.values(), key=lambda peer: peer.useful_s, default=None)
+        if idle is not None and now_s - idle.useful_s > IDLE_S:
+            idle.useful_s = now_s
+            idle.let_go = True
+            idle.stream.transport.abort()
 
     async def _with(self, name: str) -> None:
         """One host, from the first word to the last."""
@@ -151,7 +174,7 @@ class Gathering:
             self._failed = error
         except Unreachable as error:
             self._whys[name] = (peer.left if peer is not None else "") or error.why or str(error)
-            if self._tries[name] == 1:
+            if self._tries[name] == 1 and not (peer is not None and peer.let_go):
                 self.meet([name])
         except SkerryError as error:
             self._whys[name] = str(error)
@@ -187,7 +210,7 @@ class Gathering:
                 self._unask(peer)
                 peer.again_s = self._now() + peer.away_s
                 peer.away_s = min(2 * peer.away_s, AWAY_MOST_S)
-                self.meet(nodes)
+                self.meet(nodes, first=True)
             case c.Portion(number, frame) if number in peer.asked:
                 try:
                     await c.send(peer.stream, c.Took(number))
@@ -212,7 +235,12 @@ class Gathering:
     async def _ask(self, peer: _Peer) -> None:
         """One more portion, if this host has any that we lack and that isn't asked of another."""
         now_s = self._now()
-        if peer.asking is not None or len(peer.asked) >= ASKED or now_s < peer.again_s or peer.left:
+        if (
+            peer.asking is not None
+            or len(peer.asked) >= (ASKED if len(self._peers) <= FEW else 1)
+            or now_s < peer.again_s
+            or peer.left
+        ):
             return
         numbers = self._candidates(peer)
         if not numbers:
@@ -435,6 +463,8 @@ class _Peer:
         self.again_s, self.away_s = 0.0, AWAY_S
         self.came_bytes = self.heard_bytes = self.slow_bytes = 0
         self.left = ""  # why we leave it
+        self.useful_s = now_s
+        self.let_go = False  # to make room for another
 
 
 def _false(hash: str, name: str) -> FalseFile:

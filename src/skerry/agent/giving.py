@@ -18,8 +18,8 @@ from skerry.errors import BadFormat, Unreachable
 from skerry.mesh import carrying as c
 from skerry.mesh.messages import Stream, who_has
 
-LEAVING = 4  # portions that are being sent at a time
-QUEUE = 16  # portions promised and not sent
+LEAVING = 2  # portions that are being sent at a time: the fewer, the sooner each can be passed on
+QUEUE = 6  # portions promised and not sent: who would wait long finds another meanwhile
 EACH = 4  # of these to one host
 COPIES, DOCUMENT_COPIES = 1, 4  # that we give before we send others to those who got one
 TOLD = 8  # hosts that are named to one that asks
@@ -99,7 +99,7 @@ class Giving:
             raise BadFormat(f"a question of {asker.who} was not answered", "it asks for too much at a time")
         wish = self._choose(asker, wishes, urgent)
         if wish is None:
-            await asker.say(c.Elsewhere(self.others(asker.stock, asker.who)))
+            await asker.say(c.Elsewhere(self._holders(asker, wishes)))
             return
         asker.stock.give(wish.number, asker.who, sent=False)
         asker.promised[wish.number] = wish
@@ -117,6 +117,13 @@ class Giving:
         if len(stock.given_to(best.number, asker.who, urgent=urgent)) >= copies and not stock.bred:
             return None
         return best
+
+    def _holders(self, asker: _Asker, wishes: tuple[c.Wish, ...]) -> tuple[str, ...]:
+        """Those who got some of these portions from here."""
+        given: dict[str, None] = {}
+        for wish in wishes:
+            given |= dict.fromkeys(asker.stock.given_to(wish.number, asker.who, urgent=False))
+        return tuple(random.sample(list(given), min(TOLD, len(given)))) or self.others(asker.stock, asker.who)
 
     def others(self, stock: Stock, who: str) -> tuple[str, ...]:
         """Some of those who asked lately: other ones each time."""

@@ -150,9 +150,14 @@ class Stocks:
             wanted = [hash for n, (hash, _) in enumerate(portion.files) if files is None or n in files]
             return pack(self._content(hash) for hash in wanted)
         hash = portion.files[0][0]
-        path = self.objects.here(hash)
-        if path is None:
-            return pack([self.parts.read(hash, portion.at)])
+        try:
+            part = self.parts.read(hash, portion.at)
+        except FileNotFoundError:  # the file has been made of its parts
+            path = self.objects.here(hash)
+            if path is None:
+                raise
+        else:
+            return pack([part])
         with path.open("rb") as file:
             file.seek(portion.at)
             return pack([file.read(portion.length)])

@@ -17,7 +17,7 @@ from skerry.core.effects import Fetch, Forget, MayGo
 from skerry.core.events import ImageFailed
 from skerry.core.facts import Have
 from skerry.core.history import short
-from skerry.core.intent import SETUP_SHELL
+from skerry.core.intent import SETUP_SHELL, Service
 from skerry.core.order import order_by_name
 from skerry.core.restarts import next_backoff
 from skerry.core.versions import NOTHING
@@ -75,13 +75,15 @@ class Images:
             self._attempts.pop(image, None)
         return images
 
-    def refused(self, image: str, init: str, allow: Mapping[str, str]) -> str:
+    def refused(self, image: str, init: str, service: Service) -> str:
         """Why a service must not start from these images: what the lint found and the app's document doesn't allow. Or ""."""
+        if init and not service.init:
+            return "its release names an init image, and no operator has agreed to one: deploy with an operator's key"
         for name, found, good in (
             ("image", self._found.get(image, {}), ""),
             ("init image", self._found.get(init, {}), SETUP_SHELL),
         ):
-            kinds = [kind for kind in found if kind not in allow and kind != good]
+            kinds = [kind for kind in found if kind not in service.allow and kind != good]
             if kinds:
                 others = f"; also {', '.join(kinds[1:])}" if kinds[1:] else ""
                 return f"its {name} was refused: {found[kinds[0]]}{others}"

@@ -79,6 +79,7 @@ def _build(
     allow: Collection[str], progress: Progress, *, as_init: bool = False, initialised_by: str = "",
 ) -> Built:  # fmt: skip
     """One image."""
+    cache = cache.absolute()  # pip and npm run elsewhere
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
         locked = _lock(recipe, context_dir, cache, name, mirror, sandbox, stage)

@@ -166,7 +166,7 @@ def _probe(images: LocalImages, built: Built, source: Source, stage: Running) ->
             root, tree, config, images.trials, folders=source.recipe.directories, alone=source.recipe.init is None
         )
     except NoTrial as error:
-        stage.detail = f"not done: {error.why}"
+        stage.detail = f"left out: {error.why}"
         return ()
     found = tuple((each.what, each.kept, each.seen) for each in seen)
     if origin is not None:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from skerry.image.elf import is_elf
 from skerry.image.manifest import Tree
-from skerry.image.origin import Origin, parts_of
+from skerry.image.origin import Origin, Part, parts_of
 from skerry.image.packages import parts_in
 from skerry.image.pile import File
 from skerry.image.recipes import kind_of
@@ -33,7 +35,7 @@ def parts_of_build(
     parts, own = parts_of(lock, tree, lambda package: files_of(package, images.cache))
     more, unread = parts_in(tree, images.objects.read)
     known = {(part.ecosystem, part.name, part.version) for part in parts}
-    parts += tuple(part for part in more if (part.ecosystem, part.name, part.version) not in known)
+    parts += _with_locked(lock, [part for part in more if (part.ecosystem, part.name, part.version) not in known])
     owned = {path for part in parts for path in part.files}
     own = tuple(path for path in own if path not in owned)
     return Origin(
@@ -47,6 +49,23 @@ def parts_of_build(
         complete=not (kind_of(recipe.recipe).foreign or _has_programs(images, tree, own)),
         findings=(*built.findings, *unread),
     )
+
+
+def _with_locked(lock: Lock, parts: list[Part]) -> tuple[Part, ...]:
+    """Packages of npm: their hashes are in the lock, their licences and files in the image. One may be there several times."""
+    integrity = {(module.name, module.version): module.integrity for module in lock.modules}
+    files: dict[tuple[str, str], list[str]] = {}
+    for part in parts:
+        if part.ecosystem == "npm":
+            files.setdefault((part.name, part.version), []).extend(part.files)
+    found = {(part.name, part.version): part for part in parts if part.ecosystem == "npm"}
+    for name, version in integrity.keys() - found.keys():
+        found[name, version] = Part(ecosystem="npm", name=name, version=version)
+    npm = [
+        msgspec.structs.replace(found[key], integrity=integrity.get(key, ""), files=tuple(files.get(key, ())))
+        for key in sorted(found)
+    ]
+    return (*(part for part in parts if part.ecosystem != "npm"), *npm)
 
 
 def _has_programs(images: LocalImages, tree: Tree, own: tuple[str, ...]) -> bool:

@@ -205,7 +205,11 @@ def find_program() -> str:
         )
         raise NoTrial("the image was not started", why, fix)
     if os.geteuid() != 0:
-        raise NoTrial("the image was not started", "a container with a network of its own needs root", "use sudo")
+        raise NoTrial(
+            "the image was not started",
+            "a container needs root, or `skerry image run`, which finds a way without",
+            "use sudo",
+        )
     for name in NAMES:
         if found := shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
             return found
