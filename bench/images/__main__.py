@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import images_lint
 from bench.cloud import ROOT
-from bench.images import apply, cold, edit, library, sizes
+from bench.images import apply, cold, edit, library, lint, sizes, swarm
 
 PARTS: dict[str, Callable[[Callable[[str], None]], dict[str, Any]]] = {
     "edit": edit.measure,
@@ -24,7 +23,8 @@ PARTS: dict[str, Callable[[Callable[[str], None]], dict[str, Any]]] = {
     "cold": cold.measure,
     "sizes": sizes.measure,
     "apply": apply.measure,
-    "lint": lambda tell: images_lint.measure(),
+    "lint": lint.measure,
+    "swarm": swarm.measure,
 }
 AT_MOST = {
     "edit_bytes": 2048,

@@ -81,6 +81,16 @@ def test_what_nothing_names_goes_first_then_the_history_and_what_is_wanted_never
     assert may_go(effects)[:2] == ["v3", "v2"], "of an app that was removed nothing is kept"
 
 
+def test_of_very_many_images_those_that_a_release_wants_are_told() -> None:
+    """A node has a thousand facts, for its slots as well."""
+    held = {f"x{number}": 1.0 for number in range(1200)} | {"v5": 1.0, "v4": 1.0}
+    _, effects = core_with(*DOCUMENTS, held=held)
+    told = [
+        docs.word_of(effect.key) for effect in effects if isinstance(effect, do.Publish) and effect.kind == "object"
+    ]
+    assert len(told) == len(set(told)) == 500 and {"v4", "v5"} <= set(told)
+
+
 def test_what_is_still_being_stopped_is_in_use() -> None:
     core, effects = core_with(*DOCUMENTS, held=HELD)
     start = next(effect for effect in effects if isinstance(effect, do.Start))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from e2e.conftest import Cloud
+
+pytestmark = pytest.mark.e2e
 
 STORE = "/var/lib/skerry"
 

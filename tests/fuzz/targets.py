@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import hashlib
 import io
 import json
 import tarfile
@@ -22,18 +24,21 @@ from skerry.core import messages as m
 from skerry.core.gossip import Gossip
 from skerry.core.intent import Secret
 from skerry.errors import SkerryError
+from skerry.image import bundle
 from skerry.image.archive import import_archive
 from skerry.image.audit.database import read_database
 from skerry.image.audit.known import findings, keys_of
+from skerry.image.bundle import Version, make_bundle, open_bundle
 from skerry.image.lint import secrets
 from skerry.image.lint.programs import facts_of
-from skerry.image.manifest import HEADER, parse_tree, tree_of
-from skerry.image.oci import parse_config, parse_manifest
+from skerry.image.manifest import HEADER, Entry, parse_tree, tree_of
+from skerry.image.oci import ImageConfig, assemble, parse_config, parse_manifest
 from skerry.image.origin import Origin, Part
 from skerry.image.packages import parts_in
+from skerry.image.packs import pack, pack_documents, unpack, unpack_documents
 from skerry.image.sbom import sbom
 from skerry.image.sources.needs import Asked, requirements_of
-from skerry.mesh import streams
+from skerry.mesh import carrying, streams
 from skerry.trust import drafts, envelope, recovery
 from skerry.trust.accept import AlreadyHeld, Trusted
 from skerry.trust.requests import judge_request, make_request
@@ -232,6 +237,32 @@ def file_of_an_image(data: bytes) -> None:
         secrets.in_named(path, lambda: data)
 
 
+def carrying_message(data: bytes) -> None:
+    carrying.told(data, "node/vps-2", *carrying.AnyMessage.__args__)
+
+
+def pack_of_files(data: bytes) -> None:
+    unpack(data, [3, 0, 5])
+
+
+def documents_of_an_image(data: bytes) -> None:
+    unpack_documents(data, _versions()[2])
+
+
+def bundle_of_a_peer(data: bytes) -> None:
+    _, old, new, read = _versions()
+    for patch in open_bundle(data, old, new, read).patches:
+        patch.apply(read(patch.old))
+
+
+def body_of_a_bundle(data: bytes) -> None:
+    """It is packed by us, so that what is inside is strange and not only the packing."""
+    made, old, new, read = _versions()
+    parts = msgspec.msgpack.decode(made, type=bundle._Bundle)
+    packed = bundle._pack(data, bundle._dictionary(old, parts.known, read), 1)
+    open_bundle(msgspec.msgpack.encode(msgspec.structs.replace(parts, body=packed)), old, new, read)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -240,6 +271,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
         known_vulnerabilities, package_databases_of_an_image,
         file_of_an_image,
+        carrying_message, pack_of_files, documents_of_an_image, bundle_of_a_peer, body_of_a_bundle,
         lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
 }  # fmt: skip
@@ -261,7 +293,7 @@ def seeds(name: str) -> list[bytes]:
         sign("secret/web", Secret(key_id="k", boxes={})), up("vps-2"), fact("vps-2", "claim", "web.web/0", (1, 2), None),
     ]  # fmt: skip
     payloads = [envelope.parse(raw).payload for raw in records]
-    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {"records": []}, "n" * 32, T0)
+    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {}, "n" * 32, T0, [sign("app/web", app_body())])
     hash = b"\x11" * 32
     by_name: dict[str, list[bytes]] = {
         "document_signed_by_an_operator": [bytes([n % 7]) + payload for n, payload in enumerate(payloads[:6])]
@@ -283,7 +315,9 @@ def seeds(name: str) -> list[bytes]:
             )
         ],
         "request": [asked],
-        "request_signed_by_an_operator": [envelope.parse(asked).payload],
+        "request_signed_by_an_operator": [
+            envelope.parse(make_request(signer("anna"), CLOUD, "node/vps-1", "ps", {}, "n" * 32, T0)).payload
+        ],
         "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
         "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
         "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
@@ -314,6 +348,21 @@ def seeds(name: str) -> list[bytes]:
             b"Name: a\nVersion: 1\nLicense: MIT\n\n",
             b'{"name":"a","version":"1","license":"MIT"}',
         ],
+        "carrying_message": [
+            msgspec.msgpack.encode(message)
+            for message in (
+                carrying.About(hash),
+                carrying.Has(True, b"\x07"),
+                carrying.Ask((carrying.Wish(1), carrying.Wish(2, b"\x01")), False),
+                carrying.Portion(3, b"frame"),
+                carrying.Packed((carrying.File(hash, 3),), -1, b"abc"),
+                carrying.Here(hash, (carrying.Lack(hash, b"\x01"),)),
+            )
+        ],
+        "pack_of_files": [pack([b"abc", b"", b"defgh"])],
+        "documents_of_an_image": [_documents()],
+        "bundle_of_a_peer": [_versions()[0]],
+        "body_of_a_bundle": [_body()],
         "lock_of_uv": [(LOCKS / "uv" / "uv.lock").read_bytes()],
         "lock_of_poetry": [(LOCKS / "poetry" / "poetry.lock").read_bytes()],
         "lock_of_pip": [(LOCKS / "uv" / "pylock.toml").read_bytes()],
@@ -324,6 +373,40 @@ def seeds(name: str) -> list[bytes]:
         "pyproject": [(LOCKS / name / "pyproject.toml").read_bytes() for name in ("uv", "poetry-own")],
     }
     return by_name.get(name, records)
+
+
+@functools.cache
+def _versions() -> tuple[bytes, Version, str, Callable[[str], bytes]]:
+    """A bundle, the version that it builds on, the image that it leads to, and contents."""
+    contents = {
+        hashlib.sha256(data).hexdigest(): data
+        for data in (b"one", b"two", b"same", bytes(70_000), b"!" + bytes(70_000))
+    }
+    by_data = {data: hash for hash, data in contents.items()}
+
+    def version(files: dict[str, bytes]) -> Version:
+        tree = tree_of(Entry(path, "f", 0o644, sha256=by_data[data], size=len(data)) for path, data in files.items())
+        image = assemble(tree, ImageConfig(), contents.__getitem__)
+        return Version(image.manifest, image.config, image.tree)
+
+    old = version({"a": b"one", "b": b"same", "l": bytes(70_000)})
+    new = version({"a": b"two", "c": b"same", "l": b"!" + bytes(70_000)})
+    digest = "sha256:" + hashlib.sha256(new.manifest).hexdigest()
+    return make_bundle(old, new, contents.__getitem__), old, digest, contents.__getitem__
+
+
+def _documents() -> bytes:
+    made, old, new, read = _versions()
+    files = open_bundle(made, old, new, read)
+    manifest = files.files[new.removeprefix("sha256:")]
+    refs = parse_manifest(manifest)
+    return pack_documents(manifest, files.files[refs.config], files.files[refs.tree])
+
+
+def _body() -> bytes:
+    made, old, _, read = _versions()
+    parts = msgspec.msgpack.decode(made, type=bundle._Bundle)
+    return bundle._unpack(parts.body, bundle._dictionary(old, parts.known, read), 1 << 20)
 
 
 def _archive() -> bytes:

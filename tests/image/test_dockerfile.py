@@ -10,10 +10,14 @@ import pytest
 
 from image import engines
 from skerry.image.archive import import_archive
+from skerry.image.build import build
 from skerry.image.contract import BuildRefused
+from skerry.image.lint.findings import ImageRefused
 from skerry.image.manifest import parse_tree
 from skerry.image.oci import hash_of, parse_config, parse_manifest
+from skerry.image.recipe import BadRecipe, parse_recipe
 from skerry.image.stage.dockerfile import DockerfileFailed, FromEngine, NoImageBuilder, Wish, build_dockerfile
+from skerry.image.trees import Images
 from skerry.runtime.probe import tiny_program
 from skerry.store.objects import ObjectStore
 
@@ -113,6 +117,39 @@ def test_a_base_that_was_imported_is_built_upon(engine, tmp_path):
     objects = ObjectStore(tmp_path / "store")
     refs = parse_manifest(objects.read(hash_of(import_archive(made.archive, objects).digest)))
     assert [entry.path for entry in parse_tree(objects.read(refs.tree)).files()] == ["etc/base", "program"]
+
+
+@pytest.mark.real
+def test_the_recipe_gives_an_image_that_is_searched_like_all_of_others(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_dockerfile, "__defaults__", ((engine,),))
+    folder = project(tmp_path / "p")
+    objects, stages = ObjectStore(tmp_path / "home"), []
+    recipe = parse_recipe({"recipe": "dockerfile", "target": "web", "args": {"WORD": "tide"}, "directories": ["/data"]})
+    options = {"objects": objects, "cache": tmp_path / "cache", "name": "web"}
+    found = build(recipe, folder, **options, progress=lambda stage: stages.append((stage.name, stage.state)))
+    images = Images(objects, tmp_path / "trees")
+    config = images.config(found.digest)
+    assert (config.entrypoint, config.user, dict(config.env)["WORD"]) == (("/opt/program",), "10001", "tide")
+    assert len(config.input) == 71 and ("build", "done") in stages and not (folder / "skerry.lock").exists()
+    again = build(recipe, folder, **options)
+    assert again.digest == found.digest
+    slim = build(parse_recipe({"recipe": "dockerfile", "target": "web", "slim": True}), folder, **options)
+    assert slim.executables == ("opt/program",)
+    (folder / "sh").write_bytes(tiny_program("x86_64"))
+    (folder / "sh").chmod(0o755)
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY sh /bin/sh\nCOPY program /p\nENTRYPOINT ["/p"]\n')
+    with pytest.raises(ImageRefused, match="bin/sh"):
+        build(parse_recipe({"recipe": "dockerfile"}), folder, **options)
+    slim = build(parse_recipe({"recipe": "dockerfile", "slim": True}), folder, **options)
+    assert [entry.path for entry in images.tree(slim.digest).files() if entry.mode == 0o755] == ["p"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"file": "../x"}, {"packages": ["curl"]}, {"args": {"A=B": "1"}}, {"keep": ["x"]}, {"path": "x.tar"}]
+)
+def test_a_recipe_with_a_mistake_is_refused(more):
+    with pytest.raises(BadRecipe):
+        parse_recipe({"recipe": "dockerfile", **more})
 
 
 def test_without_an_engine_it_says_why_each_does_not_work_and_what_to_write(tmp_path, monkeypatch):

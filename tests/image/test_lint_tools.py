@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bench import images_lint as tools
+from bench.images import lint as tools
 
 from image.test_build import GUESTBOOK, built
 from skerry.image.lint.findings import Finding

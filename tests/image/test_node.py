@@ -19,7 +19,8 @@ from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.pile import Pile, file_of
 from skerry.image.recipe import BadRecipe, parse_recipe
 from skerry.image.recipes import kind_of
-from skerry.image.sources.lock import Module
+from skerry.image.recipes.kind import Sources
+from skerry.image.sources.lock import Lock, Module
 from skerry.image.sources.modules import dependencies_of, module_path, read_package_lock, unpack_module
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
@@ -194,7 +195,7 @@ def test_addons_for_other_systems_stay_out_and_scripts_that_did_not_run_are_told
         at + "@s/r/package.json": b'{"name": "@s/r"}', at + "@s/r/x/package.json": b'{"scripts": {"install": "x"}}',
     }  # fmt: skip
     closure = Closure(Pile(file_of(path, data, "x") for path, data in files.items()))
-    kind_of("node").close(closure, parse_recipe(RECIPE), [])
+    kind_of("node").close(closure, parse_recipe(RECIPE), [], Sources(Path(), Lock(""), Path()))
     assert {path for path in closure.kept if path.endswith(".node")} == {at + "p/prebuilds/linux-x64/p.node"}
     assert [said.partition(":")[0] for said in closure.findings] == [
         f"{at}q/build/q.node was left out", f"{at}@s/r/bin/tool is a program", "p 1.0.0", "q 2.0.0",

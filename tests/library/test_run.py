@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.sql import MariaDb
 from library.conftest import ROOT, SKERRY, Home
 from skerry.client.trial.container import sweep
 
@@ -257,3 +258,37 @@ def test_a_port_that_is_taken_is_named(home: Home) -> None:
     assert f"port {port}" in refused["what"]
     assert "another program" in refused["why"]
     assert left_by_trials(home) == []
+
+
+def test_a_database_is_made_before_it_runs_and_a_folder_of_ones_own_keeps_it(home: Home, tmp_path: Path) -> None:
+    project, data = tmp_path / "maria", tmp_path / "data"
+    project.mkdir()
+    data.mkdir()
+    (project / "image.toml").write_text('[image]\nrecipe = "mariadb"\n')
+    done = home("run", str(project), "-v", f"{data}:/var/lib/mysql", code=1)
+    assert "its init ended with exit code 1" in done.err and not list(data.iterdir())
+
+    port = free_port()
+    words = ("maria", "-p", f"{port}:3306", "-e", "MARIADB_ROOT_PASSWORD=s3cret", "-e", "MARIADB_INITDB_SKIP_TZINFO=1")
+
+    def ask(statements: str) -> list[tuple[str | None, ...]]:
+        try:
+            with MariaDb(socket.create_connection(("127.0.0.1", port), 2), "root", "s3cret", "mysql") as sql:
+                return sql.run(statements)
+        except OSError:
+            return []
+
+    with running(home, *words, "-v", f"{data}:/var/lib/mysql"):
+        wait_for(lambda: ask("SELECT 1"), "an answer")
+        ask("CREATE DATABASE kept")
+    with running(home, *words, "-v", f"{data}:/var/lib/mysql") as process:
+        wait_for(lambda: ask("SHOW DATABASES LIKE 'kept'"), "what was kept")
+        process.terminate()
+        assert "makes its data" not in process.communicate(timeout=WITHIN_S)[1]
+    with running(home, *words):
+        wait_for(lambda: ask("SELECT 1"), "an answer without a folder")
+        assert not ask("SHOW DATABASES LIKE 'kept'")
+        note_trials(home)
+    assert left_by_trials(home) == []
+    home("rm", "maria")
+    home("rm", "maria.init")

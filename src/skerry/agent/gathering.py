@@ -27,15 +27,19 @@ from skerry.store.disk import DiskFull
 
 PARTNERS = 8  # hosts that are asked at once
 KNOWN = 64
-TRIES = 4  # of one host: it may get some of it only later
-ASKED = 2  # portions asked of one host at a time, so that its line never idles
+TRIES = 8  # of one host: it may get some of it only later
+ASKED, FEW = (
+    2,
+    3,
+)  # portions asked of one host at a time, so that its line never idles; of more hosts than so many, one each
 OFFERED = 16  # portions among which it may choose
 OFFER_S = 1.0  # after so long without its choice they are offered to others
-AWAY_S, AWAY_MOST_S = 0.1, 1.0  # pause with a host that sent us elsewhere
+AWAY_S, AWAY_MOST_S = 0.1, 0.5  # pause with a host that sent us elsewhere
 SLOW_S = 3.0  # what was asked so long ago may be asked of another, too, if there is nothing else to ask for
-STUCK_S, STARVED_S = 2.0, 6.0  # without anything on the way; without anything coming
+STUCK_S, STARVED_S = 2.0, 15.0  # without anything coming, when all that are asked have all; else
 SILENT_S = 10.0  # of a host that owes us something
 LEAST_BYTES, LEAST_S = 32 << 10, 20.0  # in so long
+IDLE_S = 0.5  # a host that has had nothing for us for so long makes room for another
 HOPELESS_S = 120.0  # without anything coming
 LOOK_S = 0.1
 SYNC_BYTES = 16 << 20
@@ -80,19 +84,26 @@ class Gathering:
         self._left: set[str] = set()  # those that did wrong, or were too slow: not asked again
         self._changed = asyncio.Event()
         self._unsynced_bytes = 0
+        self._taking: set[int] = set()
+        self._usual_s = 0.0  # from the promise of a portion to its arrival, of late
         self._joining = 0  # large files that are being made of their parts
         self._turn = int.from_bytes(hashlib.sha256(f"{me} {stock.image}".encode()).digest()[:4])
         self._givers: dict[str, dict[int, tuple[str, str]]] = {}  # large file -> part -> who gave it, its hash
         self._alone: dict[str, str] = {}  # large file -> the only host that it is asked of
         self._doubted: dict[str, list[tuple[int, str, str]]] = {}  # large file -> parts of the time before
-        self._failed: SkerryError | None = None
+        self._failed: SkerryError | OSError | None = None
 
-    def meet(self, peers: Iterable[str]) -> None:
-        """Hosts that may have some of it."""
+    def meet(self, peers: Iterable[str], *, first: bool = False) -> None:
+        """Hosts that may have some of it; `first`: that have what we lack, as somebody says."""
         for peer in peers:
             tries = self._tries.setdefault(peer, 0) if len(self._tries) < KNOWN else TRIES
-            active = peer in self._tasks or peer in self._known or peer == self._me
-            if not active and tries < TRIES and peer not in self._left:
+            if peer in self._tasks or peer == self._me or tries >= TRIES or peer in self._left:
+                continue
+            if first and peer in self._known:
+                self._known.remove(peer)
+            if first:
+                self._known.appendleft(peer)
+            elif peer not in self._known:
                 self._known.append(peer)
         self._changed.set()
 
@@ -126,10 +137,24 @@ class Gathering:
             await asyncio.to_thread(self._stocks.objects.sync_all)
 
     def _go_to_others(self) -> None:
+        if self._known and len(self._tasks) >= PARTNERS:
+            self._let_one_go()
         while self._known and len(self._tasks) < PARTNERS:
             name = self._known.popleft()
             self._tries[name] += 1
             self._tasks[name] = asyncio.create_task(self._with(name))
+
+    def _let_one_go(self) -> None:
+        """The one that has had nothing for us the longest: else hosts that all lack the same would ask one another for ever."""
+        now_s, lacking = self._now(), set(range(len(self.stock.portions))) - self.stock.have
+        for peer in self._peers.values():
+            if peer.asked or peer.asking is not None or not self.stock.documents or peer.have & lacking:
+                peer.useful_s = now_s
+        idle = min(self._peers.values(), key=lambda peer: peer.useful_s, default=None)
+        if idle is not None and now_s - idle.useful_s > IDLE_S:
+            idle.useful_s = now_s
+            idle.let_go = True
+            idle.stream.transport.abort()
 
     async def _with(self, name: str) -> None:
         """One host, from the first word to the last."""
@@ -143,13 +168,15 @@ class Gathering:
                 message = await c.recv(
                     stream, c.Has, c.Got, c.Others, c.Will, c.Elsewhere, c.Portion, most_bytes=MESSAGE_BYTES
                 )
+                peer.busy = True  # our own disk may be slow, too
                 await self._hear(peer, message)
+                peer.busy = False
                 self._changed.set()
         except (DiskFull, ImageTooLarge) as error:
             self._failed = error
         except Unreachable as error:
             self._whys[name] = (peer.left if peer is not None else "") or error.why or str(error)
-            if self._tries[name] == 1:
+            if self._tries[name] == 1 and not (peer is not None and peer.let_go):
                 self.meet([name])
         except SkerryError as error:
             self._whys[name] = str(error)
@@ -185,9 +212,10 @@ class Gathering:
                 self._unask(peer)
                 peer.again_s = self._now() + peer.away_s
                 peer.away_s = min(2 * peer.away_s, AWAY_MOST_S)
-                self.meet(nodes)
+                self.meet(nodes, first=True)
             case c.Portion(number, frame) if number in peer.asked:
                 try:
+                    await c.send(peer.stream, c.Took(number))
                     await self._take(peer, number, frame)
                 finally:
                     del peer.asked[number]  # not sooner: it would be asked for again
@@ -209,7 +237,12 @@ class Gathering:
     async def _ask(self, peer: _Peer) -> None:
         """One more portion, if this host has any that we lack and that isn't asked of another."""
         now_s = self._now()
-        if peer.asking is not None or len(peer.asked) >= ASKED or now_s < peer.again_s or peer.left:
+        if (
+            peer.asking is not None
+            or len(peer.asked) >= (ASKED if len(self._peers) <= FEW else 1)
+            or now_s < peer.again_s
+            or peer.left
+        ):
             return
         numbers = self._candidates(peer)
         if not numbers:
@@ -226,7 +259,10 @@ class Gathering:
             return
         waited_s = now_s - self._came_s
         flying = any(other.asked for other in self._peers.values())
-        urgent = waited_s > STARVED_S or (waited_s > STUCK_S and not flying)
+        alone = not any(
+            not self.stock.documents or len(p.have) < len(self.stock.portions) for p in self._peers.values()
+        )
+        urgent = waited_s > STARVED_S or (waited_s > STUCK_S and not flying and alone)
         peer.asking = wishes
         peer.asked_s = now_s
         self._offered |= dict.fromkeys(wishes, (peer.name, now_s))
@@ -252,7 +288,7 @@ class Gathering:
             and self._may_give(peer, number)
         ]
         free = [number for number in lacking if number not in flying]
-        free = free or [number for number in lacking if now_s - flying[number] > SLOW_S]
+        free = free or [number for number in lacking if now_s - flying[number] > max(SLOW_S, 3 * self._usual_s)]
         free = nsmallest(4 * OFFERED, free, key=lambda number: (number + self._turn) % count)
         holders = {number: sum(number in other.have for other in self._peers.values()) for number in free}
         return sorted(free, key=lambda number: (holders[number], (number + self._turn) % count))[:OFFERED]
@@ -280,11 +316,24 @@ class Gathering:
     # -- taking
 
     async def _take(self, peer: _Peer, number: int, frame: bytes) -> None:
-        _, files = peer.asked[number]
+        asked_s, files = peer.asked[number]
         self.came_bytes += len(frame)
         peer.came_bytes += len(frame)
-        if self.stock.holds(number):
+        if self.stock.holds(number) or number in self._taking:
             return  # another was quicker
+        self._taking.add(number)
+        try:
+            await self._take_in(peer, number, files, frame)
+        finally:
+            self._taking.discard(number)
+        self._came_s = self._now()
+        self._usual_s += (self._came_s - asked_s - self._usual_s) / 4
+        self._unsynced_bytes += len(frame)
+        if self._unsynced_bytes > SYNC_BYTES:
+            self._unsynced_bytes = 0
+            await asyncio.to_thread(self._stocks.objects.sync_all)
+
+    async def _take_in(self, peer: _Peer, number: int, files: tuple[int, ...], frame: bytes) -> None:
         if number == c.DOCUMENTS:
             await asyncio.to_thread(self._stocks.take_documents, self.stock, frame)
             for other in self._peers.values():
@@ -299,11 +348,6 @@ class Gathering:
             if wrong:
                 await self._refuse(peer, wrong)
             self.stock.got(number)
-        self._came_s = self._now()
-        self._unsynced_bytes += len(frame)
-        if self._unsynced_bytes > SYNC_BYTES:
-            self._unsynced_bytes = 0
-            await asyncio.to_thread(self._stocks.objects.sync_all)
 
     def _take_pack(self, portion: Portion, files: tuple[int, ...], frame: bytes) -> str:
         """In a thread. Gives the hash of a file that came wrong, "" if all are right."""
@@ -385,7 +429,8 @@ class Gathering:
     def _watch(self, peer: _Peer) -> None:
         """Leave one that owes us something and is silent, or sends next to nothing."""
         now_s = self._now()
-        if not peer.asked and peer.asking is None:
+        if peer.busy or (not peer.asked and peer.asking is None):  # it waits for us, or owes nothing
+            peer.heard_s = now_s
             peer.slow_since_s, peer.slow_bytes = now_s, peer.stream.heard_bytes
             return
         heard_bytes = peer.stream.heard_bytes
@@ -421,6 +466,9 @@ class _Peer:
         self.again_s, self.away_s = 0.0, AWAY_S
         self.came_bytes = self.heard_bytes = self.slow_bytes = 0
         self.left = ""  # why we leave it
+        self.useful_s = now_s
+        self.busy = False
+        self.let_go = False  # to make room for another
 
 
 def _false(hash: str, name: str) -> FalseFile:

@@ -18,13 +18,14 @@ from skerry.errors import BadFormat, Unreachable
 from skerry.mesh import carrying as c
 from skerry.mesh.messages import Stream, who_has
 
-LEAVING = 4  # portions that are being sent at a time
-QUEUE = 16  # portions promised and not sent
+LEAVING = 2  # portions that are being sent at a time: the fewer, the sooner each can be passed on
+QUEUE = 6  # portions promised and not sent: who would wait long finds another meanwhile
 EACH = 4  # of these to one host
 COPIES, DOCUMENT_COPIES = 1, 4  # that we give before we send others to those who got one
 TOLD = 8  # hosts that are named to one that asks
 ASKED_S = 60.0  # a host that asked is named to others for so long
 IDLE_S = 60.0
+PATIENT_S = 10.0  # one that has not arrived by then no longer keeps others waiting
 SOON_S = 3.0
 SEND_S, SEND_BYTES_S = 30.0, 16 << 10  # a portion may take so long: this, and a second for so many bytes
 COMPLAINTS = 16
@@ -78,9 +79,14 @@ class Giving:
     async def _listen(self, asker: _Asker) -> None:
         complaints = 0
         while True:
-            match await c.recv(asker.stream, c.Ask, c.Wrong, c.WantBundle, timeout_s=IDLE_S, most_bytes=QUESTION_BYTES):
+            match await c.recv(
+                asker.stream, c.Ask, c.Took, c.Wrong, c.WantBundle, timeout_s=IDLE_S, most_bytes=QUESTION_BYTES
+            ):
                 case c.Ask(wishes, urgent):
                     await self._answer(asker, wishes, urgent)
+                case c.Took(number):
+                    if number == asker.leaving:
+                        asker.took.set()
                 case c.WantBundle(bases):
                     await asker.say(await self._bundles.make(asker.stock.image, [f"sha256:{b.hex()}" for b in bases]))
                 case c.Wrong(hash) if complaints < COMPLAINTS:
@@ -93,7 +99,7 @@ class Giving:
             raise BadFormat(f"a question of {asker.who} was not answered", "it asks for too much at a time")
         wish = self._choose(asker, wishes, urgent)
         if wish is None:
-            await asker.say(c.Elsewhere(self.others(asker.stock, asker.who)))
+            await asker.say(c.Elsewhere(self._holders(asker, wishes)))
             return
         asker.stock.give(wish.number, asker.who, sent=False)
         asker.promised[wish.number] = wish
@@ -112,6 +118,13 @@ class Giving:
             return None
         return best
 
+    def _holders(self, asker: _Asker, wishes: tuple[c.Wish, ...]) -> tuple[str, ...]:
+        """Those who got some of these portions from here."""
+        given: dict[str, None] = {}
+        for wish in wishes:
+            given |= dict.fromkeys(asker.stock.given_to(wish.number, asker.who, urgent=False))
+        return tuple(random.sample(list(given), min(TOLD, len(given)))) or self.others(asker.stock, asker.who)
+
     def others(self, stock: Stock, who: str) -> tuple[str, ...]:
         """Some of those who asked lately: other ones each time."""
         since = time.monotonic() - ASKED_S
@@ -119,23 +132,36 @@ class Giving:
         return tuple(random.sample(known, min(TOLD, len(known))))
 
     async def give(self, asker: _Asker, wish: c.Wish) -> None:
-        async with self._leaving:
-            files = None
-            if wish.files and wish.number != c.DOCUMENTS:
-                files = c.numbers(wish.files, len(asker.stock.portions[wish.number].files))
-            try:
-                frame = await asyncio.to_thread(self._stocks.read, asker.stock, wish.number, files)
-            except FileNotFoundError:
-                self._stocks.doubt(asker.stock.image)
-                raise BadFormat("a portion could not be given", "a file of it is gone from this disk") from None
-            try:
-                async with asyncio.timeout(SEND_S + len(frame) / SEND_BYTES_S):
-                    sent_bytes = await asker.say(c.Portion(wish.number, frame))
-                    asker.stock.sent_bytes += sent_bytes
-                    asker.stock.give(wish.number, asker.who, sent=True)
-            except TimeoutError:
-                asker.stream.transport.abort()
-                raise Unreachable(f"{asker.who} was given up", "it takes what it asked for too slowly") from None
+        """Until it has arrived; but one that takes long doesn't keep the others waiting."""
+        await self._leaving.acquire()
+        patience = asyncio.get_running_loop().call_later(PATIENT_S, self._leaving.release)
+        try:
+            frame = await self._frame(asker, wish)
+            async with asyncio.timeout(SEND_S + len(frame) / SEND_BYTES_S):
+                asker.leaving = wish.number
+                asker.took.clear()
+                sent_bytes = await asker.say(c.Portion(wish.number, frame))
+                asker.stock.sent_bytes += sent_bytes
+                await asker.took.wait()
+                asker.leaving = None
+            asker.stock.give(wish.number, asker.who, sent=True)
+        except TimeoutError:
+            asker.stream.transport.abort()
+            raise Unreachable(f"{asker.who} was given up", "it takes what it asked for too slowly") from None
+        finally:
+            if not patience.cancelled() and patience.when() > asyncio.get_running_loop().time():
+                patience.cancel()
+                self._leaving.release()
+
+    async def _frame(self, asker: _Asker, wish: c.Wish) -> bytes:
+        files = None
+        if wish.files and wish.number != c.DOCUMENTS:
+            files = c.numbers(wish.files, len(asker.stock.portions[wish.number].files))
+        try:
+            return await asyncio.to_thread(self._stocks.read, asker.stock, wish.number, files)
+        except FileNotFoundError:
+            self._stocks.doubt(asker.stock.image)
+            raise BadFormat("a portion could not be given", "a file of it is gone from this disk") from None
 
 
 class _Asker:
@@ -146,6 +172,8 @@ class _Asker:
         self.who = who or who_has(stream)
         self.promised: dict[int, c.Wish] = {}
         self.wake = asyncio.Event()
+        self.leaving: int | None = None
+        self.took = asyncio.Event()
         self._giving = giving
         self._speaking = asyncio.Lock()  # a message is several frames
         self._heard = asyncio.Event()
@@ -187,4 +215,6 @@ class _Asker:
         while True:
             await asyncio.sleep(SOON_S)
             if self.promised and not self._speaking.locked():
-                await self.say(c.Will(next(iter(self.promised))))
+                async with self._speaking:  # what was promised is looked at in here: it may just have been sent
+                    if (first := next(iter(self.promised), None)) not in (None, self.leaving):
+                        await c.send(self.stream, c.Will(first))

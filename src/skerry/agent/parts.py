@@ -7,6 +7,7 @@ away. Bounded: what nobody asked for in a day goes, and the oldest go first when
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import threading
@@ -29,6 +30,7 @@ class FileParts:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()  # no part comes in while its file is joined
+        self._numbers = itertools.count()
         directory.mkdir(parents=True, exist_ok=True)
 
     def here(self, hash: str, size: int) -> set[int]:
@@ -46,7 +48,7 @@ class FileParts:
         home = self._directory / hash
         with self._lock, full_disk_told(self._directory):
             home.mkdir(exist_ok=True)
-            temporary = home / f"{at // PART_BYTES}.new"
+            temporary = home / f"{at // PART_BYTES}.{next(self._numbers)}.new"
             temporary.write_bytes(data)
             temporary.replace(home / str(at // PART_BYTES))
 

@@ -17,7 +17,7 @@ from skerry.store.objects import ObjectStore
 
 STOCKS = 16  # looked at lately
 GIVEN_S = 60.0  # for so long whoever got a portion is trusted to pass it on
-PASS_ON_S, PROMISED_S = 5.0, 15.0  # the same towards who gets it from nobody else
+PASS_ON_S, PROMISED_S = 10.0, 30.0  # the same towards who gets it from nobody else
 
 
 class Stock:
@@ -150,9 +150,14 @@ class Stocks:
             wanted = [hash for n, (hash, _) in enumerate(portion.files) if files is None or n in files]
             return pack(self._content(hash) for hash in wanted)
         hash = portion.files[0][0]
-        path = self.objects.here(hash)
-        if path is None:
-            return pack([self.parts.read(hash, portion.at)])
+        try:
+            part = self.parts.read(hash, portion.at)
+        except FileNotFoundError:  # the file has been made of its parts
+            path = self.objects.here(hash)
+            if path is None:
+                raise
+        else:
+            return pack([part])
         with path.open("rb") as file:
             file.seek(portion.at)
             return pack([file.read(portion.length)])

@@ -1,6 +1,6 @@
 """The messages by which images move: between hosts (`/image`) and from a client to a host (`/image/put`). Shapes, bounds, bytes.
 
-Between hosts: About -> <- Has, Others; then, as often as it goes: Ask -> <- Will and later Portion, or Elsewhere. New
+Between hosts: About -> <- Has, Others; then, as often as it goes: Ask -> <- Will and later Portion, Took ->, or <- Elsewhere. New
 portions that a host gets are told by Got to whoever asks it about that image. Who decides what: agent/giving, agent/gathering.
 From a client: Hand -> <- Here or Refused; Bundle or Packed ->, Done -> <- Here. Hashes travel as 32 bytes.
 """
@@ -87,6 +87,12 @@ class Portion(Message, frozen=True, tag="portion"):
     frame: bytes
 
 
+class Took(Message, frozen=True, tag="took"):
+    """It has arrived. Only then does the next one leave: what waits in a kernel's buffers has not been of use to anybody."""
+
+    number: Number
+
+
 class Wrong(Message, frozen=True, tag="wrong"):
     """What you sent as this file of yours was not it: look at your disk."""
 
@@ -154,7 +160,8 @@ class Refused(Message, frozen=True, tag="refused"):
 
 
 AnyMessage = (
-    Refused | About | Has | Got | Others | Ask | Will | Elsewhere | Portion | Wrong | WantBundle | Bundle | Hand | Here | Packed | Done
+    About | Has | Got | Others | Ask | Will | Elsewhere | Portion | Took | Wrong | WantBundle | Bundle
+    | Hand | Here | Packed | Done | Refused
 )  # fmt: skip
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AnyMessage)

@@ -80,6 +80,7 @@ class Scenario:
                 probe=chance.choice([None, Probe(kind="tcp", port=80, start_period_s=10.0)]),
                 ports=(Port(target=80, published=8000 + len(services)),),
                 volumes=(VolumeMount(volume="data", target="/data"),) if data else (),
+                init=data,
                 update=Update(parallelism=chance.choice([1, 1, 2]), order=chance.choice(["start-first", "stop-first"]), monitor_s=2.0),
                 needs=Needs(reserve_memory_bytes=chance.choice([0, 0, 64 << 20])),
                 depends_on=(Depends(service="web", condition="healthy"),) if data and chance.random() < 0.5 else (),

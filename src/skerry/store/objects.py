@@ -20,6 +20,7 @@ from skerry.errors import BadInput, Passing
 from skerry.store.disk import full_disk_told, is_old, sync_directory
 
 OBJECT_BYTES = 8 << 30  # no object may be larger
+DAMAGED_KEPT = 16  # to be looked at: the last ones
 SYNC_EACH = 16  # files; of more, all of the disk is synced at once
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
@@ -248,6 +249,8 @@ class ObjectStore:
         with contextlib.suppress(FileNotFoundError):  # found by two at once
             self.path(hash).replace(aside)
             self._on_damage(hash)
+            for old in sorted(self._damaged.iterdir(), key=lambda path: path.stat().st_ctime_ns)[:-DAMAGED_KEPT]:
+                old.unlink()  # a dying disk must not fill itself with what it spoilt
         return aside
 
 

@@ -103,7 +103,7 @@ def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
     plans = plan(source.recipe, source.context, objects=images.objects, cache=images.cache, name=source.section)
     digest = next(each.detail for each in plans if each.name == "pack")
     origin = images.origins.get(digest) if digest.startswith("sha256:") else None
-    probed = origin is not None and origin.probe is not None
+    probed = origin is not None and origin.probe is not None and not _broken(origin.probe)
     if all(each.name != "build" for each in plans):
         plans.insert(1, StagePlan("build", True, NO_STEPS))
     return [
@@ -140,7 +140,7 @@ def build_whole(images: LocalImages, source: Source, progress: Progress, signs: 
     built = _build(images, source, with_build)
     with running("probe", progress) as stage:
         found = _probe(images, built, source, stage)
-    if broken := [seen for what, kept, seen in found if not kept and what != "program"]:
+    if broken := _broken(found):
         raise ProbeFailed(source.name, built.digest, broken)
     with running("sign", progress) as stage:
         images.name_build(source.name, built)
@@ -155,7 +155,7 @@ def _probe(images: LocalImages, built: Built, source: Source, stage: Running) ->
     from skerry.client.trial.contract import probe
 
     origin = images.origins.get(built.digest)
-    if origin is not None and origin.probe is not None:
+    if origin is not None and origin.probe is not None and not _broken(origin.probe):
         stage.cached, stage.detail = True, _in_words(origin.probe)
         return origin.probe
     stage.say("starting it here")
@@ -173,6 +173,11 @@ def _probe(images: LocalImages, built: Built, source: Source, stage: Running) ->
         images.origins.put(built.digest, msgspec.structs.replace(origin, probe=found))
     stage.detail = _in_words(found)
     return found
+
+
+def _broken(found: Probed) -> list[str]:
+    """What is not as every image promises. What its program does alone decides nothing: it may want what isn't here."""
+    return [seen for what, kept, seen in found if not kept and what != "program"]
 
 
 def _in_words(found: Probed) -> str:

@@ -18,12 +18,11 @@ from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile
 from skerry.image.project import project_files
 from skerry.image.recipe import BadRecipe, Recipe
-from skerry.image.recipes.kind import APP, SharedData, config_of
+from skerry.image.recipes.kind import APP, SharedData, Sources, config_of
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
-    from skerry.image.sources.lock import Lock
 
 PROGRAM = "/usr/bin/node"
 WORDS = ("node", "nodejs", PROGRAM)
@@ -73,13 +72,16 @@ class Node:
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         return [*project_files(context, APP, ("package-lock.json", *recipe.exclude)), *outputs]
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         from skerry.image.sources.modules import unpack_module
 
-        for module in locked.modules:
-            yield from unpack_module(module, cache, APP)
+        for module in sources.locked.modules:
+            yield from unpack_module(module, sources.cache, APP)
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> None:
+        return None
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         closure.program(PROGRAM)
         closure.take(BUILTIN)
         inside = [path for path in closure.pile.paths() if path.startswith(MODULES)]
@@ -101,7 +103,7 @@ class Node:
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         return config_of(recipe, working_dir=f"/{APP}", environment={"NODE_ENV": "production"})
 
 

@@ -13,13 +13,12 @@ from skerry.image.contract import BuildRefused
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.recipe import Recipe, refused
-from skerry.image.recipes.kind import APP, SharedData, config_of
+from skerry.image.recipes.kind import APP, SharedData, Sources, config_of
 from skerry.image.rules import certificates, zones
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
-    from skerry.image.sources.lock import Lock
 
 GLIBC = (2, 36)  # of the image's Debian; sources/wheels.py chooses by the same
 PACKAGES = ("libc6", "libgcc-s1", "libstdc++6", "zlib1g")  # what compiled programs are usually linked to
@@ -75,10 +74,13 @@ class Static:
             raise BuildRefused(f"{path} can't be put into an image", "it is a link out of the project")
         return [file_of(f"{APP}/{_named(recipe)}", path.read_bytes(), "project"), *outputs]
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         return ()
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> None:
+        return None
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         closure.program(_place(recipe))
 
     def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
@@ -88,7 +90,7 @@ class Static:
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         return config_of(recipe, working_dir=f"/{APP}", entrypoint=(_place(recipe), *recipe.entrypoint[1:]))
 
 

@@ -28,13 +28,14 @@ class BadLock(BadInput):
 class Wants(msgspec.Struct, frozen=True):
     """What a lock is asked for: Debian packages by name, Python requirements as the text of a requirements file, of which
     `sdists` names those that may be built from source, packages of npm as package-lock.json names them (`modules`), or as
-    package.json asks for them where nothing is locked (`dependencies`)."""
+    package.json asks for them where nothing is locked (`dependencies`), files of the project that an image is made of (`inputs`)."""
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
     sdists: tuple[str, ...] = ()
     modules: tuple[Module, ...] = ()
     dependencies: str = ""
+    inputs: tuple[Input, ...] = ()
 
 
 class Deb(msgspec.Struct, frozen=True, order=True):
@@ -78,6 +79,13 @@ class Sdist(msgspec.Struct, frozen=True, order=True):
     requires: tuple[Wheel, ...] = ()
 
 
+class Input(msgspec.Struct, frozen=True, order=True):
+    """A file or folder of the project that somebody else's tools made, by its hash."""
+
+    path: str
+    sha256: str
+
+
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image's section. `wanted`: hash of what was asked for. `sdists`: sources of those wheels that no index has; what was
     built of them is among the wheels."""
@@ -87,9 +95,11 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     wheels: tuple[Wheel, ...] = ()
     sdists: tuple[Sdist, ...] = ()
     modules: tuple[Module, ...] = ()
+    inputs: tuple[Input, ...] = ()
 
     def counted(self) -> str:
-        return counted(len(self.debs), len(self.wheels), len(self.modules)) or "nothing"
+        nothing = "what came in" if self.inputs else "nothing"
+        return counted(len(self.debs), len(self.wheels), len(self.modules)) or nothing
 
 
 def counted(debs: int, wheels: int, modules: int) -> str:

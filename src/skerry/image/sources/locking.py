@@ -52,7 +52,7 @@ def lock(
         wheels = lock_wheels(wants.requirements, python, context, cache, progress, built)
         sdists = tuple(one for one in sdists if one.name in {wheel.name for wheel in wheels})
         modules = lock_modules(wants.dependencies, context, progress) if wants.dependencies else wants.modules
-        found = Lock(wanted, debs, wheels, sdists, modules)
+        found = Lock(wanted, debs, wheels, sdists, modules, wants.inputs)
         write_lock(file, name, found)
         progress(f"locked {found.counted()} in {file.name}")
     try:
@@ -87,6 +87,7 @@ def _wanted(wants: Wants) -> str:
     words = [*sorted(set(wants.packages)), "", wants.requirements, *(f"sdist {name}" for name in sorted(wants.sdists))]
     if wants.modules or wants.dependencies:
         words += ["", wants.dependencies, msgspec.json.encode(wants.modules).decode()]
+    words += [f"input {one.path} {one.sha256}" for one in wants.inputs]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 

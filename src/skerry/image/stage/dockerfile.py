@@ -117,7 +117,7 @@ def find_engine(engines: Sequence[str] = ENGINES) -> tuple[str, str]:
     raise NoImageBuilder(
         "the Dockerfile can't be built here",
         "; ".join(reasons),
-        "write a recipe that needs neither (python, node, static, debian: see `skerry image init`), or install one of them, "
+        "write a recipe that needs neither (python, node, static, debian: see docs/images.md), or install one of them, "
         "or build it elsewhere and save it: recipe archive",
     )
 

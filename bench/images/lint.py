@@ -13,7 +13,7 @@ import json
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,10 @@ def seconds_per_100_mb() -> dict[str, float]:
     return found | {"": round(all_s / (all_bytes / 1e8), 3)}
 
 
-def measure() -> dict[str, Any]:
+def measure(tell: Callable[[str], None]) -> dict[str, Any]:
     """`lint_missed`: how many of the tools under their own names and of the shells under another passed."""
     programs = tools()
+    tell(f"judging {len(programs)} tools, under their own names and others")
     own = missed(programs, renamed=False)
     shells = missed({name: programs[name] for name in RENAMED}, renamed=True)
     others = {name: data for name, data in programs.items() if name not in (*RENAMED, *SCRIPTS)}
@@ -188,4 +189,4 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=1))
+    print(json.dumps(measure(print), indent=1))
