@@ -8,13 +8,13 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
-APT_REAL := docker-registry docker.io strace  # what images are handed to, fetched from and watched with: for tests alone
+APT_REAL := docker-registry docker.io strace uidmap  # what images are handed to, fetched from and watched with: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
-.PHONY: help setup venv bundle wheel demo test lint fast real e2e bench guest soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo test lint fast real e2e bench bench-images guest soak sim fuzz clean
 
 help:            ## what can be made
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
 
 setup: build/.apt venv     ## Debian packages and the virtual environment
 
@@ -64,6 +64,9 @@ demo: setup bundle         ## three machines, no centre, a real app, a killed ma
 
 bench: setup bundle        ## the figures of docs/benchmarks.md; wants a quiet machine for 20 minutes
 	$(BIN)/python -m bench --json build/bench.json
+
+bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks.md; 20 minutes or less
+	$(BIN)/python -m bench.images --json build/bench-images.json
 
 test: setup lint fast bundle real e2e  ## everything that CI runs
 

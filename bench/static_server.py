@@ -26,6 +26,7 @@ services:
       timeout: 1s
     x-skerry:
       drain: 200ms
+      allow: {{shell: "busybox is the smallest server there is, and up at once"}}
     deploy:
       replicas: {replicas}
       update_config: {{parallelism: 1, order: start-first, delay: 0s}}

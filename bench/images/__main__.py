@@ -6,23 +6,25 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.cloud import ROOT
+from bench.images import apply, cold, edit, library, lint, sizes, swarm
 
-PARTS = {
-    "edit": "bench.images.edit",
-    "library": "bench.images.library",
-    "cold": "bench.images.cold",
-    "apply": "bench.images.apply",
-    "sizes": "bench.images.sizes",
-    "swarm": "bench.swarm",
+PARTS: dict[str, Callable[[Callable[[str], None]], dict[str, Any]]] = {
+    "edit": edit.measure,
+    "library": library.measure,
+    "cold": cold.measure,
+    "sizes": sizes.measure,
+    "apply": apply.measure,
+    "lint": lint.measure,
+    "swarm": swarm.measure,
 }
 AT_MOST = {
     "edit_bytes": 2048,
@@ -42,6 +44,7 @@ AT_MOST = {
     "size_suid": 0,
     "apply_s": 0.5,
     "lint_missed": 0,
+    "lint_s_per_100mb": 1,
 }
 AT_LEAST = {"size_times_smaller": 4}
 
@@ -54,7 +57,7 @@ def measure(parts: list[str], out: Path) -> dict[str, Any]:
     figures: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     for part in parts:
         begun_s = time.monotonic()
-        figures.update(importlib.import_module(PARTS[part]).measure(tell))
+        figures.update(PARTS[part](tell))
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(figures, indent=2) + "\n")
         tell(f"{part} is measured, in {time.monotonic() - begun_s:.0f} s")

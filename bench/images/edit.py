@@ -7,9 +7,12 @@ from typing import Any
 
 from bench.images import apps, hops, registry
 from bench.images.bound import bundle_bound
+from bench.images.trees import kept, with_files
+from skerry.core.history import HISTORY
 from skerry.image.bundle import Version as Documents
 from skerry.image.bundle import make_bundle, version_of
 from skerry.image.contract import Objects
+from skerry.image.manifest import tree_of
 
 
 def bundle(old: apps.Version, new: apps.Version, objects: Objects) -> bytes:
@@ -45,7 +48,10 @@ def measure(tell: Callable[[str], None]) -> dict[str, Any]:
 def _of(app: apps.App, tell: Callable[[str], None]) -> dict[str, Any]:
     objects = app.images.objects
     old, new = app.old, app.new
-    _, (up, across) = hops.travel([old, new], app.images)
+    # Ten releases before, of whatever: by then a release names as many as it ever does, for hosts to keep.
+    programs = [with_files(tree_of([]), {"app": b"program %d" % n}, objects, 0o755) for n in range(HISTORY)]
+    earlier = [kept(tree, objects) for tree in programs]
+    *_, (up, across) = hops.travel([*earlier, old, new], app.images)
     tell(f"{app.name}: to the host {up}")
     tell(f"{app.name}: host to host {across}")
     told = {

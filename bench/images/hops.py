@@ -7,7 +7,6 @@ through a counting proxy before each agent (all that TCP carries), and what each
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import shutil
@@ -192,7 +191,7 @@ def _hops(meter: Meter, known: int, cloud: Road, before: dict[str, Any], release
                 across.record += size + FRAME_HEAD_BYTES
             across.with_tls += size + FRAME_HEAD_BYTES + TLS_RECORD_BYTES
             across.paths[LINK] = across.paths.get(LINK, 0) + size + FRAME_HEAD_BYTES
-    up.record = len(base64.b64encode(release))  # within the request to take it
+    up.record = len(release)  # within the request to take it
     up.talk -= up.record
     up.with_tls += up.record
     return up, across

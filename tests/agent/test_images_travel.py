@@ -13,9 +13,11 @@ import zstandard
 
 from agent.small import Aside, SmallCloud
 from skerry.agent import gathering
+from skerry.agent.daemon import Agent
 from skerry.core import messages as m
 from skerry.core.effects import Fetch
 from skerry.core.events import ImageFailed
+from skerry.core.history import HISTORY, SHORT
 from skerry.core.intent import Release, Service
 from skerry.image.packs import pack
 from skerry.mesh import carrying as c
@@ -50,7 +52,8 @@ def has(small: Aside, host: str, image: str) -> bool:
 @pytest.fixture
 def three(tmp_path):
     with Aside(SmallCloud(tmp_path, 3)) as small:
-        small.wait("links", lambda: all(len(a.mesh.neighbours()) == 2 for a in small.cloud.agents.values()))
+        agents = small.cloud.agents.values()
+        small.wait("all see all", lambda: all(sum(h.state == "up" for h in a.loop.core.hosts()) == 3 for a in agents))
         yield small
 
 
@@ -129,20 +132,30 @@ class Wire:
         return total
 
 
+def knows(agent: Agent, image: str) -> bool:
+    """The release has come, and every host's word that it has the image: nothing of them crosses later."""
+    held = {id for id in agent.trusted.fact_heads() if id.endswith(f"|object|{image}")}
+    return agent.trusted.document("release/web") is not None and len(held) == 3
+
+
 def test_an_edit_of_a_line_crosses_to_each_host_in_less_than_2_kib(three):
     """Over the link that is there anyway: no connection is opened for it."""
     cloud = three.cloud
     files, edited = an_app()
     old = three.look(lambda: cloud.give_files(files))
     three.look(lambda: cloud.deploy("web", Service(replicas=3), old))
-    three.wait("replicas", lambda: sum(len(r.disk.specs) for r in cloud.runtimes.values()) == 3)
+    three.wait("a replica each", lambda: all(len(r.disk.specs) == 1 for r in cloud.runtimes.values()))
+    three.wait(
+        "everybody to know of it, and who has the image", lambda: all(knows(a, old) for a in cloud.agents.values())
+    )
     held = three.look(lambda: cloud.agents["vps-1"].trusted.document("release/web"))
     wire = three.look(lambda: Wire(cloud))
     three.wait("all healthy", lambda: all(r.healthy for a in cloud.agents.values() for r in a.loop.core.rows()))
     three.wait("quiet", lambda: time.monotonic() - wire.last_s > 0.3)
     three.look(wire.frames.clear)
     new = three.look(lambda: cloud.give_files(edited, "vps-1"))
-    release = Release(images={"web": new}, fits=1, fallback=held.hash)
+    full = tuple(f"{n:0{SHORT}x}" for n in range(HISTORY))  # as long as a history gets
+    release = Release(images={"web": new}, fits=1, fallback=held.hash, earlier=full)
     raw = cloud.sign("release/web", release, 2, prev=held.hash)
     begun_s = time.monotonic()
     three.look(lambda: cloud.agents["vps-1"].door.offer(raw, from_client=True))

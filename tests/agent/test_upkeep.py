@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -130,6 +131,24 @@ async def test_a_damaged_tree_is_found_by_reading_it_through_and_mended_in_place
     assert well(cloud, 1)
 
 
+async def test_a_bit_flipped_in_each_object_in_turn_is_found_told_and_mended_while_containers_run(
+    cloud: SmallCloud,
+) -> None:
+    first = next(iter(cloud.agents.values()))
+    image = bring_image(first)
+    await deploy(cloud, image)
+    running = {name: set(runtime.disk.containers) for name, runtime in cloud.runtimes.items()}
+    for number, object in enumerate(first.images.objects(image), 1):
+        flip(first, first.objects.path(object))
+        await first.upkeep.read_through(image)
+        await wait(f"{object} to be told", lambda number=number: len(told(first, "damaged")) == number)
+        await wait("all to be whole again", lambda: first.images.root(image) and not first.images.verify(image))
+        assert (first.files.state / "objects" / "damaged" / object).exists()
+        assert object[:12] in told(first, "damaged")[-1]
+    assert well(cloud, 1)
+    assert {name: set(runtime.disk.containers) for name, runtime in cloud.runtimes.items()} == running
+
+
 @pytest.mark.parametrize("how", ["gone", "damaged"])
 @pytest.mark.parametrize("away_s", [0, 4])
 async def test_a_host_whose_records_are_lost_has_them_again_and_leaves_its_containers_alone(
@@ -248,5 +267,30 @@ async def test_a_full_disk_is_told_refuses_new_intent_keeps_what_runs_and_recove
         await wait("the word that it is over", lambda: "the disk has room again" in told(first, "host"))
         await deploy(cloud, image, version=2, via="vps-1")
         await wait("room to be set aside again", (small_disk / "reserve").exists)
+    finally:
+        await cloud.stop()
+
+
+@pytest.mark.real
+async def test_an_image_that_a_full_disk_has_no_room_for_runs_elsewhere_and_comes_once_there_is_some(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FILES, "data", os.urandom(3 << 20))
+    cloud = SmallCloud(tmp_path, 3)
+    await cloud.start()
+    try:
+        first = cloud.agents["vps-1"]
+        await wait("room to be set aside", (small_disk / "reserve").exists)
+        with (small_disk / "filler").open("wb", buffering=0) as filler:
+            filler.write(bytes(shutil.disk_usage(small_disk).free - (2 << 20)))
+        image = bring_image(cloud.agents["vps-2"])
+        await deploy(cloud, image, via="vps-2")
+        await wait("the event", lambda: told(first, "image-too-large"))
+        assert "3.2 MB more" in told(first, "image-too-large")[0] and first.images.held() == []
+        assert not told(first, "disk-full"), "it was refused before the disk was full"
+        assert {row.node for row in first.loop.core.rows()} == {"vps-2", "vps-3"}
+        (small_disk / "filler").unlink()
+        await wait("it to come", lambda: first.images.held() == [image])
+        assert not first.images.verify(image)
     finally:
         await cloud.stop()

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import itertools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -85,15 +86,21 @@ class Thief:
         return link
 
     async def ask(
-        self, target: str, verb: str, args: Any, *, key: Signer | None = None, identity: Identity | None = None
+        self,
+        target: str,
+        verb: str,
+        args: Any,
+        *,
+        key: Signer | None = None,
+        identity: Identity | None = None,
+        attached: Sequence[bytes] = (),
     ) -> dict[str, Any]:
         """A request as clients make them, under any key over any certificate: the first frame of the answer."""
         stream = await self.open(target, "/request", identity)
         try:
             hello = msgspec.json.decode(await recv_bytes(stream, timeout_s=ANSWER_S))
-            raw = make_request(
-                key or self.signer, self.cloud.cloud, f"node/{target}", verb, args, hello["nonce"], time.time()
-            )
+            signer, now_s = key or self.signer, time.time()
+            raw = make_request(signer, self.cloud.cloud, f"node/{target}", verb, args, hello["nonce"], now_s, attached)
             await send_bytes(stream, raw)
             return dict(msgspec.json.decode(await recv_bytes(stream, timeout_s=ANSWER_S)))
         finally:

@@ -297,8 +297,7 @@ def attack_by_all_ways(scene: Scene, raw: bytes, *, key: Signer | None = None) -
     before = scene.world.look()
     for target in HONEST:
         assert not scene.aside.run(over_link(scene, target, raw)) or _older(scene, target, raw)
-        args = {"records": [base64.b64encode(raw).decode()]}
-        answer = scene.aside.run(scene.thief.ask(target, "put", args, key=key))
+        answer = scene.aside.run(scene.thief.ask(target, "put", {}, key=key, attached=[raw]))
         assert "error" in answer, answer
     scene.calm()
     assert scene.world.look() == before

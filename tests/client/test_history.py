@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.small import SmallCloud, archive
-from skerry.client import apps, budget
+from skerry.client import apps, budget, views
 from skerry.client.compose.load import load
 from skerry.client.deploy import deploy
 from skerry.client.images import LocalImages
@@ -63,14 +63,15 @@ def no_object_travels(cloud: SmallCloud, patch: pytest.MonkeyPatch) -> Iterator[
     with patch.context() as within:
         for name, agent in cloud.agents.items():
             within.setattr(agent.mesh, "open", _told(agent.mesh.open, name, opened))
+            within.setattr(agent.bundles, "fetch", _told(agent.bundles.fetch, name, opened))
         yield
-    assert {path for _, path in opened} <= {"/keep", "/catch-up"}, opened
+    assert {path for _, path in opened} <= {"/catch-up"}, opened
 
 
 def _told(open_stream, name: str, opened: list[tuple[str, str]]):  # type: ignore[no-untyped-def]
-    def told(peer: str, path: str):  # type: ignore[no-untyped-def]
+    def told(peer: str, path: str, *more):  # type: ignore[no-untyped-def]
         opened.append((name, path))
-        return open_stream(peer, path)
+        return open_stream(peer, path, *more)
 
     return told
 
@@ -93,7 +94,7 @@ async def test_going_back_moves_no_byte_neither_one_step_nor_to_an_earlier_file(
         await apps.rollback(session, "shop", timeout_s=30)
     document = session.document("release/shop")
     assert document is not None and isinstance(document.body, Release)
-    assert [names[0] for names in document.body.earlier] == [i[7:19] for i in (first, last, brought[1][0])]
+    assert list(document.body.earlier) == [i[7:15] for i in (first, last, brought[1][0])]
 
 
 async def test_what_left_the_history_may_go_and_goes_when_room_is_needed(
@@ -116,22 +117,28 @@ async def test_what_left_the_history_may_go_and_goes_when_room_is_needed(
     assert all(hash in set(agent.objects) for image in brought[2:] for hash in agent.images.objects(image))
     await wait("nothing else to be on its disk", lambda: len(set(agent.objects)) == 8)
     assert not cloud.agents["vps-2"].budget.figures()["used_bytes"] < used_bytes, "each host has a budget of its own"
+    told = (await views.status(session))["agents"]["vps-1"]["images"]
+    assert (told["held"], told["budget_bytes"]) == (2, size) and told["used_bytes"] > size
+    checks = {row["check"]: row for row in await views.doctor(session)}
+    assert not checks["vps-1 images"]["ok"] and checks["vps-1 images"]["detail"].startswith("2 images, ")
+    assert checks["vps-2 images"]["ok"]
 
 
 async def test_what_does_not_fit_runs_elsewhere_and_is_told_to_whoever_brings_it(
     cloud: SmallCloud, session: Session, tmp_path: Path
 ) -> None:
-    for name in ("vps-1", "vps-2"):
+    for name in cloud.agents:
         await budget.set_budget(session, name, 30_000)
-    await wait("the budgets", lambda: all(cloud.agents[f"vps-{n}"].budget.allowed_bytes() == 30_000 for n in (1, 2)))
-    session.preferred = "node/vps-1"
+    await wait("the budgets", lambda: all(a.budget.allowed_bytes() == 30_000 for a in cloud.agents.values()))
     with pytest.raises(
         Exception, match=r"too large for the budget: it needs 0\.1 MB more, 0\.0 MB are left"
     ) as refused:
         await bring(session, tmp_path, bytes(60_000))
     assert getattr(refused.value, "code", "") == ImageTooLarge.code
-    assert not list(cloud.agents["vps-1"].images.held())
-    session.preferred = "node/vps-3"
+    assert not any(agent.images.held() for agent in cloud.agents.values())
+    await budget.set_budget(session, "vps-3", 10_000_000)
+    await wait("room", lambda: cloud.agents["vps-3"].budget.allowed_bytes() == 10_000_000)
+    session.preferred = "node/vps-1"  # which has none: the client goes on to the next, and the next
     image, _ = await bring(session, tmp_path, bytes(60_000))
     rows = cloud.agents["vps-1"].loop.core.rows()
     assert {row.node for row in rows} == {"vps-3"} and all(row.healthy for row in rows)

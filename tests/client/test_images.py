@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -55,3 +57,42 @@ def test_what_a_build_puts_again_counts_as_just_come(tmp_path: Path) -> None:
     again = image_of(local, b"one")
     assert local.collect(older_than_s=60).objects == 0
     assert local.images.missing(again) == []
+
+
+MANY = """
+import sys
+from pathlib import Path
+from skerry.client.images import LocalImages
+from skerry.image.manifest import Entry, tree_of
+from skerry.image.oci import ImageConfig, assemble
+for number in range(40):
+    local = LocalImages(Path(sys.argv[1]))  # as each command does
+    data = [b"%d-%d" % (number, part) for part in range(20)]
+    tree = tree_of(Entry(f"f{n}", "f", 0o644, sha256=local.objects.put(each), size=len(each)) for n, each in enumerate(data))
+    image = assemble(tree, ImageConfig(), local.objects.read)
+    for each in (image.manifest, image.config, image.tree.encode()):
+        local.objects.put(each)
+    local.tag(f"{sys.argv[2]}-{number}", image.digest)
+    root = local.images.make(image.digest)
+    assert (root / "f7").read_bytes() == data[7]
+"""
+
+
+def test_commands_side_by_side_lose_nothing_of_one_another(tmp_path: Path) -> None:
+    """Each makes the same images, trees and names of its own; what one has on its way in is not swept up by the next."""
+    started = [subprocess.Popen([sys.executable, "-c", MANY, str(tmp_path), name]) for name in ("a", "b", "c")]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    local = LocalImages(tmp_path)
+    assert len(local.names) == 120
+    assert len(set(local.names.values())) == 40
+    assert all(local.images.verify(digest) == [] for digest in local.names.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names.json", "objects", "trees"]
+
+
+def test_a_lock_that_a_killed_command_left_is_broken(tmp_path: Path) -> None:
+    local = LocalImages(tmp_path)
+    (tmp_path / "names.lock").touch()
+    os.utime(tmp_path / "names.lock", (1000, 1000))
+    local.tag("web", "sha256:" + "0" * 64)
+    assert local.names == {"web": "sha256:" + "0" * 64}
+    assert not (tmp_path / "names.lock").exists()

@@ -29,7 +29,7 @@ def test_a_release_names_the_ten_sets_of_images_before_it_each_image_once_and_no
     for images in history:
         held = Release(images=images, fits=1, earlier=earlier_of(held, images))
     assert held is not None
-    named = [name for names in held.earlier for name in names]
+    named = [name for line in held.earlier for name in line.split()]
     assert len(set(named)) == len(named) and not {short(i) for i in held.images.values()} & set(named)
     assert len(held.earlier) <= HISTORY
     before: list[str] = []  # as a person would say it: the images of the last releases, the newest first
@@ -43,7 +43,7 @@ def released(word: str, *before: str, version: int, fallback: str = "") -> Docum
     document = docs.release("shop", {"web": word}, version=version, fallback=fallback)
     body = document.body
     assert isinstance(body, Release)
-    earlier = tuple((short(docs.image_of(name)),) for name in before)
+    earlier = tuple(short(docs.image_of(name)) for name in before)
     return docs.document(document.path, msgspec.structs.replace(body, earlier=earlier), version)
 
 
@@ -79,6 +79,16 @@ def test_what_nothing_names_goes_first_then_the_history_and_what_is_wanted_never
     assert sorted(word for effects in later for word in forgotten(effects)) == ["junk1", "junk2"]
     effects = core.step(ev.RecordAccepted(record=docs.app("shop", {}, version=2, deleted=True)), 1700.0)
     assert may_go(effects)[:2] == ["v3", "v2"], "of an app that was removed nothing is kept"
+
+
+def test_of_very_many_images_those_that_a_release_wants_are_told() -> None:
+    """A node has a thousand facts, for its slots as well."""
+    held = {f"x{number}": 1.0 for number in range(1200)} | {"v5": 1.0, "v4": 1.0}
+    _, effects = core_with(*DOCUMENTS, held=held)
+    told = [
+        docs.word_of(effect.key) for effect in effects if isinstance(effect, do.Publish) and effect.kind == "object"
+    ]
+    assert len(told) == len(set(told)) == 500 and {"v4", "v5"} <= set(told)
 
 
 def test_what_is_still_being_stopped_is_in_use() -> None:

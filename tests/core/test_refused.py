@@ -129,6 +129,16 @@ def test_an_init_image_may_have_its_declared_shell_and_a_service_may_not() -> No
     ):
         node = Node()
         node.images(**found)
-        node.take(docs.release("shop", {"web": "db", init_of("web"): "init"}), docs.app("shop", {"web": WEB}))
+        agreed = msgspec.structs.replace(WEB, init=True)
+        node.take(docs.release("shop", {"web": "db", init_of("web"): "init"}), docs.app("shop", {"web": agreed}))
         node.pass_s(3)
         assert bool(node.started) is starts, found
+
+
+def test_a_release_alone_can_not_bring_an_init_image() -> None:
+    """Who may change code, CI, has no say in what runs beside it, perhaps with a shell."""
+    node = Node()
+    node.images(db={}, init={"setup-shell": "bin/dash is a shell"})
+    node.take(docs.release("shop", {"web": "db", init_of("web"): "init"}), docs.app("shop", {"web": WEB}))
+    node.pass_s(3)
+    assert not node.started

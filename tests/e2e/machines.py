@@ -28,11 +28,13 @@ services:
     ports: ["{PORT}:80"]
     environment: {{GREETING: hello}}
     healthcheck: {{test: curl -f http://localhost/, interval: 1s, timeout: 1s}}
+    x-skerry: {{allow: {{shell: it is busybox}}}}
     deploy: {{replicas: 2, update_config: {{order: start-first}}}}
   keep:
     image: page.tar
     volumes: ["data:/data"]
     healthcheck: {{test: curl -f http://localhost/, interval: 1s, timeout: 1s}}
+    x-skerry: {{allow: {{shell: it is busybox}}}}
 volumes:
   data:
 """

@@ -104,6 +104,8 @@ def test_versions_are_told_apart_and_a_bad_one_is_turned_back_with_its_evidence(
     assert result["sent_bytes"] == 0
     assert [puppet.ask(host=host)["version"] for host in range(3)] == ["2", "2", "2"], "waited for, with the same image"
     assert puppet.deploy(web("VERSION: '2'"))["changed"] == []
+    used = next(row["used_by"] for row in skerry.json("image", "ls") if row["digest"] == result["images"]["web"])
+    assert any(use.endswith(f"/{puppet.name}.web") for use in used)
     with puppet.clients() as clients:
         code, error = skerry.refused("deploy", puppet.write(web("VERSION: '3', CRASH: '7'")))
         assert (code, error["code"]) == (1, "rollout-failed")

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import json
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from agent.small import archive
-from image.memory import SimpleObjects
+from image.memory import SimpleObjects, elf_of, file_entry
 from skerry.agent.streams import Heads, _decode
 from skerry.core import messages as m
 from skerry.core.gossip import Gossip
@@ -25,10 +26,17 @@ from skerry.core.intent import Secret
 from skerry.errors import SkerryError
 from skerry.image import bundle
 from skerry.image.archive import import_archive
+from skerry.image.audit.database import read_database
+from skerry.image.audit.known import findings, keys_of
 from skerry.image.bundle import Version, make_bundle, open_bundle
+from skerry.image.lint import secrets
+from skerry.image.lint.programs import facts_of
 from skerry.image.manifest import HEADER, Entry, parse_tree, tree_of
 from skerry.image.oci import ImageConfig, assemble, parse_config, parse_manifest
+from skerry.image.origin import Origin, Part
+from skerry.image.packages import parts_in
 from skerry.image.packs import pack, pack_documents, unpack, unpack_documents
+from skerry.image.sbom import sbom
 from skerry.image.sources.needs import Asked, requirements_of
 from skerry.mesh import carrying, streams
 from skerry.trust import drafts, envelope, recovery
@@ -195,6 +203,40 @@ def pyproject(data: bytes) -> None:
         requirements_of(Path(directory), Asked())
 
 
+def known_vulnerabilities(data: bytes) -> None:
+    """A user's file: an export of OSV or of Debian's tracker, against packages that it may name."""
+    parts = keys_of(
+        [
+            Part(ecosystem="pypi", name="x", version="1", files=("x",)),
+            Part(ecosystem="deb", name="y", version="1", files=("y",)),
+        ]
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "db"
+        path.write_bytes(data)
+        findings(read_database(path, parts.keys()), parts)
+
+
+def package_databases_of_an_image(data: bytes) -> None:
+    """The same bytes at the place of each database that is read."""
+    names = (
+        "var/lib/dpkg/status", "var/lib/dpkg/info/a.list", "lib/apk/db/installed", "x/a.dist-info/METADATA",
+        "x/a.dist-info/RECORD", "node_modules/a/package.json",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory:
+        objects = SimpleObjects(Path(directory))
+        objects.put(data)
+        parts, unread = parts_in(tree_of(file_entry(name, data) for name in names), objects.read)
+        json.dumps(sbom("sha256:" + "0" * 64, "", Origin(how="imported", when_s=0.0, parts=parts, findings=unread)))
+
+
+def file_of_an_image(data: bytes) -> None:
+    """What the lint reads of programs and texts, whatever they are."""
+    facts_of(data)
+    for path in (".env", ".npmrc", ".git-credentials", ".docker/config.json"):
+        secrets.in_named(path, lambda: data)
+
+
 def carrying_message(data: bytes) -> None:
     carrying.told(data, "node/vps-2", *carrying.AnyMessage.__args__)
 
@@ -227,6 +269,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         parse_envelope, record_from_a_neighbour, record_from_a_client, document_signed_by_an_operator,
         fact_of_a_captured_host, message_of_a_neighbour, request, request_signed_by_an_operator, heads_of_a_new_host,
         draft, objects_message, oci_manifest, oci_config, tree_manifest, image_archive, layer_of_an_image,
+        known_vulnerabilities, package_databases_of_an_image,
+        file_of_an_image,
         carrying_message, pack_of_files, documents_of_an_image, bundle_of_a_peer, body_of_a_bundle,
         lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
     )
@@ -249,7 +293,7 @@ def seeds(name: str) -> list[bytes]:
         sign("secret/web", Secret(key_id="k", boxes={})), up("vps-2"), fact("vps-2", "claim", "web.web/0", (1, 2), None),
     ]  # fmt: skip
     payloads = [envelope.parse(raw).payload for raw in records]
-    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {"records": []}, "n" * 32, T0)
+    asked = make_request(signer("anna"), CLOUD, "node/vps-1", "put", {}, "n" * 32, T0, [sign("app/web", app_body())])
     hash = b"\x11" * 32
     by_name: dict[str, list[bytes]] = {
         "document_signed_by_an_operator": [bytes([n % 7]) + payload for n, payload in enumerate(payloads[:6])]
@@ -271,7 +315,9 @@ def seeds(name: str) -> list[bytes]:
             )
         ],
         "request": [asked],
-        "request_signed_by_an_operator": [envelope.parse(asked).payload],
+        "request_signed_by_an_operator": [
+            envelope.parse(make_request(signer("anna"), CLOUD, "node/vps-1", "ps", {}, "n" * 32, T0)).payload
+        ],
         "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
         "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
         "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
@@ -284,8 +330,24 @@ def seeds(name: str) -> list[bytes]:
             HEADER.encode(),
             HEADER.encode() + b"d\t755\tetc\n" + b"f\t644\tetc/x\t" + b"ab" * 32 + b"\t3\n",
         ],
+        "file_of_an_image": [
+            elf_of(("libc.so.6",), "/lib64/ld.so", calls=("tcsetpgrp", "pipe", "execve")),
+            b"-----BEGIN PRIVATE KEY-----\n" + b"MIIEpAIBAAKCAQEA7bq5m0Yt8nPzK1wq" * 4,
+        ],
         "image_archive": [_archive()],
         "layer_of_an_image": [_layer()],
+        "known_vulnerabilities": [
+            b'[{"id":"A","aliases":["B"],"affected":[{"package":{"ecosystem":"PyPI","name":"x"},"ranges":[{"type":"ECOSYSTEM","events":'
+            b'[{"introduced":"0"},{"fixed":"2"}]}],"versions":["1"]}],"severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:N"}]}]',
+            b'{"y":{"CVE-1":{"description":"d","releases":{"bookworm":{"status":"resolved","fixed_version":"2","urgency":"low"}}}}}',
+            b'{"vulns":[{"id":"A"}]}',
+        ],
+        "package_databases_of_an_image": [
+            b"Package: a\nVersion: 1\nArchitecture: all\nStatus: install ok installed\n\n",
+            b"P:a\nV:1\nF:lib\nR:x\n\n",
+            b"Name: a\nVersion: 1\nLicense: MIT\n\n",
+            b'{"name":"a","version":"1","license":"MIT"}',
+        ],
         "carrying_message": [
             msgspec.msgpack.encode(message)
             for message in (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fuzz.targets import TARGETS, run, seeds
 
 MANY = 150
-SLOW = {"image_archive", "layer_of_an_image"}
+SLOW = {"image_archive", "layer_of_an_image", "package_databases_of_an_image"}
 
 
 @st.composite

@@ -66,25 +66,6 @@ def home(tmp_path_factory):
 
 
 @REAL
-@pytest.mark.parametrize("service", ["web", "store"])
-def test_two_folders_two_umasks_and_an_empty_cache_give_one_digest(service, tmp_path, monkeypatch):
-    one, _ = built(service, tmp_path / "one")
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    monkeypatch.setenv("PYTHONHASHSEED", "7")
-    cache = tmp_path / "cache"
-    for part in ("debs", "wheels", "index"):
-        if (CACHE / part).is_dir():
-            shutil.copytree(CACHE / part, cache / part, copy_function=os.link)
-    before = os.umask(0o077)
-    try:
-        other, images = built(service, tmp_path / "other", cache=cache)
-    finally:
-        os.umask(before)
-    assert one.digest == other.digest
-    assert images.missing(other.digest) == []
-
-
-@REAL
 def test_an_unchanged_service_is_built_at_once_and_an_edit_takes_little_more(home):
     first, _ = built("web", home)
     start = time.monotonic()

@@ -6,15 +6,19 @@ import hashlib
 import io
 import struct
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from image.memory import SimpleObjects, elf_of, tar_of
+from skerry.image.contract import BadImage
 from skerry.image.layers import Layers
-from skerry.image.lint import secrets
+from skerry.image.lint import names, secrets
 from skerry.image.lint.findings import Finding, ImageRefused, by_kind, check
 from skerry.image.lint.judge import judge
 from skerry.image.lint.own import check_image
@@ -212,14 +216,34 @@ def test_examples_and_names_of_secrets_are_none(text: bytes) -> None:
     assert kinds({"app/x": text}, plain=("app/x",)) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("ed25519", PrivateFormat.OpenSSH), ("ed25519", PrivateFormat.PKCS8), ("ec", PrivateFormat.OpenSSH),
+        ("ec", PrivateFormat.PKCS8), ("ec", PrivateFormat.TraditionalOpenSSL), ("rsa", PrivateFormat.OpenSSH),
+        ("rsa", PrivateFormat.PKCS8), ("rsa", PrivateFormat.TraditionalOpenSSL),
+    ],
+)  # fmt: skip
+def test_private_keys_are_found_as_tools_write_them(kind: str, form: PrivateFormat) -> None:
+    key = {
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "ec": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    }[kind]()
+    text = key.private_bytes(Encoding.PEM, form, NoEncryption())
+    assert kinds({"app/id": text}, plain=("app/id",)) == ["secret"]
+
+
 def test_private_keys_are_found_in_texts_in_json_and_in_programs() -> None:
     assert kinds({"etc/key.pem": KEY}, plain=("etc/key.pem",)) == ["secret"]
     json = b'{"private_key": "' + KEY.replace(b"RSA ", b"").replace(b"\n", b"\\n") + b'"}'
     assert kinds({"app/account.json": json}, plain=("app/account.json",)) == ["secret"]
     assert kinds({"app/server": with_text(KEY)}) == ["secret"]
     assert kinds({"lib/libtls.so": elf_of(calls=(KEY.decode(),))}, plain=("lib/libtls.so",)) == []
-    test = "usr/lib/python3/dist-packages/tls/tests/key.pem"
-    assert kinds({test: KEY}, plain=(test,)) == [], "packages test themselves with keys"
+    for test in ("tls/tests/key.pem", "tls/tests.py", "tls/test_keys.py"):
+        path = f"usr/lib/python3/dist-packages/{test}"
+        assert kinds({path: KEY}, plain=(path,)) == [], "packages test themselves with keys"
+        assert kinds({f"app/{test}": KEY}, plain=(f"app/{test}",)) == ["secret"]
 
 
 @pytest.mark.parametrize(
@@ -292,6 +316,69 @@ def test_a_program_with_a_million_headers_and_a_dynamic_section_without_end_is_r
     whole = bytearray(program("ptrace"))
     struct.pack_into("<Q", whole, 64 + 56 + 32, 1 << 62)
     facts_of(bytes(whole))
+
+
+HOSTILE = {
+    "headers of keys": b"X: -----BEGIN PRIVATE KEY-----\n" * 100_000,
+    "blank lines": b"\n" * 2_000_000 + b"TOKEN",
+    "names of secrets": b"SECRET" * 300_000 + b"\nnpm_ghp_xoxb-_v1_" * 1000,
+    "addresses": b"://a:" * 300_000,
+    "quotes": b'"auth":"' * 200_000,
+    "passwords": b"password" + b" " * 1_000_000,
+    "fields": b"a:b:c:d:" * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "path", ["x", ".env", ".netrc", ".npmrc", ".git-credentials", ".docker/config.json", ".pgpass", ".pypirc"]
+)
+def test_no_text_takes_longer_than_in_proportion_to_it(path: str, name: str) -> None:
+    began_s = time.process_time()
+    secrets.in_file(HOSTILE[name])
+    secrets.in_named(path, lambda: HOSTILE[name])
+    assert time.process_time() - began_s < 2.0
+
+
+def test_no_path_takes_longer_than_in_proportion_to_it() -> None:
+    began_s = time.process_time()
+    for path in (
+        "node_modules/" * 300 + "x",
+        "a-" * 127 + "linux-gnu",
+        "1." * 120 + "x",
+        "1" * 255,
+        "site-packages/pip/" * 200,
+    ):
+        for _ in range(100):
+            names.kind_of(path), names.database_of(path), names.manager_of(path), secrets.is_test_material(path)
+    assert time.process_time() - began_s < 1.0
+
+
+def test_a_program_of_a_thousand_segments_is_read_once() -> None:
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 4 << 20, 4 << 20, 1)
+    head = (
+        b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 1, 64, 0, 0, 64, 56, 1000, 64, 0, 0)
+    )
+    data = (head + segment * 1000).ljust(4 << 20, b"P")
+    began_s = time.process_time()
+    assert facts_of(data).form == "elf"
+    assert time.process_time() - began_s < 2.0
+
+
+def test_links_that_lead_on_and_on_are_refused_in_time() -> None:
+    long = "/".join(["a/.."] * 800)
+    files: dict[str, bytes | str] = {f"l{n:05}": f"{long}/l{n + 1:05}" for n in range(2000)}
+    began_s = time.process_time()
+    with pytest.raises(BadImage, match="steps to follow"):
+        found(files)
+    assert time.process_time() - began_s < 10.0
+
+
+def test_many_findings_of_one_kind_hide_none_of_another() -> None:
+    files: dict[str, bytes | str] = {f"bin{n}/sh": b"x" for n in range(300)}
+    findings = found(files | {"zz/curl": b"x"})
+    with pytest.raises(ImageRefused, match="zz/curl"):
+        check(findings, ("shell",), what="web")
 
 
 # --- remembered -------------------------------------------------------------------------------------------------------

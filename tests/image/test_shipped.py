@@ -49,10 +49,17 @@ def test_redis_answers_keeps_its_data_and_takes_more_options(home):
         assert wait_for(lambda: redis.talk(6379, b"PING\r\n") == b"+PONG\r\n", 10), redis.said
         assert redis.talk(6379, b"SET a 1\r\n") == b"+OK\r\n" and redis.talk(6379, b"SAVE\r\n") == b"+OK\r\n"
         redis.check_rights()
-    options = ["--appendonly", "yes", "--save", ""]
-    with image_running(images, found.digest, home / "redis", binds={"/data": data}, more=options) as redis:
-        assert wait_for(lambda: redis.talk(6379, b"PING\r\n") == b"+PONG\r\n", 10), redis.said
-        assert redis.talk(6379, b"CONFIG GET appendonly\r\n").endswith(b"\r\nyes\r\n")
+    own = {"recipe": "redis", "files": {"/etc/own.conf": "redis.conf"}, "command": ["--include", "/etc/own.conf"]}
+    found, images = made(home, own, {"redis.conf": "maxmemory 16mb\nappendonly yes\n"})
+    for more in (
+        None,
+        ["--appendonly", "yes", "--save", "", "--maxmemory", "16mb"],
+    ):  # the recipe's command, a service's
+        with image_running(images, found.digest, home / "redis", binds={"/data": data}, more=more) as redis:
+            assert wait_for(lambda: redis.talk(6379, b"PING\r\n") == b"+PONG\r\n", 10), redis.said
+            assert redis.talk(6379, b"CONFIG GET appendonly\r\n").endswith(b"\r\nyes\r\n")
+            assert redis.talk(6379, b"CONFIG GET maxmemory\r\n").endswith(b"\r\n16777216\r\n")
+            assert redis.talk(6379, b"CONFIG GET dir\r\n").endswith(b"\r\n/data\r\n")
 
 
 def test_memcached_answers(home):

@@ -22,6 +22,20 @@ SERVER = r"""
 #include <math.h>
 int main(int argc, char **argv) { printf("hello from %s, %.3f\n", __FILE__, cos(argc)); return 0; }
 """
+ADDON = r"""
+#include <node_api.h>
+static napi_value hi(napi_env env, napi_callback_info info) {
+    napi_value said;
+    napi_create_string_utf8(env, "high tide of " __DATE__, NAPI_AUTO_LENGTH, &said);
+    return said;
+}
+NAPI_MODULE_INIT() {
+    napi_value function;
+    napi_create_function(env, "hi", 2, hi, 0, &function);
+    napi_set_named_property(env, exports, "hi", function);
+    return exports;
+}
+"""
 RECIPE = {
     "recipe": "debian",
     "packages": ["libc6"],
@@ -111,6 +125,38 @@ def test_a_build_that_fails_leaves_no_image_and_says_why(tmp_path):
     assert not list((tmp_path / "home").glob("objects/*/*"))
     with pytest.raises(StageFailed, match="left no 'serve'"):
         made(RECIPE | {"build": RECIPE["build"] | {"outputs": ["serve"]}}, project(tmp_path / "b"), tmp_path / "home")
+
+
+def test_a_static_recipe_compiles_its_program(tmp_path):
+    """The image is the program alone; the Makefile's own flags come over those of the stage."""
+    folder = project(tmp_path / "project")
+    (folder / "Makefile").write_text("server: src/main.c\n\t$(CC) $(CFLAGS) -static -o $@ $< -lm\n")
+    content = {"recipe": "static", "entrypoint": ["./server"], "build": RECIPE["build"]}
+    built, images = made(content, folder, tmp_path / "home")
+    assert said(images, built, "/app/server") == "hello from src/main.c, 0.540\n"
+    assert built.executables == ("app/server",)
+
+
+def test_an_addon_of_node_is_compiled_for_the_image_s_own_node(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "tide.c").write_text(ADDON)
+    (folder / "binding.gyp").write_text('{"targets": [{"target_name": "tide", "sources": ["tide.c"]}]}')
+    (folder / "package.json").write_text('{"name": "tides", "version": "1.0.0"}')
+    (folder / "server.js").write_text('console.log(require("./build/Release/tide.node").hi())\n')
+    steps = {"packages": ["g++", "libnode-dev", "make", "node-gyp"], "run": ["node-gyp", "rebuild"]}
+    content = {
+        "recipe": "node",
+        "entrypoint": ["node", "server.js"],
+        "exclude": ["*.c", "binding.gyp"],
+        "build": steps | {"outputs": ["build/Release/tide.node"]},
+    }
+    built, images = made(content, folder, tmp_path / "home")
+    assert said(images, built, "/usr/bin/node", "/app/server.js") == "high tide of Jan  1 1980\n"
+    paths = {entry.path for entry in images.tree(built.digest).entries}
+    assert "app/build/Release/tide.node" in paths and not [
+        path for path in paths if "gyp" in path or path.endswith(".c")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from library.conftest import SKERRY, Home
+from agent.sql import MariaDb
+from library.conftest import ROOT, SKERRY, Home
 from skerry.client.trial.container import sweep
 
 pytestmark = pytest.mark.real
@@ -157,6 +160,75 @@ def test_an_archive_of_others_runs_from_its_path(home: Home, other: Home, tmp_pa
     assert other("run", str(tmp_path / "store.tar"), "--json", "--", "--version").json["exit_code"] == 0
 
 
+NOBODY = 54321  # a user of no machine, made for one mount namespace
+AS_USER = """
+for name in passwd subuid subgid; do mount --bind "$1/$name" /etc/$name || exit 99; done
+shift; exec setpriv --reuid {uid} --regid {uid} --clear-groups "$@"
+"""
+
+
+@pytest.fixture
+def as_user(tmp_path: Path) -> list[str]:
+    """The beginning of a command that somebody without root types: with numbers set aside in /etc/subuid."""
+    (tmp_path / "passwd").write_text(Path("/etc/passwd").read_text() + f"trier:x:{NOBODY}:{NOBODY}::/:/bin/sh\n")
+    for name in ("subuid", "subgid"):
+        Path(f"/etc/{name}").touch()  # something to mount over
+        (tmp_path / name).write_text("trier:200000:65536\n")
+    paths = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
+    words = ["unshare", "--mount", "sh", "-c", AS_USER.format(uid=NOBODY), "sh", str(tmp_path), "env"]
+    words += [f"PYTHONPATH={':'.join(paths)}", "PYTHONDONTWRITEBYTECODE=1"]
+    for python in (sys.executable, "/usr/bin/python3"):
+        if (
+            subprocess.run([*words, python, "-c", "import skerry.cli.main, msgspec"], capture_output=True).returncode
+            == 0
+        ):
+            return [*words, python, "-c", "from skerry.cli.main import main; main()", "image", "run"]
+    pytest.skip("this checkout can't be read by other users")
+
+
+def test_without_root_it_runs_as_its_own_user_with_ports_and_leaves_nothing(
+    home: Home, tmp_path: Path, as_user: list[str]
+) -> None:
+    tmp_path.chmod(0o755)
+    for above in tmp_path.parents:
+        if str(above).startswith("/tmp/"):
+            above.chmod(0o755)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    home("export", "guestbook.web", str(mine / "web.tar"))
+    for path in (mine, mine / "web.tar"):
+        os.chown(path, NOBODY, NOBODY)
+    port = free_port()
+    environment = {**os.environ, "SKERRY_HOME": str(mine / "home"), "HOME": str(mine)}
+    command = [*as_user, str(mine / "web.tar"), "-p", f"{port}:8000"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: answer(port).startswith(b"guestbook") or process.poll() is not None, "an answer")
+        assert process.poll() is None, process.communicate()
+        inside = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"uvicorn" in _read(path)]
+        users = {_uid(path.parent) for path in inside}
+        assert 200000 + 10000 in users  # the image's 10001, counted from where this user's numbers begin
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0, err
+    assert os.listdir(mine / "home" / "images" / "trials") == []  # noqa: PTH208
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _uid(process: Path) -> int:
+    try:
+        return process.stat().st_uid
+    except OSError:
+        return -1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -181,3 +253,37 @@ def test_a_port_that_is_taken_is_named(home: Home) -> None:
     assert f"port {port}" in refused["what"]
     assert "another program" in refused["why"]
     assert left_by_trials(home) == []
+
+
+def test_a_database_is_made_before_it_runs_and_a_folder_of_ones_own_keeps_it(home: Home, tmp_path: Path) -> None:
+    project, data = tmp_path / "maria", tmp_path / "data"
+    project.mkdir()
+    data.mkdir()
+    (project / "image.toml").write_text('[image]\nrecipe = "mariadb"\n')
+    done = home("run", str(project), "-v", f"{data}:/var/lib/mysql", code=1)
+    assert "its init ended with exit code 1" in done.err and not list(data.iterdir())
+
+    port = free_port()
+    words = ("maria", "-p", f"{port}:3306", "-e", "MARIADB_ROOT_PASSWORD=s3cret", "-e", "MARIADB_INITDB_SKIP_TZINFO=1")
+
+    def ask(statements: str) -> list[tuple[str | None, ...]]:
+        try:
+            with MariaDb(socket.create_connection(("127.0.0.1", port), 2), "root", "s3cret", "mysql") as sql:
+                return sql.run(statements)
+        except OSError:
+            return []
+
+    with running(home, *words, "-v", f"{data}:/var/lib/mysql"):
+        wait_for(lambda: ask("SELECT 1"), "an answer")
+        ask("CREATE DATABASE kept")
+    with running(home, *words, "-v", f"{data}:/var/lib/mysql") as process:
+        wait_for(lambda: ask("SHOW DATABASES LIKE 'kept'"), "what was kept")
+        process.terminate()
+        assert "makes its data" not in process.communicate(timeout=WITHIN_S)[1]
+    with running(home, *words):
+        wait_for(lambda: ask("SELECT 1"), "an answer without a folder")
+        assert not ask("SHOW DATABASES LIKE 'kept'")
+        note_trials(home)
+    assert left_by_trials(home) == []
+    home("rm", "maria")
+    home("rm", "maria.init")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image.memory import SimpleObjects, file_entry
-from library.conftest import Home
+from library.conftest import ROOT, Home
 from skerry.image.licences import of_debian, of_wheel
 from skerry.image.manifest import tree_of
 from skerry.image.origin import Origin, Part
 from skerry.image.packages import parts_in
 from skerry.image.sbom import purl, sbom
 
-NAME = st.text(min_size=1, max_size=30).filter(lambda text: text.isprintable())
+NAME = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=30)
 
 
 def validator() -> jsonschema.Draft7Validator:
@@ -145,6 +146,8 @@ DATABASES: dict[str, bytes] = {
     "lib/apk/db/installed": APK,
     "lib/ld-musl-x86_64.so.1": b"elf",
     "app/node_modules/@scope/left/package.json": b'{"name":"@scope/left","version":"1.2.3","license":"MIT"}',
+    "app/node_modules/@scope/left/lib/a.js": b"1",
+    "app/node_modules/@scope/left/node_modules/inner/package.json": b'{"name":"inner","version":"0.1.0"}',
     "app/node_modules/broken/package.json": b"{",
     "usr/lib/python3/dist-packages/Flask_Thing-2.0.dist-info/METADATA": b"Name: Flask.Thing\nVersion: 2.0\nLicense: BSD\n\n",
     "usr/lib/python3/dist-packages/Flask_Thing-2.0.dist-info/RECORD": b"flask_thing/__init__.py,sha256=x,3\n",
@@ -160,10 +163,13 @@ def test_package_databases_of_others_are_read_and_those_that_are_not_are_said(tm
     tree = tree_of(file_entry(path, data) for path, data in DATABASES.items())
     parts, findings = parts_in(tree, objects.read)
     told: dict[str, Any] = {part.name: part for part in parts}
-    assert set(told) == {"libssl3", "musl", "@scope/left", "flask-thing"}
+    assert set(told) == {"libssl3", "musl", "@scope/left", "inner", "flask-thing"}
     assert (told["libssl3"].source, told["libssl3"].files) == ("openssl", ("usr/lib/libssl.so.3",))
     assert (told["musl"].licences, told["musl"].files) == (("MIT",), ("lib/ld-musl-x86_64.so.1",))
     assert told["flask-thing"].files == ("usr/lib/python3/dist-packages/flask_thing/__init__.py",)
+    assert told["@scope/left"].files == tuple(
+        f"app/node_modules/@scope/left/{name}" for name in ("lib/a.js", "package.json")
+    )
     assert purl(told["@scope/left"]) == "pkg:npm/%40scope/left@1.2.3"
     assert findings == ("var/lib/rpm is a database that is not read: its packages are unknown",)
 
@@ -185,3 +191,25 @@ def test_licences_in_their_usual_forms() -> None:
     assert of_wheel(b"License-Expression: Apache-2.0 OR MIT\nLicense: x\n\n") == ("Apache-2.0 OR MIT",)
     assert of_wheel(b"Classifier: License :: OSI Approved :: MIT License\n\n") == ("MIT License",)
     assert of_wheel(b"License: a whole text, with commas, is no name\n\n") == ()
+
+
+@pytest.mark.real
+def test_packages_of_npm_have_the_hashes_of_the_lock_and_their_files(home: Home, tmp_path: Path) -> None:
+    project = tmp_path / "node"
+    shutil.copytree(ROOT / "tests" / "image" / "node", project)
+    (project / "image.toml").write_text('[image]\nrecipe = "node"\nentrypoint = ["node", "server.mjs"]\n')
+    home("build", str(project))
+    document = home("sbom", "node").json
+    VALIDATOR.validate(document)
+    npm = {part["name"]: part for part in document["components"] if part.get("purl", "").startswith("pkg:npm/")}
+    express = npm["ws"] if "ws" in npm else next(iter(npm.values()))
+    assert express["hashes"][0]["alg"] == "SHA-512"
+    assert any(place["location"].endswith("/package.json") for place in express["evidence"]["occurrences"])
+    assert express["licenses"]
+    images = home.images
+    tree = images.images.tree(images.names["node"])
+    located = [
+        p["location"] for part in document["components"] for p in part.get("evidence", {}).get("occurrences", [])
+    ]
+    assert sorted(located) == sorted(f"/{entry.path}" for entry in tree.entries if entry.kind != "d")
+    home("rm", "node")

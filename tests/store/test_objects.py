@@ -75,6 +75,17 @@ def test_a_flipped_bit_is_found_and_put_aside(tmp_path):
     assert not store.verify(hash_of(b"never here"))
 
 
+def test_of_many_damaged_objects_the_last_are_kept_to_be_looked_at(tmp_path):
+    store = ObjectStore(tmp_path)
+    for number in range(20):
+        hash = store.put(b"precious %d" % number)
+        store.path(hash).chmod(0o644)
+        store.path(hash).write_bytes(b"spoilt")
+        assert not store.verify(hash)
+    assert len(list((tmp_path / "objects/damaged").iterdir())) == 16
+    assert (tmp_path / "objects/damaged" / hash).exists()
+
+
 @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "ab", "A" * 64, "g" * 64, "a" * 63, "a" * 64 + "\n"])
 def test_what_is_not_a_hash_names_nothing(tmp_path, name):
     store = ObjectStore(tmp_path)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skerry.errors import TrustRefusal
 from skerry.trust import envelope
-from skerry.trust.requests import PUTS, READS, judge_request, make_request
+from skerry.trust.requests import ATTACHED_BYTES, PUTS, READS, judge_request, make_request
 from trust.world import CLOUD, ROOT, T0, Host, cloud_of_three, policy, policy_body, signer
 
 ME = "node/vps-1"
@@ -99,3 +99,29 @@ def test_arguments_as_deep_as_they_may_be_end_in_nothing_worse_than_a_refusal(de
 def test_any_bytes_are_refused(raw):
     with pytest.raises(TrustRefusal):
         judge(raw)
+
+
+def test_what_is_handed_over_comes_as_it_was_signed_for():
+    records = (ROOT, policy(), b"with\na newline")
+    request = judge(make_request(signer("anna"), CLOUD, ME, "put", {}, "n1", T0, records))
+    assert request.attached == records and request.args == {}
+    assert judge(ask()).attached == ()
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"\n\x91\xc4\x01y", b"\n\x92\xc4\x01x\xc4\x01x", b"\n\x91\xa1x", b"\n\xff", b"\n\x91"]
+)
+def test_anything_else_handed_over_is_refused(rest):
+    raw = make_request(signer("anna"), CLOUD, ME, "put", {}, "n1", T0, [b"x"])
+    head, _, attached = raw.partition(b"\n")
+    assert attached == b"\x91\xc4\x01x" and judge(raw).attached == (b"x",)
+    with pytest.raises(TrustRefusal) as refusal:
+        judge(head + rest)
+    assert refusal.value.code == "malformed"
+
+
+def test_too_much_handed_over_is_refused_unread():
+    raw = make_request(signer("anna"), CLOUD, ME, "put", {}, "n1", T0, [bytes(ATTACHED_BYTES)])
+    with pytest.raises(TrustRefusal) as refusal:
+        judge(raw)
+    assert refusal.value.code == "too-big"

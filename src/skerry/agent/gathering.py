@@ -382,6 +382,10 @@ class Gathering:
         self._joining += 1
         try:
             right = await asyncio.to_thread(self._stocks.parts.join, hash, size, self._stocks.objects)
+        except FileNotFoundError:  # another image that has this file, too, found them wrong and threw them away
+            self.stock.have -= set(numbers)
+            self._givers.pop(hash, None)
+            return
         finally:
             self._joining -= 1
         if right:

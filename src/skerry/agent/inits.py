@@ -65,13 +65,17 @@ class Inits:
 
         `own`: names of the variables that the app sets; for others the init's image goes before the service's.
         """
+        drafts: dict[str, Path] = {}
         try:
-            await self._run(effect, service, own)
+            await asyncio.to_thread(self._begin, effect, drafts)
+            await self._run(effect, service, own, drafts)
         except OSError as error:
             raise _failed(effect, f"{error.strerror}: {error.filename}", "") from error
+        finally:
+            for volume in drafts:
+                await asyncio.to_thread(self._volumes.drop, effect.slot, volume)
 
-    async def _run(self, effect: Start, service: ContainerSpec, own: Collection[str]) -> None:
-        drafts = await asyncio.to_thread(self._drafts, effect)
+    async def _run(self, effect: Start, service: ContainerSpec, own: Collection[str], drafts: dict[str, Path]) -> None:
         if not drafts and any(not mount.read_only for mount in effect.service.volumes):
             return
         self._post(Initialising(effect.slot, effect.spec, service.id))
@@ -90,13 +94,11 @@ class Inits:
         for volume in drafts:
             await asyncio.to_thread(self._volumes.keep, effect.slot, volume)
 
-    def _drafts(self, effect: Start) -> dict[str, Path]:
-        """Of each volume that has no content yet."""
-        drafts = {}
+    def _begin(self, effect: Start, drafts: dict[str, Path]) -> None:
+        """Make a draft of each volume that has no content yet."""
         for mount in effect.service.volumes:
             if not mount.read_only and (draft := self._volumes.begin(effect.slot, mount.volume)) is not None:
                 drafts[mount.volume] = draft
-        return drafts
 
     def _spec(
         self, effect: Start, service: ContainerSpec, drafts: dict[str, Path], config: ImageConfig, root: Path,

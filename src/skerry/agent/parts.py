@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -22,10 +23,13 @@ KEPT_BYTES = 4 << 30
 
 
 class FileParts:
-    """Calls block: they touch the disk."""
+    """Calls block: they touch the disk. Two images that come at once may share a large file: each brings parts of it here, and
+    the first that has all of them joins them for both.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._lock = threading.Lock()  # no part comes in while its file is joined
         self._numbers = itertools.count()
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -42,7 +46,7 @@ class FileParts:
     def put(self, hash: str, at: int, data: bytes) -> None:
         """Raises DiskFull."""
         home = self._directory / hash
-        with full_disk_told(self._directory):
+        with self._lock, full_disk_told(self._directory):
             home.mkdir(exist_ok=True)
             temporary = home / f"{at // PART_BYTES}.{next(self._numbers)}.new"
             temporary.write_bytes(data)
@@ -53,7 +57,16 @@ class FileParts:
         return (self._directory / hash / str(at // PART_BYTES)).read_bytes()
 
     def join(self, hash: str, size: int, objects: ObjectStore) -> bool:
-        """Make the file of its parts, which go. False: together they are not that file."""
+        """Make the file of its parts, which go; made meanwhile will do. False: together they are not that file.
+
+        Raises FileNotFoundError, DiskFull.
+        """
+        with self._lock:
+            whole = objects.here(hash) is not None or self._join(hash, size, objects)
+            self.drop(hash)
+            return whole
+
+    def _join(self, hash: str, size: int, objects: ObjectStore) -> bool:
         writer = objects.writer(hash, most_bytes=size)
         try:
             for part in parts_of(hash, size):
@@ -61,9 +74,7 @@ class FileParts:
         except BaseException:
             writer.abort()
             raise
-        whole = writer.finish()
-        self.drop(hash)
-        return whole
+        return writer.finish()
 
     def drop(self, hash: str) -> None:
         shutil.rmtree(self._directory / hash, ignore_errors=True)

@@ -45,10 +45,6 @@ class InUse(Refusal):
     exit_code = 2
 
 
-class Put(msgspec.Struct, forbid_unknown_fields=True):
-    records: list[str]  # base64 envelopes, in the order in which they rest on one another
-
-
 class Paths(msgspec.Struct, forbid_unknown_fields=True):
     paths: list[str] = []
 
@@ -139,9 +135,9 @@ class Server:
         """Fallbacks by the hash of their payload."""
         return [base64.b64encode(raw).decode() for raw in self._door.named(args.hashes)]
 
-    async def _verb_put(self, args: Put, request: Request) -> Any:
+    async def _verb_put(self, args: Paths, request: Request) -> Any:
         """Accept, sync, have a second node sync; only then is it called accepted (design section 6, step 6)."""
-        raws = _raws(args.records)
+        raws = list(request.attached)  # in the order in which they rest on one another
         accepted: list[Record] = self._door.offer_step(raws)
         second = await self._copies.second([envelope.parse(raw).hash for raw in raws], KEEP_TIMEOUT_S)
         return {
@@ -153,9 +149,9 @@ class Server:
 
     # -- what waits for more signatures
 
-    async def _verb_draft(self, args: Put, request: Request) -> Any:
+    async def _verb_draft(self, args: Paths, request: Request) -> Any:
         """Keep what one operator has signed, until others have, too."""
-        return {"draft": self._drafts.leave(_raws(args.records), request.key)}
+        return {"draft": self._drafts.leave(list(request.attached), request.key)}
 
     async def _verb_drafts(self, args: Paths, request: Request) -> Any:
         return self._drafts.waiting()
@@ -279,10 +275,3 @@ class Server:
     async def _verb_image_hosts(self, args: ImageName, request: Request) -> Any:
         """Who has it whole, as far as it is known here."""
         return self._core.hosts_with(args.image)
-
-
-def _raws(texts: list[str]) -> list[bytes]:
-    try:
-        return [base64.b64decode(text, validate=True) for text in texts]
-    except ValueError as error:
-        raise BadInput("nothing was accepted", f"a record is no base64: {error}", "see the client's version") from None

@@ -12,7 +12,7 @@ from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects, serve_objects
 from skerry.store.disk import DiskFull, free_bytes
-from skerry.trust.requests import REQUEST_BYTES, judge_request
+from skerry.trust.requests import ATTACHED_BYTES, REQUEST_BYTES, judge_request
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -66,7 +66,7 @@ class Streams:
         nonce = os.urandom(16).hex()
         try:
             await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
-            raw = await recv_bytes(stream, timeout_s=IDLE_S, most_bytes=2 * REQUEST_BYTES)
+            raw = await recv_bytes(stream, timeout_s=IDLE_S, most_bytes=REQUEST_BYTES + ATTACHED_BYTES)
         except Unreachable:
             return False
         try:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from skerry.agent.bundles import Bundles, NotFromHere
 from skerry.agent.stock import Stock, Stocks
-from skerry.errors import BadFormat, SkerryError
+from skerry.errors import BadFormat, SkerryError, Unreachable
 from skerry.image.bundle import BadBundle
 from skerry.image.oci import hash_of
 from skerry.image.packs import PART_BYTES, WHOLE_BYTES, BadPack, parts_of, unpack
@@ -44,6 +44,14 @@ class Uploads:
         """One stream of `/image/put`, one image. Raises BadFormat, BadPack, DiskFull, ImageTooLarge; what
         came whole is kept."""
         hand = await c.recv(stream, c.Hand, timeout_s=IDLE_S, most_bytes=1 << 16)
+        try:
+            await self._take(stream, hand, most_bytes)
+        except SkerryError as error:  # whoever hands it over learns why, and what to do
+            with contextlib.suppress(Unreachable):
+                await c.send(stream, c.Refused(error.as_dict() | {"exit_code": error.exit_code}))
+            raise
+
+    async def _take(self, stream: Stream, hand: c.Hand, most_bytes: int) -> None:
         image = f"sha256:{hand.image.hex()}"
         intake = _Intake(self._stocks, image, who_has(stream), most_bytes)
         try:

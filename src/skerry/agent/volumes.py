@@ -57,6 +57,11 @@ class Volumes:
         _sync(volume.parent)
         _move_in(made, volume)
 
+    def drop(self, slot: Slot, name: str) -> None:
+        """What was made since `begin` is not wanted; after `keep` there is nothing."""
+        making = self._directory / slot.app / f".{name}.making.{slot.service}-{slot.index}"
+        shutil.rmtree(making, ignore_errors=True)
+
     def all(self) -> list[tuple[str, str]]:
         """(app, name) of each that is here."""
         found = [path for path in sorted(self._directory.glob("*/*")) if path.is_dir() and path.name[0] != "."]

@@ -23,7 +23,7 @@ from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
 from skerry.core.history import earlier_of
-from skerry.core.intent import App, Body, Release, Service
+from skerry.core.intent import App, Body, Release, Service, init_of
 from skerry.core.knowledge import Knowledge
 from skerry.core.versions import fallback_of
 from skerry.trust import seal
@@ -122,7 +122,9 @@ def _changes(
     for name, planned in compose.services.items():
         sealed = seal.seal_environment(key, environments[name]) if key is not None else {}
         attempt = old.services[name].attempt if old is not None and name in old.services else 0
-        services[name] = msgspec.structs.replace(planned.service, environment=sealed, attempt=attempt + (name in again))
+        services[name] = msgspec.structs.replace(
+            planned.service, environment=sealed, attempt=attempt + (name in again), init=init_of(name) in digests
+        )
     app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0])
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
     version = (held_app.version if held_app is not None else 0) + (1 if app_changed else 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from skerry.image.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
+LOCK_STALE_S = 5.0
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
 SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
 
@@ -50,8 +53,8 @@ class LocalImages:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.objects = ObjectStore(directory, durable=False)  # all of it can be built again
-        self.images = Images(self.objects, directory / "trees")
+        self.objects = ObjectStore(directory, durable=False, alone=False)  # all of it can be built again
+        self.images = Images(self.objects, directory / "trees", alone=False)
         self.origins = Origins(directory / "origins")
         self.trials = directory / "trials"
         self.cache = directory / "cache"
@@ -72,25 +75,47 @@ class LocalImages:
     def tag(self, name: str, digest: str) -> None:
         """Give an image a name; another image that had it is left without. Raises BadInput."""
         check_name(name)
-        _write_map(self._names_file, {**self.names, name: digest})
+        with self._changing():
+            _write_map(self._names_file, {**self.names, name: digest})
 
     def untag(self, name: str) -> str:
         """Take a name away; gives the digest that it had. The image stays until it is collected. Raises ImageNotFound."""
-        names = self.names
-        if name not in names:
-            raise ImageNotFound(
-                f"{name!r} was not removed", "no image has that name", "`skerry image ls` shows the names"
-            )
-        digest = names.pop(name)
-        _write_map(self._names_file, names)
+        with self._changing():
+            names = self.names
+            if name not in names:
+                raise ImageNotFound(
+                    f"{name!r} was not removed", "no image has that name", "`skerry image ls` shows the names"
+                )
+            digest = names.pop(name)
+            _write_map(self._names_file, names)
         return digest
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One command at a time changes the names: builds may run side by side. A lock that a killed one left is broken."""
+        lock = self._directory / "names.lock"
+        while True:
+            try:
+                os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                break
+            except FileExistsError:
+                with suppress(FileNotFoundError):
+                    if (
+                        time.time() - lock.stat().st_mtime > LOCK_STALE_S
+                    ):  # held while one small file is written: its holder is gone
+                        lock.unlink()
+                time.sleep(0.01)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
     def note_use(self, cloud: str, app: str, digests: Mapping[str, str]) -> None:
         """A deploy brought these (service -> digest) to a cloud: they are not collected here before the next one."""
-        others = {use: digest for use, digest in self.uses.items() if not use.startswith(f"{cloud}/{app}.")}
-        _write_map(
-            self._uses_file, others | {f"{cloud}/{app}.{service}": digest for service, digest in digests.items()}
-        )
+        mine = f"{cloud}/{app}."
+        with self._changing():
+            others = {use: digest for use, digest in self.uses.items() if not use.startswith(mine)}
+            _write_map(self._uses_file, others | {mine + service: digest for service, digest in digests.items()})
 
     def find(self, ref: str, progress: Progress = lambda line: None) -> str:
         """The digest of the image that `ref` means: a name, a digest, the beginning of one, or the path of an archive, which
@@ -230,6 +255,7 @@ class LocalImages:
                 names=self.names,
                 base=folder,
                 progress=lambda line: progress(f"{name}: {line}"),
+                imported=self._note_import,
             )
         assert isinstance(plan.image, Recipe)
         from skerry.image.recipe import parse_recipe

@@ -10,19 +10,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from skerry.client.images import LocalImages
-from skerry.client.session import Session
+from skerry.client.session import Answered, Session, answered
 from skerry.errors import Passing, SkerryError, Unreachable
 from skerry.image.bundle import NoBundle, make_bundle, version_of
+from skerry.image.contract import ImageTooLarge
 from skerry.image.manifest import Tree
 from skerry.image.oci import hash_of
 from skerry.image.packs import PART_BYTES, WHOLE_BYTES, Portion, pack, pack_documents, parts_of, portions_of
 from skerry.mesh import carrying as c
 from skerry.mesh.messages import Stream
+from skerry.store.disk import DiskFull
 
 Progress = Callable[[str], None]
 ANSWER_S = 60.0  # the host has to bring to disk what it got
 TELL_S = 2.0
 TRIES = 3
+NO_ROOM = (ImageTooLarge.code, DiskFull.code)  # on that host: the next one may have it
 ROUNDS = 6  # documents, files, and some that turned out to be damaged there
 
 
@@ -42,8 +45,10 @@ async def push(
     """Hand over what is missing; gives the bytes sent. `earlier`: digest -> versions of it that hosts may have."""
     sent = 0
     node: str | None = None
+    full: set[str] = set()  # hosts that have no room for one of them
     for digest in sorted(set(digests)):
-        for left in reversed(range(TRIES)):
+        tries = 0
+        while True:
             one = _Push(digest, images, progress, [base for base in earlier.get(digest, ()) if base != digest])
             try:
                 stream, node = await session.open("/image/put", node)  # all go to the same host
@@ -53,8 +58,15 @@ async def push(
                 finally:
                     await stream.close()
                 break
+            except Answered as error:
+                full.add(f"node/{one.host}")
+                node = next((each for each in sorted(session.nodes) if each not in full), None)
+                if error.code not in NO_ROOM or node is None:
+                    raise
+                progress(f"{one.host}: {error}; asking {node.removeprefix('node/')}")
             except Unreachable as error:
-                if not left or not one.host:
+                tries += 1
+                if tries == TRIES or not one.host:
                     raise
                 progress(f"{one.host}: {error}; going on")
                 session.turn_away()
@@ -80,7 +92,8 @@ class _Push:
         """Until the host has it all. Raises NotTaken, Unreachable."""
         bases = [base for base in self._earlier if self._objects.has(hash_of(base))]
         hand = c.Hand(bytes.fromhex(hash_of(self._digest)), tuple(bytes.fromhex(hash_of(base)) for base in bases))
-        here = await self._ask(stream, hand)
+        await c.send(stream, hand)
+        here = await self._here(stream)
         if here.lacks and here.base:
             bundle = await asyncio.to_thread(self._bundle, f"sha256:{here.base.hex()}")
             if bundle is not None:
@@ -99,7 +112,14 @@ class _Push:
 
     async def _ask(self, stream: Stream, message: c.AnyMessage) -> c.Here:
         await self._send(stream, message)
-        return await c.recv(stream, c.Here, timeout_s=ANSWER_S)
+        return await self._here(stream)
+
+    async def _here(self, stream: Stream) -> c.Here:
+        answer = await c.recv(stream, c.Here, c.Refused, timeout_s=ANSWER_S)
+        if isinstance(answer, c.Refused):
+            raise answered(answer.error)
+        assert isinstance(answer, c.Here)
+        return answer
 
     async def _send(self, stream: Stream, message: c.AnyMessage) -> None:
         size = await c.send(stream, message)

@@ -7,7 +7,7 @@ import msgspec
 from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.core.history import earlier_of
-from skerry.core.intent import App, Body, Release
+from skerry.core.intent import App, Body, Release, init_of
 from skerry.core.records import Document
 from skerry.errors import TrustRefusal
 
@@ -33,7 +33,9 @@ def release_alone(
         )
     app = held_app.body
     services = {
-        name: msgspec.structs.replace(planned.service, environment=dict.fromkeys(planned.environment, "sealed"))
+        name: msgspec.structs.replace(
+            planned.service, environment=dict.fromkeys(planned.environment, "sealed"), init=init_of(name) in digests
+        )
         for name, planned in compose.services.items()
     }
     signed = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ PORT = 7077
 class Answered(SkerryError):
     """What a host answered instead of doing it; code, words and exit code are the host's."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
+    def __init__(self, error: Mapping[str, Any]) -> None:
         super().__init__(str(error.get("what", "")), str(error.get("why", "")), str(error.get("fix", "")))
         self.code = str(error.get("code", "error"))  # type: ignore[misc]
         code = error.get("exit_code")
@@ -48,6 +48,11 @@ class PassingAnswer(Answered, Passing):
 
 class FinalAnswer(Answered, Refusal):
     """Not worth another try."""
+
+
+def answered(error: Mapping[str, Any]) -> Answered:
+    """What a host refused, as the error that it told."""
+    return PassingAnswer(error) if error.get("type") == "passing" else FinalAnswer(error)
 
 
 class Session(Known):
@@ -73,21 +78,31 @@ class Session(Known):
 
     # -- asking
 
-    async def request(self, verb: str, args: Any = None, *, node: str | None = None) -> Any:
+    async def request(
+        self, verb: str, args: Any = None, *, node: str | None = None, attached: Sequence[bytes] = ()
+    ) -> Any:
         """One answer. Without `node` any host will do. Raises Unreachable, or what the host answered."""
-        items = [item async for item in self.stream(verb, args, node=node)]
+        items = [item async for item in self.stream(verb, args, node=node, attached=attached)]
         if not items:
             raise BadFormat(f"request {verb} got no answer", "the host closed the stream", "try again")
         return items[0]
 
     async def stream(
-        self, verb: str, args: Any = None, *, node: str | None = None, silence_s: float | None = None
+        self,
+        verb: str,
+        args: Any = None,
+        *,
+        node: str | None = None,
+        silence_s: float | None = None,
+        attached: Sequence[bytes] = (),
     ) -> AsyncGenerator[Any]:
-        """Answers as they come. `silence_s`: where the host is known to speak more often, it is given up after so long."""
+        """Answers as they come. `attached`: records to hand over. `silence_s`: where the host is known to speak more often, it is
+        given up after so long.
+        """
         stream, who, nonce = await self._greeted(node)
         whole = False
         try:
-            raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time())
+            raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time(), attached)
             await send_bytes(stream, raw)
             while True:
                 frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, Any], who)
@@ -98,7 +113,7 @@ class Session(Known):
                 if "error" not in frame:
                     return
                 error = msgspec.convert(frame["error"], dict[str, Any]) if isinstance(frame["error"], dict) else {}
-                raise PassingAnswer(error) if error.get("type") == "passing" else FinalAnswer(error)
+                raise answered(error)
         finally:
             if whole:
                 self._idle.setdefault(who, []).append(stream)
@@ -128,12 +143,12 @@ class Session(Known):
             raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
         return str(hello.get("nonce", ""))
 
-    async def everywhere(self, verb: str, args: Any = None) -> dict[str, Any]:
+    async def everywhere(self, verb: str, args: Any = None, *, attached: Sequence[bytes] = ()) -> dict[str, Any]:
         """Ask all hosts at once: path -> answer, or the SkerryError. `answered` says when each of them did."""
 
         async def one(node: str) -> Any:
             try:
-                answer = await self.request(verb, args, node=node)
+                answer = await self.request(verb, args, node=node, attached=attached)
             except SkerryError as error:
                 return error
             self.answered[node] = time.time()
@@ -284,7 +299,7 @@ class Session(Known):
         except ThresholdNotMet as waits:
             await self.leave(raws, waits)
             raise
-        answer = await self.request("put", {"records": [base64.b64encode(raw).decode() for raw in raws]}, node=node)
+        answer = await self.request("put", node=node, attached=raws)
         for raw in raws:
             self._learn(raw)
         self.save()
@@ -292,8 +307,7 @@ class Session(Known):
 
     async def leave(self, raws: Sequence[bytes], waits: ThresholdNotMet) -> None:
         """Leave a draft with all hosts that can be reached; `waits` then tells where."""
-        texts = [base64.b64encode(raw).decode() for raw in raws]
-        answers = await self.everywhere("draft", {"records": texts})
+        answers = await self.everywhere("draft", attached=raws)
         on = [node.removeprefix("node/") for node, answer in answers.items() if not isinstance(answer, SkerryError)]
         if on:
             waits.why += f"; the draft waits for them on {', '.join(sorted(on))}"

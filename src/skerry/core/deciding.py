@@ -99,7 +99,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
     if barred:
         s.later(slot, barred)
         return
-    if why := s.images.refused(want.image, want.init, want.service.allow):
+    if why := s.images.refused(want.image, want.init, want.service):
         cannot(s, slot, want.spec, why)  # as every node will say: nobody need claim it to find out
         return
     answer = consider(
@@ -329,7 +329,7 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
         s.whys[slot] = f"its turn, but {s.images.trouble(lacks)}"
         s.images_changed = True
         return
-    if why := s.images.refused(want.image, want.init, want.service.allow):
+    if why := s.images.refused(want.image, want.init, want.service):
         cannot(s, slot, want.spec, why)  # before anything stops
         return
     both = not s.room().lacks(want.service.needs)

@@ -17,13 +17,16 @@ from skerry.core.effects import Fetch, Forget, MayGo
 from skerry.core.events import ImageFailed
 from skerry.core.facts import Have
 from skerry.core.history import short
-from skerry.core.intent import SETUP_SHELL
+from skerry.core.intent import SETUP_SHELL, Service
 from skerry.core.order import order_by_name
 from skerry.core.restarts import next_backoff
 from skerry.core.versions import NOTHING
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
+
+
+TOLD_MAX = 500  # of the 1,000 facts that a node may have
 
 
 class Attempt(msgspec.Struct):
@@ -72,13 +75,15 @@ class Images:
             self._attempts.pop(image, None)
         return images
 
-    def refused(self, image: str, init: str, allow: Mapping[str, str]) -> str:
+    def refused(self, image: str, init: str, service: Service) -> str:
         """Why a service must not start from these images: what the lint found and the app's document doesn't allow. Or ""."""
+        if init and not service.init:
+            return "its release names an init image, and no operator has agreed to one: deploy with an operator's key"
         for name, found, good in (
             ("image", self._found.get(image, {}), ""),
             ("init image", self._found.get(init, {}), SETUP_SHELL),
         ):
-            kinds = [kind for kind in found if kind not in allow and kind != good]
+            kinds = [kind for kind in found if kind not in service.allow and kind != good]
             if kinds:
                 others = f"; also {', '.join(kinds[1:])}" if kinds[1:] else ""
                 return f"its {name} was refused: {found[kinds[0]]}{others}"
@@ -123,7 +128,7 @@ class Images:
         referred = {image for app in s.wants.values() for images in app.images.values() for image in images}
         self._too_large = {image: why for image, why in self._too_large.items() if image in referred}
         self._forget(s, wanted, referred)
-        self._say_held(s)
+        self._say_held(s, referred)
         self._say_what_may_go(s, wanted, referred)
 
     def _wanted(self, s: Situation) -> dict[str, str]:
@@ -157,13 +162,14 @@ class Images:
         attempt.busy, attempt.sources, attempt.why = True, sources, ""
         s.out.append(Fetch(image=image, sources=sources, reason=why))
 
-    def _say_held(self, s: Situation) -> None:
-        for image in self._held:
-            s.publish("object", image, Have(), "held here")
-        said = [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]
-        for image in said:
-            if image not in self._held:
+    def _say_held(self, s: Situation, referred: set[str]) -> None:
+        """What others may ask for first; of the history only as much as leaves room for facts of slots."""
+        told = set(sorted(self._held, key=lambda image: (image not in referred, image))[:TOLD_MAX])
+        for image in [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]:
+            if image not in told:
                 s.publish("object", image, None, "no longer held here")
+        for image in sorted(told):
+            s.publish("object", image, Have(), "held here")
 
     def _say_what_may_go(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
         """First what nothing names, then what the history names, last what others keep as well; of each the oldest first.

@@ -106,6 +106,9 @@ class Service(Shape, frozen=True, kw_only=True):
     stop_grace_s: float = 10.0
     drain_s: float = 0.2  # between "out of the routes" and the signal
     allow: dict[str, str] = {}  # kind of what the lint may find in its image -> the reason, signed by an operator
+    init: bool = (
+        False  # an operator agrees that an image of its release makes its data first, and may hold a shell for it
+    )
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
 
 
@@ -133,7 +136,7 @@ class Release(Shape, frozen=True, kw_only=True):
     images: dict[str, str]
     fits: int
     fallback: str = ""
-    earlier: tuple[tuple[str, ...], ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 class Node(Shape, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ def _begin(s: Situation, r: Replica) -> None:
     elif lacks := s.images.lacks(r.images):
         to(s, r, "fetching", s.images.trouble(lacks))
         s.images_changed = True
-    elif why := s.images.refused(r.image, r.init, service.allow):
+    elif why := s.images.refused(r.image, r.init, service):
         fail(s, r, why)
     else:
         start(s, r, r.why or "its image is here")

@@ -91,7 +91,7 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         turned_back=reason,
         mixed=newest[0].version > release_fits(newest[1]),
         has_fallback=bool(back),
-        earlier=frozenset(name for names in release_doc.body.earlier for name in names),
+        earlier=frozenset(name for names in release_doc.body.earlier for name in names.split()),
     )
 
 

@@ -62,6 +62,8 @@ def build(
     DownloadFailed, BadRecipe, BadLock, and what the build stage raises.
     """
     _check_folder(context_dir)
+    if recipe.recipe == "dockerfile":
+        recipe, context_dir = _from_dockerfile(recipe, context_dir, cache, progress)
     init = None
     if recipe.init is not None:
         init = _build(
@@ -77,6 +79,7 @@ def _build(
     allow: Collection[str], progress: Progress, *, as_init: bool = False, initialised_by: str = "",
 ) -> Built:  # fmt: skip
     """One image."""
+    cache = cache.absolute()  # pip and npm run elsewhere
     cache.mkdir(parents=True, exist_ok=True)
     with running("lock", progress) as stage:
         locked = _lock(recipe, context_dir, cache, name, mirror, sandbox, stage)
@@ -116,6 +119,9 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     from skerry.image.sources.locking import lock_state
 
     _check_folder(context_dir)
+    if recipe.recipe == "dockerfile":
+        what = f"build {recipe.file or 'Dockerfile'} by buildah or docker, with network"
+        return [StagePlan("build", False, what), *(StagePlan(stage, False, _UNKNOWN[stage]) for stage in _AFTER)]
     wants = wants_of(recipe, context_dir)
     locked, lacking = lock_state(wants, context_dir / FILE_NAME, name, cache)
     if locked is None:
@@ -147,7 +153,7 @@ def plan(recipe: Recipe, context_dir: Path, *, objects: Objects, cache: Path, na
     kept = packed is not None or work.kept_base(objects.has) is not None
     return [
         *plans,
-        StagePlan("assemble", kept, "" if kept else f"read {_parts(locked)}"),
+        StagePlan("assemble", kept, "" if kept else f"read {locked.counted()}"),
         StagePlan("closure", kept, "" if kept else _UNKNOWN["closure"]),
         StagePlan("pack", packed is not None, packed.digest if packed else f"{len(work.project)} files of the project"),
         StagePlan("lint", packed is not None, "" if packed else _UNKNOWN["lint"]),
@@ -171,6 +177,17 @@ _UNKNOWN: dict[Name, str] = {
     "pack": "make the image",
     "lint": "check what may run",
 }
+
+
+def _from_dockerfile(recipe: Recipe, context_dir: Path, cache: Path, progress: Progress) -> tuple[Recipe, Path]:
+    """The recipe of the archive that buildah or docker makes, and its folder: all stages go on from there."""
+    from skerry.image.recipes.dockerfile import resolve, wish_of
+    from skerry.image.stage.dockerfile import build_dockerfile
+
+    with running("build", progress) as stage:
+        made = build_dockerfile(wish_of(recipe), context_dir, cache, stage.say)
+        stage.detail = f"{made.image[7:19]} by {made.engine}"
+    return resolve(recipe, made)
 
 
 def _check_folder(context_dir: Path) -> None:
@@ -207,7 +224,7 @@ def _lock(
         builder=builder,
         progress=say,
     )
-    stage.cached, stage.detail = not said, _parts(locked)
+    stage.cached, stage.detail = not said, locked.counted()
     return locked
 
 
@@ -239,7 +256,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
     with running("pack", progress) as stage:
         tree = whole_tree(base, files, work.config.working_dir)
         keep_contents(files, objects)
-        declared = () if work.kind.foreign else base.executables
+        declared = () if work.kind.foreign and not work.recipe.slim else base.executables
         config = msgspec.structs.replace(work.config, executables=declared)
         image = assemble(tree, config, objects.read)
         packed = Packed(
@@ -261,29 +278,35 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
 
     stage.say("choosing files")
     recipe = work.recipe
+    if whole := work.kind.whole(recipe, work.sources):
+        return _keep_base(work, whole.files, whole.executables, whole.findings, objects, stage)
     closure = Closure(work.pile)
-    work.kind.close(closure, recipe, work.elves)
+    work.kind.close(closure, recipe, work.elves, work.sources)
     for program in recipe.programs:
         closure.program(program)
     closure.glob(*recipe.keep)
-    extras = work.kind.extras(recipe, work.elves)
-    apply_rules(closure, recipe.user, tls=extras.tls, tz=extras.tz)
+    data = work.kind.shared_data(recipe, work.elves)
+    if not work.kind.foreign:
+        apply_rules(closure, recipe.user, tls=data.tls, tz=data.tz)
     for path in recipe.directories:
         closure.directory(path.strip("/"))
     closure.report(without=work.kind.starts_others)
     files = list(closure.kept.values())
     made, findings = work.kind.derive(recipe, files, work.pile, work.cache)
-    files += made
+    return _keep_base(work, [*files, *made], closure.executables, (*closure.findings, *findings), objects, stage)
+
+
+def _keep_base(
+    work: Work,
+    files: list[File],
+    executables: Collection[str],
+    findings: tuple[str, ...],
+    objects: Objects,
+    stage: Running,
+) -> Base:
     keep_contents(files, objects)
-    tree = tree_of(entries_of(files, closure.executables).values())
-    base = Base(tree.encode(), tuple(sorted(closure.executables)), (*closure.findings, *findings))
+    tree = tree_of(entries_of(files, executables).values())
+    base = Base(tree.encode(), tuple(sorted(executables)), findings)
     write_whole(work.base_file, msgspec.msgpack.encode(base))
     stage.detail = f"{len(files)} files"
     return base
-
-
-def _parts(locked: Lock) -> str:
-    counts = {"Debian package": len(locked.debs), "wheel": len(locked.wheels)}
-    return (
-        " and ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items() if count) or "no packages"
-    )

@@ -28,6 +28,7 @@ class Closure:
         self.kept: dict[str, File] = {}
         self.executables: set[str] = set()
         self.findings: list[str] = []
+        self.look_in: tuple[str, ...] = ()  # for libraries, after where the loader looks by itself
         self._elves: dict[str, Elf] = {}
         self._names: dict[str, list[str]] | None = None
 
@@ -69,12 +70,16 @@ class Closure:
         kept: dict[str, None] = {}
         left_out: set[str] = set()
         for pattern in patterns:
-            want = _pattern(pattern.removeprefix("!").lstrip("/"))
-            found = [path for path in self.pile.paths() if want.match(path)]
+            found = self.find(pattern.removeprefix("!").lstrip("/"))
             if not found:
                 raise BuildRefused(f"keep: {pattern!r} matches nothing", "no package of the recipe has such a file")
             left_out.update(found) if pattern.startswith("!") else kept.update(dict.fromkeys(found))
         self.take([path for path in kept if path not in left_out])
+
+    def find(self, pattern: str) -> list[str]:
+        """The paths that match, none kept."""
+        want = _pattern(pattern)
+        return [path for path in self.pile.paths() if want.match(path)]
 
     def take(self, paths: Iterable[str]) -> None:
         """Keep these files, with the libraries they need."""
@@ -116,6 +121,8 @@ class Closure:
             if posixpath.basename(path) == "libc.so.6":
                 continue  # it names the ways to look up names that it has itself since 2.34
             for name in elf.hints:
+                if name == "libc.so.6":
+                    continue  # a text that every program linked statically to glibc has
                 if not self.has_library(name) and self._find_name(name):
                     hints.setdefault(name, path)
             if path in self.executables - known and {"system", "popen"} & set(elf.calls):
@@ -151,6 +158,7 @@ class Closure:
             *(passed_on if not elf.runpath else ()),
             *(_expand(path, origin) for path in elf.runpath),
             *LIBRARY_DIRS,
+            *self.look_in,
         )
         for name in elf.needed:
             found = self._find(name, look_in)

@@ -26,8 +26,8 @@ class Coming:
     def needs(self, digest: str, hashes: Iterable[str]) -> None:
         """Say so before looking which of them are here: then none that was seen is taken afterwards."""
         with self._lock:
-            self._needs.pop(digest, None)
-            self._needs[digest] = (self._now_s(), frozenset(hashes))
+            _, before = self._needs.pop(digest, (0.0, frozenset()))
+            self._needs[digest] = (self._now_s(), before.union(hashes))
             while len(self._needs) > MOST:
                 del self._needs[next(iter(self._needs))]
 

@@ -23,6 +23,7 @@ from skerry.image.manifest import Tree
 TREE_ANNOTATION = "dev.skerry.tree"
 EXECUTABLES_LABEL = "dev.skerry.executables"
 INIT_LABEL = "dev.skerry.init"
+INPUT_LABEL = "dev.skerry.input"
 INITIALISED_BY_LABEL = "dev.skerry.initialised-by"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -39,7 +40,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
     is run once before a service, never as one, and only so may it hold a declared shell. `initialised_by`: digest of the init
-    image that a service of this one needs.
+    image that a service of this one needs. `input`: the hash of what somebody else built, where it was made of such. `volumes`:
+    where it keeps data.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -50,9 +52,11 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     exposed: tuple[str, ...] = ()
     stop_signal: str = ""
     architecture: str = "amd64"
+    input: str = ""
     executables: tuple[str, ...] = ()
     init: bool = False
     initialised_by: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -125,6 +129,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         EXECUTABLES_LABEL: json.dumps(sorted(config.executables)) if config.executables else "",
         INIT_LABEL: "true" if config.init else "",
         INITIALISED_BY_LABEL: config.initialised_by,
+        INPUT_LABEL: config.input,
     }
     inner: dict[str, Any] = {
         "Entrypoint": list(config.entrypoint),
@@ -134,6 +139,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
         "WorkingDir": config.working_dir,
         "ExposedPorts": {port: {} for port in config.exposed},
         "StopSignal": config.stop_signal,
+        "Volumes": {path: {} for path in config.volumes},
         "Labels": {name: value for name, value in labels.items() if value},
     }
     return _json(
@@ -171,7 +177,9 @@ def parse_config(data: bytes) -> ImageConfig:
         architecture=architecture,
         executables=_executables(labels.get(EXECUTABLES_LABEL, "[]")),
         init=labels.get(INIT_LABEL) == "true",
+        input=str(labels.get(INPUT_LABEL, "")),
         initialised_by=initialised_by,
+        volumes=tuple(sorted(inner.Volumes or ())),
     )
 
 
@@ -214,6 +222,7 @@ class _Inner(msgspec.Struct):
     ExposedPorts: dict[str, Any] | None = None
     StopSignal: str | None = None
     Labels: dict[str, Any] | None = None
+    Volumes: dict[str, Any] | None = None
 
 
 class _Descriptor(msgspec.Struct):

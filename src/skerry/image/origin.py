@@ -30,8 +30,8 @@ _METADATA = re.compile(r"\.dist-info/METADATA\Z")
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A package. `files`: paths of the image that are its own; none: it was locked, and nothing of it was kept.
 
-    `source`: the Debian source package, which vulnerabilities are known by; `file`: what was downloaded; `licences` as the
-    package says them.
+    `source`: the Debian source package, which vulnerabilities are known by; `file`: what was downloaded; `integrity`: its hash as
+    npm writes it; `licences` as the package says them.
     """
 
     ecosystem: Ecosystem
@@ -39,6 +39,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     source: str = ""
     sha256: str = ""
+    integrity: str = ""
     file: str = ""
     architecture: str = ""
     licences: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ MAX_PARTS = 20_000
 MAX_FILES_EACH = 50_000
 _WHEEL = re.compile(r"(?:.*/)?([^/]+)\.dist-info/METADATA\Z")
 _NODE = re.compile(r"(?:.*/)?node_modules/((?:@[^/]+/)?[^/]+)/package\.json\Z")
+_IN_MODULE = re.compile(r"((?:.*/)?node_modules/(?:@[^/]+/)?[^/]+)/")  # greedy: the innermost
 _UNREAD = re.compile(r"(?:var/lib/rpm|usr/lib/sysimage/rpm|var/lib/pacman)/")
 
 Read = Callable[[str], bytes]
@@ -38,19 +39,20 @@ def parts_in(tree: Tree, read: Read) -> tuple[tuple[Part, ...], tuple[str, ...]]
     parts: list[Part] = []
     findings: list[str] = []
     paths = {entry.path: entry for entry in tree.entries}
+    modules = _modules(tree)
     for entry in tree.files():
         if len(parts) >= MAX_PARTS:
             findings.append(f"only the first {MAX_PARTS} packages were read")
             break
         if entry.size > MAX_DATABASE_BYTES or not entry.size:
             continue
-        parts += _of(entry, paths, read)
+        parts += _of(entry, paths, modules, read)
     if unread := next((entry.path for entry in tree.entries if _UNREAD.match(entry.path)), ""):
         findings.append(f"{unread.rpartition('/')[0]} is a database that is not read: its packages are unknown")
     return tuple(sorted(parts, key=lambda part: (part.ecosystem, part.name, part.version))), tuple(findings)
 
 
-def _of(entry: Entry, paths: dict[str, Entry], read: Read) -> Iterator[Part]:
+def _of(entry: Entry, paths: dict[str, Entry], modules: dict[str, list[str]], read: Read) -> Iterator[Part]:
     path = entry.path
     if path == "var/lib/dpkg/status" or path.startswith("var/lib/dpkg/status.d/"):
         if not path.endswith(".md5sums"):
@@ -59,8 +61,8 @@ def _of(entry: Entry, paths: dict[str, Entry], read: Read) -> Iterator[Part]:
         yield from _apks(read(entry.sha256), paths)
     elif found := _WHEEL.match(path):
         yield from _wheel(found[1], read(entry.sha256), path, paths, read)
-    elif found := _NODE.match(path):
-        yield from _node(read(entry.sha256), path, paths)
+    elif _NODE.match(path):
+        yield from _node(read(entry.sha256), modules.get(path.rpartition("/")[0], [path]))
 
 
 def _debs(status: bytes, paths: dict[str, Entry], read: Read) -> Iterator[Part]:
@@ -124,20 +126,24 @@ def _wheel(folder: str, metadata: bytes, path: str, paths: dict[str, Entry], rea
     yield Part(ecosystem="pypi", name=plain, version=version, licences=of_wheel(metadata), files=files or (path,))
 
 
-def _node(package: bytes, path: str, paths: dict[str, Entry]) -> Iterator[Part]:
+def _modules(tree: Tree) -> dict[str, list[str]]:
+    """The files of each folder of a package of npm, less those of packages inside of it."""
+    found: dict[str, list[str]] = {}
+    for entry in tree.entries:
+        if entry.kind != "d" and (inside := _IN_MODULE.match(entry.path)):
+            found.setdefault(inside[1], []).append(entry.path)
+    return found
+
+
+def _node(package: bytes, files: list[str]) -> Iterator[Part]:
     try:
         found = msgspec.json.decode(package, type=_NodePackage)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     if found.name and found.version:
         licence = found.license if isinstance(found.license, str) else ""
-        yield Part(
-            ecosystem="npm",
-            name=found.name,
-            version=found.version,
-            licences=(licence,) if licence else (),
-            files=(path,),
-        )
+        licences = (licence,) if licence and licence.isprintable() else ()
+        yield Part(ecosystem="npm", name=found.name, version=found.version, licences=licences, files=tuple(files))
 
 
 def _there(files: Iterator[str] | list[str], paths: dict[str, Entry]) -> tuple[str, ...]:

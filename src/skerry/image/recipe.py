@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
+    - `path` (archive): a docker-archive or an OCI layout in the project. `slim` (archive, dockerfile): keep only what its
+      entry point needs. `file` ("Dockerfile"), `target`, `args` (dockerfile): as `docker build` has them.
     - `folder` (site): what is served, of the project or of what is built.
     - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
       else none.
@@ -84,6 +87,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     build: BuildSteps | None = None
     init: Recipe | None = None
     folder: str = "."
+    path: str = ""
+    file: str = ""
+    target: str = ""
+    args: dict[str, str] = {}
+    slim: bool = False
     requires: tuple[tuple[str, ...], ...] = ()
     data: str = ""
     probe: str = ""
@@ -102,9 +110,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tz: bool | None = None
     exclude: tuple[str, ...] = ()
 
+    def data_place(self, environment: Mapping[str, str]) -> str:
+        """Where its data is; `environment` may say otherwise."""
+        if not self.data.startswith("$"):
+            return self.data
+        return environment.get(self.data[1:]) or self.environment.get(self.data[1:], "")
+
 
 OF_SOME_KINDS = frozenset(
-    {"requirements", "extras", "groups", "stdlib", "bytecode", "folder"}
+    {"requirements", "extras", "groups", "stdlib", "bytecode", "folder", "path", "slim", "file", "target", "args"}
 )  # `Kind.fields` says which
 
 

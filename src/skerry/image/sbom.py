@@ -7,6 +7,7 @@ Source: CycloneDX 1.5 JSON reference; package-url, purl-spec.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import uuid
 from typing import Any
@@ -75,8 +76,8 @@ def _component(part: Part) -> dict[str, Any]:
         "scope": "required" if part.files else "excluded",
         "purl": url,
     }
-    if part.sha256:
-        component["hashes"] = [{"alg": "SHA-256", "content": part.sha256}]
+    if hashes := _hashes(part):
+        component["hashes"] = hashes
     if part.licences:
         component["licenses"] = [{"license": {"name": name}} for name in part.licences]
     if part.files:
@@ -85,6 +86,23 @@ def _component(part: Part) -> dict[str, Any]:
     if any(properties.values()):
         component["properties"] = [{"name": key, "value": value} for key, value in properties.items() if value]
     return component
+
+
+def _hashes(part: Part) -> list[dict[str, str]]:
+    if part.sha256:
+        return [{"alg": "SHA-256", "content": part.sha256}]
+    kind, _, text = part.integrity.partition("-")
+    try:
+        content = base64.b64decode(text, validate=True).hex()
+    except ValueError:
+        return []
+    algorithm = {
+        "sha512": ("SHA-512", 128),
+        "sha384": ("SHA-384", 96),
+        "sha256": ("SHA-256", 64),
+        "sha1": ("SHA-1", 40),
+    }.get(kind)
+    return [{"alg": algorithm[0], "content": content}] if algorithm and len(content) == algorithm[1] else []
 
 
 def _own(digest: str, origin: Origin) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -41,9 +42,16 @@ class Images:
     """
 
     def __init__(
-        self, objects: Objects, directory: Path, *, spare_bytes: Callable[[], int] = lambda: MAX_TREE_BYTES
+        self,
+        objects: Objects,
+        directory: Path,
+        *,
+        spare_bytes: Callable[[], int] = lambda: MAX_TREE_BYTES,
+        alone: bool = True,
     ) -> None:
-        """`spare_bytes`: how much more may be used for images here."""
+        """`spare_bytes`: how much more may be used for images here. `alone=False`: other processes use it at the same time (an
+        operator's commands), so what is being made may be theirs.
+        """
         self._objects = objects
         self._spare_bytes = spare_bytes
         self._directory = directory
@@ -51,7 +59,8 @@ class Images:
         self._coming = Coming()
         directory.mkdir(parents=True, exist_ok=True)
         for home in directory.iterdir():  # not made to the end, or not removed to the end
-            if home.name.startswith(".making-") or (_is_home(home) and not any((home / m).exists() for m in MARKERS)):
+            unfinished = home.name.startswith(".making-") and (alone or _is_old(home))
+            if unfinished or (_is_home(home) and not any((home / m).exists() for m in MARKERS)):
                 shutil.rmtree(home, ignore_errors=True)
 
     def missing(self, digest: str) -> list[str]:
@@ -196,8 +205,8 @@ class Images:
         if root is None:
             raise ImageIncomplete(f"image {digest} can't be verified", "its root tree has not been made")
         hashes, entries = self.objects(digest), self.tree(digest).entries
-        paths = [entry.path for entry in entries if not _same(root, entry)]
-        return paths + [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
+        damaged = [f"object {hash[:12]}" for hash in hashes if not self._objects.verify(hash)]
+        return damaged + [entry.path for entry in entries if not _same(root, entry)]
 
     def doubt(self, digest: str) -> None:
         """Damage was found in it, or in an object of it: no container starts from this tree until `make` has mended it."""
@@ -236,6 +245,8 @@ class Images:
             for entry in tree.entries:
                 self._place(making / "root" / entry.path, entry)
             (making / "ready").write_text(f"{digest} {_copied_bytes(tree)}\n")
+            if (made := self.root(digest)) is not None:
+                return made  # another process was faster, and may be using it
             final = self._directory / hash_of(digest)
             shutil.rmtree(final, ignore_errors=True)  # without its marker it never was whole
             making.rename(final)
@@ -302,6 +313,14 @@ class Images:
         if self._objects.path(hash).stat().st_size > limit_bytes:
             raise BadImage("an image was refused", f"its document {hash} has more than {limit_bytes} bytes")
         return self._objects.read(hash)
+
+
+def _is_old(path: Path) -> bool:
+    """No tree takes a day to make."""
+    try:
+        return path.stat().st_mtime < time.time() - 86400
+    except FileNotFoundError:
+        return True
 
 
 def _is_home(directory: Path) -> bool:

@@ -22,7 +22,7 @@ from skerry.image.pile import File, Pile, file_of, is_below, merged, moved
 from skerry.image.project import project_files
 from skerry.image.recipe import Recipe
 from skerry.image.recipes import kind_of
-from skerry.image.recipes.kind import APP
+from skerry.image.recipes.kind import APP, Sources
 from skerry.image.sources.lock import Lock
 
 STICKY = ("tmp", "run")  # become tmpfs: runc gives such a mount the mode of the directory below
@@ -73,9 +73,13 @@ class Work:
         self.outputs = outputs
         self.cache = cache
 
+    @property
+    def sources(self) -> Sources:
+        return Sources(self.context, self.locked, self.cache)
+
     @cached_property
     def config(self) -> ImageConfig:
-        config = self.kind.config(self.recipe)
+        config = self.kind.config(self.recipe, self.sources)
         return msgspec.structs.replace(config, init=self.as_init, initialised_by=self.initialised_by)
 
     @cached_property
@@ -101,7 +105,7 @@ class Work:
         pile = Pile()
         for deb in self.locked.debs:
             pile.add(unpack_deb(deb_path(deb, self.cache), self.cache, f"{deb.name} {deb.version}"))
-        pile.add(self.kind.parts(self.recipe, self.locked, self.cache))
+        pile.add(self.kind.parts(self.recipe, self.sources))
         pile.add(self.elves)
         return pile
 

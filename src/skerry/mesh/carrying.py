@@ -2,7 +2,7 @@
 
 Between hosts: About -> <- Has, Others; then, as often as it goes: Ask -> <- Will and later Portion, Took ->, or <- Elsewhere. New
 portions that a host gets are told by Got to whoever asks it about that image. Who decides what: agent/giving, agent/gathering.
-From a client: Hand -> <- Here; Bundle or Packed ->, Done -> <- Here. Hashes travel as 32 bytes.
+From a client: Hand -> <- Here or Refused; Bundle or Packed ->, Done -> <- Here. Hashes travel as 32 bytes.
 """
 
 from __future__ import annotations
@@ -153,8 +153,15 @@ class Done(Message, frozen=True, tag="done"):
     """That was all that you lacked."""
 
 
+class Refused(Message, frozen=True, tag="refused"):
+    """Why it is not taken: what `SkerryError.as_dict` gives, and the exit code."""
+
+    error: dict[str, str | int]
+
+
 AnyMessage = (
-    About | Has | Got | Others | Ask | Will | Elsewhere | Portion | Took | Wrong | WantBundle | Bundle | Hand | Here | Packed | Done
+    About | Has | Got | Others | Ask | Will | Elsewhere | Portion | Took | Wrong | WantBundle | Bundle
+    | Hand | Here | Packed | Done | Refused
 )  # fmt: skip
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(AnyMessage)

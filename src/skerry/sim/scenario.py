@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from skerry.core.events import ImageReady
-from skerry.core.intent import Depends, Needs, Port, Probe, Release, Service, Update, VolumeMount
+from skerry.core.intent import Depends, Needs, Port, Probe, Release, Service, Update, VolumeMount, init_of
 from skerry.core.records import Document
 from skerry.errors import TrustRefusal
 from skerry.sim import documents as docs
@@ -80,6 +80,7 @@ class Scenario:
                 probe=chance.choice([None, Probe(kind="tcp", port=80, start_period_s=10.0)]),
                 ports=(Port(target=80, published=8000 + len(services)),),
                 volumes=(VolumeMount(volume="data", target="/data"),) if data else (),
+                init=data,
                 update=Update(parallelism=chance.choice([1, 1, 2]), order=chance.choice(["start-first", "stop-first"]), monitor_s=2.0),
                 needs=Needs(reserve_memory_bytes=chance.choice([0, 0, 64 << 20])),
                 depends_on=(Depends(service="web", condition="healthy"),) if data and chance.random() < 0.5 else (),
@@ -126,14 +127,17 @@ class Scenario:
         if bad:
             self.cluster.bad_health.add(("", word))
             self.cluster.bad_life["", word] = 0.1
-        for service in self.services:
-            give_image(self.cluster, via, f"{service}{word}")
-            if bad:
-                self.cluster.bad_life["", f"{service}{word}"] = 0.1
-                self.cluster.bad_health.add(("", f"{service}{word}"))
+        images = {service: f"{service}{word}" for service in self.services}
+        if bad:
+            self.cluster.bad_life |= {("", image): 0.1 for image in images.values()}
+            self.cluster.bad_health |= {("", image) for image in images.values()}
+        if "store" in self.services:
+            images[init_of("store")] = f"init{word}"  # it makes the store's data
+        for image in images.values():
+            give_image(self.cluster, via, image)
         good = [held for held in self.releases if isinstance(held.body, Release) and not _is_bad(held.body)]
         release = docs.release(
-            "shop", {service: f"{service}{word}" for service in self.services}, version=version,
+            "shop", images, version=version,
             fallback=good[-1].hash if good else "",
         )  # fmt: skip
         self.releases.append(release)

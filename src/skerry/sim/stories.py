@@ -86,6 +86,7 @@ class _Story:
                 if word in given
             ),
             restart=Restart(condition="on-failure" if "job" in given else "any"),
+            init="init" in given,
             constraints=tuple(filter(None, given.get("only", "").split(","))),
             update=Update(
                 order="start-first" if "start-first" in given else "stop-first",

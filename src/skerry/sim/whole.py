@@ -105,6 +105,7 @@ class WholeMachine(Machine):
         super().power_cut()
         self.records = Disk(self._now_s)
         self.images.clear()
+        self.initialised.clear()
 
     def lose_records(self) -> None:
         """The database is damaged. The spare copy of who belongs to the cloud is there; the host is new again."""

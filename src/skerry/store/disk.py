@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from skerry.errors import Passing
 
 SMALL_BYTES = 256 << 10
+OLD_S = 86400.0  # nothing is on its way for as long as that
 
 
 class DiskFull(Passing):
@@ -47,6 +49,14 @@ def full_disk_told(directory: Path) -> Iterator[None]:
 def is_full(directory: Path) -> bool:
     """Whether a small file can't be written for want of room any more."""
     return free_bytes(directory) < SMALL_BYTES
+
+
+def is_old(path: Path) -> bool:
+    """Whether something half-made is nobody's any more; gone counts as that."""
+    try:
+        return path.lstat().st_mtime < time.time() - OLD_S
+    except FileNotFoundError:
+        return True
 
 
 class Reserve:

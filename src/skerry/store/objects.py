@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from skerry.errors import BadInput, Passing
-from skerry.store.disk import full_disk_told, sync_directory
+from skerry.store.disk import full_disk_told, is_old, sync_directory
 
 OBJECT_BYTES = 8 << 30  # no object may be larger
+DAMAGED_KEPT = 16  # to be looked at: the last ones
 SYNC_EACH = 16  # files; of more, all of the disk is synced at once
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
@@ -91,14 +92,20 @@ class ObjectWriter:
 class ObjectStore:
     """The objects of one node. `directory`: such as /var/lib/skerry. Hashes are 64 lower-case hex digits.
 
-    `durable=False`: nothing is synced, for a cache that can be made anew (an operator's machine). `on_damage` hears the
+    `durable=False`: nothing is synced, for a cache that can be made anew (an operator's machine). `alone=False`: other processes
+    use it at the same time, so what is on its way in may be theirs. `on_damage` hears the
     hash of each object that was put aside, on whatever thread found it.
     Any call may raise BadInput for what is not a hash, those that write DiskFull. Several images arrive at once, each
     synced by a thread of its own: the store may be used from any thread, a writer from one.
     """
 
     def __init__(
-        self, directory: Path, *, durable: bool = True, on_damage: Callable[[str], None] = lambda hash: None
+        self,
+        directory: Path,
+        *,
+        durable: bool = True,
+        alone: bool = True,
+        on_damage: Callable[[str], None] = lambda hash: None,
     ) -> None:
         self._durable = durable
         self._on_damage = on_damage
@@ -108,7 +115,8 @@ class ObjectStore:
         for each in (self._incoming, self._damaged):
             each.mkdir(parents=True, exist_ok=True)
         for rest in self._incoming.iterdir():  # of a run that was killed
-            rest.unlink()
+            if alone or is_old(rest):
+                rest.unlink(missing_ok=True)
         self._staged: dict[str, Path] = {}
         self._staging = threading.Lock()  # around every look at `_staged`, never around disk
         self._syncing = threading.Lock()  # one sync_all at a time: the second's objects may be in the first's hands
@@ -130,7 +138,7 @@ class ObjectStore:
     def writer(self, hash: str, *, sync: bool = True, most_bytes: int = OBJECT_BYTES) -> ObjectWriter:
         """Take in an object whose bytes must have this hash. `sync=False`: staged until `sync_all`."""
         self.path(hash)
-        temporary = self._incoming / f"{hash[:16]}.{next(self._numbers)}"
+        temporary = self._incoming / f"{hash[:16]}.{os.getpid()}.{next(self._numbers)}"
         return ObjectWriter(self, hash, temporary, sync=sync, most_bytes=min(most_bytes, OBJECT_BYTES))
 
     def sync_all(self) -> None:
@@ -241,6 +249,8 @@ class ObjectStore:
         with contextlib.suppress(FileNotFoundError):  # found by two at once
             self.path(hash).replace(aside)
             self._on_damage(hash)
+            for old in sorted(self._damaged.iterdir(), key=lambda path: path.stat().st_ctime_ns)[:-DAMAGED_KEPT]:
+                old.unlink()  # a dying disk must not fill itself with what it spoilt
         return aside
 
 

@@ -164,7 +164,8 @@ def _release(release: Release) -> None:
     within(release.fits, "fits", 0, NUMBER_MAX)
     digest_or_none(release.fallback, "fallback")
     count(release.earlier, "earlier", HISTORY)
-    for names in release.earlier:
+    for line in release.earlier:
+        names = line.split(" ")
         count(names, "earlier", 128, 1)
         for short in names:
             matches(short, "earlier", SHORT_DIGEST, f"an image is named by {SHORT} hex digits here")

@@ -1,23 +1,29 @@
 """Signed requests: what isn't intent (reading, logs, handing over records and objects) is asked for under one's own
 key.
 
+What is handed over follows the request in the same message, after a newline, and the request names it by hash: within it, it
+would be a third larger twice.
+
 A node gives a nonce on each stream and takes one request with it, so nothing that was recorded can be asked again,
 here or elsewhere. `issued` is told, not judged: the nonce is fresher than any clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
 
 from skerry.trust import envelope as dsse
 from skerry.trust.accept import Trusted
 from skerry.trust.identity import Signer, verify
-from skerry.trust.refusals import FalseSignature, Malformed, RequestRefused, UnknownKey, VerbNotAllowed
+from skerry.trust.refusals import FalseSignature, Malformed, RequestRefused, TooBig, UnknownKey, VerbNotAllowed
 
-REQUEST_BYTES = 1 << 20  # several documents at once, each in base64 twice
+REQUEST_BYTES = 1 << 20  # without what is handed over
+ATTACHED_BYTES = 1 << 20  # several documents at once
+ATTACHED = 1024
 VERB_MAX = 32
 # What a role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash. Not what apps
 # write, nor the events, which quote it: a stolen CI key must not read the apps that it may not change.
@@ -25,34 +31,47 @@ READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "explain", 
 PUTS = frozenset({"put"})
 
 
-class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     cloud: str
     node: str
     verb: str
     args: Any
     nonce: str
     issued: float
+    attached: Annotated[tuple[str, ...], msgspec.Meta(max_length=ATTACHED)] = ()
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A request that may be answered. `role`: "operators", or the name of the policy's role that `key` is in."""
+    """A request that may be answered. `role`: "operators", or the name of the policy's role that `key` is in. `attached`: what
+    it hands over, as it was signed for.
+    """
 
     verb: str
     args: Any
     key: str
     role: str
     name: str = ""  # the operator's
+    attached: tuple[bytes, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(_Payload)
+_attached = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
 def make_request(
-    signer: Signer, cloud: str, node: str, verb: str, args: Mapping[str, Any], nonce: str, issued: float
+    signer: Signer,
+    cloud: str,
+    node: str,
+    verb: str,
+    args: Mapping[str, Any],
+    nonce: str,
+    issued: float,
+    attached: Sequence[bytes] = (),
 ) -> bytes:
     """`node`: the path of who is asked; `nonce`: what that node just gave; `issued`: unix seconds."""
-    payload = _Payload(cloud, node, verb, dict(args), nonce, issued)
-    return dsse.sign("request", msgspec.json.encode(payload), (signer,))
+    payload = _Payload(cloud, node, verb, dict(args), nonce, issued, _hashes(attached))
+    raw = dsse.sign("request", msgspec.json.encode(payload), (signer,))
+    return b"\n".join([raw, msgspec.msgpack.encode(attached)]) if attached else raw
 
 
 def judge_request(raw: bytes, trusted: Trusted, *, node: str, nonce: str, now_s: float) -> Request:
@@ -60,6 +79,11 @@ def judge_request(raw: bytes, trusted: Trusted, *, node: str, nonce: str, now_s:
 
     Raises TooBig, Malformed, RequestRefused, UnknownKey, FalseSignature or VerbNotAllowed.
     """
+    raw, _, rest = raw.partition(b"\n")
+    if len(rest) > ATTACHED_BYTES:
+        raise TooBig(
+            "a request was not read", f"{len(rest)} bytes are handed over with it, {ATTACHED_BYTES} are allowed"
+        )
     envelope = dsse.parse(raw, limit_bytes=REQUEST_BYTES)
     if envelope.kind != "request" or len(envelope.signatures) != 1:
         raise Malformed("a request was not read", "it is no request with one signature")
@@ -81,7 +105,22 @@ def judge_request(raw: bytes, trusted: Trusted, *, node: str, nonce: str, now_s:
             f"role {role} may read, and hand over what it signed",
             "ask an operator",
         )
-    return Request(asked.verb[:VERB_MAX], asked.args, signature.keyid, role, name)
+    return Request(asked.verb[:VERB_MAX], asked.args, signature.keyid, role, name, _taken(rest, asked.attached))
+
+
+def _hashes(attached: Sequence[bytes]) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(each).hexdigest() for each in attached)
+
+
+def _taken(rest: bytes, named: tuple[str, ...]) -> tuple[bytes, ...]:
+    """What is handed over, if it is what the request names. Raises Malformed."""
+    try:
+        attached = _attached.decode(rest) if rest else ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("a request was not read", f"what is handed over with it: {error}") from None
+    if _hashes(attached) != named:
+        raise Malformed("a request was not read", "what is handed over with it is not what it names")
+    return attached
 
 
 def _who(trusted: Trusted, key: str, now_s: float) -> tuple[str, str]:

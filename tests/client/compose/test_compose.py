@@ -367,8 +367,10 @@ def test_a_job_can_be_waited_for() -> None:
 )
 def test_a_command_for_an_official_image_is_one_for_its_shipped_recipe(command: str, arrives: tuple[str, ...]) -> None:
     line = f", command: {command}" if command else ""
-    app = parse(f"services: {{db: {{x-skerry: {{image: {{recipe: redis}}}}{line}}}}}", environ={}, name="shop")
-    assert app.services["db"].service.command == arrives
+    text = f"services: {{db: {{x-skerry: {{image: {{recipe: redis}}}}, tmpfs: [/data]{line}}}}}"
+    service = parse(text, environ={}, name="shop").services["db"].service
+    assert service.command == arrives
+    assert service.probe is not None and (service.probe.kind, service.probe.port) == ("tcp", 6379)
 
 
 POSTGRES = "x-skerry: {image: {recipe: postgres}}"

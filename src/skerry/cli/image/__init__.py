@@ -12,6 +12,7 @@ from skerry.cli.image import (
     export,
     gc,
     import_,
+    init,
     inspect,
     ls,
     pull,
@@ -27,5 +28,5 @@ def command() -> None:
     """Build images, try them here, look into them, and hand them on."""
 
 
-for _verb in (build, run, check, ls, inspect, diff, sbom, audit, verify, export, import_, pull, rm, gc):
+for _verb in (init, build, run, check, ls, inspect, diff, sbom, audit, verify, export, import_, pull, rm, gc):
     command.add_command(_verb.command)

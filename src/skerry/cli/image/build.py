@@ -56,7 +56,7 @@ def command(terminal: Terminal, subject: str, file: Path | None, name: str, dry_
         row = {"name": stage.name, "state": stage.state, "seconds": stage.seconds, "detail": stage.detail}
         stages.append(row)
 
-    built, findings = build_whole(images, source, show, _who_signs())
+    built, probed = build_whole(images, source, show, _who_signs())
     value = {
         "image": source.name,
         "digest": built.digest,
@@ -65,11 +65,13 @@ def command(terminal: Terminal, subject: str, file: Path | None, name: str, dry_
         "executables": list(built.executables),
         "shells": shells(images.images.tree(built.digest)),
         "suid": [],  # a tree has no such mode: no image of the store can hold one
-        "findings": list(findings),
+        "findings": list(built.findings),
+        "probe": [{"what": what, "kept": kept, "seen": seen} for what, kept, seen in probed],
         "lock": str(built.lock),
         "stages": stages,
     }
-    lines = [f"finding: {clean(finding)}" for finding in findings]
+    lines = [f"finding: {clean(finding)}" for finding in built.findings]
+    lines += [f"note: {clean(seen)}" for _, kept, seen in probed if not kept]
     lines.append(f"{source.name} is {built.digest}: {size(built.size_bytes)}, {built.files} files")
     terminal.answer(value, "\n".join(lines))
 

@@ -42,7 +42,9 @@ def command(
     with 1 if something is lacking.
     """
     from skerry.client.library.checking import check
+    from skerry.client.trial.rootless import enter
 
+    enter()
     images = store()
     wish = wish_of(arguments, environment, ports, folders, network)
     found = check(images, image_of(terminal, images, image, file), wish, for_s=for_s, progress=terminal.say)

@@ -46,8 +46,5 @@ def _text(found: dict[str, Any]) -> str:
             + (f"\nand {more} files more: --json" if more else "")
         )
     travels = found["travels"]
-    about = "" if travels["exact"] else "about "
-    parts.append(
-        f"{about}{size(travels['bytes'])} would travel to a host that has the old one ({clean(travels['how'])})"
-    )
+    parts.append(f"{size(travels['bytes'])} would travel to a host that has the old one ({clean(travels['how'])})")
     return "\n\n".join(parts)

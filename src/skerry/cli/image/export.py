@@ -25,7 +25,8 @@ from skerry.cli.output import Terminal
 def command(terminal: Terminal, image: str, path: Path, format: str) -> None:
     """Write IMAGE to PATH: a folder, or one file if PATH ends in .tar or .tar.gz.
 
-    Other tools read it: skopeo inspect oci:PATH:latest, or for --format docker: docker load -i PATH
+    Other tools read it: skopeo inspect oci:PATH:latest, or for --format docker: docker load -i PATH. (skopeo reads an archive of
+    docker's as .tar alone.)
     """
     from skerry.client.library.export import export
 

@@ -38,8 +38,11 @@ def command(
     IMAGE is a name, a digest, an archive, or a folder with a recipe, which is built first. ARGS take the place of the image's
     command. Ctrl-C or SIGTERM ends it with the image's stop signal; nothing of it stays. Ends with the program's exit code.
     """
+    from skerry.client.trial.first import with_data
+    from skerry.client.trial.rootless import enter
     from skerry.client.trial.run import run_image
 
+    enter()
     wish = wish_of(arguments, environment, ports, folders, network)
     images = store()
     digest = image_of(terminal, images, image, file)
@@ -51,9 +54,9 @@ def command(
 
     # With --json stdout is for the answer alone: what the program says goes to stderr.
     out = 2 if terminal.as_json else None
-    code = run_image(
-        images.images.make(digest), images.images.config(digest), wish, images.trials, out=out, started=started
-    )
+    root, config = images.images.make(digest), images.images.config(digest)
+    with with_data(images.images, digest, wish, images.trials, out=out, say=terminal.say) as whole:
+        code = run_image(root, config, whole, images.trials, out=out, started=started)
     if terminal.as_json:
         terminal.answer({"image": image, "digest": digest, "exit_code": code}, "")
     else:

@@ -9,7 +9,7 @@ from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 
 
-@declare(name="sbom", example="skerry image sbom guestbook.web >web.cdx.json", codes=(0, 1, 2), cloud=False)
+@declare(name="sbom", example="skerry image sbom guestbook.web", codes=(0, 1, 2), cloud=False)
 @click.argument("image", type=IMAGE)
 def command(terminal: Terminal, image: str) -> None:
     """Print the bill of materials of IMAGE, as CycloneDX 1.5 JSON.

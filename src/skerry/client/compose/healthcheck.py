@@ -216,7 +216,8 @@ def _nc(words: list[str], local: frozenset[str]) -> Asked:
     return Asked("tcp", int(rest[1]))
 
 
-_MYSQL = _ping(_database("mysql", 3306, ("-h", "--host"), ("-P", "--port")), "mysqladmin", "ping")
+_MYSQL_SERVER = _database("mysql", 3306, ("-h", "--host"), ("-P", "--port"))
+_MYSQL = _ping(_MYSQL_SERVER, "mysqladmin", "ping")
 _PROGRAMS: dict[str, _Asks] = {
     "curl": _curl,
     "wget": _wget,
@@ -224,6 +225,7 @@ _PROGRAMS: dict[str, _Asks] = {
     "pg_isready": _database("postgres", 5432, ("-h", "--host"), ("-p", "--port")),
     "mysqladmin": _MYSQL,
     "mariadb-admin": _MYSQL,
+    "healthcheck.sh": _ping(_MYSQL_SERVER, "healthcheck.sh", "--connect"),  # of MariaDB's official image
     "redis-cli": _ping(_database("redis", 6379, ("-h",), ("-p",)), "redis-cli", "ping"),
     "valkey-cli": _ping(_database("redis", 6379, ("-h",), ("-p",)), "valkey-cli", "ping"),
 }

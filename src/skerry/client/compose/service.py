@@ -18,6 +18,7 @@ from skerry.core.intent import ALLOWABLE, Depends, Service
 if TYPE_CHECKING:
     from skerry.image.recipe import Recipe as BuildRecipe
 
+_FORMERLY = {"mariadbd": ("mysqld",)}
 CONDITIONS: dict[str, Literal["started", "healthy", "completed"]] = {
     "service_started": "started",
     "service_healthy": "healthy",
@@ -201,7 +202,8 @@ def _parsed(image: ImageRef | Recipe) -> BuildRecipe | None:
 def _without_program(command: tuple[str, ...], recipe: BuildRecipe) -> tuple[str, ...]:
     """`command: redis-server --appendonly yes`, as official images take it: the program is the recipe's entry point already."""
     first = recipe.entrypoint[0] if recipe.recipe == "debian" else ""
-    own = bool(command) and command[0] in (first, first.rpartition("/")[2])
+    name = first.rpartition("/")[2]
+    own = bool(command) and command[0] in (first, name, *_FORMERLY.get(name, ()))
     return command[1:] if own else command
 
 

@@ -293,7 +293,8 @@ BUILD = {
 
 X_SKERRY = {
     "image": yes(
-        "a recipe: `{recipe: python, ...}` or `{recipe: debian, packages: [...]}`, built from `build`, else `.`"
+        "a recipe: `{recipe: python, ...}`, also node, static, site, debian, archive, or a shipped one such as redis; "
+        "built from `build`, else `.`"
     ),
     "probe": yes("`{http: /path, port: 8000}`, `{tcp: 5432}`, `{redis: 6379}`, `{postgres: 5432}`, `{mysql: 3306}`"),
     "writable": yes("paths that get a tmpfs in the read-only root"),

@@ -29,9 +29,7 @@ def check_wishes(
             place.mistake(f"recipe {name} needs one of {ways} to be set", f"write environment: {{{group[0]}: ...}}")
     if not recipe.data:
         return
-    path = recipe.data
-    if path.startswith("$"):
-        path = environment.get(path[1:]) or recipe.environment.get(path[1:], "")
+    path = recipe.data_place(environment)
     places = [*(mount.target for mount in volumes if not mount.read_only), *writable]
     if not any(f"{path}/".startswith(f"{place}/") for place in places):
         place = section.get("volumes") or section.value

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skerry.image.build import Built
     from skerry.image.stages import Progress, Running, StagePlan
 
+Probed = tuple[tuple[str, bool, str], ...]  # (what, as it should be, what was seen)
 NO_STEPS = "nothing: the recipe has no steps"
 
 
@@ -102,7 +103,7 @@ def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
     plans = plan(source.recipe, source.context, objects=images.objects, cache=images.cache, name=source.section)
     digest = next(each.detail for each in plans if each.name == "pack")
     origin = images.origins.get(digest) if digest.startswith("sha256:") else None
-    probed = origin is not None and origin.probe is not None
+    probed = origin is not None and origin.probe is not None and not _broken(origin.probe)
     if all(each.name != "build" for each in plans):
         plans.insert(1, StagePlan("build", True, NO_STEPS))
     return [
@@ -123,8 +124,8 @@ def _build(images: LocalImages, source: Source, progress: Progress) -> Built:
     return images.build(source.recipe, source.context, section=source.section, allow=source.allow, progress=progress)
 
 
-def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, tuple[str, ...]]:
-    """All stages; gives what was built and all findings. `signs`: who will sign it, in words. Raises ProbeFailed beside what
+def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, Probed]:
+    """All stages; gives what was built, and what the probe saw. `signs`: who will sign it, in words. Raises ProbeFailed beside what
     building raises: the image then has no name."""
     from skerry.image.stages import Stage, running
 
@@ -139,31 +140,33 @@ def build_whole(images: LocalImages, source: Source, progress: Progress, signs: 
     built = _build(images, source, with_build)
     with running("probe", progress) as stage:
         found = _probe(images, built, source, stage)
-    if broken := [seen for what, kept, seen in found if not kept and what != "program"]:
+    if broken := _broken(found):
         raise ProbeFailed(source.name, built.digest, broken)
     with running("sign", progress) as stage:
         images.name_build(source.name, built)
         stage.detail = f"{source.name} is {built.digest[7:19]} in the store of this machine; {signs}"
-    return built, (*built.findings, *(seen for _, kept, seen in found if not kept))
+    return built, found
 
 
-def _probe(images: LocalImages, built: Built, source: Source, stage: Running) -> tuple[tuple[str, bool, str], ...]:
+def _probe(images: LocalImages, built: Built, source: Source, stage: Running) -> Probed:
     import msgspec
 
     from skerry.client.trial.container import NoTrial
     from skerry.client.trial.contract import probe
 
     origin = images.origins.get(built.digest)
-    if origin is not None and origin.probe is not None:
+    if origin is not None and origin.probe is not None and not _broken(origin.probe):
         stage.cached, stage.detail = True, _in_words(origin.probe)
         return origin.probe
     stage.say("starting it here")
     try:
         root = images.images.make(built.digest)
         config, tree = images.images.config(built.digest), images.images.tree(built.digest)
-        seen = probe(root, tree, config, images.trials, source.recipe.directories)
+        seen = probe(
+            root, tree, config, images.trials, folders=source.recipe.directories, alone=source.recipe.init is None
+        )
     except NoTrial as error:
-        stage.detail = f"not done: {error.why}"
+        stage.detail = f"left out: {error.why}"
         return ()
     found = tuple((each.what, each.kept, each.seen) for each in seen)
     if origin is not None:
@@ -172,7 +175,12 @@ def _probe(images: LocalImages, built: Built, source: Source, stage: Running) ->
     return found
 
 
-def _in_words(found: tuple[tuple[str, bool, str], ...]) -> str:
+def _broken(found: Probed) -> list[str]:
+    """What is not as every image promises. What its program does alone decides nothing: it may want what isn't here."""
+    return [seen for what, kept, seen in found if not kept and what != "program"]
+
+
+def _in_words(found: Probed) -> str:
     return "; ".join(seen for what, kept, seen in found if what in ("user", "authorities", "program") or not kept)
 
 

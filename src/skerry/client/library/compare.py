@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from skerry.client.library.inspect import config_of
+from skerry.image.bundle import NoBundle, make_bundle, open_bundle, version_of
 from skerry.image.manifest import Entry, Tree
+from skerry.image.oci import parse_manifest
+from skerry.image.packs import Portion, pack, pack_documents, portions_of
 
 if TYPE_CHECKING:
     from skerry.client.images import LocalImages
@@ -55,19 +59,30 @@ def packages_between(images: LocalImages, old: str, new: str) -> list[dict[str, 
 
 
 def travels(images: LocalImages, old: str, new: str) -> dict[str, Any]:
-    """How many bytes a host that has `old` is sent. `exact`: as they would be sent; else an estimate, by `how`."""
+    """How many bytes a host that has `old` is sent, as they would be sent; `how` in words."""
     if old == new:
-        return {"bytes": 0, "exact": True, "how": "nothing differs"}
-    import zstandard
+        return {"bytes": 0, "how": "nothing differs"}
+    read = images.objects.read
+    before, after = version_of(old, read), version_of(new, read)
+    known = set(before.tree.objects())
+    try:
+        bundle = make_bundle(before, after, read)
+        opened = open_bundle(bundle, before, new, read)
+        sent, how = len(bundle), "one bundle"
+        known |= {*opened.files, *(patch.sha256 for patch in opened.patches)}
+    except NoBundle:
+        refs = parse_manifest(after.manifest)
+        sent, how = len(pack_documents(after.manifest, read(refs.config), after.tree.encode())), "its documents"
+    portions = portions_of((e.sha256, e.size) for e in after.tree.files() if e.sha256 not in known)
+    if portions:
+        sent += sum(len(pack([_content(portion, read)])) for portion in portions)
+        how += f" and {len(portions)} packs"
+    return {"bytes": sent, "how": how}
 
-    have = set(images.images.objects(old))
-    lacks = [hash for hash in images.images.objects(new) if hash not in have]
-    compressor = zstandard.ZstdCompressor(level=3)
-    return {
-        "bytes": sum(len(compressor.compress(images.objects.read(hash))) for hash in lacks),
-        "exact": False,
-        "how": f"{len(lacks)} objects, each by zstd -3",
-    }
+
+def _content(portion: Portion, read: Callable[[str], bytes]) -> bytes:
+    data = b"".join(read(hash) for hash, _ in portion.files)
+    return data[portion.at : portion.at + portion.length] if portion.is_part else data
 
 
 def _config_between(images: LocalImages, old: str, new: str) -> list[dict[str, Any]]:

@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skerry.image.origin import Origin, parts_of
+import msgspec
+
+from skerry.image.elf import is_elf
+from skerry.image.manifest import Tree
+from skerry.image.origin import Origin, Part, parts_of
+from skerry.image.packages import parts_in
 from skerry.image.pile import File
+from skerry.image.recipes import kind_of
 from skerry.image.rules.python import SITE
 from skerry.image.sources.debian import deb_path
 from skerry.image.sources.lock import Deb, Lock, Wheel, read_lock
@@ -27,6 +33,11 @@ def parts_of_build(
     lock = read_lock(built.lock, section) or Lock("")
     tree = images.images.tree(built.digest)
     parts, own = parts_of(lock, tree, lambda package: files_of(package, images.cache))
+    more, unread = parts_in(tree, images.objects.read)
+    known = {(part.ecosystem, part.name, part.version) for part in parts}
+    parts += _with_locked(lock, [part for part in more if (part.ecosystem, part.name, part.version) not in known])
+    owned = {path for part in parts for path in part.files}
+    own = tuple(path for path in own if path not in owned)
     return Origin(
         how="built",
         when_s=when_s,
@@ -35,9 +46,37 @@ def parts_of_build(
         lock=lock,
         parts=parts,
         own=own,
-        complete=True,
-        findings=built.findings,
+        complete=not (kind_of(recipe.recipe).foreign or _has_programs(images, tree, own)),
+        findings=(*built.findings, *unread),
     )
+
+
+def _with_locked(lock: Lock, parts: list[Part]) -> tuple[Part, ...]:
+    """Packages of npm: their hashes are in the lock, their licences and files in the image. One may be there several times."""
+    integrity = {(module.name, module.version): module.integrity for module in lock.modules}
+    files: dict[tuple[str, str], list[str]] = {}
+    for part in parts:
+        if part.ecosystem == "npm":
+            files.setdefault((part.name, part.version), []).extend(part.files)
+    found = {(part.name, part.version): part for part in parts if part.ecosystem == "npm"}
+    for name, version in integrity.keys() - found.keys():
+        found[name, version] = Part(ecosystem="npm", name=name, version=version)
+    npm = [
+        msgspec.structs.replace(found[key], integrity=integrity.get(key, ""), files=tuple(files.get(key, ())))
+        for key in sorted(found)
+    ]
+    return (*(part for part in parts if part.ecosystem != "npm"), *npm)
+
+
+def _has_programs(images: LocalImages, tree: Tree, own: tuple[str, ...]) -> bool:
+    """Whether the project brings compiled code: what is linked into that, nobody here knows."""
+    files = {entry.path: entry for entry in tree.files()}
+    for path in own:
+        if entry := files.get(path):
+            with images.objects.path(entry.sha256).open("rb") as file:
+                if is_elf(file.read(4)):
+                    return True
+    return False
 
 
 def files_of(package: Deb | Wheel, cache: Path) -> Iterable[File]:
@@ -52,7 +91,5 @@ def origin_of(images: LocalImages, digest: str) -> Origin:
     found = images.origins.get(digest)
     if found is not None:
         return found
-    from skerry.image.packages import parts_in
-
     parts, unread = parts_in(images.images.tree(digest), images.objects.read)
     return Origin(how="imported", when_s=0.0, parts=parts, findings=unread)

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -26,6 +26,7 @@ from skerry.image.oci import ImageConfig
 
 NAMES = ("runc", "crun")  # runc first: it also works where both cgroup versions are mounted
 COMMAND_WITHIN_S = 20.0
+IN_USER_NAMESPACE = "SKERRY_IN_USER_NAMESPACE"  # set by rootless.py
 
 
 class NoTrial(Refusal):
@@ -70,12 +71,18 @@ class Trial:
             (self.folder / "owner").write_text(_process_name(os.getpid()))
             self._write_bundle(root, config, wish, netns, extra)
             self._create(out)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.close()
+            raise _failed(str(error)) from error
         except BaseException:
             self.close()
             raise
 
     def start(self) -> None:
-        done = self._command("start", self.id)
+        try:
+            done = self._command("start", self.id)
+        except subprocess.TimeoutExpired as error:
+            raise _failed(str(error)) from error
         if done.returncode:
             raise _failed(done.stderr)
 
@@ -148,6 +155,8 @@ class Trial:
         )
         if not netns and not wish.host_network:
             content["linux"]["namespaces"].append({"type": "network"})
+        if os.environ.get(IN_USER_NAMESPACE):
+            _without_cgroups(content, wish.host_network)
         for mount in content["mounts"][-len(extra) :] if extra else ():
             mount["options"].remove("noexec")
         (self.folder / "config.json").write_bytes(msgspec.json.encode(content))
@@ -196,7 +205,11 @@ def find_program() -> str:
         )
         raise NoTrial("the image was not started", why, fix)
     if os.geteuid() != 0:
-        raise NoTrial("the image was not started", "a container with a network of its own needs root", "use sudo")
+        raise NoTrial(
+            "the image was not started",
+            "a container needs root, or `skerry image run`, which finds a way without",
+            "use sudo",
+        )
     for name in NAMES:
         if found := shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
             return found
@@ -243,6 +256,17 @@ def _process_name(pid: int) -> str:
         return f"{pid} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
     except (OSError, IndexError):
         return ""
+
+
+def _without_cgroups(content: dict[str, Any], host_network: bool) -> None:
+    """What root of a user namespace alone can't have: limits, and (in this machine's network) a sysfs of its own."""
+    linux = content["linux"]
+    del linux["cgroupsPath"], linux["resources"]
+    linux["namespaces"] = [space for space in linux["namespaces"] if space["type"] != "cgroup"]
+    content["mounts"] = [mount for mount in content["mounts"] if mount["type"] != "cgroup"]
+    for mount in content["mounts"]:
+        if mount["type"] == "sysfs" and host_network:
+            mount |= {"type": "bind", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]}
 
 
 def _files(host_network: bool) -> list[tuple[str, bytes]]:

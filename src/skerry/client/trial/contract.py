@@ -21,6 +21,7 @@ from skerry.client.trial.run import run_image
 from skerry.client.trial.wish import Bound, Wish
 from skerry.image.manifest import Tree
 from skerry.image.oci import ImageConfig
+from skerry.image.rules.certificates import BUNDLE
 
 HOLDER = "/dev/skerry-holder"
 # mov eax, 34 (pause); syscall; jmp back. Source: System V ABI; Linux, syscall_64.tbl.
@@ -47,15 +48,18 @@ class Seen(msgspec.Struct, frozen=True):
     seen: str
 
 
-def probe(root: Path, tree: Tree, config: ImageConfig, place: Path, folders: tuple[str, ...] = ()) -> list[Seen]:
-    """Try it all. `folders`: what the image expects volumes at. Raises NoTrial where no container can be made here."""
+def probe(
+    root: Path, tree: Tree, config: ImageConfig, place: Path, *, folders: tuple[str, ...] = (), alone: bool = True
+) -> list[Seen]:
+    """Try it all. `folders`: what the image expects volumes at; `alone`: its program can start without anything done before.
+    Raises NoTrial where no container can be made here."""
     sweep(place)
     kept = {entry.path for entry in tree.entries}
     with scratch_folder(place) as scratch:
         seen = [*_from_outside(root, kept, config, place, scratch)]
         if PYTHON in kept:
-            seen += _from_inside(root, config, place, scratch)
-        return [*seen, _program(root, config, place, scratch, folders)]
+            seen += _from_inside(root, config, place, scratch, AUTHORITIES_MIN if BUNDLE in kept else 0)
+        return [*seen, _program(root, config, place, scratch, folders)] if alone else seen
 
 
 def _from_outside(root: Path, kept: set[str], config: ImageConfig, place: Path, scratch: Path) -> Iterator[Seen]:
@@ -95,18 +99,19 @@ def _looked_at(process: Path, kept: set[str], config: ImageConfig) -> Iterator[S
     with_libc = any(path.endswith("/libc.so.6") for path in kept)
     order = "dns" in read("/etc/nsswitch.conf") if with_libc else True
     yield Seen("names", names and order, "hosts, resolv.conf" + (", nsswitch.conf" if with_libc else ""))
-    if with_libc:
+    # Which images need a locale or authorities is the recipe's and the closure's to say: what is in them has to be of use.
+    if any(path.startswith("usr/lib/locale/C.utf8/") for path in kept):
         there = find(inside, "/usr/lib/locale/C.utf8/LC_CTYPE").kind == "file"
-        yield Seen("locale", there, "C.utf8 is there" if there else "C.utf8 is missing")
+        yield Seen("locale", there, "C.utf8 is there" if there else "C.utf8 is not whole")
     if any(path.startswith("usr/share/zoneinfo/") for path in kept):
         zone = read("/usr/share/zoneinfo/Europe/Berlin")[:4] == "TZif"
         yield Seen("zones", zone, "time zones are there" if zone else "no Europe/Berlin")
-    if any(path.rpartition("/")[2].startswith("libcrypto.so") for path in kept):
+    if BUNDLE in kept and any(path.rpartition("/")[2].startswith("libcrypto.so") for path in kept):
         count = read("/usr/lib/ssl/cert.pem").count("BEGIN CERTIFICATE")
         yield Seen("authorities", count >= AUTHORITIES_MIN, f"OpenSSL finds {count} certificate authorities")
 
 
-def _from_inside(root: Path, config: ImageConfig, place: Path, scratch: Path) -> list[Seen]:
+def _from_inside(root: Path, config: ImageConfig, place: Path, scratch: Path, authorities: int) -> list[Seen]:
     with (scratch / "said").open("w+b") as out:
         asking = msgspec.structs.replace(
             config, entrypoint=(f"/{PYTHON}", "-I", "-c", ASK), cmd=(), stop_signal="SIGKILL"
@@ -119,7 +124,7 @@ def _from_inside(root: Path, config: ImageConfig, place: Path, scratch: Path) ->
         answer = {}
     if not answer:
         return [Seen("python", False, f"its Python ended with {code}: {said[-300:]}")]
-    good = answer["authorities"] >= AUTHORITIES_MIN and answer["locale"] == "C.UTF-8"
+    good = answer["authorities"] >= authorities and answer["locale"] == "C.UTF-8"
     words = f"its Python has {answer['authorities']} authorities, locale {answer['locale']}, zone {answer['zone']}"
     return [Seen("python", good, words)]
 

@@ -58,7 +58,10 @@ def parse_database(data: bytes, wanted: Wanted) -> Iterator[Known]:
     """Of one JSON text. Raises msgspec.DecodeError, UnicodeDecodeError, RecursionError."""
     start = data.lstrip()[:1]
     if start == b"[":
-        for document in msgspec.json.decode(data, type=list[msgspec.Raw]):
+        documents = msgspec.json.decode(data, type=list[msgspec.Raw])
+        if not documents:
+            raise msgspec.DecodeError("it holds nothing")
+        for document in documents:
             yield from parse_osv(document, wanted)
     elif looks_like(data):
         yield from parse_tracker(data, wanted)

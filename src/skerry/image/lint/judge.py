@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Callable, Iterator
 
 from skerry.core.intent import SETUP_SHELL
+from skerry.image.contract import BadImage
 from skerry.image.lint import names, secrets
 from skerry.image.lint.findings import ALLOWABLE, KINDS, Finding
 from skerry.image.lint.programs import Facts
@@ -18,28 +19,39 @@ from skerry.image.manifest import Entry, Tree
 from skerry.image.oci import ImageConfig
 
 MAX_LINKS = 40
-MAX_FINDINGS = 200  # of a whole Debian there are some hundreds, and nobody reads on
+MAX_STEPS = 5_000_000  # on the way of all links together; an image of 10,000 links takes 100,000
+MAX_OF_A_KIND = 50  # of a whole Debian there are some hundreds, and nobody reads on
 FactsOf = Callable[[str], Facts]
 Read = Callable[[str], bytes]
 
 
 def judge(tree: Tree, config: ImageConfig, facts: FactsOf, read: Read) -> list[Finding]:
-    """Everything found, most serious first, at most MAX_FINDINGS. `facts`: of a file's content by its hash; `read`: the content."""
+    """What was found, most serious first, at most MAX_OF_A_KIND. `facts`: of a file's content by its hash; `read`: the content.
+
+    Raises BadImage for links that lead on and on.
+    """
     found = [*_programs(tree, config, facts), *_databases(tree)]
     if not config.executables:  # an own build has looked at the project's own files, and knows them from packages'
         found += _secrets(tree, facts, read)
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    return sorted(set(found), key=lambda finding: (order[finding.kind], finding.path))[:MAX_FINDINGS]
+    kinds: dict[str, set[Finding]] = {kind: set() for kind in KINDS}
+    for finding in found:
+        kinds[finding.kind].add(finding)
+    # Of each kind some, so that many of one that is allowed don't hide another that is not.
+    return [finding for some in kinds.values() for finding in sorted(some, key=_place)[:MAX_OF_A_KIND]]
+
+
+def _place(finding: Finding) -> tuple[str, str]:
+    return finding.path, finding.words
 
 
 def _programs(tree: Tree, config: ImageConfig, facts: FactsOf) -> Iterator[Finding]:
-    by_path = {entry.path: entry for entry in tree.entries}
-    declared = _declared(config, by_path)
+    paths = _Paths(tree)
+    declared = _declared(config, paths)
     shell = SETUP_SHELL if config.init else "shell"
     called: dict[str, set[str]] = {}  # hash of a program -> all names that lead to it
     programs: dict[str, Entry] = {}
     for entry in tree.entries:
-        target = entry if entry.kind == "f" else _follow(by_path, entry.path) if entry.kind == "l" else None
+        target = entry if entry.kind == "f" else paths.follow(entry.path) if entry.kind == "l" else None
         if target is None or target.kind != "f":
             continue
         seen = facts(target.sha256)
@@ -88,7 +100,7 @@ def _secrets(tree: Tree, facts: FactsOf, read: Read) -> Iterator[Finding]:
             yield Finding("secret", entry.path, f"holds {rule}")
 
 
-def _declared(config: ImageConfig, by_path: dict[str, Entry]) -> set[str]:
+def _declared(config: ImageConfig, paths: _Paths) -> set[str]:
     """Paths of programs that the image says it runs: its label, or, of a foreign image, the first word of its command."""
     if config.executables:
         return set(config.executables)
@@ -96,30 +108,38 @@ def _declared(config: ImageConfig, by_path: dict[str, Entry]) -> set[str]:
     for word in (*config.entrypoint[:1], *(config.cmd[:1] if not config.entrypoint else ())):
         search = dict(config.env).get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":") if "/" not in word else [""]
         for folder in search:
-            target = _follow(by_path, posixpath.join(folder, word).lstrip("/"))
+            target = paths.follow(posixpath.join(folder, word).lstrip("/"))
             if target is not None:
                 found.add(target.path)
                 break
     return found
 
 
-def _follow(by_path: dict[str, Entry], path: str) -> Entry | None:
+class _Paths:
     """What a path leads to inside the tree, as it would in the container."""
-    todo, here = [part for part in path.split("/") if part], ""
-    links = 0
-    while todo:
-        part = todo.pop(0)
-        if part in (".", ".."):
-            here = posixpath.dirname(here) if part == ".." else here
-            continue
-        step = f"{here}/{part}" if here else part
-        found = by_path.get(step)
-        if found is None or found.kind != "l":
-            here = step
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            return None
-        here = "" if found.link.startswith("/") else here
-        todo = [piece for piece in found.link.split("/") if piece] + todo
-    return by_path.get(here)
+
+    def __init__(self, tree: Tree) -> None:
+        self._entries = {entry.path: entry for entry in tree.entries}
+        self._steps = 0
+
+    def follow(self, path: str) -> Entry | None:
+        todo, here, links = path.split("/")[::-1], "", 0  # the next one last
+        while todo:
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise BadImage("an image can't be judged", f"its links take more than {MAX_STEPS} steps to follow")
+            part = todo.pop()
+            if part in ("", ".", ".."):
+                here = posixpath.dirname(here) if part == ".." else here
+                continue
+            step = f"{here}/{part}" if here else part
+            found = self._entries.get(step)
+            if found is None or found.kind != "l":
+                here = step
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                return None
+            here = "" if found.link.startswith("/") else here
+            todo += found.link.split("/")[::-1]
+        return self._entries.get(here)

@@ -58,13 +58,14 @@ _MODULE = re.compile(
     r"|node_modules/(npm|yarn|pnpm)/package\.json|(ensurepip)/_bundled/pip-[^/]*\.whl)\Z"
 )
 _TARGET = re.compile(r"[a-z0-9_]+(?:-[a-z0-9]+)?-linux-(?:gnu|musl)[a-z0-9]*-")  # "x86_64-linux-gnu-gcc-12"
-_VERSION = re.compile(r"(?:-[0-9][0-9.]*|[0-9.]+)\Z")
 
 
 def kind_of(path: str) -> str:
     """The kind of what bears the name of this path, "" for a name that says nothing: python3.11, gcc-12, x86_64-…-ld."""
-    name = _TARGET.sub("", posixpath.basename(path), count=1)
-    return KIND_OF.get(name) or KIND_OF.get(_VERSION.sub("", name), "")
+    name = posixpath.basename(path)
+    if target := _TARGET.match(name):
+        name = name[target.end() :]
+    return KIND_OF.get(name) or KIND_OF.get(name.rstrip("0123456789.").rstrip("-"), "")
 
 
 def database_of(path: str) -> str:

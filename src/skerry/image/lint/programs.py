@@ -37,7 +37,8 @@ LIBRARIES = {
     b"libruby": "interpreter",
     b"liblldb": "debugger",
 }
-# Texts that a program has under whatever name, mostly the environment variables that it alone reads.
+# Texts that a program has under whatever name, mostly the environment variables that it alone reads. Each costs a pass over
+# all programs of an image, so this is no place for what a library tells as well.
 TEXTS = {
     b"BusyBox v": ("shell", "BusyBox"),
     b"GNU bash, version": ("shell", "bash"),
@@ -46,25 +47,20 @@ TEXTS = {
     b"OpenSSH_2*,OpenSSH_3*": ("remote-login", "OpenSSH"),  # whom it is lenient with; its own version others name, too
     b"SSH-2.0-dropbear": ("remote-login", "dropbear"),
     b"DPKG_ADMINDIR": ("package-manager", "dpkg"),
-    b"apk-tools": ("package-manager", "apk"),
     b"COLLECT_GCC": ("compiler", "gcc"),
     b"Tiny C Compiler": ("compiler", "tcc"),
     b"MAKELEVEL": ("compiler", "make"),
     b"CURL_HOME": ("network-tool", "curl"),
     b"WGETRC": ("network-tool", "wget"),
     b"SOCAT_": ("network-tool", "socat"),
-    b"NMAPDIR": ("network-tool", "nmap"),
     b"usage: nc [": ("network-tool", "netcat"),
     b"nc [-options] hostname": ("network-tool", "netcat"),
     b"VIMRUNTIME": ("editor", "vim"),
-    b"/etc/nanorc": ("editor", "nano"),
     b"PERL5LIB": ("interpreter", "perl"),
     b"PYTHONHOME": ("interpreter", "Python"),
-    b"RUBYLIB": ("interpreter", "Ruby"),
     b"LUA_INIT": ("interpreter", "Lua"),
     b"NODE_REPL_HISTORY": ("interpreter", "Node"),
     b"PHPRC": ("interpreter", "PHP"),
-    b"AWKPATH": ("interpreter", "awk"),
 }
 # Commands that a shell has within itself; no other program has all of these.
 BUILTINS = (b"getopts\0", b"unset\0", b"umask\0", b"export\0")
@@ -136,6 +132,8 @@ def _holds(data: Data, parts: list[tuple[int, int]], text: bytes) -> bool:
 
 _DYNAMIC_MOST = 4096  # entries; a big program has some 60
 _NAMES_MOST_BYTES = 16 << 20
+_NAME_MOST_BYTES = 256
+_TABLE_MOST_BYTES = 65536  # the kernel loads nothing with more of program headers
 _LOAD, _DYNAMIC, _INTERP = 1, 2, 3
 _NEEDED, _STRTAB, _STRSZ, _SONAME, _FLAGS_1, _PIE = 1, 5, 10, 14, 0x6FFFFFFB, 0x08000000
 
@@ -149,7 +147,9 @@ def _read(data: Data) -> _Elf | None:
     except struct.error:
         return None
     shape = f"{order}IIQQQQQQ" if wide else f"{order}IIIIIIII"
-    if kind not in (2, 3) or size != struct.calcsize(shape) or table + size * count > len(data):
+    if kind not in (2, 3) or size != struct.calcsize(shape) or size * count > _TABLE_MOST_BYTES:
+        return None
+    if table + size * count > len(data):
         return None
     loads: list[tuple[int, int, int, int]] = []  # address, offset, bytes, flags
     dynamic, has_loader = (0, 0), False
@@ -167,7 +167,7 @@ def _read(data: Data) -> _Elf | None:
     tags = _tags(data, dynamic, order, wide)
     names = _names(data, loads, tags)
     has_name = any(tag == _SONAME for tag, _ in tags)
-    needed = [names[at : names.find(b"\0", at)] for tag, at in tags if tag == _NEEDED and at < len(names)]
+    needed = [names[at : at + _NAME_MOST_BYTES].partition(b"\0")[0] for tag, at in tags if tag == _NEEDED]
     marked = any(tag == _FLAGS_1 and value & _PIE for tag, value in tags)
     alone = bool(entry) and not has_name and not needed
     # Where texts have a segment of their own, code (flag 1) holds none.
@@ -176,7 +176,18 @@ def _read(data: Data) -> _Elf | None:
         (offset, min(offset + length, len(data))) for _, offset, length, flags in loads if not (apart and flags & 1)
     ]
     is_program = kind == 2 or has_loader or marked or alone
-    return _Elf(is_program, b"" if has_name else names, needed, [part for part in parts if part[0] < part[1]])
+    return _Elf(is_program, b"" if has_name else names, needed, _merged(parts))
+
+
+def _merged(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Each byte once: a thousand segments may all name the same place."""
+    apart: list[tuple[int, int]] = []
+    for start, end in sorted(part for part in parts if part[0] < part[1]):
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+        else:
+            apart.append((start, end))
+    return apart
 
 
 def _tags(data: Data, place: tuple[int, int], order: str, wide: bool) -> list[tuple[int, int]]:

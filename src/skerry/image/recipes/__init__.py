@@ -19,7 +19,7 @@ from skerry.image.sources.lock import Wants
 if TYPE_CHECKING:
     from skerry.image.recipe import Recipe
 
-KINDS = ("debian", "python", "site", "static")
+KINDS = ("archive", "debian", "dockerfile", "node", "python", "site", "static")
 _SHIPPED = Path(__file__).parent / "shipped"
 
 

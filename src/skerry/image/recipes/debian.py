@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile
 from skerry.image.recipe import Recipe, refused
-from skerry.image.recipes.kind import Extras, config_of
+from skerry.image.recipes.kind import SharedData, Sources, config_of
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
-    from skerry.image.sources.lock import Lock
 
 
 class Debian:
@@ -34,19 +33,22 @@ class Debian:
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         return list(outputs)
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         return ()
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> None:
+        return None
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         closure.program(recipe.entrypoint[0])
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
-        return Extras(recipe.tls, bool(recipe.tz))
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
+        return SharedData(recipe.tls, bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         return config_of(recipe)
 
 

@@ -24,11 +24,27 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8"}
 
 
-class Extras(NamedTuple):
+class SharedData(NamedTuple):
     """`tls`: the certificate authorities, None: where OpenSSL goes. `tz`: the time zones."""
 
     tls: bool | None
     tz: bool
+
+
+class Sources(NamedTuple):
+    """What an image is made of beside the recipe: the project's folder, what was locked, and the cache that holds it."""
+
+    context: Path
+    locked: Lock
+    cache: Path
+
+
+class Whole(NamedTuple):
+    """An image that is taken as it is."""
+
+    files: list[File]
+    executables: tuple[str, ...]
+    findings: tuple[str, ...]
 
 
 class Kind(Protocol):
@@ -56,15 +72,19 @@ class Kind(Protocol):
         project's folder and that folder were /app."""
         ...
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         """Files beside those of Debian packages that the closure may pick from, such as those of wheels."""
         ...
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> Whole | None:
+        """All of the image where nothing is chosen; None, and `parts` and `close` are asked."""
+        ...
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         """Keep what this kind knows is needed, beginning with its entry points. `elves`: the project's own ELF files."""
         ...
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
         """What of the data that libraries don't name goes in."""
         ...
 
@@ -72,7 +92,7 @@ class Kind(Protocol):
         """Files made of files that are kept (bytecode), and findings about them."""
         ...
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         """How the image wants to be run; `environment` and the like of the recipe are in it already (`config_of`)."""
         ...
 
@@ -89,4 +109,5 @@ def config_of(
         working_dir=recipe.working_dir or working_dir,
         exposed=tuple(port if "/" in port else f"{port}/tcp" for port in recipe.expose),
         stop_signal=recipe.stop_signal,
+        volumes=(recipe.data_place(recipe.environment),) if recipe.data else (),
     )

@@ -12,13 +12,12 @@ from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.project import project_files
 from skerry.image.recipe import BadRecipe, Recipe, refused
-from skerry.image.recipes.kind import APP, Extras, config_of
+from skerry.image.recipes.kind import APP, SharedData, Sources, config_of
 from skerry.image.rules import python
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
-    from skerry.image.sources.lock import Lock
 
 WORDS = ("python", "python3", f"python{python.VERSION}")
 
@@ -50,19 +49,22 @@ class Python:
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         return [*project_files(context, APP, recipe.exclude), *outputs]
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         from skerry.image.sources.wheels import unpack_wheel
 
-        for wheel in locked.wheels:
-            yield from unpack_wheel(wheel, cache, python.SITE)
+        for wheel in sources.locked.wheels:
+            yield from unpack_wheel(wheel, sources.cache, python.SITE)
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> None:
+        return None
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         python.apply(closure, recipe.stdlib)
         closure.take([path for path in closure.pile.paths() if path.startswith(python.SITE + "/")])
         closure.take([file.path for file in elves])
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
-        return Extras(recipe.tls, bool(recipe.tz))
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
+        return SharedData(recipe.tls, bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         """Bytecode. A project's module that Python can't read is told: better now than by a container that ends at once."""
@@ -83,7 +85,7 @@ class Python:
         wrong = [file.path for file in modules if file.path not in compiled and file.path.startswith(f"{APP}/")]
         return made, [f"{path.removeprefix(APP + '/')} can't be compiled: it is no Python 3.11" for path in wrong]
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         at_work = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         return config_of(recipe, working_dir=f"/{APP}", environment=at_work)
 

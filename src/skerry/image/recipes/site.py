@@ -18,12 +18,11 @@ from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of, moved
 from skerry.image.project import project_files
 from skerry.image.recipe import Recipe, parse_recipe, refused
-from skerry.image.recipes.kind import APP, Extras, config_of
+from skerry.image.recipes.kind import APP, SharedData, Sources, config_of
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
-    from skerry.image.sources.lock import Lock
 
 ROOT = "srv"
 SERVER = """
@@ -112,15 +111,18 @@ class Site:
         }
         return [*files, *(file_of(path[1:], text.encode(), "skerry") for path, text in texts.items())]
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         return ()
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> None:
+        return None
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         closure.program(_nginx().entrypoint[0])
         closure.glob("etc/nginx/mime.types")
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
-        return Extras(bool(recipe.tls), bool(recipe.tz))
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
+        return SharedData(bool(recipe.tls), bool(recipe.tz))
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         served = {file.path for file in files if file.path.startswith(ROOT + "/")}
@@ -128,7 +130,7 @@ class Site:
             return [], []
         return [], [f"there is no index.html in {recipe.folder}: / is answered by 403"]
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         nginx = _nginx()
         defaults = msgspec.structs.replace(
             recipe,

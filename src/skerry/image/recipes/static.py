@@ -13,13 +13,12 @@ from skerry.image.contract import BuildRefused
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.recipe import Recipe, refused
-from skerry.image.recipes.kind import APP, Extras, config_of
+from skerry.image.recipes.kind import APP, SharedData, Sources, config_of
 from skerry.image.rules import certificates, zones
 from skerry.image.sources.lock import Wants
 
 if TYPE_CHECKING:
     from skerry.image.closure import Closure
-    from skerry.image.sources.lock import Lock
 
 GLIBC = (2, 36)  # of the image's Debian; sources/wheels.py chooses by the same
 PACKAGES = ("libc6", "libgcc-s1", "libstdc++6", "zlib1g")  # what compiled programs are usually linked to
@@ -63,9 +62,9 @@ class Static:
             # What it needs isn't known yet; the closure takes what it does need.
             return Wants((*recipe.packages, *PACKAGES, certificates.PACKAGE, zones.PACKAGE))
         data = (context / own).read_bytes()
-        extras = _extras(recipe, data)
+        shared = _shared_data(recipe, data)
         packages = [*recipe.packages, *_libraries(own, data)]
-        return Wants((*packages, *[certificates.PACKAGE] * bool(extras.tls), *[zones.PACKAGE] * extras.tz))
+        return Wants((*packages, *[certificates.PACKAGE] * bool(shared.tls), *[zones.PACKAGE] * shared.tz))
 
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         path = context / _named(recipe)
@@ -75,20 +74,23 @@ class Static:
             raise BuildRefused(f"{path} can't be put into an image", "it is a link out of the project")
         return [file_of(f"{APP}/{_named(recipe)}", path.read_bytes(), "project"), *outputs]
 
-    def parts(self, recipe: Recipe, locked: Lock, cache: Path) -> Iterable[File]:
+    def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
         return ()
 
-    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File]) -> None:
+    def whole(self, recipe: Recipe, sources: Sources) -> None:
+        return None
+
+    def close(self, closure: Closure, recipe: Recipe, elves: Sequence[File], sources: Sources) -> None:
         closure.program(_place(recipe))
 
-    def extras(self, recipe: Recipe, elves: Sequence[File]) -> Extras:
+    def shared_data(self, recipe: Recipe, elves: Sequence[File]) -> SharedData:
         program = next((file for file in elves if f"/{file.path}" == _place(recipe)), None)
-        return _extras(recipe, program.load() if program else b"")
+        return _shared_data(recipe, program.load() if program else b"")
 
     def derive(self, recipe: Recipe, files: Sequence[File], pile: Pile, cache: Path) -> tuple[list[File], list[str]]:
         return [], []
 
-    def config(self, recipe: Recipe) -> ImageConfig:
+    def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         return config_of(recipe, working_dir=f"/{APP}", entrypoint=(_place(recipe), *recipe.entrypoint[1:]))
 
 
@@ -101,12 +103,12 @@ def _place(recipe: Recipe) -> str:
     return recipe.entrypoint[0] if recipe.entrypoint[0].startswith("/") else f"/{APP}/{_named(recipe)}"
 
 
-def _extras(recipe: Recipe, program: bytes) -> Extras:
+def _shared_data(recipe: Recipe, program: bytes) -> SharedData:
     tls = recipe.tls
     if tls is None and any(sign in program for sign in TLS_SIGNS):
         tls = True
     tz = any(sign in program for sign in TZ_SIGNS) if recipe.tz is None else recipe.tz
-    return Extras(tls, tz)
+    return SharedData(tls, tz)
 
 
 def _libraries(name: str, data: bytes) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ DIRECTORIES = ("dev", "proc", "sys", "tmp", "run")
 STICKY = ("tmp", "run")  # become tmpfs: runc gives such a mount the mode of the directory below
 
 
-def apply(closure: Closure, user: str) -> None:
+def mount_points(closure: Closure) -> None:
+    """The merged /usr, and what the runtime mounts over."""
     for old, new in MERGED.items():
         if any(path.startswith(new + "/") for path in closure.kept):
             closure.link(old, new)
@@ -22,6 +23,10 @@ def apply(closure: Closure, user: str) -> None:
         closure.write(path, b"")
     for path in DIRECTORIES:
         closure.directory(path)
+
+
+def apply(closure: Closure, user: str) -> None:
+    mount_points(closure)
     uid, _, gid = user.partition(":")
     named = uid.isdigit() and uid not in ("0", "65534")
     passwd = ["root:x:0:0:root:/:/nonexistent", "nobody:x:65534:65534:nobody:/:/nonexistent"]

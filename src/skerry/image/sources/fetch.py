@@ -48,6 +48,28 @@ def fetch_all(wanted: Iterable[Wanted]) -> int:
     return len(todo)
 
 
+class Sealed(msgspec.Struct, frozen=True):
+    """A file to fetch that is known by its SHA-512 alone; at most `limit_bytes` are taken."""
+
+    url: str
+    path: Path
+    sha512: bytes
+    limit_bytes: int
+
+
+def fetch_sealed(wanted: Iterable[Sealed]) -> None:
+    """Fetch these. Raises DownloadFailed, DownloadRefused."""
+
+    def fetch(want: Sealed) -> None:
+        data = _fetch(client, want.url, want.limit_bytes)
+        if hashlib.sha512(data).digest() != want.sha512:
+            raise DownloadRefused(f"{want.url} was refused", "its hash is not the locked one")
+        write_whole(want.path, data)
+
+    with _client() as client, ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(fetch, wanted))
+
+
 def fetch_bytes(url: str, limit_bytes: int = MAX_BYTES, authorities: str = "") -> bytes:
     """The body of a URL, at most `limit_bytes`. Tries again after what may pass. `authorities`: a file of certificates to trust
     instead of the usual ones. Raises DownloadFailed, DownloadRefused."""

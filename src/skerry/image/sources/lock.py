@@ -26,12 +26,16 @@ class BadLock(BadInput):
 
 
 class Wants(msgspec.Struct, frozen=True):
-    """What a lock is asked for: Debian packages by name, and Python requirements as the text of a requirements file, of which
-    `sdists` names those that may be built from source."""
+    """What a lock is asked for: Debian packages by name, Python requirements as the text of a requirements file, of which
+    `sdists` names those that may be built from source, packages of npm as package-lock.json names them (`modules`), or as
+    package.json asks for them where nothing is locked (`dependencies`), files of the project that an image is made of (`inputs`)."""
 
     packages: tuple[str, ...] = ()
     requirements: str = ""
     sdists: tuple[str, ...] = ()
+    modules: tuple[Module, ...] = ()
+    dependencies: str = ""
+    inputs: tuple[Input, ...] = ()
 
 
 class Deb(msgspec.Struct, frozen=True, order=True):
@@ -55,6 +59,15 @@ class Wheel(msgspec.Struct, frozen=True, order=True):
     file: str
 
 
+class Module(msgspec.Struct, frozen=True, order=True):
+    """A package of npm. `integrity` as npm writes it ("sha512-…"); `paths`: where it goes, such as "node_modules/express"."""
+
+    name: str
+    version: str
+    integrity: str
+    paths: tuple[str, ...]
+
+
 class Sdist(msgspec.Struct, frozen=True, order=True):
     """A Python package's source archive by its file name. `requires`: what its build is done with."""
 
@@ -66,6 +79,13 @@ class Sdist(msgspec.Struct, frozen=True, order=True):
     requires: tuple[Wheel, ...] = ()
 
 
+class Input(msgspec.Struct, frozen=True, order=True):
+    """A file or folder of the project that somebody else's tools made, by its hash."""
+
+    path: str
+    sha256: str
+
+
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image's section. `wanted`: hash of what was asked for. `sdists`: sources of those wheels that no index has; what was
     built of them is among the wheels."""
@@ -74,6 +94,23 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     debs: tuple[Deb, ...] = ()
     wheels: tuple[Wheel, ...] = ()
     sdists: tuple[Sdist, ...] = ()
+    modules: tuple[Module, ...] = ()
+    inputs: tuple[Input, ...] = ()
+
+    def counted(self) -> str:
+        nothing = "what came in" if self.inputs else "nothing"
+        return counted(len(self.debs), len(self.wheels), len(self.modules)) or nothing
+
+
+def counted(debs: int, wheels: int, modules: int) -> str:
+    """In words, "" for none."""
+    counts = {"Debian package": debs, "wheel": wheels, "package of npm": modules}
+    said = [
+        f"{count} {word if count == 1 else word.replace('package', 'packages').replace('wheel', 'wheels')}"
+        for word, count in counts.items()
+        if count
+    ]
+    return ", ".join(said[:-1]) + " and " * bool(said[:-1]) + said[-1] if said else ""
 
 
 class _File(msgspec.Struct):

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from skerry.image.rules import packages_for
 from skerry.image.sources.debian import deb_path, fetch_debs, read_index
 from skerry.image.sources.environment import PYTHON
 from skerry.image.sources.fetch import Gone
-from skerry.image.sources.lock import Deb, Lock, Sdist, Wants, Wheel, read_lock, write_lock
+from skerry.image.sources.lock import Deb, Lock, Sdist, Wants, Wheel, counted, read_lock, write_lock
 from skerry.image.sources.mirrors import archives
+from skerry.image.sources.modules import fetch_modules, lock_modules, module_path
 from skerry.image.sources.resolve import Package, resolve
 from skerry.image.sources.wheels import fetch_wheels, lock_wheels, wheel_path
 
@@ -47,9 +50,11 @@ def lock(
 
             sdists, built = lock_sdists(wants, python, context, cache, builder, progress)
         wheels = lock_wheels(wants.requirements, python, context, cache, progress, built)
-        found = Lock(wanted, debs, wheels, tuple(one for one in sdists if one.name in {wheel.name for wheel in wheels}))
+        sdists = tuple(one for one in sdists if one.name in {wheel.name for wheel in wheels})
+        modules = lock_modules(wants.dependencies, context, progress) if wants.dependencies else wants.modules
+        found = Lock(wanted, debs, wheels, sdists, modules, wants.inputs)
         write_lock(file, name, found)
-        progress(f"locked {len(found.debs)} Debian packages and {len(found.wheels)} wheels in {file.name}")
+        progress(f"locked {found.counted()} in {file.name}")
     try:
         fetch_debs(found.debs, archives(mirror), cache, progress)
     except Gone as gone:  # mirrors keep the newest two or three versions
@@ -62,6 +67,7 @@ def lock(
         from skerry.image.sources.from_source import build_sdists
 
         build_sdists(found.sdists, found.wheels, context, cache, builder, progress)
+    fetch_modules(found.modules, context, cache, progress)
     return found
 
 
@@ -73,12 +79,15 @@ def lock_state(wants: Wants, file: Path, name: str, cache: Path) -> tuple[Lock |
     debs = sum(not deb_path(deb, cache).is_file() for deb in found.debs)
     from_source = {sdist.name for sdist in found.sdists}
     wheels = sum(not wheel_path(wheel, cache).is_file() for wheel in found.wheels if wheel.name not in from_source)
-    counts = {f"{debs} Debian packages": debs, f"{wheels} wheels": wheels}
-    return found, " and ".join(words for words, count in counts.items() if count)
+    modules = sum(not module_path(module, cache).is_file() for module in found.modules)
+    return found, counted(debs, wheels, modules)
 
 
 def _wanted(wants: Wants) -> str:
     words = [*sorted(set(wants.packages)), "", wants.requirements, *(f"sdist {name}" for name in sorted(wants.sdists))]
+    if wants.modules or wants.dependencies:
+        words += ["", wants.dependencies, msgspec.json.encode(wants.modules).decode()]
+    words += [f"input {one.path} {one.sha256}" for one in wants.inputs]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 

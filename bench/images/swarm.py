@@ -1,9 +1,9 @@
 """One host has an image of 50 MB, 29 others want it at once, and each line carries 20 Mbit/s each way.
 
-`python -m bench.swarm [--hosts 30] [--mb 50] [--mbit 20]`, or the part `swarm` of `make bench-images`. Each host is a process in a
-network namespace of its own, behind a token bucket of the kernel; what it sends is counted where it leaves. On disk nothing is
-synced: thirty hosts don't share a disk. Two figures: what the first host sends, over what it sends to a single host; and how long
-it takes until all have it, over how long a single one takes.
+`python -m bench.images.swarm [--hosts 30] [--mb 50] [--mbit 20]`, or the part `swarm` of `make bench-images`. Each host is a
+process in a network namespace of its own, behind a token bucket of the kernel; what it sends is counted where it leaves. On disk
+nothing is synced: thirty hosts don't share a disk. Two figures: what the first host sends, over what it sends to a single host;
+and how long it takes until all have it, over how long a single one takes.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Run:
                     f"{PREFIX}{n}",
                     sys.executable,
                     "-m",
-                    "bench.swarm",
+                    "bench.images.swarm",
                     "--host",
                     str(n),
                     str(directory),
