@@ -11,6 +11,8 @@ APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alo
 APT_REAL := docker-registry docker.io buildah strace uidmap  # what images are handed to, fetched from and watched with: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
+export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
+
 .PHONY: help setup venv bundle wheel demo test lint fast real e2e bench bench-images guest soak sim fuzz clean
 
 help:            ## what can be made
@@ -51,7 +53,7 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
 build/bundle/.done: $(shell find src/skerry -type f -not -name "*.pyc" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
-	$(BIN)/python -m skerry.client.bundle build/bundle
+	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundle build/bundle
 	@touch $@
 
 wheel: bundle              ## the package with the agent in it, as it is published: build/dist
