@@ -10,6 +10,9 @@ import errno
 import hashlib
 import itertools
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +22,7 @@ from skerry.errors import Passing
 
 _T = TypeVar("_T")
 _numbers = itertools.count()
+LOCK_STALE_S = 5.0  # held while one small file is written: its holder is gone
 
 
 class CacheDamaged(Passing):
@@ -38,13 +42,20 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file of the cache so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
-    try:
+    with half_made(part):
         part.write_bytes(data)
         part.replace(path)
+
+
+@contextmanager
+def half_made(part: Path) -> Iterator[None]:
+    """Of a file that is written here and fails to be nothing stays; what the system says of it bears its name."""
+    try:
+        yield
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a write says not where
-            error.filename = str(path)
+        if isinstance(error, OSError) and error.filename is None:  # a write doesn't say where
+            error.filename = str(part)
         raise
 
 
@@ -84,3 +95,38 @@ def read_checked(path: Path, sha256: str, what: str, *, offset: int = 0, size: i
 def is_full(error: OSError) -> bool:
     """Whether the disk has no room: then it's not what was read that is at fault."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One at a time changes a file that many commands share. The system's lock on the folder leaves nothing in it, and ends with
+    whoever holds it, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where folders can't be locked
+        with _by_a_file(folder / ".skerry-changes"):
+            yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _by_a_file(lock: Path) -> Iterator[None]:
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > LOCK_STALE_S:
+                    lock.unlink()
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)

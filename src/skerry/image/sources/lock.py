@@ -8,16 +8,13 @@ was made for (`wanted`): when the recipe asks for something else it is made anew
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from skerry.errors import BadInput
-from skerry.image.kept import write_whole
+from skerry.image.kept import alone_in, write_whole
 
 FILE_NAME = "skerry.lock"
 MAX_LOCK_BYTES = 8 << 20
@@ -137,26 +134,10 @@ def read_lock(path: Path, name: str) -> Lock | None:
 def write_lock(path: Path, name: str, lock: Lock) -> None:
     """Write this image's section; the others stay, those too that another build is writing. One line for each package, so that
     a diff reads well."""
-    with _alone(path.parent):
+    with alone_in(path.parent):
         file = _read(path)
         file.images[name] = lock
         write_whole(path, (json.dumps(msgspec.to_builtins(file), indent=1, sort_keys=True) + "\n").encode())
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One build at a time writes in this folder. The system's own lock on it leaves no file, and ends with whoever holds it."""
-    try:
-        import fcntl  # not on Windows, where folders can't be locked
-    except ImportError:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _read(path: Path) -> _File:

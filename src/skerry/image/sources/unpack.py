@@ -20,7 +20,7 @@ import msgspec
 import zstandard
 
 from skerry.image.contract import DownloadRefused
-from skerry.image.kept import keep, kept, part_of, read_checked
+from skerry.image.kept import half_made, keep, kept, part_of, read_checked
 from skerry.image.pile import File, merged
 from skerry.image.tars import BROKEN, members, open_tar
 
@@ -48,15 +48,14 @@ def unpack_deb(deb: Path, cache: Path, origin: str) -> list[File]:
         package = io.BytesIO(read_checked(deb, deb.stem, origin))
         part = part_of(tar)
         try:
-            with part.open("wb") as sink:
-                _decompress(*_data_member(package), sink)
-            with part.open("rb") as plain:
-                found = list(_members(plain))
-            part.replace(tar)
+            with half_made(part):
+                with part.open("wb") as sink:
+                    _decompress(*_data_member(package), sink)
+                with part.open("rb") as plain:
+                    found = list(_members(plain))
+                part.replace(tar)
         except (gzip.BadGzipFile, *BROKEN) as error:
             raise DownloadRefused(f"{origin} was refused", f"it is not a Debian package: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
         keep(listing, found)
     return [_file(member, tar, origin) for member in found]
 
