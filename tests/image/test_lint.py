@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -212,6 +214,24 @@ def test_a_token_is_found_and_never_shown(token: str) -> None:
 )  # fmt: skip
 def test_examples_and_names_of_secrets_are_none(text: bytes) -> None:
     assert kinds({"app/x": text}, plain=("app/x",)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("ed25519", PrivateFormat.OpenSSH), ("ed25519", PrivateFormat.PKCS8), ("ec", PrivateFormat.OpenSSH),
+        ("ec", PrivateFormat.PKCS8), ("ec", PrivateFormat.TraditionalOpenSSL), ("rsa", PrivateFormat.OpenSSH),
+        ("rsa", PrivateFormat.PKCS8), ("rsa", PrivateFormat.TraditionalOpenSSL),
+    ],
+)  # fmt: skip
+def test_private_keys_are_found_as_tools_write_them(kind: str, form: PrivateFormat) -> None:
+    key = {
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "ec": lambda: ec.generate_private_key(ec.SECP256R1()),
+        "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    }[kind]()
+    text = key.private_bytes(Encoding.PEM, form, NoEncryption())
+    assert kinds({"app/id": text}, plain=("app/id",)) == ["secret"]
 
 
 def test_private_keys_are_found_in_texts_in_json_and_in_programs() -> None:

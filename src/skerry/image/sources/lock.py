@@ -107,7 +107,8 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: tuple[Input, ...] = ()
 
     def counted(self) -> str:
-        return counted(len(self.debs), len(self.wheels), len(self.modules)) or "nothing"
+        nothing = "what came in" if self.inputs else "nothing"
+        return counted(len(self.debs), len(self.wheels), len(self.modules)) or nothing
 
 
 def counted(debs: int, wheels: int, modules: int) -> str:

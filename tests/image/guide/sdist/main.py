@@ -1,0 +1,3 @@
+import docopt
+
+print(docopt.__version__)
