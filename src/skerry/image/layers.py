@@ -52,16 +52,16 @@ class Layers:
         return tree_of(self._entries.values())
 
     def _add_member(self, tar: tarfile.TarFile, info: tarfile.TarInfo, fresh: set[str]) -> None:
+        if max(len(info.name), len(info.linkname)) > MAX_PATH_BYTES:  # before anything is done for each of its parts
+            raise _too_long()
         name = _clean(info.name)
         if not name:
             return
         folder, _, last = name.rpartition("/")
         folder = self._resolve(folder, name)
         path = f"{folder}/{last}" if folder else last
-        if max(len(path), len(info.linkname)) > MAX_PATH_BYTES:  # before anything is done for each of its parts
-            raise BadImage(
-                "an image's layer was refused", f"a path or link in it is longer than {MAX_PATH_BYTES} bytes"
-            )
+        if len(path) > MAX_PATH_BYTES:
+            raise _too_long()
         if last == OPAQUE:
             for child in list(self._children.get(folder, ())):
                 self._hide(child, fresh)
@@ -170,3 +170,7 @@ def _clean(name: str) -> str:
     if ".." in parts or name.startswith("/"):
         raise BadImage("an image's layer was refused", f"{name[:200]!r} leaves the image")
     return "/".join(parts)
+
+
+def _too_long() -> BadImage:
+    return BadImage("an image's layer was refused", f"a path or link in it is longer than {MAX_PATH_BYTES} bytes")
