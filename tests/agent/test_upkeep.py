@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.small import SmallCloud
+from disks import disk_of
 from image.memory import file_entry
 from skerry.agent.daemon import Agent, Overtaken
 from skerry.core.effects import Fetch
@@ -233,12 +233,9 @@ async def test_a_clock_that_is_wrong_by_an_hour_is_told_and_changes_nothing(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> AsyncIterator[Path]:
-    path = tmp_path / "vps-1" / "state"
-    path.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "skf-state", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with disk_of(tmp_path / "vps-1" / "state", "24m") as disk:
+        yield disk
 
 
 @pytest.mark.real

@@ -5,7 +5,6 @@ A test leaves the cloud as it found it: three hosts up, every replica of the gue
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import shutil
@@ -18,12 +17,12 @@ from typing import Any
 import pytest
 from demo.skerry import Skerry
 
+from checkout import ROOT, lab_name
 from skerry.lab.lab import Lab, Machine
 
-ROOT = Path(__file__).resolve().parents[2]
 HOSTS = 3
 PORT = 8080
-LAB = f"e2e-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"  # each checkout its own: several may run at once
+LAB = lab_name("e2e")
 
 
 @dataclass

@@ -17,6 +17,7 @@ import pytest
 from bench.static_server import archive
 from demo.skerry import COMMAND, Skerry
 
+from checkout import lab_name
 from skerry.lab.lab import Lab
 
 PORT = 8086
@@ -144,7 +145,7 @@ def machines(
     """A lab of bare machines and a new cloud without any host."""
     if os.geteuid() != 0:
         pytest.skip("whole machines need root")
-    lab = Lab(name)
+    lab = Lab(lab_name(name))
     lab.down()
     skerry = Skerry(work / "home", print)
     skerry.environment["SKERRY_RECOVERY_PASSPHRASE"] = recovery_passphrase

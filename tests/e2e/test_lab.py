@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from demo.skerry import COMMAND, Skerry
 
+from checkout import lab_name
 from skerry.lab.lab import Lab
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.geteuid() != 0, reason="whole machines need root")]
-NAME = "hosts-lab"
+NAME = lab_name("hosts-lab")
 
 
 @pytest.fixture

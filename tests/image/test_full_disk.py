@@ -6,12 +6,12 @@ Told as what it is, nothing half-done is left, what was there stays whole, and t
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from disks import disk_of
 from image.test_killed import (
     Empty,
     Host,
@@ -31,11 +31,8 @@ PAGE = 4096
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=300", "skb-disk", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with disk_of(tmp_path / "disk", "2m,nr_inodes=300") as disk:
+        yield disk
 
 
 def fill_pages(disk: Path, left: int) -> None:

@@ -58,10 +58,12 @@ def digests(tmp_path_factory):
         files = {"web.tar": archive.read_bytes()} if name == "archive" else files
         coded = {path: base64.b64encode(data).decode() for path, data in files.items()}
         wanted.append({"name": name, "recipe": {"recipe": name, **recipe}, "files": coded})
-    return {way: run(tmp_path_factory.mktemp(way), dict(settings), wanted) for way, settings in WAYS.items()}
+    ways = {way: begin(tmp_path_factory.mktemp(way), dict(settings), wanted) for way, settings in WAYS.items()}
+    return {way: end(process) for way, process in ways.items()}
 
 
-def run(folder: Path, settings: dict[str, str], wanted: list) -> dict:
+def begin(folder: Path, settings: dict[str, str], wanted: list) -> subprocess.Popen:
+    """Both ways at the same time, with the same downloads."""
     command = [
         sys.executable,
         str(Path(__file__).with_name("two_ways.py")),
@@ -69,18 +71,26 @@ def run(folder: Path, settings: dict[str, str], wanted: list) -> dict:
         str(CACHE),
         settings.pop("umask"),
     ]
-    done = subprocess.run(
-        command,
-        input=json.dumps(wanted),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | settings,
-        cwd=folder,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    (folder / "wanted").write_text(json.dumps(wanted))
+    with (folder / "wanted").open() as given:
+        return subprocess.Popen(
+            command,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | settings,
+            cwd=folder,
+        )
+
+
+def end(process: subprocess.Popen) -> dict:
+    try:
+        out, err = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    return json.loads(out)
 
 
 @pytest.mark.real

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from disks import disk_of
 from skerry.image.pile import File, file_of, link_to
 from skerry.image.sources.lock import Wants
 from skerry.image.sources.locking import lock
-from skerry.image.stage import sandbox
+from skerry.image.stage import sandbox, workspace
 from skerry.image.stage.contract import (
     BASE_PACKAGES,
     UNCHANGED,
@@ -46,9 +47,11 @@ def locked(tmp_path_factory):
 
 
 @pytest.fixture
-def cache(tmp_path):
+def cache(tmp_path, monkeypatch):
     """Results of its own; downloads and roots are those of all tests."""
     own = tmp_path / "cache"
+    made = workspace.tempfile.mkdtemp
+    monkeypatch.setattr(workspace.tempfile, "mkdtemp", lambda **where: note(made(**where)))
     (own / "stage").mkdir(parents=True)
     (CACHE / "unpacked").mkdir(exist_ok=True)
     for part in ("debs", "unpacked"):
@@ -59,12 +62,26 @@ def cache(tmp_path):
     assert nothing_left(own)
 
 
+RUNS: set[str] = set()  # names of all runs of these tests: others on this machine may build, too
+
+
+def note(folder: str) -> str:
+    RUNS.add(Path(folder).name)
+    return folder
+
+
+def cgroups(cache: Path) -> list[Path]:
+    """Of containers of runs in this cache, and of those before."""
+    for folder in (cache / "stage" / "work").glob("skerry-stage-*"):
+        note(str(folder))
+    return [path for path in Path("/sys/fs/cgroup").glob("*/skerry-stage-*") if path.name in RUNS]
+
+
 def nothing_left(cache: Path) -> bool:
     """No folder of a run, no container, no cgroup, no mount."""
     work = cache / "stage" / "work"
     folders = [path.name for path in work.iterdir() if path.is_dir()] if work.is_dir() else []
-    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob("*/skerry-stage-*")]
-    return not folders and not cgroups and str(work) not in Path("/proc/mounts").read_text()
+    return not folders and not cgroups(cache) and str(work) not in Path("/proc/mounts").read_text()
 
 
 def sh(locked, script: str, *outputs: str, files: tuple[File, ...] = (), **limits) -> Job:
@@ -204,7 +221,7 @@ def test_time_has_a_limit_even_for_who_ignores_signals(locked, cache):
     started_s = time.monotonic()
     with pytest.raises(StageStopped, match="not done in 1 s"):
         run_stage(sh(locked, "trap '' TERM INT HUP; while :; do :; done", time_s=1), cache=cache)
-    assert time.monotonic() - started_s < 15
+    assert time.monotonic() - started_s < 60
 
 
 def test_memory_has_a_limit_and_the_message_says_so(locked, cache):
@@ -215,12 +232,13 @@ def test_memory_has_a_limit_and_the_message_says_so(locked, cache):
 
 
 def test_processes_have_a_limit(locked, cache):
-    script = "bomb() { bomb | bomb & }; bomb; sleep 1; echo alive"
-    before = len([path for path in Path("/proc").iterdir() if path.name.isdigit()])
+    with pytest.raises(StageFailed) as error:
+        run_stage(sh(locked, "for n in $(seq 80); do sleep 60 & done; wait", processes=50), cache=cache)
+    assert "fork" in error.value.why
+    bomb = "bomb() { bomb | bomb & }; bomb; sleep 1; echo alive"
     with contextlib.suppress(StageFailed, StageStopped):
-        run_stage(sh(locked, script, processes=50, time_s=5), cache=cache)
-    after = len([path for path in Path("/proc").iterdir() if path.name.isdigit()])
-    assert after < before + 40  # whatever it did is over with it
+        run_stage(sh(locked, bomb, processes=50, time_s=5), cache=cache)
+    assert not cgroups(cache)  # a cgroup with a process in it can't be removed
 
 
 def test_a_disk_that_fills_up_stops_it(locked, cache):
@@ -234,10 +252,7 @@ def test_a_disk_that_fills_up_stops_it(locked, cache):
 
 
 def test_a_full_disk_is_told(locked, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "stage-small", small], check=True)
-    try:
+    with disk_of(tmp_path / "small", "16m") as small:
         for part in ("debs", "unpacked"):
             (small / part).symlink_to(CACHE / part)
         with pytest.raises(StageDiskFull, match="is full"):
@@ -247,8 +262,6 @@ def test_a_full_disk_is_told(locked, tmp_path):
         (small / "stage" / "roots").symlink_to(CACHE / "stage" / "roots")
         with pytest.raises(StageStopped, match=r"the disk is full|nearly full"):
             run_stage(sh(locked, "dd if=/dev/zero of=big bs=1M count=100", disk_left_bytes=0), cache=small)
-    finally:
-        subprocess.run(["umount", small], check=True)
 
 
 DRIVER = """
@@ -278,11 +291,11 @@ def test_whatever_ends_the_build_ends_what_it_runs(locked, cache, tmp_path, how)
     assert process.stdout
     while process.stdout.readline() != b"begun\n":
         assert process.poll() is None
-    assert list(Path("/sys/fs/cgroup").glob("*/skerry-stage-*"))
+    assert cgroups(cache)
     process.send_signal(how)
     process.wait(20)
     until_s = time.monotonic() + 15
-    while list(Path("/sys/fs/cgroup").glob("*/skerry-stage-*")):
+    while cgroups(cache):
         assert time.monotonic() < until_s, "the container outlived its build"
         time.sleep(0.05)
     if how == signal.SIGKILL:
@@ -310,7 +323,7 @@ def test_the_next_run_ends_what_a_killed_runtime_left_running(locked, cache, tmp
         os.kill(int(child), signal.SIGKILL)
     process.kill()
     process.wait(20)
-    assert list(Path("/sys/fs/cgroup").glob("*/skerry-stage-*"))
+    assert cgroups(cache)
     assert output(sh(locked, "echo next"), cache) == "next"
 
 

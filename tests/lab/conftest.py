@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from checkout import lab_name
 from skerry.lab import Lab
 
 
@@ -15,7 +16,7 @@ from skerry.lab import Lab
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("the lab needs root on Linux")
-    lab = Lab(name="t-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")[:20])
+    lab = Lab(lab_name("t-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")))
     lab.down()
     lab.up(3)
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import lab_name
 from skerry.lab import Lab
 from skerry.lab.cgroups import processes
 from skerry.lab.errors import LabNotUp
@@ -26,7 +27,7 @@ UP = "import sys\nfrom skerry.lab import Lab\nLab(sys.argv[1]).up(3)\n"
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    lab = Lab("t-broken")
+    lab = Lab(lab_name("t-broken"))
     lab.down()
     yield lab
     lab.down()
@@ -45,7 +46,7 @@ def test_the_command_is_ended_while_it_brings_the_lab_up(lab: Lab, blow: signal.
         command.send_signal(blow)
     lab.down()
     assert lab.leftovers() == []
-    assert not Path("/var/lib/skerry-lab/t-broken").exists()
+    assert not (Path("/var/lib/skerry-lab") / lab.name).exists()
 
 
 def test_the_hosts_outlive_the_command_that_made_them(lab: Lab) -> None:
@@ -67,12 +68,12 @@ def test_everything_is_found_without_the_labs_own_notes(lab: Lab) -> None:
 
 def test_down_keeps_what_is_not_the_labs(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years")
-    Lab("t-broken", directory=tmp_path).down()
+    Lab(lab.name, directory=tmp_path).down()
     assert (tmp_path / "thesis.txt").read_text() == "years"
 
 
 def test_two_labs_stand_side_by_side(lab: Lab) -> None:
-    other = Lab("t-other")
+    other = Lab(lab_name("t-other"))
     other.down()
     try:
         lab.up(1)

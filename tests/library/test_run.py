@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,14 +169,22 @@ shift; exec setpriv --reuid {uid} --regid {uid} --clear-groups "$@"
 
 
 @pytest.fixture
-def as_user(tmp_path: Path) -> list[str]:
+def public() -> Iterator[Path]:
+    """A folder that other users can reach: pytest closes its own to them, anew with each session that anybody begins."""
+    with tempfile.TemporaryDirectory(prefix="skerry-public-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def as_user(public: Path) -> list[str]:
     """The beginning of a command that somebody without root types: with numbers set aside in /etc/subuid."""
-    (tmp_path / "passwd").write_text(Path("/etc/passwd").read_text() + f"trier:x:{NOBODY}:{NOBODY}::/:/bin/sh\n")
+    (public / "passwd").write_text(Path("/etc/passwd").read_text() + f"trier:x:{NOBODY}:{NOBODY}::/:/bin/sh\n")
     for name in ("subuid", "subgid"):
         Path(f"/etc/{name}").touch()  # something to mount over
-        (tmp_path / name).write_text("trier:200000:65536\n")
+        (public / name).write_text("trier:200000:65536\n")
     paths = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
-    words = ["unshare", "--mount", "sh", "-c", AS_USER.format(uid=NOBODY), "sh", str(tmp_path), "env"]
+    words = ["unshare", "--mount", "sh", "-c", AS_USER.format(uid=NOBODY), "sh", str(public), "env"]
     words += [f"PYTHONPATH={':'.join(paths)}", "PYTHONDONTWRITEBYTECODE=1"]
     for python in (sys.executable, "/usr/bin/python3"):
         if (
@@ -187,13 +196,9 @@ def as_user(tmp_path: Path) -> list[str]:
 
 
 def test_without_root_it_runs_as_its_own_user_with_ports_and_leaves_nothing(
-    home: Home, tmp_path: Path, as_user: list[str]
+    home: Home, public: Path, as_user: list[str]
 ) -> None:
-    tmp_path.chmod(0o755)
-    for above in tmp_path.parents:
-        if str(above).startswith("/tmp/"):
-            above.chmod(0o755)
-    mine = tmp_path / "mine"
+    mine = public / "mine"
     mine.mkdir()
     home("export", "guestbook.web", str(mine / "web.tar"))
     for path in (mine, mine / "web.tar"):
@@ -204,7 +209,7 @@ def test_without_root_it_runs_as_its_own_user_with_ports_and_leaves_nothing(
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: answer(port).startswith(b"guestbook") or process.poll() is not None, "an answer")
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, "".join(process.communicate()).encode()[-900:]
         inside = [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"uvicorn" in _read(path)]
         users = {_uid(path.parent) for path in inside}
         assert 200000 + 10000 in users  # the image's 10001, counted from where this user's numbers begin

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import lab_name
 from skerry.lab import Lab
 from skerry.machines.ssh import Ssh
 
@@ -39,7 +40,7 @@ esac
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("the lab needs root on Linux")
-    lab = Lab(name="tm-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")[:20])
+    lab = Lab(lab_name("tm-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")))
     lab.down()
     lab.up(1)
     try:

@@ -15,6 +15,7 @@ import pytest
 from mesh.cloud import Key
 
 SOURCES = Path(__file__).parents[2] / "src"
+NAMES = (f"skm1-{os.getpid()}", f"skm2-{os.getpid()}")
 
 
 class Process:
@@ -128,16 +129,16 @@ def ip(*words):
 
 @pytest.fixture
 def namespaces():
-    for name in ("skm1", "skm2"):
+    for name in NAMES:
         ip("netns", "add", name)
     try:
-        ip("link", "add", "skm1", "netns", "skm1", "type", "veth", "peer", "name", "skm2", "netns", "skm2")
-        for name, address in (("skm1", "10.251.0.1/24"), ("skm2", "10.251.0.2/24")):
+        ip("link", "add", NAMES[0], "netns", NAMES[0], "type", "veth", "peer", "name", NAMES[1], "netns", NAMES[1])
+        for name, address in zip(NAMES, ("10.251.0.1/24", "10.251.0.2/24"), strict=True):
             ip("-n", name, "addr", "add", address, "dev", name)
             ip("-n", name, "link", "set", name, "up")
-        yield "skm1", "skm2"
+        yield NAMES
     finally:
-        for name in ("skm1", "skm2"):
+        for name in NAMES:
             ip("netns", "del", name)
 
 
@@ -154,7 +155,7 @@ def test_a_machine_cut_off_in_silence_is_missed_by_both_within_three_seconds_and
         rules = f"table inet skm {{ {' '.join(chains)} }}"
         subprocess.run([*inside[1], "nft", rules], check=True)
     else:
-        ip("-n", "skm2", "link", "set", "skm2", "down")
+        ip("-n", NAMES[1], "link", "set", NAMES[1], "down")
     cut_s = time.monotonic()
     wait_until(lambda: a.downs() and b.downs())
     for each in (a, b):
@@ -163,6 +164,6 @@ def test_a_machine_cut_off_in_silence_is_missed_by_both_within_three_seconds_and
     if fault == "drop":
         subprocess.run([*inside[1], "nft", "delete", "table", "inet", "skm"], check=True)
     else:
-        ip("-n", "skm2", "link", "set", "skm2", "up")
+        ip("-n", NAMES[1], "link", "set", NAMES[1], "up")
     wait_until(lambda: len(a.ups()) == 2 and len(b.ups()) == 2, 15.0)
     print(fault, [each.downs()[0]["at_s"] - cut_s for each in (a, b)])

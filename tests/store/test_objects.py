@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from disks import disk_of
 from skerry.errors import BadInput
 from skerry.store.disk import DiskFull, free_bytes
 from skerry.store.objects import ObjectDamaged, ObjectStore
@@ -126,11 +127,8 @@ def test_a_kill_at_any_moment_leaves_whole_objects_only(tmp_path):
 @pytest.fixture
 def tiny(tmp_path):
     """A disk of one megabyte."""
-    path = tmp_path / "tiny"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "skm-tiny", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with disk_of(tmp_path / "tiny", "1m") as disk:
+        yield disk
 
 
 @pytest.mark.real

@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 
+from disks import disk_of
 from skerry.store.disk import DiskFull, Reserve, StoreDamaged
 from skerry.store.records import RecordStore
 
@@ -129,11 +130,8 @@ def test_a_kill_right_after_a_synced_put_loses_nothing(tmp_path):
 
 @pytest.fixture
 def tiny(tmp_path):
-    path = tmp_path / "tiny"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "skm-tiny", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with disk_of(tmp_path / "tiny", "1m") as disk:
+        yield disk
 
 
 @pytest.mark.real

@@ -31,21 +31,33 @@ class NotFromHere(Passing):
     code = "no-bundle-there"
 
 
-def versions_here(image: str, trusted: Trusted, held: Sequence[str]) -> list[str]:
-    """Of the services that this image is meant for: what is held of them, what was named last first."""
-    versions: dict[str, None] = {}
-    for document in trusted.documents():
-        release, older = document.body, trusted.named(getattr(document.body, "fallback", "") or "")
-        if not isinstance(release, Release):
-            continue
-        for service, wanted in release.images.items():
-            before = older.body.images.get(service, "") if older and isinstance(older.body, Release) else ""
-            if image == wanted and before in held:
-                versions[before] = None
-            elif image == before and wanted in held:  # a rollout that goes back
-                versions[wanted] = None
-    versions.pop(image, None)
-    return list(versions)[: c.BASES]
+class Versions:
+    """Which images are versions of one another: those that releases have named for the same service, of late."""
+
+    def __init__(self, trusted: Trusted) -> None:
+        self._trusted = trusted
+        self._named: OrderedDict[tuple[str, str], dict[str, None]] = OrderedDict()
+
+    def look(self) -> None:
+        """Take note of what is named now; the next release may come without the one before."""
+        for document in self._trusted.documents():
+            release, older = document.body, self._trusted.named(getattr(document.body, "fallback", "") or "")
+            for body in (older.body if older else None, release):
+                for service, image in body.images.items() if isinstance(body, Release) else ():
+                    named = self._named.setdefault((document.path, service), {})
+                    named.pop(image, None)
+                    named[image] = None
+                    while len(named) > c.BASES:
+                        del named[next(iter(named))]
+
+    def here(self, image: str, held: Sequence[str]) -> list[str]:
+        """Other versions of it that are held, what was named last first."""
+        self.look()
+        found: dict[str, None] = {}
+        for named in self._named.values():
+            if image in named:
+                found |= dict.fromkeys(each for each in reversed(named) if each != image and each in held)
+        return list(found)[: c.BASES]
 
 
 class Bundles:

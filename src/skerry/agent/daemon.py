@@ -20,7 +20,7 @@ import msgspec
 import skerry
 from skerry.agent import newcomer, upgrade
 from skerry.agent.budget import ImageBudget
-from skerry.agent.bundles import Bundles, versions_here
+from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
@@ -193,6 +193,7 @@ class Agent:
         )
         self.vetting = Vetting(files.lint, self.objects, self.loop.post)
         self.stocks = Stocks(self.images, self.objects, FileParts(files.state / "parts"))
+        self.versions = Versions(self.trusted)
         self.fetcher = Fetcher(
             self.me,
             self.images,
@@ -202,7 +203,7 @@ class Agent:
             self.mesh,
             self.vetting,
             self.loop.post,
-            bases=lambda image: versions_here(image, self.trusted, self.images.held()),
+            bases=lambda image: self.versions.here(image, self.images.held()),
             tell=self.links.tell,
         )
         self.giving = Giving(self.stocks, self.bundles, self.fetcher.met)

@@ -118,3 +118,4 @@ class Fetcher:
         with full_disk_told(self._directory):
             await asyncio.to_thread(self._images.make, image)
             await self._vetting.ready(image)
+        self._bases(image)  # takes note of what it is a version of

@@ -168,7 +168,9 @@ class Gathering:
                 message = await c.recv(
                     stream, c.Has, c.Got, c.Others, c.Will, c.Elsewhere, c.Portion, most_bytes=MESSAGE_BYTES
                 )
+                peer.busy = True  # our own disk may be slow, too
                 await self._hear(peer, message)
+                peer.busy = False
                 self._changed.set()
         except (DiskFull, ImageTooLarge) as error:
             self._failed = error
@@ -427,7 +429,8 @@ class Gathering:
     def _watch(self, peer: _Peer) -> None:
         """Leave one that owes us something and is silent, or sends next to nothing."""
         now_s = self._now()
-        if not peer.asked and peer.asking is None:
+        if peer.busy or (not peer.asked and peer.asking is None):  # it waits for us, or owes nothing
+            peer.heard_s = now_s
             peer.slow_since_s, peer.slow_bytes = now_s, peer.stream.heard_bytes
             return
         heard_bytes = peer.stream.heard_bytes
@@ -464,6 +467,7 @@ class _Peer:
         self.came_bytes = self.heard_bytes = self.slow_bytes = 0
         self.left = ""  # why we leave it
         self.useful_s = now_s
+        self.busy = False
         self.let_go = False  # to make room for another
 
 
