@@ -14,6 +14,7 @@ import pytest
 
 from image import engines
 from library.conftest import Home
+from skerry.cli.image import command
 from skerry.image.stage.dockerfile import ENGINES
 
 pytestmark = pytest.mark.real
@@ -75,6 +76,10 @@ def test_the_page_marks_every_recipe() -> None:
     blocks = re.findall(r"```(?:toml|yaml)\n.*?```\n", PAGE, re.DOTALL)
     assert len(blocks) > 10
     assert [block for block in blocks if block not in marked] == []
+
+
+def test_the_page_names_every_verb() -> None:
+    assert set(re.findall(r"^\| `skerry image ([a-z]+)` \|", PAGE, re.MULTILINE)) == set(command.commands)
 
 
 def test_examples_that_have_their_recipe_beside_them_have_that_of_the_page() -> None:
