@@ -90,6 +90,7 @@ endef
 AGENTS := tests/agent
 LINKS := tests/attacks tests/client tests/mesh
 IMAGES := tests/image tests/library
+KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
 HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
 fast: venv       ## pure and in-process tests
@@ -99,7 +100,7 @@ real: setup build/.apt-real  ## real containers, namespaces, machines
 	$(call side_by_side,real and not e2e,IMAGES)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,HOSTS)
+	$(call side_by_side,e2e,HOSTS KILLS)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2
