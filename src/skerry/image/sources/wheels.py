@@ -193,6 +193,12 @@ def _download(
 
 def refused_by_pip(said: str, temporary: str, hashed: bool = False) -> Refusal:
     """pip's own words, without our folders and with the end of a long list of versions."""
+    if "No module named pip" in said:
+        return BuildRefused(
+            "the wheels can't be had",
+            "pip, which fetches them, is not installed beside skerry",
+            f"{sys.executable} -m ensurepip; or install skerry by pipx or pip",
+        )
     if "DO NOT MATCH THE HASHES" in said:
         return DownloadRefused(
             "the wheels were refused",
