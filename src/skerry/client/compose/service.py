@@ -169,7 +169,9 @@ def _recipe_beside(build: Value, folder: str, context: Context) -> dict[str, Any
         build.mistake(f"{folder[:100]}/image.toml: {error.why}", error.fix)
         return {}
     if found is None:
-        build.mistake("has no recipe", f"write x-skerry: image: with one, or {folder[:100]}/image.toml")
+        build.mistake(
+            "has no recipe", f"let one be written: skerry image init {folder[:100]}; or write x-skerry: image:"
+        )
     return found or {}
 
 

@@ -68,7 +68,7 @@ def find_recipe(subject: str, file: Path | None, name: str = "") -> Source:
         raise BadRecipe(
             f"{folder} can't be built",
             "it has no image.toml",
-            fix if composed else 'write one: [image] with recipe = "python" and an entrypoint; see docs/images.md',
+            fix if composed else f"let one be written: skerry image init {folder}",
         )
     plain = _plain(folder.absolute().name)
     return Source(recipe, folder, name or plain, plain)
