@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry.image.contract import BuildRefused
+from skerry.image.kept import is_full
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.project import project_files
@@ -84,6 +85,8 @@ class Python:
         try:
             compiled = compile_modules([Source(file.path, file.sha256, file.load()) for file in modules], pile, cache)
         except (OSError, subprocess.SubprocessError) as error:
+            if isinstance(error, OSError) and is_full(error):
+                raise
             raise BuildRefused(
                 "the modules can't be compiled", str(error), "write `bytecode: false` in the recipe"
             ) from error
