@@ -142,7 +142,9 @@ def write_lock(path: Path, name: str, lock: Lock) -> None:
 
 
 def _read(path: Path) -> _File:
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        raise BadLock(f"{path} can't be read", "it is not a file", "remove it to lock anew")
+    if not path.exists():
         return _File()
     data = path.read_bytes()
     try:
