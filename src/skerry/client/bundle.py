@@ -167,7 +167,7 @@ def _stage(cache: Path, mirror: str, progress: Callable[[str], None]) -> dict[st
         for file in files.values()
         if file.kind == "f" and file.path.endswith(".py")
     ]
-    for path, data in compile_modules(sources, pile, cache).items():
+    for path, data in compile_modules(sources, pile, cache)[0].items():
         files[bytecode_path(path)] = file_of(bytecode_path(path), data, "compiled")
     return files
 
