@@ -133,9 +133,9 @@ def seconds_per_100_mb() -> dict[str, float]:
         size = sum(len(data) for data, _ in contents.values())
         with store() as here:
             digest = here.bring(contents)
-            began_s = time.perf_counter()
+            began_s = time.process_time()  # who else is at work here doesn't count
             Verdicts(here.folder / "lint", here.objects).of(digest)
-            took_s = time.perf_counter() - began_s
+            took_s = time.process_time() - began_s
         found[name] = round(took_s / (size / 1e8), 3)
         all_s, all_bytes = all_s + took_s, all_bytes + size
     return found | {"": round(all_s / (all_bytes / 1e8), 3)}
