@@ -149,7 +149,7 @@ def test_a_captured_hosts_keys_change_nothing_on_the_others(cloud: Cloud) -> Non
     heads = {host["name"]: host["labels"] for host in cloud.skerry.json("host", "ls")}
     before = {row["slot"]: (row["node"], row["since"], row["version"]) for row in cloud.ps()}
     since_s = time.time()
-    with Clients([cloud.addresses()[name] for name in others], write=False) as clients:
+    with Clients([cloud.addresses()[name] for name in others], write=False, path="/healthz") as clients:
         asyncio.run(thief.play(documents, cloud.ps(), SECONDS))
         count = clients.take()
     after = {row["slot"]: (row["node"], row["since"], row["version"]) for row in cloud.ps()}

@@ -20,7 +20,7 @@ def test_an_agent_killed_at_once_leaves_containers_alone_and_comes_back(cloud: C
     host = next(row["node"] for row in cloud.ps() if row["service"] == "web")
     before = {row["slot"]: row["since"] for row in cloud.ps() if row["node"] == host}
     pids = cloud.containers(host)
-    with Clients(list(cloud.addresses().values()), write=False) as clients:
+    with Clients(list(cloud.addresses().values()), write=False, path="/healthz") as clients:
         cloud.kill_agent(host)
         cloud.wait_well()
         count = clients.take()

@@ -47,7 +47,7 @@ def test_a_partition_of_one_against_two_heals_without_lasting_duplicates(cloud: 
     alone = cloud.others(store)[0]
     others = cloud.others(alone)
     addresses = cloud.addresses()
-    with Clients([addresses[name] for name in others], write=False) as clients:
+    with Clients([addresses[name] for name in others], write=False, path="/healthz") as clients:
         cloud.lab.partition([alone], others)
         cloud.skerry.wait("the two to serve", lambda: all(not ask(addresses[name])[1] for name in others))
         cloud.skerry.wait("the one that is alone to serve", lambda: not ask(addresses[alone], path="/healthz")[1])
