@@ -19,9 +19,9 @@ import msgspec
 from skerry.client.trial.container import Trial, scratch_folder, sweep
 from skerry.client.trial.run import run_image
 from skerry.client.trial.wish import Bound, Wish
+from skerry.image.building.rules.certificates import BUNDLE
 from skerry.image.manifest import Tree
 from skerry.image.oci import ImageConfig
-from skerry.image.rules.certificates import BUNDLE
 
 HOLDER = "/dev/skerry-holder"
 # mov eax, 34 (pause); syscall; jmp back. Source: System V ABI; Linux, syscall_64.tbl.
