@@ -60,7 +60,7 @@ async def test_a_host_gets_all_once_and_then_nothing(cloud: SmallCloud, session:
     sent = await push(session, [image], local, lines.append)
     assert whole(cloud, "vps-1", image)
     assert sum(map(len, files.values())) * 0.9 < sent < sum(map(len, files.values())) * 1.05
-    assert any("MB handed to vps-1" in line for line in lines)
+    assert any("MiB handed to vps-1" in line for line in lines)
     assert await push(session, [image], local, lines.append) < 100
 
 

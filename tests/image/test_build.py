@@ -147,7 +147,7 @@ def test_a_module_that_is_no_python_is_told_when_it_is_built(tmp_path):
     (tmp_path / "bad.py").write_text("def (\n")
     recipe = parse_recipe({"recipe": "python", "entrypoint": ["python3", "good.py"]})
     found = build(recipe, tmp_path, objects=ObjectStore(tmp_path / ".store"), cache=CACHE)
-    assert "bad.py can't be compiled: it is no Python 3.11" in found.findings
+    assert "bad.py can't be compiled: it is no Python 3.11 (line 1: invalid syntax)" in found.findings
     assert not any("good.py" in finding for finding in found.findings)
 
 

@@ -50,6 +50,19 @@ def test_libraries_are_found_beside_whoever_needs_them():
     assert "site/x.libs/libq.so" in closure.kept
 
 
+def test_a_library_that_a_wheel_brings_under_another_name_is_not_missed():
+    """auditwheel renames what it grafts, and the old name stays behind as text; one that isn't grafted is told."""
+    mod = file_of(
+        "site/x/mod.so", elf_of(("libq-0a1b2c3d.so.2.1",), "", "$ORIGIN/../x.libs", ("libq.so.2", "libr.so.1")), "x"
+    )
+    graft = file_of("site/x.libs/libq-0a1b2c3d.so.2.1", elf_of(), "x")
+    others = [file_of(f"{LIB}/{name}", elf_of(), "krb5") for name in ("libq.so.2", "libr.so.1")]
+    closure = Closure(pile(mod, graft, *others))
+    closure.take(["site/x/mod.so"])
+    closure.report()
+    assert closure.findings == ["site/x/mod.so may open libr.so.1, which was not kept"]
+
+
 def test_a_library_that_no_package_has_fails_the_build_and_is_named():
     closure = Closure(pile(file_of("usr/bin/app", elf_of(("libgone.so.3",), LOADER), "app")))
     with pytest.raises(BuildRefused, match=r"libgone\.so\.3"):

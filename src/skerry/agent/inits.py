@@ -20,6 +20,7 @@ from skerry.agent.volumes import Volumes
 from skerry.core.effects import Start
 from skerry.core.events import Event, Initialising
 from skerry.core.restarts import told
+from skerry.core.words import with_words
 from skerry.errors import Passing
 from skerry.image.oci import ImageConfig
 from skerry.image.trees import Images
@@ -143,11 +144,8 @@ class Inits:
 
 
 def _failed(effect: Start, why: str, last_lines: str) -> InitFailed:
-    words = " / ".join(line.strip() for line in last_lines.splitlines() if line.strip())
-    if len(words) > WORDS_MAX:
-        words = f"… {words[-WORDS_MAX:]}"
     return InitFailed(
         f"the data of {effect.slot} was not made",
-        f"{why}; its last words: {words}" if words else why,
+        with_words(why, last_lines, WORDS_MAX),
         f"all it said: skerry logs {effect.slot}",
     )

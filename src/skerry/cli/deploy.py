@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,12 @@ def command(
     terminal.answer(result, f"{result['app']} {done} after {result['seconds']:.1f} s")
 
 
+def to_be_built(recipe: Mapping[str, Any]) -> str:
+    """By which recipe; and from which folder, where one other than the compose file's was named."""
+    folder = recipe["context"]
+    return f"to be built by recipe {recipe['recipe']}" + (f" from {folder}" if folder != "." else "")
+
+
 def show_plan(terminal: Terminal, compose: ComposeApp) -> None:
     """The file is good; now the images: those without a recipe must be there already."""
     from skerry.client.compose.plan import Recipe
@@ -92,7 +99,7 @@ def show_plan(terminal: Terminal, compose: ComposeApp) -> None:
     rows = []
     for name, plan in compose.services.items():
         service = plan.service
-        built = f"to be built from {plan.image.content['context']}" if isinstance(plan.image, Recipe) else ""
+        built = to_be_built(plan.image.content) if isinstance(plan.image, Recipe) else ""
         rows.append(
             {
                 "service": f"{compose.name}.{name}",

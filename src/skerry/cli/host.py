@@ -11,6 +11,7 @@ from skerry.cli import run
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+from skerry.sizes import size as in_words
 
 CHANGES = (0, 1, 2, 3, 4, 5)
 
@@ -185,7 +186,7 @@ def budget(terminal: Terminal, name: str, size: int, cloud: str, passphrase_file
     result = run.in_cloud(
         terminal, cloud, passphrase_file, lambda session: set_budget(session, name, size), changes=True
     )
-    terminal.answer(result, f"images on {name} may take {f'{size / 1e6:.0f} MB' if size else 'a fifth of its disk'}")
+    terminal.answer(result, f"images on {name} may take {in_words(size) if size else 'a fifth of its disk'}")
 
 
 @declare(command, "upgrade", example="skerry host upgrade --all", codes=CHANGES)

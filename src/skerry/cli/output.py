@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from skerry.errors import SkerryError
+from skerry.sizes import size
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
@@ -123,15 +124,6 @@ def _cell(value: Any, column: str = "") -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(_cell(part) for part in value)
     return clean(value)
-
-
-def size(bytes: float) -> str:
-    """1610612736 -> "1.5 GiB"."""
-    units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    while abs(bytes) >= 1024 and len(units) > 1:
-        bytes /= 1024
-        del units[0]
-    return f"{bytes:.0f} {units[0]}" if units[0] == "B" or abs(bytes) >= 100 else f"{bytes:.1f} {units[0]}"
 
 
 def age(since: str | float | None) -> str:

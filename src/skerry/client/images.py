@@ -24,6 +24,7 @@ from skerry.image.lint.verdicts import Verdicts
 from skerry.image.local import resolve_image
 from skerry.image.origin import Origin, Origins
 from skerry.image.trees import Collected, Images
+from skerry.sizes import size
 from skerry.store.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -247,10 +248,11 @@ class LocalImages:
             allow=tuple(plan.service.allow),
             progress=in_words(name, progress),
         )
+        before = self.names.get(name)
         self.name_build(name, built)
-        for finding in built.findings:
+        for finding in built.findings if built.digest != before else ():  # told when it came to be
             progress(f"{name}: {finding}")
-        progress(f"{name}: {built.digest[7:19]}, {built.size_bytes / 1e6:.1f} MB, {built.files} files")
+        progress(f"{name}: {built.digest[7:19]}, {size(built.size_bytes)}, {built.files} files")
         return built.digest
 
     def build(

@@ -19,6 +19,7 @@ from skerry.image.oci import hash_of
 from skerry.image.packs import PART_BYTES, WHOLE_BYTES, Portion, pack, pack_documents, parts_of, portions_of
 from skerry.mesh import carrying as c
 from skerry.mesh.messages import Stream
+from skerry.sizes import size as in_words
 from skerry.store.disk import DiskFull
 
 Progress = Callable[[str], None]
@@ -160,14 +161,13 @@ class _Push:
         now_s = time.monotonic()
         if now_s - self._told_s >= TELL_S and done < total:
             self._told_s = now_s
-            self._progress(f"{self._digest[7:19]}: {done / 1e6:.1f} of {total / 1e6:.1f} MB handed to {self.host}")
+            self._progress(f"{self._digest[7:19]}: {in_words(done)} of {in_words(total)} handed to {self.host}")
 
     def _tell_end(self) -> None:
         if self.sent_bytes > 1000:
-            size = f"{self.sent_bytes / 1e6:.1f} MB" if self.sent_bytes >= 100_000 else f"{self.sent_bytes} bytes"
-            self._progress(f"{self._digest[7:19]}: {size} handed to {self.host}")
+            self._progress(f"{self._digest[7:19]}: {in_words(self.sent_bytes)} handed to {self.host}")
         elif self.sent_bytes > 100:
-            self._progress(f"{self._digest[7:19]}: the edit, {self.sent_bytes} bytes, handed to {self.host}")
+            self._progress(f"{self._digest[7:19]}: the edit, {in_words(self.sent_bytes)}, handed to {self.host}")
 
 
 def _portions(tree: Tree, lacks: Mapping[str, bytes]) -> Iterator[Portion]:

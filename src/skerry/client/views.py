@@ -12,6 +12,7 @@ from typing import Any
 from skerry.client.session import Session
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject, SkerryError, Unreachable
+from skerry.sizes import size
 
 SILENCE_S = 3.0  # a host whose rows are followed speaks each second
 
@@ -207,7 +208,7 @@ async def doctor(session: Session) -> list[dict[str, Any]]:
             continue
         if (images := answer.get("images")) is not None:
             used, budget = images["used_bytes"], images["budget_bytes"]
-            told = f"{images['held']} images, {used / 1e6:.0f} MB of {budget / 1e6:.0f} MB"
+            told = f"{images['held']} images, {size(used)} of {size(budget)}"
             add(f"{name} images", used <= budget, told, f"all are in use: skerry host budget {name} SIZE")
         off = abs(answer["time"] - session.answered[node])
         add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")

@@ -11,10 +11,11 @@ from skerry.core.replicas import Phase, Replica
 from skerry.core.restarts import again, next_backoff, told
 from skerry.core.situation import Failing, Situation
 from skerry.core.standing import home_of
+from skerry.core.words import with_words
 
 _UNKNOWN = "no document that is held here describes this version any more"
 
-_WORDS_MAX = 120  # characters of its log that evidence quotes
+_WORDS_MAX = 160  # characters of its log that evidence quotes
 _FAIR_S = 2.0  # a container that was just started again is given so long, even if the start limit is over
 
 
@@ -236,7 +237,7 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     if not again(policy, exit_code, r.exits_s, s.now):
         r.again_s = None
         if exit_code != 0 or oom:
-            fail(s, r, _with_words(how, last_lines))
+            fail(s, r, with_words(how, last_lines, _WORDS_MAX))
         return
     key = (r.slot.app, r.slot.service, r.spec)
     young = r.first_start_s is not None and s.now - r.first_start_s <= s.timing.start_limit_s
@@ -244,20 +245,12 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
         recent = sum(s.now - at <= s.timing.start_limit_s for at in r.exits_s)
         if in_monitor or recent > s.timing.start_exits:
             how = f"{how}, {recent} times" if recent > 1 else f"{how} right after its start"
-            fail(s, r, _with_words(how, last_lines))
+            fail(s, r, with_words(how, last_lines, _WORDS_MAX))
             return
     r.backoff_s = next_backoff(r.backoff_s, max(policy.delay_s, 0.01), s.timing.backoff_most_s)
     r.again_s = s.now + r.backoff_s
     r.restarts += 1
     s.later(r.slot, r.again_s)
-
-
-def _with_words(how: str, last_lines: str) -> str:
-    """What `explain` and a failed deploy quote of its log: the end, where the reason mostly is."""
-    words = " / ".join(line.strip() for line in last_lines.splitlines() if line.strip())
-    if len(words) > _WORDS_MAX:
-        words = f"… {words[-_WORDS_MAX:]}"
-    return f"{how}; its last words: {words}" if words else how
 
 
 def start_failed(s: Situation, r: Replica, why: str, passing: bool) -> None:

@@ -26,6 +26,7 @@ from skerry.image.sources.lock import FILE_NAME, Lock
 from skerry.image.stage.contract import UNCHANGED, Sandbox
 from skerry.image.stages import Name, Progress, Running, StagePlan, running
 from skerry.image.work import Base, Packed, Work, entries_of, keep_contents, whole_tree
+from skerry.sizes import size
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +243,7 @@ def _build_outputs(
 
     made = build_outputs(steps, context_dir, APP, cache=cache, name=name, mirror=mirror, sandbox=sandbox, progress=say)
     stage.cached = said[-1:] == [UNCHANGED]
-    stage.detail = f"{len(made)} files, {sum(file.size for file in made) / 1e6:.1f} MB"
+    stage.detail = f"{len(made)} files, {size(sum(file.size for file in made))}"
     return made
 
 
@@ -268,7 +269,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
             findings=tuple(dict.fromkeys([*base.findings, *findings])),
         )
         keep(work.packed_file, packed)
-        stage.detail = f"{packed.digest[7:19]}, {packed.size_bytes / 1e6:.1f} MB, {packed.files} files"
+        stage.detail = f"{packed.digest[7:19]}, {size(packed.size_bytes)}, {packed.files} files"
     return packed
 
 

@@ -29,8 +29,8 @@ TAG = "cpython-311"
 TIMEOUT_S = 120
 PARALLEL = 2
 
-# In: name, length, source; out: length, .pyc (0: it doesn't compile). The .pyc is "unchecked": it names the hash of
-# its source but nobody compares, so times don't matter. Source: PEP 552.
+# In: name, length, source; out: length, .pyc, or after a "!" (no .pyc begins so) why it doesn't compile. The .pyc is
+# "unchecked": it names the hash of its source but nobody compares, so times don't matter. Source: PEP 552.
 _DRIVER = """
 import sys, os, _imp, _frozen_importlib_external as external
 take, give = sys.stdin.buffer, sys.stdout.buffer
@@ -43,8 +43,10 @@ while name := take.readline():
                 code = compile(source, name[:-1].decode(), "exec", dont_inherit=True, optimize=0)
                 digest = _imp.source_hash(external._RAW_MAGIC_NUMBER, source)
                 out.write(external._code_to_hash_pyc(code, digest, False))
-            except (SyntaxError, ValueError, LookupError, RecursionError):
-                pass
+            except (SyntaxError, ValueError, LookupError, RecursionError) as error:
+                line = getattr(error, "lineno", None)
+                why = getattr(error, "msg", None) or str(error)
+                out.write(f"!line {line}: {why}"[:300].encode() if line else b"!" + why[:300].encode())
         os._exit(0)
     os.close(writer)
     with open(reader, "rb") as result:
@@ -73,13 +75,13 @@ def bytecode_path(path: str) -> str:
     return f"{folder}/__pycache__/{name.removesuffix('.py')}.{TAG}.pyc"
 
 
-def compile_modules(sources: Sequence[Source], pile: Pile, cache: Path) -> dict[str, bytes]:
-    """Path -> .pyc of each source that compiles; what was compiled before comes from the cache. Raises OSError,
-    SubprocessError.
+def compile_modules(sources: Sequence[Source], pile: Pile, cache: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Path -> .pyc of each source that compiles, and path -> why of those that don't; what was compiled before comes from
+    the cache. Raises OSError, SubprocessError.
     """
     program = pile.get(PROGRAM[1:])
     if program is None:
-        return {}
+        return {}, {}
     maker = hashlib.sha256(f"{program.sha256} {_DRIVER}".encode()).hexdigest()[:16]
     places = {source.path: _place(cache, maker, source) for source in sources}
     done = {path: kept(place, bytes) for path, place in places.items()}
@@ -91,7 +93,11 @@ def compile_modules(sources: Sequence[Source], pile: Pile, cache: Path) -> dict[
                 for source, data in share:
                     keep(places[source.path], data)
                     done[source.path] = data
-    return {path: data for path, data in done.items() if data}
+    made = {path: data for path, data in done.items() if data is not None}
+    return (
+        {path: data for path, data in made.items() if not data.startswith(b"!")},
+        {path: data[1:].decode() for path, data in made.items() if data.startswith(b"!")},
+    )
 
 
 def _place(cache: Path, maker: str, source: Source) -> Path:

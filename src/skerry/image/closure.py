@@ -109,6 +109,12 @@ class Closure:
         """Is a library whose file name starts so among what is kept?"""
         return any(posixpath.basename(path).startswith(start) for path in self.kept)
 
+    def _has_graft(self, name: str) -> bool:
+        """Did a wheel bring this library along, renamed by auditwheel: libkrb5-f18b4d11.so.3.3? Its old name stays as text."""
+        stem, _, _ = name.partition(".so")
+        graft = re.compile(re.escape(stem) + r"-[0-9a-f]{8}\.so")
+        return any(graft.match(posixpath.basename(path)) for path in self.kept)
+
     def asks_for_locale(self) -> bool:
         """Can anything that is kept leave the locale C? (libcrypto only ever asks for C by name.)"""
         own = ("libc.so", "libcrypto.so")
@@ -127,7 +133,7 @@ class Closure:
             for name in elf.hints:
                 if name == "libc.so.6":
                     continue  # a text that every program linked statically to glibc has
-                if not self.has_library(name) and self._find_name(name):
+                if self._find_name(name) and not self.has_library(name) and not self._has_graft(name):
                     hints.setdefault(name, path)
             if path in self.executables - known and {"system", "popen"} & set(elf.calls):
                 self.findings.append(f"{path} can call system() or popen(): there is no shell in the image")

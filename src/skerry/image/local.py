@@ -47,7 +47,7 @@ def resolve_image(
         return found.digest
     why = "it is no digest or name of the local store, and no path"
     if name := shipped_for(ref):
-        fix = f"{name} has a recipe that is shipped with skerry: in the place of image: {ref} write"
+        fix = f"there is a shipped recipe for {name}, in the version of Debian 12: in the place of image: {ref} write"
         raise ImageNotFound(f"the image {ref!r} was not found", why, f"{fix} x-skerry: {{image: {{recipe: {name}}}}}")
     raise ImageNotFound(f"the image {ref!r} was not found", why, _FIX)
 
@@ -62,6 +62,6 @@ def shipped_for(ref: str) -> str:
 
 _OFFICIAL = re.compile(r"(?:(?:index\.)?docker\.io/)?(?:library/)?([a-z]+)(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?\Z")
 _FIX = (
-    "build it by a recipe (x-skerry: image: in the compose file), take it from a registry (skerry image pull NAME), or save it "
-    "and give the path: docker save NAME -o web.tar"
+    "`skerry image ls` shows the names; else build it by a recipe (x-skerry: image: in the compose file), take it from a "
+    "registry (skerry image pull NAME), or save it and give the path: docker save NAME -o web.tar"
 )

@@ -69,7 +69,7 @@ def suggest(folder: Path) -> Suggestion:
             return _written(guess)
     raise NothingToBuild(
         f"no recipe was found for {folder}",
-        "there is no package.json, pyproject.toml, requirements.txt, program, index.html or Dockerfile in it",
+        "there is no package.json, pyproject.toml, requirements.txt, compiled program, index.html or Dockerfile in it",
         "write image.toml by hand: docs/images.md has one for each kind",
     )
 

@@ -11,7 +11,8 @@ from skerry.cli import run
 from skerry.cli.image.options import store
 from skerry.cli.image.sources import from_compose
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, clean, size
+from skerry.cli.output import Terminal, clean
+from skerry.sizes import size
 
 if TYPE_CHECKING:
     from skerry.image.stages import Stage

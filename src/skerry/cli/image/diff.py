@@ -8,7 +8,8 @@ import click
 
 from skerry.cli.image.options import IMAGE, store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, clean, size, table
+from skerry.cli.output import Terminal, clean, table
+from skerry.sizes import size
 
 SHOWN = 40
 

@@ -7,7 +7,8 @@ import click
 from skerry.cli.image.options import store
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, size
+from skerry.cli.output import Terminal
+from skerry.sizes import size
 
 
 @declare(name="gc", example="skerry image gc --dry-run\nskerry image gc --older-than 24h", codes=(0, 1, 2), cloud=False)

@@ -8,7 +8,8 @@ import click
 
 from skerry.cli.image.options import store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, clean, size
+from skerry.cli.output import Terminal, clean
+from skerry.sizes import size
 
 
 @declare(name="import", example="skerry image import web.tar --name shop.web", codes=(0, 1, 2), cloud=False)

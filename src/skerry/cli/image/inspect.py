@@ -8,7 +8,8 @@ import click
 
 from skerry.cli.image.options import IMAGE, store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, age, clean, size, table
+from skerry.cli.output import Terminal, age, clean, table
+from skerry.sizes import size
 
 
 @declare(name="inspect", example="skerry image inspect guestbook.web", codes=(0, 1, 2), cloud=False)

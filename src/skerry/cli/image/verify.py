@@ -6,7 +6,8 @@ import click
 
 from skerry.cli.image.options import IMAGE, store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, size
+from skerry.cli.output import Terminal
+from skerry.sizes import size
 
 
 @declare(name="verify", example="skerry image verify guestbook.web", codes=(0, 1, 2), cloud=False)

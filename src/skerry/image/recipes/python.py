@@ -83,7 +83,9 @@ class Python:
             return [], ["no bytecode: the image's Python can't run on this machine, so each start takes longer"]
         modules = [file for file in files if file.kind == "f" and file.path.endswith(".py")]
         try:
-            compiled = compile_modules([Source(file.path, file.sha256, file.load()) for file in modules], pile, cache)
+            compiled, wrong = compile_modules(
+                [Source(file.path, file.sha256, file.load()) for file in modules], pile, cache
+            )
         except (OSError, subprocess.SubprocessError) as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
@@ -91,8 +93,11 @@ class Python:
                 "the modules can't be compiled", str(error), "write `bytecode: false` in the recipe"
             ) from error
         made = [file_of(bytecode_path(path), data, "compiled") for path, data in compiled.items()]
-        wrong = [file.path for file in modules if file.path not in compiled and file.path.startswith(f"{APP}/")]
-        return made, [f"{path.removeprefix(APP + '/')} can't be compiled: it is no Python 3.11" for path in wrong]
+        return made, [
+            f"{path.removeprefix(APP + '/')} can't be compiled: it is no Python {python.VERSION} ({why})"
+            for path, why in wrong.items()
+            if path.startswith(f"{APP}/")
+        ]
 
     def config(self, recipe: Recipe, sources: Sources) -> ImageConfig:
         at_work = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}

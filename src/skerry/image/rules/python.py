@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 VERSION = "3.11"
 PROGRAM = f"/usr/bin/python{VERSION}"
-PACKAGES = (f"python{VERSION}", f"libpython{VERSION}-stdlib", "netbase", "media-types", "tzdata")
+# libstdc++6: what a manylinux wheel may expect of a system and Python itself doesn't bring (numpy does); only kept if needed.
+PACKAGES = (f"python{VERSION}", f"libpython{VERSION}-stdlib", "libstdc++6", "netbase", "media-types", "tzdata")
 STDLIB = f"usr/lib/python{VERSION}"
 SITE = "usr/lib/python3/dist-packages"
 

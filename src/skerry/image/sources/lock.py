@@ -107,7 +107,7 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: tuple[Input, ...] = ()
 
     def counted(self) -> str:
-        nothing = "what came in" if self.inputs else "nothing"
+        nothing = "the archive" if self.inputs else "nothing"
         return counted(len(self.debs), len(self.wheels), len(self.modules)) or nothing
 
 
