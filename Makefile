@@ -8,7 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
-APT_REAL := docker-registry docker.io strace uidmap  # what images are handed to, fetched from and watched with: for tests alone
+APT_REAL := docker-registry docker.io buildah strace uidmap  # what images are handed to, fetched from and watched with: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
 .PHONY: help setup venv bundle wheel demo test lint fast real e2e bench bench-images guest soak sim fuzz clean
@@ -84,13 +84,14 @@ define side_by_side
 	wait $$beside; other=$$?; cat build/$(3).log; exit $$((rest + other))
 endef
 OF_LINKS := tests/agent tests/attacks tests/client tests/mesh
+OF_IMAGES := tests/image tests/library
 OF_HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,$(OF_LINKS),fast-links)
 
 real: setup build/.apt-real  ## real containers, namespaces, machines
-	$(BIN)/pytest -m 'real and not e2e' --durations=8
+	$(call side_by_side,real and not e2e,$(OF_IMAGES),real-images)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 	$(call side_by_side,e2e,$(OF_HOSTS),e2e-hosts)

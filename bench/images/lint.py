@@ -29,7 +29,7 @@ from skerry.image.sources.resolve import Package, compare_versions
 from skerry.image.sources.unpack import unpack_deb
 from skerry.store.objects import ObjectStore
 
-CACHE = Path(__file__).parents[1] / "build" / "cache"
+CACHE = Path(__file__).parents[2] / "build" / "cache"
 # name -> (Debian package, path in it)
 TOOLS = {
     "sh": ("dash", "usr/bin/dash"),

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.cloud import ROOT
 from skerry.agent.bundles import Bundles
 from skerry.agent.files import HostFiles
 from skerry.agent.gathering import Gathering
@@ -136,7 +137,7 @@ class Run:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                cwd=Path(__file__).parents[1],
+                cwd=ROOT,
             )
             for n in hosts
         ]

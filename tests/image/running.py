@@ -62,7 +62,7 @@ def container(
         stop = ["runc", "--root", str(folder / "state"), "kill", name, "TERM"]
         subprocess.run(stop, check=False, capture_output=True)
         try:
-            process.communicate(timeout=5)
+            process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -86,7 +86,7 @@ def free_port() -> int:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -96,7 +96,7 @@ def get(url: str) -> tuple[int, str]:
 
 def post(url: str, body: dict) -> int:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=2) as answer:
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return answer.status
 
 
@@ -145,7 +145,7 @@ class Inside:
                 url, headers={key.replace("_", "-"): text for key, text in headers.items()}
             )
             try:
-                with urllib.request.urlopen(request, timeout=3) as answer:
+                with urllib.request.urlopen(request, timeout=10) as answer:
                     return answer.status, {key.lower(): text for key, text in answer.headers.items()}, answer.read()
             except urllib.error.HTTPError as error:
                 return error.code, {key.lower(): text for key, text in error.headers.items()}, error.read()
@@ -159,7 +159,7 @@ class Inside:
 
         def ask() -> bytes:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=3) as wire:
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
                     wire.sendall(said)
                     return wire.recv(4096)
             except OSError:

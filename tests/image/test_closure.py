@@ -1,5 +1,8 @@
 """What is kept: libraries by machine, links on the way, rules by library; and what fails the build."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,10 +123,16 @@ def test_a_stripped_library_still_asks_for_the_same():
     assert len(stripped(data + b"symbols" * 1000)) == len(data)
 
 
+def named(folder: Path, content: bytes) -> Path:
+    """A download, under its hash."""
+    deb = folder / f"{hashlib.sha256(content).hexdigest()}.deb"
+    deb.write_bytes(content)
+    return deb
+
+
 @pytest.mark.parametrize("compress", ["xz", ""])
 def test_a_package_is_read_without_being_unpacked(tmp_path, compress):
-    deb = tmp_path / "f00.deb"
-    deb.write_bytes(deb_of(tar_of(("./lib/a", b"1"), ("./usr/share/b", b"2"), ("./sbin/c", "a")), compress))
+    deb = named(tmp_path, deb_of(tar_of(("./lib/a", b"1"), ("./usr/share/b", b"2"), ("./sbin/c", "a")), compress))
     for _ in range(2):
         files = unpack_deb(deb, tmp_path / "cache", "p 1")
         assert [(file.path, file.kind, file.load()) for file in files if file.kind == "f"] == [
@@ -137,8 +146,7 @@ def test_a_package_is_read_without_being_unpacked(tmp_path, compress):
     [b"", b"!<arch>\n", deb_of(b"")[:70], deb_of(tar_of(("../x", b"1"))), deb_of(tar_of(("a", b"1" * 2000)))[:-300]],
 )
 def test_what_is_no_package_is_refused(tmp_path, content):
-    deb = tmp_path / "f00.deb"
-    deb.write_bytes(content)
+    deb = named(tmp_path, content)
     with pytest.raises(DownloadRefused):
         unpack_deb(deb, tmp_path / "cache", "p 1")
     assert not list((tmp_path / "cache").rglob("*.msgpack"))

@@ -14,6 +14,7 @@ import pytest
 
 from image import engines
 from library.conftest import Home
+from skerry.cli.image import command
 from skerry.image.stage.dockerfile import ENGINES
 
 pytestmark = pytest.mark.real
@@ -58,7 +59,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def project_of(example: Example, home: Home) -> Path:
     """A copy of the example's folder, with the page's block in it."""
     project = home.directory / "projects" / example.folder
-    if not project.exists():
+    if not (ROOT / example.folder).is_dir():  # it has no more than the page shows
+        project.mkdir(parents=True, exist_ok=True)
+    elif not project.exists():
         shutil.copytree(ROOT / example.folder, project, ignore=shutil.ignore_patterns("skerry.lock"))
     (project / example.file).write_text(example.text)
     return project
@@ -73,6 +76,10 @@ def test_the_page_marks_every_recipe() -> None:
     blocks = re.findall(r"```(?:toml|yaml)\n.*?```\n", PAGE, re.DOTALL)
     assert len(blocks) > 10
     assert [block for block in blocks if block not in marked] == []
+
+
+def test_the_page_names_every_verb() -> None:
+    assert set(re.findall(r"^\| `skerry image ([a-z]+)` \|", PAGE, re.MULTILINE)) == set(command.commands)
 
 
 def test_examples_that_have_their_recipe_beside_them_have_that_of_the_page() -> None:

@@ -38,3 +38,23 @@ def test_a_recipe_file_with_a_mistake_is_refused(text, tmp_path):
     (tmp_path / "image.toml").write_text(text)
     with pytest.raises(BadRecipe):
         read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "fix"),
+    [
+        ("[image]\nrecipe = 'site'\nfodler = 'x'", "it has no key 'fodler'", "did you mean folder?"),
+        ("[image]\nrecipe = 'site'\n[build]\nouput = ['x']", "build: it has no key 'ouput'", "did you mean outputs?"),
+        ("[image]\nrecipe = 'site'\nkeep = 'x'", "keep should be a list, as [one, two], not str", "docs/images.md"),
+        ("[image]\nrecipe = 'python'\nbytecode = 1", "bytecode should be true or false, not int", "docs/images.md"),
+        ("[image]\nrecipe = 'python'\nstdlib = ['sqlite']", "stdlib: 'sqlite' is no part that is left out", "sqlite3"),
+        ("[image]\nrecipe = 'python'\nentrypoint = ['./web.py']", "'./web.py' is a script", "write [python3, ./web.py, …]"),
+        ("recipe = 'site'", "recipe stands outside of a table", "below [image]"),
+        ("[imag]\nrecipe = 'site'", "it has the unknown table [imag]", "below [image]"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_the_recipes_own_words_with_what_to_write(text, why, fix, tmp_path):
+    (tmp_path / "image.toml").write_text(text)
+    with pytest.raises(BadRecipe) as refused:
+        read_recipe(tmp_path)
+    assert why in refused.value.why and fix in refused.value.fix

@@ -1,6 +1,7 @@
 """Python packages that come as source: built in the stage when the recipe allows it by name, the same each time, never on this
 machine."""
 
+import hashlib
 import io
 import os
 import tarfile
@@ -219,7 +220,8 @@ def test_a_plan_says_that_foreign_code_will_run(index, tmp_path):
 def held(tmp_path: Path, write) -> Sdist:
     data = io.BytesIO()
     write(data)
-    sdist = Sdist("x", "1", "a" * 64, 1, "x-1.zip" if data.getvalue()[:2] == b"PK" else "x-1.tar.gz")
+    hash = hashlib.sha256(data.getvalue()).hexdigest()
+    sdist = Sdist("x", "1", hash, len(data.getvalue()), "x-1.zip" if data.getvalue()[:2] == b"PK" else "x-1.tar.gz")
     path = sdist_path(sdist, tmp_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.getvalue())

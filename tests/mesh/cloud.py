@@ -79,7 +79,7 @@ def introduce(*nodes: Node, dial: bool = True) -> None:
         node.mesh.set_peers({other.name: other.as_peer(dial=dial) for other in nodes if other is not node})
 
 
-async def wait_until(true: Callable[[], object], within_s: float = 5.0) -> float:
+async def wait_until(true: Callable[[], object], within_s: float = 20.0) -> float:
     """Gives the seconds it took."""
     loop = asyncio.get_running_loop()
     start_s = loop.time()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mesh.cloud import Key
+from mesh.late import Late
 
 SOURCES = Path(__file__).parents[2] / "src"
 NAMES = (f"skm1-{os.getpid()}", f"skm2-{os.getpid()}")
@@ -36,7 +37,7 @@ class Process:
         return [each for each in self.told if each.get("up")]
 
 
-def wait_until(true, within_s=6.0):
+def wait_until(true, within_s=20.0):
     end_s = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < end_s, "it did not come to pass"
@@ -81,10 +82,11 @@ def start(tmp_path):
 
 def test_a_killed_process_is_seen_at_once(start):
     a, b = start()
+    late = Late()
     killed_s = time.monotonic()
     b.child.kill()
     wait_until(a.downs)
-    assert a.downs()[0]["at_s"] - killed_s < 0.5
+    assert a.downs()[0]["at_s"] - killed_s < 0.5 + 3 * late.most_s
     assert (a.downs()[0]["goodbye"], a.downs()[0]["why"]) == (True, "its process ended")
 
 
@@ -93,8 +95,11 @@ def test_a_process_that_stands_still_for_less_than_two_and_a_half_seconds_is_not
     a, b = start()
     for seconds in (2.3, 1.5):
         b.child.send_signal(signal.SIGSTOP)
+        begun_s = time.monotonic()
         time.sleep(seconds)
         b.child.send_signal(signal.SIGCONT)
+        if time.monotonic() - begun_s > 2.5:
+            pytest.skip("this machine is too busy to wake us in time")
         time.sleep(0.3)
     assert not a.downs() and not b.downs()
 
@@ -102,14 +107,15 @@ def test_a_process_that_stands_still_for_less_than_two_and_a_half_seconds_is_not
 @pytest.mark.real
 def test_a_process_that_stands_still_for_longer_is_missed_and_comes_back(start):
     a, b = start()
+    late = Late()
     stopped_s = time.monotonic()
     b.child.send_signal(signal.SIGSTOP)
     wait_until(a.downs)
-    assert 2.4 < a.downs()[0]["at_s"] - stopped_s < 3.2
+    assert 2.4 < a.downs()[0]["at_s"] - stopped_s < 3.2 + 3 * late.most_s
     assert a.downs()[0]["why"] == "silent for 3 s"
     assert not a.downs()[0]["goodbye"]
     b.child.send_signal(signal.SIGCONT)
-    wait_until(lambda: len(a.ups()) == 2 and len(b.ups()) == 2, 15.0)
+    wait_until(lambda: len(a.ups()) == 2 and len(b.ups()) == 2)
 
 
 @pytest.mark.real
@@ -156,14 +162,15 @@ def test_a_machine_cut_off_in_silence_is_missed_by_both_within_three_seconds_and
         subprocess.run([*inside[1], "nft", rules], check=True)
     else:
         ip("-n", NAMES[1], "link", "set", NAMES[1], "down")
+    late = Late()
     cut_s = time.monotonic()
     wait_until(lambda: a.downs() and b.downs())
     for each in (a, b):
-        assert each.downs()[0]["at_s"] - cut_s < 3.2
+        assert each.downs()[0]["at_s"] - cut_s < 3.2 + 3 * late.most_s
         assert not each.downs()[0]["goodbye"]
     if fault == "drop":
         subprocess.run([*inside[1], "nft", "delete", "table", "inet", "skm"], check=True)
     else:
         ip("-n", NAMES[1], "link", "set", NAMES[1], "up")
-    wait_until(lambda: len(a.ups()) == 2 and len(b.ups()) == 2, 15.0)
+    wait_until(lambda: len(a.ups()) == 2 and len(b.ups()) == 2)
     print(fault, [each.downs()[0]["at_s"] - cut_s for each in (a, b)])

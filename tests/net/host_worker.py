@@ -60,7 +60,7 @@ def get(address: str, port: int, timeout_s: float) -> str:
 
 
 def ask(server: str, name: str, kind: str, tcp: bool) -> dict[str, Any]:
-    reply = DNSRecord.parse(DNSRecord.question(name, kind).send(server, 53, tcp=tcp, timeout=3))
+    reply = DNSRecord.parse(DNSRecord.question(name, kind).send(server, 53, tcp=tcp, timeout=10))
     return {"rcode": reply.header.rcode, "found": [str(r.rdata) for r in reply.rr if r.rtype == QTYPE.A]}
 
 
@@ -171,7 +171,7 @@ class Worker:
                 work = lambda: udp(a["to"], a["port"], a.get("source", 0))  # noqa: E731
                 return await asyncio.to_thread(inside, a.get("netns", ""), work)
             case "flow":  # a connection that stays, to the echo port
-                self.flow = socket.create_connection((a["to"], a["port"]), timeout=3)
+                self.flow = socket.create_connection((a["to"], a["port"]), timeout=10)
                 return self.say("hello")
             case "say":
                 return self.say(a["text"])

@@ -12,7 +12,7 @@ from net.conftest import Cloud
 pytestmark = pytest.mark.real
 
 
-def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
+def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, "it never came to pass"
@@ -94,8 +94,8 @@ def test_nothing_healthy_is_refused_at_once(cloud: Cloud) -> None:
 def test_a_container_that_is_not_there_is_unreachable_at_once(cloud: Cloud) -> None:
     began = time.monotonic()
     with pytest.raises(RuntimeError, match=r"OSError.*113"):
-        cloud.hosts[0].call("get", to="10.77.2.200", port=80, netns=cloud.netns["a1"], timeout_s=3)
-    assert time.monotonic() - began < 1
+        cloud.hosts[0].call("get", to="10.77.2.200", port=80, netns=cloud.netns["a1"], timeout_s=15)
+    assert time.monotonic() - began < 5
 
 
 # Names
@@ -216,7 +216,7 @@ def test_while_an_agent_is_away_the_others_answer_its_containers(cloud: Cloud) -
     assert conf.startswith("nameserver 10.77.1.1\nnameserver 10.77.2.1\nnameserver 10.77.3.1\nsearch shop.internal\n")
     one.kill_agent()
     script = (
-        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.connect(('10.77.1.1', 53)); s.settimeout(1)\n"
+        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.connect(('10.77.1.1', 53)); s.settimeout(10)\n"
         "s.send(b'x' * 20)\ntry: s.recv(9)\nexcept ConnectionRefusedError: print('refused at once')"
     )
     assert one.run("python3", "-c", script, netns=cloud.netns["a1"]) == "refused at once\n"
@@ -289,4 +289,4 @@ def test_an_endpoint_that_does_not_answer_gives_way_to_the_next(cloud: Cloud) ->
     with pytest.raises(RuntimeError):
         one.call("get", to=cloud.address["a2"], port=80, timeout_s=0.3)
     one.call("look_after", wider=True)
-    assert one.call("get", to=cloud.address["a2"], port=80, timeout_s=6) == "a2 10.77.1.1"
+    assert one.call("get", to=cloud.address["a2"], port=80, timeout_s=20) == "a2 10.77.1.1"

@@ -144,6 +144,13 @@ def run(args: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`| head`) has gone: nothing is left to say, nor anybody to say it to
         return 0
+    except OSError as error:
+        from skerry.store.disk import told  # here, as few commands get so far
+
+        if (known := told(error)) is None:
+            raise
+        terminal.error(known)
+        return known.exit_code
 
 
 def main() -> None:

@@ -31,10 +31,11 @@ from skerry.errors import BadFormat, Refusal
 from skerry.image.bytecode import Source, bytecode_path, can_run, compile_modules
 from skerry.image.closure import Closure
 from skerry.image.elf import read_elf, stripped
+from skerry.image.kept import write_whole
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.rules import python
 from skerry.image.sources.debian import deb_path
-from skerry.image.sources.fetch import Gone, write_whole
+from skerry.image.sources.fetch import Gone
 from skerry.image.sources.lock import Wants
 from skerry.image.sources.locking import lock
 from skerry.image.sources.unpack import unpack_deb

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +17,7 @@ from skerry.client.keys import write_atomically
 from skerry.core.intent import INIT, init_of
 from skerry.errors import BadInput
 from skerry.image.contract import BadImage, ImageNotFound
+from skerry.image.kept import alone_in
 from skerry.image.lint.findings import ImageRefused, check
 from skerry.image.lint.own import verdicts_in
 from skerry.image.lint.verdicts import Verdicts
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from skerry.image.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
-LOCK_STALE_S = 5.0
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
 SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
 
@@ -76,12 +74,12 @@ class LocalImages:
     def tag(self, name: str, digest: str) -> None:
         """Give an image a name; another image that had it is left without. Raises BadInput."""
         check_name(name)
-        with self._changing():
+        with alone_in(self._directory):
             _write_map(self._names_file, {**self.names, name: digest})
 
     def untag(self, name: str) -> str:
         """Take a name away; gives the digest that it had. The image stays until it is collected. Raises ImageNotFound."""
-        with self._changing():
+        with alone_in(self._directory):
             names = self.names
             if name not in names:
                 raise ImageNotFound(
@@ -91,30 +89,10 @@ class LocalImages:
             _write_map(self._names_file, names)
         return digest
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One command at a time changes the names: builds may run side by side. A lock that a killed one left is broken."""
-        lock = self._directory / "names.lock"
-        while True:
-            try:
-                os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-                break
-            except FileExistsError:
-                with suppress(FileNotFoundError):
-                    if (
-                        time.time() - lock.stat().st_mtime > LOCK_STALE_S
-                    ):  # held while one small file is written: its holder is gone
-                        lock.unlink()
-                time.sleep(0.01)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
     def note_use(self, cloud: str, app: str, digests: Mapping[str, str]) -> None:
         """A deploy brought these (service -> digest) to a cloud: they are not collected here before the next one."""
         mine = f"{cloud}/{app}."
-        with self._changing():
+        with alone_in(self._directory):
             others = {use: digest for use, digest in self.uses.items() if not use.startswith(mine)}
             _write_map(self._uses_file, others | {mine + service: digest for service, digest in digests.items()})
 

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import io
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,17 @@ import msgspec
 import zstandard
 
 from skerry.image.contract import BadImage, ImageNotFound, Objects
+from skerry.image.kept import is_full
 from skerry.image.layers import MAX_TOTAL_BYTES, Layers
 from skerry.image.lint.judge import judge
 from skerry.image.lint.verdicts import look
 from skerry.image.oci import MAX_JSON_BYTES, assemble, hash_of, parse_config, parse_manifest
+from skerry.image.tars import BROKEN, members, open_tar
 
 _T = TypeVar("_T")
 MAX_MEMBERS = 10_000
 _SLACK_BYTES = 1 << 30  # headers and padding of a layer's tar, beside its files
+MAX_ARCHIVE_BYTES = MAX_TOTAL_BYTES + _SLACK_BYTES
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -76,7 +78,9 @@ def import_archive(path: Path, objects: Objects) -> Imported:
             return _import(open_part, objects)
     except KeyError as error:
         raise BadImage(f"{path} can't be imported", f"{error.args[0]} is missing in it") from error
-    except (OSError, tarfile.TarError, EOFError, zlib.error, zstandard.ZstdError) as error:
+    except (OSError, *BROKEN) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         raise BadImage(f"{path} can't be imported", str(error)) from error
 
 
@@ -164,15 +168,18 @@ def _opener(path: Path) -> Iterator[Open]:
         return
     if not path.is_file():
         raise ImageNotFound(f"{path} can't be imported", "there is no such file or folder")
-    with tarfile.open(path, "r:*") as tar:
-        members: dict[str, tarfile.TarInfo] = {}
-        for count, info in enumerate(tar):
-            if count > MAX_MEMBERS:
-                raise BadImage(f"{path} can't be imported", f"it has more than {MAX_MEMBERS} members")
-            members[info.name.removeprefix("./")] = info
+    with open_tar(path, "r:*") as tar:
+        found: dict[str, tarfile.TarInfo] = {}
+        for count, info in enumerate(members(tar, remember=True)):
+            if (
+                count > MAX_MEMBERS or info.offset_data + info.size > MAX_ARCHIVE_BYTES
+            ):  # which gzip makes of very little
+                most = f"{MAX_MEMBERS} members or {MAX_ARCHIVE_BYTES >> 30} GiB"
+                raise BadImage(f"{path} can't be imported", f"it has more than {most}")
+            found[info.name.removeprefix("./")] = info
 
         def open_member(name: str) -> IO[bytes]:
-            info = members[name]
+            info = found[name]
             source = tar.extractfile(info) if info.isreg() or info.issym() or info.islnk() else None
             if source is None:
                 raise KeyError(name)
@@ -202,7 +209,7 @@ class _Plain(io.RawIOBase):
         else:
             self._source = raw
         self._digest = hashlib.sha256()
-        self._left_bytes = MAX_TOTAL_BYTES + _SLACK_BYTES
+        self._left_bytes = MAX_ARCHIVE_BYTES
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._source.read(size)

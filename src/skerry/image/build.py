@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.contract import BuildRefused, Objects
+from skerry.image.kept import keep
 from skerry.image.lint.own import check_image
 from skerry.image.manifest import tree_of
 from skerry.image.oci import assemble
@@ -21,7 +22,6 @@ from skerry.image.recipe import BuildSteps, Recipe
 from skerry.image.recipes import wants_of
 from skerry.image.recipes.kind import APP
 from skerry.image.rules import apply_rules
-from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import FILE_NAME, Lock
 from skerry.image.stage.contract import UNCHANGED, Sandbox
 from skerry.image.stages import Name, Progress, Running, StagePlan, running
@@ -268,7 +268,7 @@ def _finish(work: Work, base: Base | None, objects: Objects, progress: Progress)
             executables=base.executables,
             findings=tuple(dict.fromkeys([*base.findings, *findings])),
         )
-        write_whole(work.packed_file, msgspec.msgpack.encode(packed))
+        keep(work.packed_file, packed)
         stage.detail = f"{packed.digest[7:19]}, {size(packed.size_bytes)}, {packed.files} files"
     return packed
 
@@ -308,6 +308,6 @@ def _keep_base(
     keep_contents(files, objects)
     tree = tree_of(entries_of(files, executables).values())
     base = Base(tree.encode(), tuple(sorted(executables)), findings)
-    write_whole(work.base_file, msgspec.msgpack.encode(base))
+    keep(work.base_file, base)
     stage.detail = f"{len(files)} files"
     return base

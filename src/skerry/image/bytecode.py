@@ -8,9 +8,10 @@ a constant.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,9 +21,9 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.closure import Closure
+from skerry.image.kept import keep, kept, part_of
 from skerry.image.pile import Pile
 from skerry.image.rules.python import PROGRAM, STDLIB
-from skerry.image.sources.fetch import write_whole
 
 TAG = "cpython-311"
 TIMEOUT_S = 120
@@ -82,22 +83,21 @@ def compile_modules(sources: Sequence[Source], pile: Pile, cache: Path) -> tuple
     if program is None:
         return {}, {}
     maker = hashlib.sha256(f"{program.sha256} {_DRIVER}".encode()).hexdigest()[:16]
-    kept = {source.path: _kept(cache, maker, source) for source in sources}
-    todo = [source for source in sources if not kept[source.path].is_file()]
+    places = {source.path: _place(cache, maker, source) for source in sources}
+    done = {path: kept(place, bytes) for path, place in places.items()}
+    todo = [source for source in sources if done[source.path] is None]
     if todo:
         home = _interpreter(pile, cache, maker)
         with ThreadPoolExecutor(PARALLEL) as pool:
             for share in pool.map(lambda part: _run(home, part), [todo[i::PARALLEL] for i in range(PARALLEL)]):
                 for source, data in share:
-                    write_whole(kept[source.path], data)
-    done = {path: file.read_bytes() for path, file in kept.items()}
-    return (
-        {path: data for path, data in done.items() if not data.startswith(b"!")},
-        {path: data[1:].decode() for path, data in done.items() if data.startswith(b"!")},
-    )
+                    keep(places[source.path], data)
+                    done[source.path] = data
+    compiled = {path: data for path, data in done.items() if data and data[:1] != b"!"}
+    return compiled, {path: data[1:].decode() for path, data in done.items() if data and data[:1] == b"!"}
 
 
-def _kept(cache: Path, maker: str, source: Source) -> Path:
+def _place(cache: Path, maker: str, source: Source) -> Path:
     name = hashlib.sha256(f"{source.sha256} {source.path}".encode()).hexdigest()
     return cache / "bytecode" / maker / name[:2] / name
 
@@ -133,7 +133,17 @@ def _interpreter(pile: Pile, cache: Path, maker: str) -> Path:
     closure = Closure(pile)
     closure.program(PROGRAM)
     closure.take([f"{STDLIB}/os.py", *(path for path in pile.paths() if path.startswith(f"{STDLIB}/encodings/"))])
-    making = home.with_name(f".{maker}.{os.getpid()}")
+    making = part_of(home)
+    try:
+        _fill(making, closure)
+        with contextlib.suppress(OSError):  # another build was faster
+            making.rename(home)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return home
+
+
+def _fill(making: Path, closure: Closure) -> None:
     for path, file in sorted(closure.kept.items()):
         if file.kind == "f":
             target = making / path
@@ -143,5 +153,3 @@ def _interpreter(pile: Pile, cache: Path, maker: str) -> Path:
     for path, file in sorted(closure.kept.items()):
         if file.kind == "l" and "/" not in file.link and path.startswith("usr/lib/x86_64-linux-gnu/"):
             (making / path).symlink_to(file.link)  # libz.so.1 -> libz.so.1.2.13
-    making.rename(home)
-    return home

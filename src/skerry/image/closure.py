@@ -72,7 +72,11 @@ class Closure:
         for pattern in patterns:
             found = self.find(pattern.removeprefix("!").lstrip("/"))
             if not found:
-                raise BuildRefused(f"keep: {pattern!r} matches nothing", "no package of the recipe has such a file")
+                raise BuildRefused(
+                    f"keep: {pattern!r} matches nothing",
+                    "no package of the recipe has such a file",
+                    "paths are from the root; * stays within a folder, ** crosses folders",
+                )
             left_out.update(found) if pattern.startswith("!") else kept.update(dict.fromkeys(found))
         self.take([path for path in kept if path not in left_out])
 

@@ -13,7 +13,8 @@ from typing import IO
 
 from skerry.image.contract import BadImage, Objects
 from skerry.image.lint.findings import Finding
-from skerry.image.manifest import MAX_ENTRIES, Entry, Tree, tree_of
+from skerry.image.manifest import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree, tree_of
+from skerry.image.tars import BROKEN, members, open_tar
 
 MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 8 << 30
@@ -38,25 +39,29 @@ class Layers:
         """Lay one uncompressed layer over what is there. Raises BadImage."""
         fresh: set[str] = set()
         try:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                for info in tar:
+            with open_tar(stream, "r|") as tar:
+                for info in members(tar):
                     self._members += 1
                     if self._members > 4 * MAX_ENTRIES:
                         raise BadImage("an image's layer was refused", "it has too many members")
                     self._add_member(tar, info, fresh)
-        except (tarfile.TarError, UnicodeError, EOFError, ValueError) as error:
+        except BROKEN as error:
             raise BadImage("an image's layer was refused", f"it is not a whole tar: {error}") from error
 
     def tree(self) -> Tree:
         return tree_of(self._entries.values())
 
     def _add_member(self, tar: tarfile.TarFile, info: tarfile.TarInfo, fresh: set[str]) -> None:
+        if max(len(info.name), len(info.linkname)) > MAX_PATH_BYTES:  # before anything is done for each of its parts
+            raise _too_long()
         name = _clean(info.name)
         if not name:
             return
         folder, _, last = name.rpartition("/")
         folder = self._resolve(folder, name)
         path = f"{folder}/{last}" if folder else last
+        if len(path) > MAX_PATH_BYTES:
+            raise _too_long()
         if last == OPAQUE:
             for child in list(self._children.get(folder, ())):
                 self._hide(child, fresh)
@@ -122,15 +127,13 @@ class Layers:
         return here
 
     def _make_folders(self, folder: str, fresh: set[str]) -> None:
-        parts = folder.split("/") if folder else []
-        for depth in range(1, len(parts) + 1):
-            path = "/".join(parts[:depth])
-            held = self._entries.get(path)
-            if held is not None and held.kind != "d":
-                self._remove(path)
-                held = None
-            if held is None:
-                self._set(Entry(path, "d", 0o755), fresh)
+        lacking = []
+        while folder and ((held := self._entries.get(folder)) is None or held.kind != "d"):
+            lacking.append(folder)
+            folder = posixpath.dirname(folder)
+        for path in reversed(lacking):
+            self._remove(path)
+            self._set(Entry(path, "d", 0o755), fresh)
 
     def _set(self, entry: Entry, fresh: set[str]) -> None:
         if len(self._entries) >= MAX_ENTRIES:
@@ -141,16 +144,25 @@ class Layers:
 
     def _hide(self, path: str, fresh: set[str]) -> None:
         """A whiteout: what lower layers put there goes, what this layer put there stays."""
-        for child in list(self._children.get(path, ())):
-            self._hide(child, fresh)
-        if path in self._entries and path not in fresh and not self._children.get(path):
-            self._remove(path)
+        for each in reversed(self._with_all_below(path)):
+            if each not in fresh and not self._children.get(each):
+                self._take_out(each)
 
     def _remove(self, path: str) -> None:
-        for child in self._children.pop(path, set()):
-            self._remove(child)
+        for each in reversed(self._with_all_below(path)):
+            self._take_out(each)
+
+    def _take_out(self, path: str) -> None:
+        self._children.pop(path, None)
         if self._entries.pop(path, None) is not None:
             self._children.get(posixpath.dirname(path), set()).discard(path)
+
+    def _with_all_below(self, path: str) -> list[str]:
+        """Folders before what is in them. Not by calling itself: trees are deeper than a stack."""
+        found = [path]
+        for each in found:
+            found += self._children.get(each, ())
+        return found
 
 
 def _clean(name: str) -> str:
@@ -158,3 +170,7 @@ def _clean(name: str) -> str:
     if ".." in parts or name.startswith("/"):
         raise BadImage("an image's layer was refused", f"{name[:200]!r} leaves the image")
     return "/".join(parts)
+
+
+def _too_long() -> BadImage:
+    return BadImage("an image's layer was refused", f"a path or link in it is longer than {MAX_PATH_BYTES} bytes")

@@ -62,6 +62,6 @@ def shipped_for(ref: str) -> str:
 
 _OFFICIAL = re.compile(r"(?:(?:index\.)?docker\.io/)?(?:library/)?([a-z]+)(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?\Z")
 _FIX = (
-    "`skerry image ls` shows the names; else build it by a recipe (x-skerry: image: in the compose file), or save it and give "
-    "the path: docker save NAME -o web.tar, or skopeo copy docker://NAME oci:web"
+    "`skerry image ls` shows the names; else build it by a recipe (x-skerry: image: in the compose file), take it from a "
+    "registry (skerry image pull NAME), or save it and give the path: docker save NAME -o web.tar"
 )

@@ -36,7 +36,7 @@ MAX_MANIFEST_BYTES = 64 << 20
 MODES = {"f": (0o644, 0o755), "d": (0o755, 0o1777), "l": (0o777,)}
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ def _check(entries: tuple[Entry, ...]) -> None:
             if (
                 not entry.link
                 or len(entry.link.encode("utf-8", "replace")) > MAX_PATH_BYTES
-                or _CONTROL.search(entry.link)
+                or CONTROL.search(entry.link)
             ):
                 raise _bad(path, "its link target is empty, too long or has control characters")
         elif not _HASH.match(entry.sha256) or not 0 <= entry.size <= MAX_FILE_BYTES:
@@ -171,7 +171,7 @@ def _check(entries: tuple[Entry, ...]) -> None:
 
 
 def _check_path(path: str) -> None:
-    if not path or _CONTROL.search(path):
+    if not path or CONTROL.search(path):
         raise _bad(path, "the path is empty or has control characters")
     if len(path.encode()) > MAX_PATH_BYTES:
         raise _bad(path, "the path is too long")

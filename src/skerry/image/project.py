@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from skerry.image.contract import BuildRefused
+from skerry.image.manifest import CONTROL
 from skerry.image.pile import File, file_of, link_to
 
 MAX_FILES = 50_000
 MAX_BYTES = 512 << 20
+_LEAVE_OUT = "name what doesn't belong there in .dockerignore, or in the recipe's `exclude`"
 ALWAYS_OUT = (
     ".*",  # .git, .venv, .env, caches: hidden files are tools' or secrets (but .well-known is a part of sites)
     "__pycache__",
@@ -44,26 +46,47 @@ def project_files(context: Path, below: str, exclude: Iterable[str] = ()) -> lis
             link = path.readlink().as_posix()
             inside = posixpath.normpath(posixpath.join(posixpath.dirname(place), link))
             if link.startswith("/") or inside.startswith(".."):
-                raise BuildRefused(f"{path} can't be put into an image", f"it is a link out of the project, to {link}")
+                raise BuildRefused(
+                    f"{path} can't be put into an image", f"it is a link out of the project, to {link}", _LEAVE_OUT
+                )
             files.append(link_to(target, link, "project"))
         elif path.is_file():
-            data = path.read_bytes()
-            total_bytes += len(data)
-            files.append(file_of(target, data, "project"))
+            total_bytes += path.stat().st_size
+            if total_bytes <= MAX_BYTES:  # a sparse file is not even read
+                files.append(file_of(target, _content(path), "project"))
         else:
-            raise BuildRefused(f"{path} can't be put into an image", "it is neither a file nor a link")
+            raise BuildRefused(f"{path} can't be put into an image", "it is neither a file nor a link", _LEAVE_OUT)
         if len(files) > MAX_FILES or total_bytes > MAX_BYTES:
             raise BuildRefused(
                 f"the project {context} can't be put into an image",
                 f"it has more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB",
-                "name what doesn't belong there in .dockerignore, or in the recipe's `exclude`",
+                _LEAVE_OUT,
             )
     return sorted(files, key=lambda file: file.path)
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BuildRefused(
+            f"{path} can't be put into an image", f"it can't be read: {error.strerror}", _LEAVE_OUT
+        ) from None
+
+
 def _walk(folder: Path, inside: str, patterns: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
-    for path in sorted(folder.iterdir()):
+    try:
+        there = sorted(folder.iterdir())
+    except OSError as error:
+        raise BuildRefused(
+            f"{folder} can't be put into an image", f"it can't be read: {error.strerror}", _LEAVE_OUT
+        ) from None
+    for path in there:
         place = f"{inside}{path.name}"
+        if CONTROL.search(path.name):
+            raise BuildRefused(
+                f"{place!a} can't be put into an image", "its name is no text", f"rename it, or {_LEAVE_OUT}"
+            )
         if path.name != ".well-known" and any(
             fnmatch.fnmatchcase(place if "/" in p else path.name, p) for p in patterns
         ):

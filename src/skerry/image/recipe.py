@@ -6,6 +6,7 @@ declares what may run in the image: `entrypoint` and `programs` are its only exe
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -136,7 +137,7 @@ def parse_recipe(value: object) -> Recipe:
     try:
         recipe = msgspec.convert(_lists_of_commands(value), Recipe)
     except msgspec.ValidationError as error:
-        raise refused(str(error), "see docs/compose.md, x-skerry: image") from error
+        raise refused(*_in_words(str(error))) from error
     if recipe.recipe not in KINDS:
         raise refused(
             f"there is no recipe {recipe.recipe[:40]!r}", f"there are {', '.join((*KINDS, *shipped_names()))}"
@@ -155,6 +156,30 @@ def parse_recipe(value: object) -> Recipe:
             raise refused("init: an init image has no init of its own", "put all of it into one")
         parse_recipe(msgspec.to_builtins(recipe.init))
     return recipe
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `\$\.?(?P<path>.*)`)?")
+_WRONG = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<given>[^`]*)` - at `\$\.(?P<path>.*)`")
+_SHAPES = {
+    "array": "a list, as [one, two]",
+    "object": "a mapping",
+    "str": "a text",
+    "bool": "true or false",
+    "int": "a number",
+}
+
+
+def _in_words(error: str) -> tuple[str, str]:
+    """What msgspec says of a recipe, as (why, fix) for people who have never heard of it."""
+    page = "docs/images.md has a recipe for each kind"
+    if found := _UNKNOWN.match(error):
+        place = f"{found['path']}: " if found["path"] else ""
+        shape = BuildSteps if found["path"] in ("build", "init.build") else Recipe
+        near = difflib.get_close_matches(found["key"], shape.__struct_fields__, 1)
+        return f"{place}it has no key {found['key'][:40]!r}", f"did you mean {near[0]}?" if near else page
+    if found := _WRONG.match(error):
+        return f"{found['path']} should be {_SHAPES.get(found['wanted'], found['wanted'])}, not {found['given']}", page
+    return error, page
 
 
 def read_recipe(directory: Path) -> Recipe | None:
@@ -185,8 +210,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     for key in ("build", "init", "files", "texts", "environment"):
         if key in tables:
             recipe[key] = _table(tables, key, path)
-    if tables:
-        raise BadRecipe(f"{path} was refused", f"it has the unknown table [{next(iter(tables))}]")
+    for name, value in tables.items():
+        if not isinstance(value, dict):
+            raise BadRecipe(f"{path} was refused", f"{name} stands outside of a table", "write it below [image]")
+        raise BadRecipe(
+            f"{path} was refused", f"it has the unknown table [{name}]", "what a recipe says stands below [image]"
+        )
     return recipe
 
 

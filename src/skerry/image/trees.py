@@ -245,11 +245,14 @@ class Images:
             for entry in tree.entries:
                 self._place(making / "root" / entry.path, entry)
             (making / "ready").write_text(f"{digest} {_copied_bytes(tree)}\n")
-            if (made := self.root(digest)) is not None:
-                return made  # another process was faster, and may be using it
             final = self._directory / hash_of(digest)
-            shutil.rmtree(final, ignore_errors=True)  # without its marker it never was whole
-            making.rename(final)
+            try:
+                making.rename(final)
+            except OSError:  # something is there
+                if (made := self.root(digest)) is not None:
+                    return made  # another process was faster, and may be using it
+                shutil.rmtree(final, ignore_errors=True)  # without its marker it never was whole
+                making.rename(final)
         finally:
             shutil.rmtree(making, ignore_errors=True)
         return final / "root"

@@ -16,6 +16,7 @@ import msgspec
 
 from skerry.image.contract import BuildRefused, Objects
 from skerry.image.elf import is_elf
+from skerry.image.kept import kept
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of, is_below, merged, moved
@@ -124,28 +125,27 @@ class Work:
             init=None,
         )
         made_of = [msgspec.json.encode((self.locked, relevant), order="sorted"), _code().encode(), b"%d" % _compiles()]
-        made_of += [f"{file.path} {file.sha256}".encode() for file in self.elves]
+        made_of += [f"{file.path} {file.sha256}".encode("utf-8", "surrogateescape") for file in self.elves]
         return self.cache / "bases" / _named(made_of)
 
     @cached_property
     def packed_file(self) -> Path:
         made_of = [self.base_file.name.encode(), msgspec.json.encode(self.config)]
-        made_of += [f"{file.kind} {file.path} {file.link} {file.sha256}".encode() for file in self.project]
+        made_of += [
+            f"{file.kind} {file.path} {file.link} {file.sha256}".encode("utf-8", "surrogateescape")
+            for file in self.project
+        ]
         return self.cache / "packed" / _named(made_of)
 
     def kept_base(self, has: Callable[[str], bool]) -> Base | None:
         """The base, if it was made before and all its files are here still."""
-        if not self.base_file.is_file():
-            return None
-        base = msgspec.msgpack.decode(self.base_file.read_bytes(), type=Base)
-        return base if all(has(hash) for hash in parse_tree(base.tree).objects()) else None
+        base = kept(self.base_file, Base)
+        return base if base and all(has(hash) for hash in parse_tree(base.tree).objects()) else None
 
     def kept_image(self, objects: Objects) -> Packed | None:
         """The image, if it was made before and all of it is here still."""
-        if not self.packed_file.is_file():
-            return None
-        packed = msgspec.msgpack.decode(self.packed_file.read_bytes(), type=Packed)
-        if not all(objects.has(hash) for hash in packed.documents):
+        packed = kept(self.packed_file, Packed)
+        if packed is None or not all(objects.has(hash) for hash in packed.documents):
             return None
         tree = parse_tree(objects.read(packed.documents[-1]))
         return packed if all(objects.has(hash) for hash in tree.objects()) else None

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skerry.errors import Passing
+from skerry.errors import Passing, Refusal
 
 SMALL_BYTES = 256 << 10
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 OLD_S = 86400.0  # nothing is on its way for as long as that
 
 
@@ -35,13 +36,35 @@ class StoreDamaged(Passing):
     code = "store-damaged"
 
 
+class NoAccess(Refusal):
+    """A file or folder that this program may not use."""
+
+    code = "no-access"
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"{path} can't be used",
+            why,
+            "whose is it (ls -ld)? run as that user, have it given to you, or name another place",
+        )
+
+
+def told(error: OSError) -> DiskFull | NoAccess | None:
+    """What the system said of a place on the disk, as an error for people; None for all else, which is not the disk's matter."""
+    if error.errno in _FULL:
+        return DiskFull(Path(str(error.filename)).parent if error.filename else Path.cwd())
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+        return NoAccess(str(error.filename), error.strerror or "")
+    return None
+
+
 @contextmanager
 def full_disk_told(directory: Path) -> Iterator[None]:
     """Turns the system's "no space left" (or a quota's) into DiskFull; everything else passes."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise DiskFull(directory) from error
         raise
 

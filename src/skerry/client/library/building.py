@@ -64,12 +64,12 @@ def find_recipe(subject: str, file: Path | None, name: str = "") -> Source:
         composed = next(
             (f for f in ("compose.yaml", "compose.yml", "docker-compose.yml") if (folder / f).is_file()), ""
         )
-        fix = f"the recipe may be in the compose file: skerry image build -f {folder / composed} SERVICE"
-        raise BadRecipe(
-            f"{folder} can't be built",
-            "it has no image.toml",
-            fix if composed else f"let one be written: skerry image init {folder}",
-        )
+        fix = f"skerry image init {folder} writes one"
+        if composed:
+            fix = (
+                f"the recipe may be in the compose file: skerry image build -f {folder / composed} SERVICE; else {fix}"
+            )
+        raise BadRecipe(f"{folder} can't be built", "it has no image.toml", fix)
     plain = _plain(folder.absolute().name)
     return Source(recipe, folder, name or plain, plain)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.contract import BadImage, ImageIncomplete, Objects
+from skerry.image.kept import keep, kept
 from skerry.image.lint.findings import Finding
 from skerry.image.lint.judge import judge
 from skerry.image.lint.programs import NOTHING, Facts, facts_of
@@ -123,10 +124,7 @@ class Verdicts:
             [bytes.fromhex(hash) for hash, fact in facts.items() if fact == NOTHING],
             {hash: fact for hash, fact in facts.items() if fact != NOTHING},
         )
-        self._directory.mkdir(parents=True, exist_ok=True)
-        fresh = self._directory / f".{hash_of(digest)[:16]}.{os.getpid()}"
-        fresh.write_bytes(msgspec.msgpack.encode(kept))
-        fresh.replace(self._directory / hash_of(digest))
+        keep(self._directory / hash_of(digest), kept)
         for path in self._directory.iterdir():
             if len(path.name) == 64 and not self._objects.has(path.name):
                 with contextlib.suppress(OSError):
@@ -135,8 +133,8 @@ class Verdicts:
 
 
 def _read(path: Path) -> _Kept | None:
-    """None for one that isn't there or was cut by a power failure."""
+    """None for one that isn't there or was damaged."""
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=_Kept)
-    except (OSError, msgspec.DecodeError):
+        return kept(path, _Kept)
+    except OSError:
         return None

@@ -12,16 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from skerry.image.contract import BuildRefused
+from skerry.image.kept import CacheDamaged, keep, kept, read_checked, write_whole
 from skerry.image.manifest import Entry, Tree, parse_tree
 from skerry.image.oci import ImageConfig, hash_of, parse_config, parse_manifest
 from skerry.image.pile import MERGED, File, Pile, merged
 from skerry.image.recipe import APP_USER, Recipe, refused
 from skerry.image.recipes.kind import PATH, SharedData, Sources, Whole, config_of
 from skerry.image.rules import base
-from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import Input, Wants
 
 if TYPE_CHECKING:
@@ -122,14 +120,26 @@ def _read(sources: Sources) -> _Found:
     from skerry.image.archive import import_archive
 
     (source,) = sources.locked.inputs
-    kept = sources.cache / "foreign" / f"{source.sha256}.msgpack"
+    path = sources.cache / "foreign" / f"{source.sha256}.msgpack"
     store = _Kept(sources.cache)
-    if not kept.is_file():
+    known = kept(path, tuple[str, tuple[str, ...]])
+    if known is None or (before := _whole(store, *known)) is None:
         found = import_archive(sources.context / source.path, store)  # type: ignore[arg-type]
-        write_whole(kept, msgspec.msgpack.encode((found.digest, found.findings)))
-    digest, findings = msgspec.msgpack.decode(kept.read_bytes(), type=tuple[str, tuple[str, ...]])
-    refs = parse_manifest(store.read(hash_of(digest)))
-    return _Found(parse_config(store.read(refs.config)), parse_tree(store.read(refs.tree)), findings)
+        keep(path, (found.digest, found.findings))
+        before = _whole(store, found.digest, found.findings)
+    if before is None:
+        raise BuildRefused(f"{source.path} can't be read", "the cache was emptied meanwhile", "run it again")
+    return before
+
+
+def _whole(store: _Kept, digest: str, findings: tuple[str, ...]) -> _Found | None:
+    """None: not all of it is in the cache any more."""
+    try:
+        refs = parse_manifest(store.read(hash_of(digest)))
+        found = _Found(parse_config(store.read(refs.config)), parse_tree(store.read(refs.tree)), findings)
+    except (FileNotFoundError, CacheDamaged):
+        return None
+    return found if all(store.path(hash).is_file() for hash in found.tree.objects()) else None
 
 
 class _Kept:
@@ -145,7 +155,7 @@ class _Kept:
         return hash
 
     def read(self, hash: str) -> bytes:
-        return self.path(hash).read_bytes()
+        return read_checked(self.path(hash), hash, f"object {hash[:12]} of an archive")
 
     def path(self, hash: str) -> Path:
         return self._directory / hash[:2] / hash

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skerry.image.contract import BuildRefused
+from skerry.image.kept import is_full
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of
 from skerry.image.project import project_files
@@ -30,13 +31,19 @@ class Python:
     def check(self, recipe: Recipe) -> None:
         if recipe.requirements.startswith("/") or ".." in recipe.requirements.split("/"):
             raise refused(f"requirements: {recipe.requirements!r} leaves the project's folder")
+        if unknown := next((part for part in recipe.stdlib if part not in python.DENIED), ""):
+            raise refused(
+                f"stdlib: {unknown[:40]!r} is no part that is left out", f"there are {', '.join(python.DENIED)}"
+            )
         first = (recipe.entrypoint or recipe.command)[:1]
         allowed = {*WORDS, *(f"/usr/bin/{word}" for word in WORDS), *recipe.programs}
         if first and first[0] not in allowed:
             raise BadRecipe(
                 "the image recipe was refused",
                 f"{first[0]!r} is a script that wheels bring, or no program of the image: there is no shell to find it",
-                f"write it as a module: [python3, -m, {first[0].rpartition('/')[2]}, …]",
+                f"write [python3, {first[0]}, …]"
+                if first[0].endswith(".py")
+                else f"write it as a module: [python3, -m, {first[0].rpartition('/')[2]}, …]",
             )
 
     def wants(self, recipe: Recipe, context: Path) -> Wants:
@@ -80,6 +87,8 @@ class Python:
                 [Source(file.path, file.sha256, file.load()) for file in modules], pile, cache
             )
         except (OSError, subprocess.SubprocessError) as error:
+            if isinstance(error, OSError) and is_full(error):
+                raise
             raise BuildRefused(
                 "the modules can't be compiled", str(error), "write `bytecode: false` in the recipe"
             ) from error

@@ -6,6 +6,7 @@ those of the packages. Which packages are taken is `resolve.py`'s matter, what i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import lzma
 import re
@@ -13,10 +14,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from skerry.image.contract import DownloadRefused
-from skerry.image.sources.fetch import Wanted, fetch_all, fetch_bytes, write_whole
+from skerry.image.kept import keep, kept, write_whole
+from skerry.image.sources.fetch import Wanted, fetch_all, fetch_bytes
 from skerry.image.sources.lock import Deb
 from skerry.image.sources.mirrors import Archive, keyring
 from skerry.image.sources.resolve import Package
@@ -70,7 +70,7 @@ def verify_release(signed: bytes, keys: Path) -> str:
 
 
 def _read_suite(archive: Archive, suite: str, cache: Path, progress: Callable[[str], None]) -> list[Package]:
-    release = verify_release(_in_release(archive, suite, cache), keyring())
+    release = _release(archive, suite, cache)
     # The suite's own name is signed too: a mirror can't give one suite for another.
     if not re.search(rf"^(Suite|Codename): {re.escape(suite)}$", release, re.MULTILINE):
         raise DownloadRefused("Debian's index was refused", f"what {archive.url} calls {suite} is another suite")
@@ -80,25 +80,28 @@ def _read_suite(archive: Archive, suite: str, cache: Path, progress: Callable[[s
         raise DownloadRefused("Debian's index was refused", f"{suite} names no {name}")
     sha256, size = found[1], int(found[2])
     parsed = cache / "index" / f"{sha256}.{archive.name}.msgpack"
-    if parsed.is_file():
-        return msgspec.msgpack.decode(parsed.read_bytes(), type=list[Package])
+    if (before := kept(parsed, list[Package])) is not None:
+        return before
     progress(f"fetching Debian's index of {suite}")
     data = fetch_bytes(f"{archive.url}/dists/{suite}/main/binary-{ARCHITECTURE}/by-hash/SHA256/{sha256}", size)
     if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
         raise DownloadRefused("Debian's index was refused", f"{name} of {suite} is not the one that was signed")
     packages = parse_packages(lzma.LZMADecompressor().decompress(data, MAX_INDEX_BYTES).decode(), archive.name)
-    write_whole(parsed, msgspec.msgpack.encode(packages))
+    keep(parsed, packages)
     return packages
 
 
-def _in_release(archive: Archive, suite: str, cache: Path) -> bytes:
+def _release(archive: Archive, suite: str, cache: Path) -> str:
+    """The text of the suite's InRelease, whose signature holds."""
     url = f"{archive.url}/dists/{suite}/InRelease"
-    kept = cache / "index" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.{suite}.InRelease"
-    if kept.is_file() and 0 <= time.time() - kept.stat().st_mtime < INDEX_MAX_AGE_S:
-        return kept.read_bytes()
+    path = cache / "index" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.{suite}.InRelease"
+    if path.is_file() and 0 <= time.time() - path.stat().st_mtime < INDEX_MAX_AGE_S:
+        with contextlib.suppress(DownloadRefused):  # damaged on this disk: fetched anew
+            return verify_release(path.read_bytes(), keyring())
     data = fetch_bytes(url, MAX_RELEASE_BYTES)
-    write_whole(kept, data)
-    return data
+    release = verify_release(data, keyring())
+    write_whole(path, data)
+    return release
 
 
 def parse_packages(text: str, archive: str) -> list[Package]:

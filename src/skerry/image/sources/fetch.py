@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import ssl
 import time
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.image.contract import DownloadFailed, DownloadRefused
+from skerry.image.kept import write_whole
 
 if TYPE_CHECKING:
     import httpx
@@ -75,14 +75,6 @@ def fetch_bytes(url: str, limit_bytes: int = MAX_BYTES, authorities: str = "") -
     instead of the usual ones. Raises DownloadFailed, DownloadRefused."""
     with _client(authorities) as client:
         return _fetch(client, url, limit_bytes)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file of the cache so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def _client(authorities: str = "") -> httpx.Client:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from skerry.errors import BadInput
+from skerry.image.kept import alone_in, write_whole
 
 FILE_NAME = "skerry.lock"
 MAX_LOCK_BYTES = 8 << 20
@@ -38,44 +39,52 @@ class Wants(msgspec.Struct, frozen=True):
     inputs: tuple[Input, ...] = ()
 
 
+# A lock is edited by hand at times, and its words become paths, addresses and lines for pip.
+Hash = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+:~!-]{1,200}\Z")]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+!~-]{1,250}\Z")]
+Below = Annotated[str, msgspec.Meta(pattern=r"^(?!.*(?:^|/)\.\.?(?:/|\Z))[A-Za-z0-9@_.][^\x00-\x1f\\]{0,1000}\Z")]
+
+
 class Deb(msgspec.Struct, frozen=True, order=True):
     """A Debian package: `path` is below the archive ("debian" or "debian-security"); `size` in bytes."""
 
-    name: str
-    version: str
-    sha256: str
-    size: int
+    name: Word
+    version: Word
+    sha256: Hash
+    size: Size
     archive: Literal["debian", "debian-security"]
-    path: str
+    path: Below
 
 
 class Wheel(msgspec.Struct, frozen=True, order=True):
     """A Python wheel by its file name."""
 
-    name: str
-    version: str
-    sha256: str
-    size: int
-    file: str
+    name: Word
+    version: Word
+    sha256: Hash
+    size: Size
+    file: FileName
 
 
 class Module(msgspec.Struct, frozen=True, order=True):
     """A package of npm. `integrity` as npm writes it ("sha512-…"); `paths`: where it goes, such as "node_modules/express"."""
 
-    name: str
-    version: str
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9@_][A-Za-z0-9@/._+~-]{0,213}\Z")]
+    version: Word
     integrity: str
-    paths: tuple[str, ...]
+    paths: tuple[Below, ...]
 
 
 class Sdist(msgspec.Struct, frozen=True, order=True):
     """A Python package's source archive by its file name. `requires`: what its build is done with."""
 
-    name: str
-    version: str
-    sha256: str
-    size: int
-    file: str
+    name: Word
+    version: Word
+    sha256: Hash
+    size: Size
+    file: FileName
     requires: tuple[Wheel, ...] = ()
 
 
@@ -83,7 +92,7 @@ class Input(msgspec.Struct, frozen=True, order=True):
     """A file or folder of the project that somebody else's tools made, by its hash."""
 
     path: str
-    sha256: str
+    sha256: Hash
 
 
 class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -124,13 +133,12 @@ def read_lock(path: Path, name: str) -> Lock | None:
 
 
 def write_lock(path: Path, name: str, lock: Lock) -> None:
-    """Write this image's section; the others stay. One line for each package, so that a diff reads well."""
-    file = _read(path)
-    file.images[name] = lock
-    lines = json.dumps(msgspec.to_builtins(file), indent=1, sort_keys=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(lines + "\n", "utf-8")
-    part.replace(path)
+    """Write this image's section; the others stay, those too that another build is writing. One line for each package, so that
+    a diff reads well."""
+    with alone_in(path.parent):
+        file = _read(path)
+        file.images[name] = lock
+        write_whole(path, (json.dumps(msgspec.to_builtins(file), indent=1, sort_keys=True) + "\n").encode())
 
 
 def _read(path: Path) -> _File:
@@ -141,5 +149,5 @@ def _read(path: Path) -> _File:
         if len(data) > MAX_LOCK_BYTES:
             raise msgspec.DecodeError(f"it has more than {MAX_LOCK_BYTES} bytes")
         return msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadLock(f"{path} can't be read", str(error), "mend it, or remove it to lock anew") from error

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import hashlib
+import io
 import json
 import os
 import posixpath
@@ -22,9 +24,12 @@ from typing import TypeVar
 import msgspec
 
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
+from skerry.image.kept import CacheDamaged, keep, kept, read_checked, write_whole
 from skerry.image.pile import File
-from skerry.image.sources.fetch import Gone, Sealed, fetch_sealed, write_whole
+from skerry.image.sources.fetch import Gone, Sealed, fetch_sealed
 from skerry.image.sources.lock import Module
+from skerry.image.tars import BROKEN, open_tar
+from skerry.image.tars import members as members_of
 
 _T = TypeVar("_T")
 LOCK = "package-lock.json"
@@ -148,33 +153,34 @@ def unpack_module(module: Module, cache: Path, below: str) -> list[File]:
     plain = cache / "unpacked" / f"{packed.stem}.npm.tar"
     listing = plain.with_suffix(".msgpack")
     origin = f"{module.name} {module.version}"
-    if not listing.is_file():
-        plain.parent.mkdir(parents=True, exist_ok=True)
+    members = kept(listing, list[_Member])
+    if members is None or not plain.is_file():
+        source = packed.read_bytes()
+        if hashlib.sha512(source).digest() != _sha512(module.integrity):
+            packed.unlink()
+            raise CacheDamaged(packed, origin)
         try:
-            members, data = _read_tarball(packed)
-        except (OSError, EOFError, tarfile.TarError, UnicodeError) as error:
+            members, data = _read_tarball(io.BytesIO(source))
+        except (gzip.BadGzipFile, *BROKEN) as error:
             raise DownloadRefused(f"{origin} was refused", f"it is not a package of npm: {error}") from error
         write_whole(plain, data)
-        write_whole(listing, msgspec.msgpack.encode(members))
-    members = msgspec.msgpack.decode(listing.read_bytes(), type=list[_Member])
+        keep(listing, members)
     return [_file(member, plain, f"{below}/{path}", origin) for path in module.paths for member in members]
 
 
 def _file(member: _Member, plain: Path, folder: str, origin: str) -> File:
     def load() -> bytes:
-        with plain.open("rb") as source:
-            source.seek(member.offset)
-            return source.read(member.size)
+        return read_checked(plain, member.sha256, origin, offset=member.offset, size=member.size)
 
     return File(f"{folder}/{member.path}", "f", "", member.sha256, member.size, origin, load)
 
 
-def _read_tarball(packed: Path) -> tuple[list[_Member], bytes]:
+def _read_tarball(packed: io.BytesIO) -> tuple[list[_Member], bytes]:
     """The regular files of a tarball without its first folder, one behind the other. npm packs nothing else."""
-    members: dict[str, _Member] = {}
+    found: dict[str, _Member] = {}
     data = bytearray()
-    with tarfile.open(packed, "r:gz") as tar:
-        for count, info in enumerate(tar):
+    with open_tar(packed, "r:gz") as tar:
+        for count, info in enumerate(members_of(tar)):
             if count > MAX_FILES or len(data) + info.size > MAX_TARBALL_BYTES:
                 raise tarfile.ReadError("it has too many or too large files")
             parts = [part for part in info.name.split("/") if part not in ("", ".")]
@@ -185,9 +191,9 @@ def _read_tarball(packed: Path) -> tuple[list[_Member], bytes]:
             source = tar.extractfile(info)
             content = source.read() if source else b""
             path = "/".join(parts[1:])
-            members[path] = _Member(path, hashlib.sha256(content).hexdigest(), len(content), len(data))
+            found[path] = _Member(path, hashlib.sha256(content).hexdigest(), len(content), len(data))
             data += content
-    return list(members.values()), bytes(data)
+    return list(found.values()), bytes(data)
 
 
 def _module(context: Path, path: str, package: _Package) -> tuple[str, str, str] | None:

@@ -28,10 +28,12 @@ from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist
 from packaging.version import InvalidVersion, Version
 
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
+from skerry.image.kept import read_checked, write_whole
 from skerry.image.pile import File, file_of, link_to
 from skerry.image.sources.environment import PYTHON, environment, platforms
-from skerry.image.sources.fetch import Gone, fetch_bytes, write_whole
+from skerry.image.sources.fetch import Gone, fetch_bytes
 from skerry.image.sources.lock import Sdist, Wheel
+from skerry.image.tars import BROKEN, open_tar
 
 MAX_SDIST_BYTES = 256 << 20
 MAX_UNPACKED_BYTES = 1 << 30
@@ -130,14 +132,14 @@ def build_system(files: list[File]) -> BuildSystem:
 
 def sources_of(sdist: Sdist, cache: Path) -> list[File]:
     """The archive's files, without the one folder that holds them all. Raises DownloadRefused."""
-    path = sdist_path(sdist, cache)
+    data = io.BytesIO(read_checked(sdist_path(sdist, cache), sdist.sha256, sdist.file))
     try:
-        members = list(_zipped(path) if path.suffix == ".zip" else _tarred(path))
-        if len(members) > MAX_FILES or sum(member.size for member in members) > MAX_UNPACKED_BYTES:
+        found = list(_zipped(data) if sdist.file.endswith(".zip") else _tarred(data))
+        if len(found) > MAX_FILES or sum(member.size for member in found) > MAX_UNPACKED_BYTES:
             raise tarfile.ReadError("it has too many or too large files")
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, *BROKEN) as error:
         raise DownloadRefused(f"{sdist.file} was refused", f"it is not a source archive: {error}") from error
-    return members
+    return found
 
 
 def _links(need: Requirement, context: Path, cache: Path) -> tuple[bool, list[tuple[str, str]]]:
@@ -192,10 +194,10 @@ def _authorities() -> str:
     return found[-1] if found else ""
 
 
-def _tarred(path: Path) -> Iterator[File]:
-    with tarfile.open(path, "r:*") as tar:
+def _tarred(source: io.BytesIO) -> Iterator[File]:
+    with open_tar(source, "r:*") as tar:
         total_bytes = 0
-        for count, info in enumerate(tar):
+        for count, info in enumerate(tar):  # each is remembered: hard links look for them
             total_bytes += info.size
             if count > MAX_FILES or total_bytes > MAX_UNPACKED_BYTES:
                 raise tarfile.ReadError("it has too many or too large files")
@@ -207,14 +209,14 @@ def _tarred(path: Path) -> Iterator[File]:
                     raise tarfile.ReadError(f"{info.name!r} is a link out of its folder")
                 yield link_to(place, info.linkname, "sdist")
             elif info.isreg() or info.islnk():
-                source = tar.extractfile(info)
-                yield file_of(place, source.read() if source else b"", "sdist")
+                content = tar.extractfile(info)
+                yield file_of(place, content.read() if content else b"", "sdist")
             elif not info.isdir():
                 raise tarfile.ReadError(f"{info.name!r} is a device")
 
 
-def _zipped(path: Path) -> Iterator[File]:
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+def _zipped(source: io.BytesIO) -> Iterator[File]:
+    with zipfile.ZipFile(source) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > MAX_FILES or sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES:
             raise zipfile.BadZipFile("it has too many or too large files")

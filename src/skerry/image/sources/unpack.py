@@ -11,9 +11,7 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
 import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -22,7 +20,9 @@ import msgspec
 import zstandard
 
 from skerry.image.contract import DownloadRefused
+from skerry.image.kept import half_made, keep, kept, part_of, read_checked
 from skerry.image.pile import File, merged
+from skerry.image.tars import BROKEN, members, open_tar
 
 MAX_TAR_BYTES = 4 << 30
 MAX_MEMBERS = 200_000
@@ -39,33 +39,30 @@ class _Member(msgspec.Struct, array_like=True):
 
 
 def unpack_deb(deb: Path, cache: Path, origin: str) -> list[File]:
-    """The files of the package at `deb` (named by its hash). Raises DownloadRefused when it is not a package."""
+    """The files of the package at `deb` (named by its hash). Raises DownloadRefused when it is not a package, CacheDamaged."""
     tar = cache / "unpacked" / f"{deb.stem}.tar"
     listing = tar.with_suffix(".msgpack")
-    if not listing.is_file():
+    found = kept(listing, list[_Member])
+    if found is None or not tar.is_file():
         tar.parent.mkdir(parents=True, exist_ok=True)
-        part = tar.with_name(f".{tar.name}.{os.getpid()}.part")
+        package = io.BytesIO(read_checked(deb, deb.stem, origin))
+        part = part_of(tar)
         try:
-            with deb.open("rb") as source, part.open("wb") as sink:
-                _decompress(*_data_member(source), sink)
-            with part.open("rb") as plain:
-                members = list(_members(plain))
-        except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
-            part.unlink(missing_ok=True)
+            with half_made(part):
+                with part.open("wb") as sink:
+                    _decompress(*_data_member(package), sink)
+                with part.open("rb") as plain:
+                    found = list(_members(plain))
+                part.replace(tar)
+        except (gzip.BadGzipFile, *BROKEN) as error:
             raise DownloadRefused(f"{origin} was refused", f"it is not a Debian package: {error}") from error
-        part.replace(tar)
-        half = listing.with_name(f".{listing.name}.{os.getpid()}.part")
-        half.write_bytes(msgspec.msgpack.encode(members))
-        half.replace(listing)
-    members = msgspec.msgpack.decode(listing.read_bytes(), type=list[_Member])
-    return [_file(member, tar, origin) for member in members]
+        keep(listing, found)
+    return [_file(member, tar, origin) for member in found]
 
 
 def _file(member: _Member, tar: Path, origin: str) -> File:
     def load() -> bytes:
-        with tar.open("rb") as plain:
-            plain.seek(member.offset)
-            return plain.read(member.size)
+        return read_checked(tar, member.sha256, origin, offset=member.offset, size=member.size)
 
     return File(member.path, member.kind, member.link, member.sha256, member.size, origin, load)
 
@@ -113,8 +110,8 @@ def _blocks(name: str, data: bytes) -> Iterator[bytes]:
 
 def _members(plain: BinaryIO) -> Iterator[_Member]:
     seen: dict[str, _Member] = {}
-    with tarfile.open(fileobj=plain, mode="r:") as tar:
-        for count, info in enumerate(tar):
+    with open_tar(plain, "r:") as tar:
+        for count, info in enumerate(members(tar)):
             if count > MAX_MEMBERS:
                 raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
             path = _clean(info.name)

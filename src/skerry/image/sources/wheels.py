@@ -6,7 +6,10 @@ Which index is used is pip's own matter, as the operator has configured it.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
+import io
 import re
 import subprocess
 import sys
@@ -15,20 +18,21 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from skerry.errors import Refusal
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
+from skerry.image.kept import CacheDamaged, keep, kept, read_checked
 from skerry.image.pile import File
 from skerry.image.sources.environment import PYTHON, platforms
 from skerry.image.sources.fetch import Gone
 from skerry.image.sources.lock import Wheel
 from skerry.image.sources.markers import plain_name, unmet
+from skerry.image.tars import BROKEN
 
 PIP_TIMEOUT_S = 300
 MAX_ROUNDS = 4
 MAX_FILES = 100_000
 MAX_WHEEL_BYTES = 2 << 30
+_NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, *BROKEN)
 _NAME = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl\Z")
 
 
@@ -108,28 +112,38 @@ def unpack_wheel(wheel: Wheel, cache: Path, site: str) -> list[File]:
     """
     path = wheel_path(wheel, cache)
     listing = cache / "unpacked" / f"{wheel.sha256}.msgpack"
-    try:
-        if not listing.is_file():
-            listing.parent.mkdir(parents=True, exist_ok=True)
-            part = listing.with_suffix(".part")
-            part.write_bytes(msgspec.msgpack.encode(_list(path)))
-            part.replace(listing)
-        members = msgspec.msgpack.decode(listing.read_bytes(), type=list[tuple[str, str, str, int]])
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise DownloadRefused(f"{wheel.file} was refused", f"it is not a wheel: {error}") from error
-    archive = zipfile.ZipFile(path)
+    members = kept(listing, list[tuple[str, str, str, int]])
+    if members is None:
+        whole = io.BytesIO(read_checked(path, wheel.sha256, wheel.file))
+        try:
+            members = _list(whole)
+        except _NO_ZIP as error:
+            raise DownloadRefused(f"{wheel.file} was refused", f"it is not a wheel: {error}") from error
+        keep(listing, members)
+    archive: list[zipfile.ZipFile] = []
 
-    def loader(member: str) -> Callable[[], bytes]:
-        return lambda: archive.read(member)
+    def load(member: str, sha256: str) -> bytes:
+        """A wheel was whole when it was listed: what can't be read now, the disk has changed."""
+        with contextlib.suppress(*_NO_ZIP, KeyError):
+            if not archive:
+                archive.append(zipfile.ZipFile(path))
+            data = archive[0].read(member)
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data
+        path.unlink(missing_ok=True)
+        raise CacheDamaged(path, wheel.file)
 
     origin = f"{wheel.name} {wheel.version}"
-    return [File(f"{site}/{to}", "f", "", sha, size, origin, loader(member)) for member, to, sha, size in members]
+    return [
+        File(f"{site}/{to}", "f", "", sha, size, origin, functools.partial(load, member, sha))
+        for member, to, sha, size in members
+    ]
 
 
-def _list(path: Path) -> list[tuple[str, str, str, int]]:
+def _list(whole: io.BytesIO) -> list[tuple[str, str, str, int]]:
     """(member, path below site, sha256, size) of what is installed."""
     found = []
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(whole) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > MAX_FILES or sum(info.file_size for info in infos) > MAX_WHEEL_BYTES:
             raise zipfile.BadZipFile("it has too many or too large files")
@@ -179,6 +193,12 @@ def _download(
 
 def refused_by_pip(said: str, temporary: str, hashed: bool = False) -> Refusal:
     """pip's own words, without our folders and with the end of a long list of versions."""
+    if "No module named pip" in said:
+        return BuildRefused(
+            "the wheels can't be had",
+            "pip, which fetches them, is not installed beside skerry",
+            f"{sys.executable} -m ensurepip; or install skerry by pipx or pip",
+        )
     if "DO NOT MATCH THE HASHES" in said:
         return DownloadRefused(
             "the wheels were refused",
@@ -216,7 +236,7 @@ def _keep(path: Path, cache: Path) -> Wheel:
         raise BuildRefused(f"{path.name} can't be used", "it does not have a wheel's name")
     data = path.read_bytes()
     wheel = Wheel(plain_name(named[1]), named[2], hashlib.sha256(data).hexdigest(), len(data), path.name)
-    kept = wheel_path(wheel, cache)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(kept)
+    place = wheel_path(wheel, cache)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(place)
     return wheel

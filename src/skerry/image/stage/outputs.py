@@ -6,6 +6,7 @@ The folder was filled by foreign code: no link in it is followed, and only files
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import posixpath
 import re
@@ -16,8 +17,8 @@ from typing import Literal
 
 import msgspec
 
+from skerry.image.kept import read_checked, write_whole
 from skerry.image.pile import File
-from skerry.image.sources.fetch import write_whole
 from skerry.image.stage.contract import StageFailed
 
 MAX_FILES = 50_000
@@ -69,8 +70,13 @@ def collect(folder: Path, patterns: Sequence[str], cache: Path) -> tuple[Output,
 def files_of(outputs: Sequence[Output], cache: Path) -> list[File]:
     """The outputs as files for an image; paths as they were below PLACE."""
     return [
-        File(one.path, one.kind, one.link, one.sha256, one.size, ORIGIN, kept(one, cache).read_bytes) for one in outputs
+        File(one.path, one.kind, one.link, one.sha256, one.size, ORIGIN, functools.partial(_load, one, cache))
+        for one in outputs
     ]
+
+
+def _load(output: Output, cache: Path) -> bytes:
+    return read_checked(kept(output, cache), output.sha256, f"{output.path}, an output of the build")
 
 
 def kept(output: Output, cache: Path) -> Path:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.image import kept as cached
 from skerry.image.pile import File
-from skerry.image.sources.fetch import write_whole
 from skerry.image.stage.contract import ENVIRONMENT, UNCHANGED, Job, Sandbox, StageDiskFull
 from skerry.image.stage.outputs import Output, collect, files_of, kept
 from skerry.image.stage.root import root_name, stage_root, write_files
@@ -69,16 +69,15 @@ def run_stage(
         raise StageDiskFull(
             "the build stage can't go on", f"the disk that holds {cache} is full", "free some space and try again"
         ) from error
-    write_whole(_result(job, cache), msgspec.msgpack.encode(outputs))
+    cached.keep(_result(job, cache), outputs)
     return files_of(outputs, cache)
 
 
 def kept_result(job: Job, cache: Path) -> list[File] | None:
     """The outputs of this job if it was built before and all of them are here still."""
-    result = _result(job, cache)
-    if not result.is_file():
+    outputs = cached.kept(_result(job, cache), tuple[Output, ...])
+    if outputs is None:
         return None
-    outputs = msgspec.msgpack.decode(result.read_bytes(), type=tuple[Output, ...])
     there = all(one.kind == "l" or kept(one, cache).is_file() for one in outputs)
     return files_of(outputs, cache) if there else None
 

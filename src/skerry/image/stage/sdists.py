@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from skerry.image.contract import BuildRefused
+from skerry.image.kept import write_whole
 from skerry.image.pile import File, file_of
-from skerry.image.sources.fetch import write_whole
 from skerry.image.sources.lock import Deb, Sdist, Wheel
 from skerry.image.sources.sdists import BuildSystem, build_system, sources_of
 from skerry.image.sources.wheels import unpack_wheel, wheel_path
