@@ -11,6 +11,8 @@ APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alo
 APT_REAL := docker-registry docker.io buildah strace uidmap  # what images are handed to, fetched from and watched with: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
+export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
+
 .PHONY: help setup venv bundle wheel demo test lint fast real e2e bench bench-images guest soak sim fuzz clean
 
 help:            ## what can be made
@@ -51,7 +53,7 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
 build/bundle/.done: $(shell find src/skerry -type f -not -name "*.pyc" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
-	$(BIN)/python -m skerry.client.bundle build/bundle
+	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundle build/bundle
 	@touch $@
 
 wheel: bundle              ## the package with the agent in it, as it is published: build/dist
@@ -76,25 +78,28 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two lots of tests side by side, as many of them wait: $(1) the marker, $(2) what runs beside the rest, $(3) names its log.
+# Lots of tests side by side, as many of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own.
 define side_by_side
-	@mkdir -p build; set -m; $(BIN)/pytest -m '$(1)' --durations=8 $(2) >build/$(3).log 2>&1 & beside=$$!; \
-	trap 'kill -INT $$beside; wait $$beside' INT TERM; \
-	$(BIN)/pytest -m '$(1)' --durations=8 $(addprefix --ignore=,$(2)); rest=$$?; \
-	wait $$beside; other=$$?; cat build/$(3).log; exit $$((rest + other))
+	@mkdir -p build; set -m; beside=(); \
+	$(foreach lot,$(2),$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
+	trap 'kill -INT $${beside[*]}; wait $${beside[*]}' INT TERM; \
+	$(BIN)/pytest -m '$(1)' --durations=8 $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
+	for lot in $${beside[*]}; do wait $$lot || failed=1; done; \
+	cat $(foreach lot,$(2),build/$@-$(lot).log); exit $$failed
 endef
-OF_LINKS := tests/agent tests/attacks tests/client tests/mesh
-OF_IMAGES := tests/image tests/library
-OF_HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
+AGENTS := tests/agent
+LINKS := tests/attacks tests/client tests/mesh
+IMAGES := tests/image tests/library
+HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
 fast: venv       ## pure and in-process tests
-	$(call side_by_side,not real and not e2e,$(OF_LINKS),fast-links)
+	$(call side_by_side,not real and not e2e,AGENTS LINKS)
 
 real: setup build/.apt-real  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,$(OF_IMAGES),real-images)
+	$(call side_by_side,real and not e2e,IMAGES)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,$(OF_HOSTS),e2e-hosts)
+	$(call side_by_side,e2e,HOSTS)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2

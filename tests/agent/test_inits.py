@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.small import Aside, SmallCloud
@@ -53,7 +54,7 @@ def _deploy(small: Aside, service: Service = DB, version: int = 1) -> None:
     cloud = small.cloud
     image, init = (small.look(lambda c=content: cloud.give_image(c)) for content in (b"a server", b"its init"))  # type: ignore[misc]
     prevs = small.look(lambda: {path: head[2] for path, head in cloud.agents["vps-1"].trusted.heads().items()})
-    app = App(services={"db": service}, volumes={"data": False})
+    app = App(services={"db": msgspec.structs.replace(service, init=True)}, volumes={"data": False})
     release = Release(images={"db": image, "db.init": init}, fits=version)
     for path, body in (("release/db", release), ("app/db", app)):
         raw = cloud.sign(path, body, version, prev=prevs.get(path, ""))
@@ -175,7 +176,7 @@ def test_content_that_was_there_is_only_shown_to_an_init(cloud: SmallCloud) -> N
         (_volume(cloud) / "PG_VERSION").write_text("15")
         play = Play(cloud, _makes)
         two = (*DB.volumes, VolumeMount(volume="more", target="/more"))
-        app = Service(command=("/app",), volumes=two)
+        app = Service(command=("/app",), volumes=two, init=True)
         image, init = (small.look(lambda c=c: cloud.give_image(c)) for c in (b"a server", b"its init"))  # type: ignore[misc]
         release = cloud.sign("release/db", Release(images={"db": image, "db.init": init}, fits=1), 1)
         signed = cloud.sign("app/db", App(services={"db": app}, volumes={"data": False, "more": False}), 1)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from agent.small import Aside, SmallCloud
+from agent.unsynced import unsynced
 from attacks.captured import Thief, World
 from skerry.core.intent import Port, Service
 
+__all__ = ["cloud_with_a_thief", "scene", "unsynced"]
 HONEST = ("vps-1", "vps-2")
 REPLICAS = 6
 

@@ -7,6 +7,9 @@ import hashlib
 import pyrage
 import pytest
 
+from agent.unsynced import unsynced
+
+__all__ = ["quick_age", "unsynced"]
 MAGIC = b"age-encryption.org/v1"
 
 

@@ -151,3 +151,15 @@ async def test_what_does_not_fit_runs_elsewhere_and_is_told_to_whoever_brings_it
 
 def test_the_history_is_as_long_as_documented() -> None:
     assert HISTORY == 10
+
+
+async def test_the_operators_own_store_knows_what_runs_after_a_rollback_and_after_the_end(
+    cloud: SmallCloud, session: Session, tmp_path: Path
+) -> None:
+    brought = [(await bring(session, tmp_path, b"program, version %d" % version))[0] for version in range(2)]
+    images, use = LocalImages(tmp_path / "images"), f"{session.home.name}/shop.web"
+    assert images.uses == {use: brought[1]}
+    await apps.rollback(session, "shop", images=images, timeout_s=30)
+    assert images.uses == {use: brought[0]}
+    await apps.rm(session, "shop", images=images)
+    assert images.uses == {}

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from demo.skerry import Skerry
 
-from checkout import ROOT, lab_name
+from checkout import ROOT, lab_name, share_downloads
 from skerry.lab.lab import Lab, Machine
 
 HOSTS = 3
@@ -111,6 +111,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     lab = Lab(LAB)
     lab.down()  # what an interrupted run of this checkout left
     skerry = Skerry(work / "home", print)
+    share_downloads(work / "home" / "images")
     made = Cloud(lab, skerry, app)
     try:
         lab.up(HOSTS)

@@ -79,7 +79,7 @@ def full_at_each_point(
             refused = error
         yield prepared, refused
         if refused is None:
-            assert left > 1, "it needed no room at all"
+            assert left > 0, "it needed no room at all"
             return
         shutil.rmtree(disk / "state")
     raise AssertionError("it never had room enough")

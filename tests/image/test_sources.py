@@ -230,3 +230,4 @@ def test_what_pip_refuses_is_told_in_its_words_with_what_to_do():
     said = f"ERROR: Could not find a version that satisfies the requirement x==9 (from versions: {many})\n"
     assert refused_by_pip(said, "/t").why.endswith("(from versions: …, 1.195, 1.196, 1.197, 1.198, 1.199)")
     assert "check the name" in refused_by_pip("ERROR: x==9 (from versions: none)\n", "/t").fix
+    assert "ensurepip" in refused_by_pip("/venv/bin/python: No module named pip\n", "/t").fix

@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
+from checkout import ROOT, share_downloads
 from skerry.cli.main import run
 from skerry.client.images import LocalImages
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / "build" / "cache"  # downloads are kept between runs
 SKERRY = str(Path(sys.executable).with_name("skerry"))
 
 
@@ -77,10 +76,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Home:
     """guestbook.web and guestbook.store are in it. Tests leave these as they are."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     made = Home(tmp_path_factory.mktemp("home"))
-    made.images_dir.mkdir()
-    (made.images_dir / "cache").symlink_to(CACHE)
+    share_downloads(made.images_dir)
     for service in ("store", "web"):
         made("build", "-f", str(project / "compose.yaml"), service)
     return made

@@ -66,7 +66,7 @@ def ask(server: str, name: str, kind: str, tcp: bool) -> dict[str, Any]:
 
 def udp(address: str, port: int, source: int) -> str:
     with socket.socket(type=socket.SOCK_DGRAM) as asking:
-        asking.settimeout(1.5)
+        asking.settimeout(10)
         asking.bind(("", source))
         asking.sendto(b"?", (address, port))
         return asking.recv(100).decode()
@@ -150,7 +150,7 @@ class Worker:
                 await n.purge()
             case "get":
                 return await asyncio.to_thread(
-                    inside, a.get("netns", ""), lambda: get(a["to"], a["port"], a.get("timeout_s", 1.5))
+                    inside, a.get("netns", ""), lambda: get(a["to"], a["port"], a.get("timeout_s", 10))
                 )
             case "ask":
                 return await asyncio.to_thread(

@@ -78,7 +78,9 @@ LINKS = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(links=LINKS, path=st.lists(st.sampled_from(["a", "b", "c", "..", "etc", "x"]), max_size=6).map("/".join))
 def test_whatever_links_there_are_the_answer_is_in_the_tree_and_has_none(links: dict[str, str], path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -17,9 +17,15 @@ def command(terminal: Terminal, app: str, cloud: str, passphrase_file: str | Non
     Volumes are deleted by `skerry volume rm`, and by nothing else.
     """
     from skerry.client import apps
+    from skerry.client.images import LocalImages
 
+    images = LocalImages(run.home().images)
     result = run.in_cloud(
-        terminal, cloud, passphrase_file, lambda session: apps.rm(session, app, progress=terminal.say), changes=True
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: apps.rm(session, app, images=images, progress=terminal.say),
+        changes=True,
     )
     kept = "; its volumes stay where they are (skerry volume ls)" if result["volumes_kept"] else ""
     terminal.answer(result, f"{app} is removed{kept}")

@@ -21,12 +21,14 @@ def command(terminal: Terminal, app: str, timeout_s: float, cloud: str, passphra
     Its images are still on the hosts, so nothing is sent.
     """
     from skerry.client import apps
+    from skerry.client.images import LocalImages
 
+    images = LocalImages(run.home().images)
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: apps.rollback(session, app, progress=terminal.say, timeout_s=timeout_s),
+        work=lambda session: apps.rollback(session, app, images=images, progress=terminal.say, timeout_s=timeout_s),
     )
     terminal.answer(result, f"{app} is back at the release before")

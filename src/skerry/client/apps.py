@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,6 +14,9 @@ from skerry.client.waiting import Progress, held_versions, wait_healthy
 from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release
 from skerry.errors import BadInput, NotInTime, Refusal
+
+if TYPE_CHECKING:
+    from skerry.client.images import LocalImages
 
 
 class NoSuchApp(BadInput):
@@ -55,11 +58,17 @@ async def scale(
 
 
 async def rollback(
-    session: Session, app: str, *, progress: Progress = lambda line: None, timeout_s: float = 120.0
+    session: Session,
+    app: str,
+    *,
+    images: LocalImages | None = None,
+    progress: Progress = lambda line: None,
+    timeout_s: float = 120.0,
 ) -> dict[str, Any]:
     """Go back to the release (and app version) before: signed anew as the newest. Kept images move no byte.
 
-    As many replicas as now, updated in the way that holds now: that is also what a node turns back to by itself.
+    As many replicas as now, updated in the way that holds now: that is also what a node turns back to by itself. `images`: the
+    store of this machine, which then keeps what runs again.
     """
     await session.sync()
     current = _app(session, app)
@@ -83,6 +92,8 @@ async def rollback(
     changes.insert(0, (f"release/{app}", release))
     progress(f"signing {', '.join(path for path, _ in changes)}")
     await session.change(changes)
+    if images is not None:
+        images.note_use(session.home.name, app, release.images)
     await wait_healthy(session, app, body, held_versions(session, app), timeout_s, progress)
     return {"app": app, "images": earlier.images}
 
@@ -98,12 +109,20 @@ def _with_numbers_of(current: App, before: App, fallback: str) -> App:
 
 
 async def rm(
-    session: Session, app: str, *, timeout_s: float = 60.0, progress: Progress = lambda line: None
+    session: Session,
+    app: str,
+    *,
+    images: LocalImages | None = None,
+    timeout_s: float = 60.0,
+    progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Stop everything of an app and remove its intent; volumes stay until `skerry volume rm`."""
+    """Stop everything of an app and remove its intent; volumes stay until `skerry volume rm`. `images`: the store of this
+    machine, which then no longer keeps them for its sake."""
     await session.sync()
     body = _app(session, app)
     await session.change([(f"app/{app}", App(deleted=True))])
+    if images is not None:
+        images.note_use(session.home.name, app, {})
     deadline_s = time.monotonic() + timeout_s
     async with aclosing(views.changes(session, app)) as changes:
         async for rows in changes:

@@ -273,7 +273,7 @@ def _pack(files: dict[str, bytes | str], version: str) -> bytes:
 
 def main() -> int:
     home = os.environ.get("SKERRY_HOME")
-    cache = Path(home) / "cache" if home else Path.home() / ".cache" / "skerry"
+    cache = Path(home).absolute() / "cache" if home else Path.home() / ".cache" / "skerry"
     bundle = build_bundle(Path(sys.argv[1] if len(sys.argv) > 1 else "build/bundle"), cache=cache, progress=print)
     print(f"{bundle.path}: {bundle.size_bytes / 1e6:.1f} MB, sha256 {bundle.sha256}")
     return 0

@@ -93,8 +93,11 @@ def compile_modules(sources: Sequence[Source], pile: Pile, cache: Path) -> tuple
                 for source, data in share:
                     keep(places[source.path], data)
                     done[source.path] = data
-    compiled = {path: data for path, data in done.items() if data and data[:1] != b"!"}
-    return compiled, {path: data[1:].decode() for path, data in done.items() if data and data[:1] == b"!"}
+    made = {path: data for path, data in done.items() if data is not None}
+    return (
+        {path: data for path, data in made.items() if not data.startswith(b"!")},
+        {path: data[1:].decode() for path, data in made.items() if data.startswith(b"!")},
+    )
 
 
 def _place(cache: Path, maker: str, source: Source) -> Path:

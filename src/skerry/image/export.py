@@ -5,13 +5,14 @@ zstd, which Debian's skopeo and umoci refuse. Sources: OCI image-layout.md; Dock
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import msgspec
 
@@ -21,7 +22,7 @@ from skerry.image.oci import MANIFEST_TYPE, hash_of, layer_of, parse_manifest
 
 
 class _Sized(msgspec.Struct):
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
 class _Layers(msgspec.Struct):
@@ -35,9 +36,13 @@ def export_layout(digest: str, objects: Objects, directory: Path, name: str = "l
     documents, layer, tree = _parts(digest, objects)
     for hash in documents:
         (blobs / hash).write_bytes(objects.read(hash))
+    whole = hashlib.sha256()
     with (blobs / layer).open("wb") as sink:
         for block in layer_of(tree, objects.read):
+            whole.update(block)
             sink.write(block)
+    if whole.hexdigest() != layer:
+        raise BadImage(f"{digest} can't be exported", "its tree makes another layer than its manifest names")
     for path, data in _heads(digest, len(objects.read(hash_of(digest))), name):
         (directory / path).write_bytes(data)
 
@@ -52,8 +57,7 @@ def export_tar(digest: str, objects: Objects, out: Path, name: str = "latest", *
         for hash in documents:
             data = objects.read(hash)
             _add(tar, f"blobs/sha256/{hash}", io.BytesIO(data), len(data))
-        size = msgspec.json.decode(manifest, type=_Layers).layers[0].size
-        _add(tar, f"blobs/sha256/{layer}", _Blocks(layer_of(tree, objects.read)), size)
+        _add_layer(tar, f"blobs/sha256/{layer}", tree, objects, manifest)
 
 
 def export_docker(digest: str, objects: Objects, out: Path, name: str, *, packed: bool = False) -> None:
@@ -61,11 +65,10 @@ def export_docker(digest: str, objects: Objects, out: Path, name: str, *, packed
     documents, layer, tree = _parts(digest, objects)
     config = documents[1]
     manifest = [{"Config": f"{config}.json", "RepoTags": [name], "Layers": [f"{layer}/layer.tar"]}]
-    size = msgspec.json.decode(objects.read(hash_of(digest)), type=_Layers).layers[0].size
     with _tar(out, packed) as tar:
         for path, data in ((f"{config}.json", objects.read(config)), ("manifest.json", json.dumps(manifest).encode())):
             _add(tar, path, io.BytesIO(data), len(data))
-        _add(tar, f"{layer}/layer.tar", _Blocks(layer_of(tree, objects.read)), size)
+        _add_layer(tar, f"{layer}/layer.tar", tree, objects, objects.read(hash_of(digest)))
 
 
 @contextmanager
@@ -106,6 +109,24 @@ def _add(tar: tarfile.TarFile, path: str, source: io.BufferedIOBase, size: int) 
     info = tarfile.TarInfo(path)
     info.size, info.mode = size, 0o644
     tar.addfile(info, source)
+
+
+def _add_layer(tar: tarfile.TarFile, path: str, tree: Tree, objects: Objects, manifest: bytes) -> None:
+    """A tar says a size before the bytes; the manifest has it, and may lie."""
+    layer = _Blocks(layer_of(tree, objects.read))
+    said = "anything but a size"
+    try:
+        said = f"{(size := msgspec.json.decode(manifest, type=_Layers).layers[0].size)} bytes"
+        _add(tar, path, layer, size)
+        is_true = not layer.read(1)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        is_true = False  # tarfile: less came than was said
+    except msgspec.DecodeError:
+        is_true = False
+    if not is_true:
+        raise BadImage("the image can't be exported", f"its manifest says that the layer has {said}, which is not so")
 
 
 class _Blocks(io.BufferedIOBase):

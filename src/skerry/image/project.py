@@ -51,9 +51,9 @@ def project_files(context: Path, below: str, exclude: Iterable[str] = ()) -> lis
                 )
             files.append(link_to(target, link, "project"))
         elif path.is_file():
-            total_bytes += path.stat().st_size
-            if total_bytes <= MAX_BYTES:  # a sparse file is not even read
-                files.append(file_of(target, _content(path), "project"))
+            data = content_of(path)
+            total_bytes += len(data)
+            files.append(file_of(target, data, "project"))
         else:
             raise BuildRefused(f"{path} can't be put into an image", "it is neither a file nor a link", _LEAVE_OUT)
         if len(files) > MAX_FILES or total_bytes > MAX_BYTES:
@@ -65,8 +65,13 @@ def project_files(context: Path, below: str, exclude: Iterable[str] = ()) -> lis
     return sorted(files, key=lambda file: file.path)
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Raises BuildRefused for a file that is too large or can't be read."""
     try:
+        if path.stat().st_size > MAX_BYTES:  # a sparse one is not even read
+            raise BuildRefused(
+                f"{path} can't be put into an image", f"it has more than {MAX_BYTES >> 20} MiB", _LEAVE_OUT
+            )
         return path.read_bytes()
     except OSError as error:
         raise BuildRefused(

@@ -242,8 +242,9 @@ class Images:
         try:
             (making / "root").mkdir(parents=True)
             (making / "root").chmod(0o755)
-            for entry in tree.entries:
-                self._place(making / "root" / entry.path, entry)
+            root = str(making / "root")
+            for entry in tree.entries:  # thousands: without a Path for each
+                self._place(f"{root}/{entry.path}", entry)
             (making / "ready").write_text(f"{digest} {_copied_bytes(tree)}\n")
             final = self._directory / hash_of(digest)
             try:
@@ -273,17 +274,17 @@ class Images:
                     )
                 fresh = home / "fresh"
                 fresh.unlink(missing_ok=True)
-                self._place(fresh, entry)
+                self._place(str(fresh), entry)
                 fresh.replace(root / entry.path)
         (home / "doubted").rename(home / "ready")
         return root
 
-    def _place(self, target: Path, entry: Entry) -> None:
+    def _place(self, target: str, entry: Entry) -> None:
         if entry.kind == "d":
-            target.mkdir()
-            target.chmod(entry.mode)  # mkdir's mode would pass through the umask
+            os.mkdir(target)  # noqa: PTH102
+            os.chmod(target, entry.mode)  # noqa: PTH101  mkdir's mode would pass through the umask
         elif entry.kind == "l":
-            target.symlink_to(entry.link)
+            os.symlink(entry.link, target)  # noqa: PTH211
         else:
             source = self._objects.path(entry.sha256)
             found = source.stat()
@@ -297,8 +298,8 @@ class Images:
                     os.link(source, target)
                     return
             shutil.copyfile(source, target)
-            target.chmod(entry.mode)
-            with target.open("rb") as copy:
+            with open(target, "rb") as copy:
+                os.fchmod(copy.fileno(), entry.mode)
                 os.fsync(copy.fileno())
 
     def _refs(self, digest: str) -> Refs:

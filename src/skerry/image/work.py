@@ -20,7 +20,7 @@ from skerry.image.kept import kept
 from skerry.image.manifest import Entry, Tree, parse_tree, tree_of
 from skerry.image.oci import ImageConfig
 from skerry.image.pile import File, Pile, file_of, is_below, merged, moved
-from skerry.image.project import project_files
+from skerry.image.project import content_of, project_files
 from skerry.image.recipe import Recipe
 from skerry.image.recipes import kind_of
 from skerry.image.recipes.kind import APP, Sources
@@ -162,7 +162,7 @@ def placed(recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]
         if source.is_dir():
             found += project_files(source, _place(path), recipe.exclude)
         elif source.is_file():
-            found.append(file_of(_place(path), source.read_bytes(), "project"))
+            found.append(file_of(_place(path), content_of(source), "project"))
         elif made := moved(outputs, f"{APP}/{named}", _place(path)):
             found += made
         else:

@@ -308,7 +308,7 @@ def test_a_build_folder_brings_its_recipe(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {web: {build: ./web}}")
     with pytest.raises(ComposeErrors, match="1 mistake") as raised:
         load(tmp_path, environ={}, name="app")
-    assert "skerry image init" in raised.value.why
+    assert "skerry image init ./web" in raised.value.why
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "image.toml").write_text('[image]\nrecipe = "python"\n')
     image = load(tmp_path, environ={}, name="app").services["web"].image

@@ -169,7 +169,7 @@ def _recipe_beside(build: Value, folder: str, context: Context) -> dict[str, Any
         build.mistake(f"{folder[:100]}/image.toml: {error.why}", error.fix)
         return {}
     if found is None:
-        fix = f"write x-skerry: image: with one, or {folder[:100]}/image.toml, as `skerry image init` makes it"
+        fix = f"let one be written: skerry image init {folder[:100]}; or write x-skerry: image:"
         build.mistake("has no recipe", fix)
     return found or {}
 

@@ -46,6 +46,7 @@ def export(images: LocalImages, ref: str, path: Path, format: Format) -> str:
 
 def _layout(digest: str, images: LocalImages, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of one that was killed: blobs of another image may be in it
     try:
         export_layout(digest, images.objects, part)
         part.rename(path)

@@ -22,6 +22,10 @@ TIMEOUT_S = 30.0
 TRIES = 3
 AT_ONCE = 4  # connections, each used again: many look-ups of one name at a time are more than some resolvers bear
 MAX_BYTES = 1 << 30
+_ANOTHER = (
+    "remove skerry.lock to lock what is there now; is it new, the mirror may be out of step: try again later, "
+    "or name another in SKERRY_DEBIAN_MIRROR"
+)
 
 
 class Gone(DownloadRefused):
@@ -112,7 +116,7 @@ def _body(answer: httpx.Response, url: str, limit_bytes: int) -> bytes:
     for block in answer.iter_raw():
         data += block
         if len(data) > limit_bytes:
-            raise DownloadRefused(f"{url} was refused", f"it has more than {limit_bytes} bytes")
+            raise DownloadRefused(f"{url} was refused", f"it has more than {limit_bytes} bytes", _ANOTHER)
     return bytes(data)
 
 
@@ -122,7 +126,6 @@ def _fetch_into(client: httpx.Client, want: Wanted) -> None:
         raise DownloadRefused(
             f"{want.url} was refused",
             "its size or hash is not the signed or locked one",
-            "remove skerry.lock to lock what is there now; is it new, the mirror may be out of step: try again later, "
-            "or name another in SKERRY_DEBIAN_MIRROR",
+            _ANOTHER,
         )
     write_whole(want.path, data)

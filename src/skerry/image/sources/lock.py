@@ -107,7 +107,7 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: tuple[Input, ...] = ()
 
     def counted(self) -> str:
-        nothing = "what came in" if self.inputs else "nothing"
+        nothing = "the archive" if self.inputs else "nothing"
         return counted(len(self.debs), len(self.wheels), len(self.modules)) or nothing
 
 
@@ -142,7 +142,9 @@ def write_lock(path: Path, name: str, lock: Lock) -> None:
 
 
 def _read(path: Path) -> _File:
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        raise BadLock(f"{path} can't be read", "it is not a file", "remove it to lock anew")
+    if not path.exists():
         return _File()
     data = path.read_bytes()
     try:
