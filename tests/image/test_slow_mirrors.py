@@ -92,8 +92,8 @@ def mirror(way: str) -> Iterator[Mirror]:
     ],
 )
 def test_a_mirror_that(tmp_path: Path, way: str, code: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skerry.image.sources.fetch.TIMEOUT_S", 0.4)
-    monkeypatch.setattr("skerry.image.sources.fetch.TRIES", 1)
+    monkeypatch.setattr("skerry.image.building.sources.fetch.TIMEOUT_S", 0.4)
+    monkeypatch.setattr("skerry.image.building.sources.fetch.TRIES", 1)
     of = tiny(tmp_path)
     lock = (of.project / "skerry.lock").read_bytes()
     with mirror(way) as slow:
