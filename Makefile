@@ -8,7 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
-APT_REAL := docker-registry docker.io buildah strace uidmap  # what images are handed to, fetched from and watched with: for tests alone
+APT_REAL := docker-registry docker.io buildah strace uidmap procps  # what images are handed to, fetched from and watched with: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
@@ -90,6 +90,7 @@ endef
 AGENTS := tests/agent
 LINKS := tests/attacks tests/client tests/mesh
 IMAGES := tests/image tests/library
+KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
 HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
 fast: venv       ## pure and in-process tests
@@ -99,7 +100,7 @@ real: setup build/.apt-real  ## real containers, namespaces, machines
 	$(call side_by_side,real and not e2e,IMAGES)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,HOSTS)
+	$(call side_by_side,e2e,HOSTS KILLS)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2

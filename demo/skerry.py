@@ -68,7 +68,7 @@ class Skerry:
         error: dict[str, Any] = json.loads(done.stdout)["error"]
         return done.returncode, error
 
-    def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Until `condition` gives something true; its value. Commands that fail meanwhile count as not yet."""
         deadline_s = time.monotonic() + timeout_s
         last = ""

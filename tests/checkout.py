@@ -18,4 +18,4 @@ def share_downloads(images: Path) -> None:
 
 
 def lab_name(word: str) -> str:
-    return f"{word[:17].rstrip('-')}-{MARK}"
+    return f"{word.replace('_', '-')[:17].rstrip('-')}-{MARK}"

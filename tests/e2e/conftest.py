@@ -22,7 +22,6 @@ from skerry.lab.lab import Lab, Machine
 
 HOSTS = 3
 PORT = 8080
-LAB = lab_name("e2e")
 
 
 @dataclass
@@ -102,13 +101,14 @@ class Cloud:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     if os.geteuid() != 0:
         pytest.skip("whole machines need root")
     work = tmp_path_factory.mktemp("e2e")
     app = work / "guestbook"
     shutil.copytree(ROOT / "examples" / "guestbook", app)
-    lab = Lab(LAB)
+    first = request.session.items[0].path.stem.removeprefix("test_")  # another lot beside this one has its own
+    lab = Lab(lab_name(f"e2e-{first}"))
     lab.down()  # what an interrupted run of this checkout left
     skerry = Skerry(work / "home", print)
     share_downloads(work / "home" / "images")

@@ -11,6 +11,7 @@ from demo.clients import Clients, ask, entries
 from demo.skerry import CommandFailed
 
 from e2e.conftest import Cloud
+from late import Late
 
 pytestmark = pytest.mark.e2e
 
@@ -100,12 +101,12 @@ def test_each_other_machine_in_turn_is_lost_and_its_replicas_return_elsewhere(cl
         spread = set(cloud.others(victim)) <= {row["node"] for row in cloud.ps() if row["service"] == "web"}
         with Clients(list(cloud.addresses().values()), write=False, path="/healthz") as clients:
             cloud.lab.kill(victim)
-            died_s = time.monotonic()
+            died_s, late = time.monotonic(), Late()
             cloud.skerry.wait("three healthy elsewhere", lambda victim=victim: _web_elsewhere(cloud, victim))
             took_s = time.monotonic() - died_s
             count = clients.take()
             assert count.failed == 0 or not spread, count.whys
-        assert took_s < 10, f"{took_s:.1f} s"
+        assert took_s < 10 + 10 * late.most_s, f"{took_s:.1f} s"
         if keeps:
             assert victim in _store_waits(cloud)
             assert ask(rest[0])[1] == "HTTP 503", "web says that its store is missing"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+WITH_US = ("setpriv", "--pdeathsig", "KILL")  # what is run so ends with us, however we end
 DAEMON = """
 mount --make-rprivate / && mount -t tmpfs tmpfs /run && ip link set lo up
 exec dockerd --data-root {home}/data --exec-root /run/docker -H unix://{home}/docker.sock --pidfile /run/docker.pid \\
@@ -31,12 +32,12 @@ def buildah(home: Path) -> Iterator[dict[str, str]]:
 def docker(home: Path) -> Iterator[dict[str, str]]:
     """The environment in which `docker` talks to a daemon of its own, which has no network and ends with this."""
     home.mkdir()
-    namespaces = ["unshare", "-m", "-n", "-p", "-f", "--kill-child", "--mount-proc"]
+    namespaces = [*WITH_US, "unshare", "-m", "-n", "-p", "-f", "--kill-child", "--mount-proc"]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen([*namespaces, "sh", "-c", DAEMON.format(home=home)], stdout=log, stderr=log)
     environment = {"DOCKER_HOST": f"unix://{home}/docker.sock", "DOCKER_BUILDKIT": "0", "HOME": str(home)}
     try:
-        until_s = time.monotonic() + 30
+        until_s = time.monotonic() + 90
         while subprocess.run(
             ["docker", "version"], env={**os.environ, **environment}, capture_output=True, check=False
         ).returncode:

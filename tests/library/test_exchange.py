@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from image import engines
 from library.conftest import Home
 
 pytestmark = pytest.mark.real
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 WRITTEN = [("oci", "layout"), ("oci", "a.tar"), ("oci", "a.tar.gz"), ("docker", "d.tar"), ("docker", "d.tgz")]
 
 
@@ -163,7 +164,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*engines.WITH_US, "docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log
+        )
         try:
             _wait(lambda: _connects(port), process, folder / "log")
             yield port
@@ -175,20 +178,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A docker daemon with a network, a /run and a store of its own; gives its socket."""
-    folder = tmp_path_factory.mktemp("docker")
-    inside = (
-        "mount -t tmpfs tmpfs /run && ip link set lo up && exec dockerd"
-        f" --data-root {folder}/data --exec-root /run/docker -H unix://{folder}/docker.sock --pidfile /run/d.pid"
-        " --oom-score-adjust 0 --bridge none --iptables=false"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["unshare", "-m", "-n", "sh", "-c", inside], stdout=log, stderr=log)
-        try:
-            _wait(lambda: _pings(folder / "docker.sock"), process, folder / "log")
-            yield folder / "docker.sock"
-        finally:
-            process.terminate()
-            process.wait(WITHIN_S)
+    with engines.docker(tmp_path_factory.mktemp("docker") / "home") as environment:
+        yield Path(environment["DOCKER_HOST"].removeprefix("unix://"))
 
 
 def _wait(condition: object, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -212,13 +203,6 @@ class _Connection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(WITHIN_S)
         self.sock.connect(str(self._path))
-
-
-def _pings(path: Path) -> bool:
-    try:
-        return ask(path, "GET", "/_ping") == "OK"
-    except OSError:
-        return False
 
 
 def ask(path: Path, method: str, target: str, body: bytes = b"", kind: str = "application/x-tar") -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from late import Late
 from mesh.cloud import Key
-from mesh.late import Late
 
 SOURCES = Path(__file__).parents[2] / "src"
 NAMES = (f"skm1-{os.getpid()}", f"skm2-{os.getpid()}")
