@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.image.building import kept as cached
+from skerry.image import kept as cached
 from skerry.image.building.pile import File
 from skerry.image.building.stage.contract import ENVIRONMENT, UNCHANGED, Job, Sandbox, StageDiskFull
 from skerry.image.building.stage.outputs import Output, collect, files_of, kept
