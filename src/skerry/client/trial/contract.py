@@ -143,7 +143,7 @@ def _program(root: Path, config: ImageConfig, place: Path, scratch: Path, folder
         said = _end_of(out)
     if time.monotonic() - began_s >= LIVES_S:
         return Seen("program", True, f"the program runs after {LIVES_S:g} s")
-    last = last_words(said, 300) or "it said nothing"
+    last = last_words(said, 160) or "it said nothing"
     return Seen("program", code == 0, f"the program ended at once with exit code {code}: {last}")
 
 
