@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from skerry.agent.daemon import Agent, of_host, program
+from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles
+from skerry.agent.host import of_host, program
 from skerry.core import effects as do
 from skerry.core.events import ContainerStarted
 from skerry.runtime import conmon

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from bench.cloud import ROOT
 from skerry.client.images import LocalImages
-from skerry.image.build import build
+from skerry.image.building.build import build
+from skerry.image.building.recipe import Recipe
+from skerry.image.building.sources.wheels import lock_wheels, wheel_path
 from skerry.image.manifest import Entry, Tree, tree_of
-from skerry.image.recipe import Recipe
-from skerry.image.sources.wheels import lock_wheels, wheel_path
 
 WORK = ROOT / "build" / "bench-images"
 CACHE = WORK / "cache"

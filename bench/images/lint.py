@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from skerry.image.archive import import_archive
+from skerry.image.building.pile import File
+from skerry.image.building.sources.debian import deb_path, fetch_debs, read_index
+from skerry.image.building.sources.lock import Deb
+from skerry.image.building.sources.mirrors import archives
+from skerry.image.building.sources.resolve import Package, compare_versions
+from skerry.image.building.sources.unpack import unpack_deb
 from skerry.image.lint.findings import Finding
 from skerry.image.lint.verdicts import Verdicts
-from skerry.image.pile import File
-from skerry.image.sources.debian import deb_path, fetch_debs, read_index
-from skerry.image.sources.lock import Deb
-from skerry.image.sources.mirrors import archives
-from skerry.image.sources.resolve import Package, compare_versions
-from skerry.image.sources.unpack import unpack_deb
 from skerry.store.objects import ObjectStore
 
 CACHE = Path(__file__).parents[2] / "build" / "cache"

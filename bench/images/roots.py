@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from bench.images.apps import WORK
-from skerry.image.sources.mirrors import CODENAME, archives, keyring
+from skerry.image.building.sources.mirrors import CODENAME, archives, keyring
 
 KEPT_S = 7 * 86400.0
 LIMIT_S = 600.0

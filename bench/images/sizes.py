@@ -14,8 +14,8 @@ from bench.cloud import ROOT
 from bench.images.apps import CACHE, WORK
 from bench.images.roots import debian, look
 from skerry.client.images import LocalImages, sandbox
-from skerry.image.build import build
-from skerry.image.recipe import parse_recipe
+from skerry.image.building.build import build
+from skerry.image.building.recipe import parse_recipe
 
 
 @dataclass(frozen=True)

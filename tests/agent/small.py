@@ -20,8 +20,9 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from skerry.agent.daemon import Agent, Parts
+from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles, Membership
+from skerry.agent.host import Parts
 from skerry.agent.newcomer import MET
 from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root

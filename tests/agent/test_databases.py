@@ -21,12 +21,13 @@ import pytest
 from agent.small import Aside, NoNetwork, SmallCloud
 from agent.sql import MariaDb, Postgres, SqlError
 from runtime.bench import BINARIES
-from skerry.agent.daemon import Agent, Parts
+from skerry.agent.daemon import Agent
+from skerry.agent.host import Parts
 from skerry.client.trial.network import OwnNetwork
 from skerry.core.events import ImageReady
 from skerry.core.intent import App, Release, Restart, Service, VolumeMount
-from skerry.image.build import Built, build
-from skerry.image.recipe import parse_recipe
+from skerry.image.building.build import Built, build
+from skerry.image.building.recipe import parse_recipe
 from skerry.image.trees import Images
 from skerry.net.veth import Attachment
 from skerry.runtime.cgroups import Cgroups

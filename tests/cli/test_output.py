@@ -17,7 +17,7 @@ from agent.small import archive
 from skerry.cli import lab as cli_lab
 from skerry.cli import run as cli_run
 from skerry.cli.explain import outline
-from skerry.cli.main import run
+from skerry.cli.main import run, skerry
 from skerry.cli.output import Terminal, age, clean, table
 from skerry.cli.ps import _watch
 from skerry.errors import Passing, TrustRefusal
@@ -275,3 +275,15 @@ def test_ages() -> None:
 def test_sizes_have_their_unit_in_tables(capsys):
     Terminal().rows([{"free": {"cpus": 2.0, "memory_bytes": 3 << 29}, "size_bytes": 177}], ("free", "size_bytes"))
     assert capsys.readouterr().out == "FREE                     SIZE\ncpus=2.0,memory=1.5 GiB  177 B\n"
+
+
+@pytest.mark.parametrize(("command", "left"), [("image ls", "what was done is kept"), ("ps", "`skerry ps` shows it")])
+def test_ctrl_c_says_what_is_left_of_what_was_begun(
+    command: str, left: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skerry, "main", interrupted)
+    assert run(command.split()) == 1
+    assert left in capsys.readouterr().err

@@ -14,7 +14,7 @@ import pytest
 
 from skerry.client.bundle import PACKAGE, Bundle, NoBundle, build_bundle, find_bundle, read_bundle
 from skerry.errors import BadFormat
-from skerry.image.elf import read_elf
+from skerry.image.building.elf import read_elf
 
 CACHE = Path(__file__).parents[2] / "build" / "cache"
 REAL = pytest.mark.real

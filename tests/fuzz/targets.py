@@ -28,6 +28,7 @@ from skerry.image import bundle
 from skerry.image.archive import import_archive
 from skerry.image.audit.database import read_database
 from skerry.image.audit.known import findings, keys_of
+from skerry.image.building.sources.needs import Asked, requirements_of
 from skerry.image.bundle import Version, make_bundle, open_bundle
 from skerry.image.lint import secrets
 from skerry.image.lint.programs import facts_of
@@ -37,7 +38,6 @@ from skerry.image.origin import Origin, Part
 from skerry.image.packages import parts_in
 from skerry.image.packs import pack, pack_documents, unpack, unpack_documents
 from skerry.image.sbom import sbom
-from skerry.image.sources.needs import Asked, requirements_of
 from skerry.mesh import carrying, streams
 from skerry.trust import drafts, envelope, recovery
 from skerry.trust.accept import AlreadyHeld, Trusted

@@ -112,7 +112,9 @@ def test_there_are_no_dead_files() -> None:
         for path in folder.rglob("*.py"):
             known |= imports(path)
     # Lazy commands and kinds of recipes are named as strings.
-    text = "\n".join(p.read_text() for p in (*modules("cli"), PACKAGE / "image" / "recipes" / "__init__.py"))
+    text = "\n".join(
+        p.read_text() for p in (*modules("cli"), PACKAGE / "image" / "building" / "recipes" / "__init__.py")
+    )
     for path in modules():
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

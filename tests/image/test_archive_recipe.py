@@ -11,13 +11,13 @@ import pytest
 from image.memory import elf_of, tar_of
 from image.running import image_running, wait_for
 from skerry.errors import SkerryError
-from skerry.image.build import Built, build
+from skerry.image.building.build import Built, build
+from skerry.image.building.pile import Pile
+from skerry.image.building.recipe import BadRecipe, parse_recipe
+from skerry.image.building.sources.debian import deb_path
+from skerry.image.building.sources.lock import read_lock
+from skerry.image.building.sources.unpack import unpack_deb
 from skerry.image.contract import BuildRefused
-from skerry.image.pile import Pile
-from skerry.image.recipe import BadRecipe, parse_recipe
-from skerry.image.sources.debian import deb_path
-from skerry.image.sources.lock import read_lock
-from skerry.image.sources.unpack import unpack_deb
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

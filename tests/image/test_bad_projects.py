@@ -16,7 +16,7 @@ import pytest
 
 from image.tiny import HASH, Tiny, mirror, tiny
 from skerry.errors import SkerryError
-from skerry.image.project import project_files
+from skerry.image.building.project import project_files
 
 
 @pytest.fixture(scope="module", autouse=True)

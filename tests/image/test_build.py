@@ -12,10 +12,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from image.running import container, free_port, get, in_container, post, wait_for
-from skerry.image.build import Built, build, plan
+from skerry.image.building.build import Built, build, plan
+from skerry.image.building.recipe import BadRecipe, Recipe, parse_recipe
+from skerry.image.building.sources.fetch import Gone
 from skerry.image.contract import BuildRefused
-from skerry.image.recipe import BadRecipe, Recipe, parse_recipe
-from skerry.image.sources.fetch import Gone
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

@@ -21,8 +21,8 @@ from image.steps import killed_at_each_step
 from image.test_full_disk import empty_again, fill_files, fill_pages, full_at_each_point, small_disk
 from image.tiny import Tiny, lock_it, lock_of, mirror, tiny
 from skerry.errors import Passing
+from skerry.image.building.sources.lock import Lock, read_lock, write_lock
 from skerry.image.kept import CacheDamaged
-from skerry.image.sources.lock import Lock, read_lock, write_lock
 from skerry.store.disk import DiskFull, told
 
 __all__ = ["small_disk"]

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image.memory import deb_of, elf_of, tar_of
-from skerry.image.closure import Closure
+from skerry.image.building.closure import Closure
+from skerry.image.building.elf import read_elf, stripped
+from skerry.image.building.pile import File, Pile, file_of, link_to
+from skerry.image.building.rules import base
+from skerry.image.building.sources.unpack import unpack_deb
 from skerry.image.contract import BuildRefused, DownloadRefused
-from skerry.image.elf import read_elf, stripped
-from skerry.image.pile import File, Pile, file_of, link_to
-from skerry.image.rules import base
-from skerry.image.sources.unpack import unpack_deb
 
 LIB = "usr/lib/x86_64-linux-gnu"
 LOADER = "/lib64/ld-linux-x86-64.so.2"

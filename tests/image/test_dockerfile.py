@@ -10,13 +10,13 @@ import pytest
 
 from image import engines
 from skerry.image.archive import import_archive
-from skerry.image.build import build
+from skerry.image.building.build import build
+from skerry.image.building.recipe import BadRecipe, parse_recipe
+from skerry.image.building.stage.dockerfile import DockerfileFailed, FromEngine, NoImageBuilder, Wish, build_dockerfile
 from skerry.image.contract import BuildRefused
 from skerry.image.lint.findings import ImageRefused
 from skerry.image.manifest import parse_tree
 from skerry.image.oci import hash_of, parse_config, parse_manifest
-from skerry.image.recipe import BadRecipe, parse_recipe
-from skerry.image.stage.dockerfile import DockerfileFailed, FromEngine, NoImageBuilder, Wish, build_dockerfile
 from skerry.image.trees import Images
 from skerry.runtime.probe import tiny_program
 from skerry.store.objects import ObjectStore

@@ -15,7 +15,7 @@ import pytest
 from image import engines
 from library.conftest import Home
 from skerry.cli.image import command
-from skerry.image.stage.dockerfile import ENGINES
+from skerry.image.building.stage.dockerfile import ENGINES
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]

@@ -24,13 +24,13 @@ from image.memory import SimpleObjects, deb_of, tar_of
 from image.test_layers import docker_archive, laid
 from skerry.errors import SkerryError
 from skerry.image.archive import import_archive
+from skerry.image.building.sources.lock import Module, Sdist, Wheel
+from skerry.image.building.sources.modules import module_path, unpack_module
+from skerry.image.building.sources.sdists import sdist_path, sources_of
+from skerry.image.building.sources.unpack import unpack_deb
+from skerry.image.building.sources.wheels import unpack_wheel, wheel_path
 from skerry.image.contract import BadImage, DownloadRefused
 from skerry.image.layers import Layers
-from skerry.image.sources.lock import Module, Sdist, Wheel
-from skerry.image.sources.modules import module_path, unpack_module
-from skerry.image.sources.sdists import sdist_path, sources_of
-from skerry.image.sources.unpack import unpack_deb
-from skerry.image.sources.wheels import unpack_wheel, wheel_path
 
 MOST_BYTES = 40 << 20
 MOST_CPU_S = 5.0

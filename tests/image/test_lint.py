@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image.memory import SimpleObjects, elf_of, tar_of
+from skerry.image.building.pile import file_of
 from skerry.image.contract import BadImage
 from skerry.image.layers import Layers
 from skerry.image.lint import names, secrets
@@ -26,7 +27,6 @@ from skerry.image.lint.programs import NOTHING, facts_of
 from skerry.image.lint.verdicts import Verdicts
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble, encode_config, parse_config
-from skerry.image.pile import file_of
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 FOREIGN = ImageConfig(entrypoint=("/app",))

@@ -8,10 +8,10 @@ import pytest
 from bench.images import lint as tools
 
 from image.test_build import GUESTBOOK, built
+from skerry.image.building.pile import File
 from skerry.image.lint.findings import Finding
 from skerry.image.lint.programs import facts_of
 from skerry.image.lint.verdicts import Verdicts
-from skerry.image.pile import File
 from skerry.store.objects import ObjectStore
 
 pytestmark = pytest.mark.real

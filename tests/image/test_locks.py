@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.errors import SkerryError
+from skerry.image.building.sources.fetch import Gone
+from skerry.image.building.sources.needs import Asked, requirements_of
+from skerry.image.building.sources.needs.pins import SDIST_MARK, StaleLock
+from skerry.image.building.sources.wheels import lock_wheels, unpack_wheel
 from skerry.image.contract import BuildRefused, DownloadRefused
-from skerry.image.sources.fetch import Gone
-from skerry.image.sources.needs import Asked, requirements_of
-from skerry.image.sources.needs.pins import SDIST_MARK, StaleLock
-from skerry.image.sources.wheels import lock_wheels, unpack_wheel
 
 SAMPLES = Path(__file__).parent / "locks"
 CACHE = Path(__file__).parents[2] / "build" / "cache"

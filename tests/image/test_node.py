@@ -13,15 +13,15 @@ import pytest
 
 from image.memory import elf_of
 from image.running import image_running, wait_for
-from skerry.image.build import build
-from skerry.image.closure import Closure
+from skerry.image.building.build import build
+from skerry.image.building.closure import Closure
+from skerry.image.building.pile import Pile, file_of
+from skerry.image.building.recipe import BadRecipe, parse_recipe
+from skerry.image.building.recipes import kind_of
+from skerry.image.building.recipes.kind import Sources
+from skerry.image.building.sources.lock import Lock, Module
+from skerry.image.building.sources.modules import dependencies_of, module_path, read_package_lock, unpack_module
 from skerry.image.contract import BuildRefused, DownloadRefused
-from skerry.image.pile import Pile, file_of
-from skerry.image.recipe import BadRecipe, parse_recipe
-from skerry.image.recipes import kind_of
-from skerry.image.recipes.kind import Sources
-from skerry.image.sources.lock import Lock, Module
-from skerry.image.sources.modules import dependencies_of, module_path, read_package_lock, unpack_module
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

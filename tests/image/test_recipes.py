@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from skerry.image.recipe import BadRecipe, parse_recipe, read_recipe
+from skerry.image.building.recipe import BadRecipe, parse_recipe, read_recipe
 
 
 def test_a_shipped_recipe_takes_a_users_fields_over_its_own(tmp_path):

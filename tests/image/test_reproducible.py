@@ -11,7 +11,7 @@ import pytest
 
 from image.memory import elf_of, tar_of
 from image.test_archive_recipe import docker_archive
-from skerry.image.recipes import KINDS, shipped_names
+from skerry.image.building.recipes import KINDS, shipped_names
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "build" / "cache"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skerry.image.building.sources.debian import parse_packages
+from skerry.image.building.sources.resolve import Package, compare_versions, parse_relations, resolve
 from skerry.image.contract import BuildRefused
-from skerry.image.sources.debian import parse_packages
-from skerry.image.sources.resolve import Package, compare_versions, parse_relations, resolve
 
 
 def package(name: str, version: str = "1", depends: str = "", provides: str = "") -> Package:

@@ -12,13 +12,13 @@ import pytest
 
 from image.test_stage_recipes import said
 from skerry.client.images import sandbox
-from skerry.image.build import build, plan
+from skerry.image.building.build import build, plan
+from skerry.image.building.recipe import parse_recipe
+from skerry.image.building.sources.fetch import Gone
+from skerry.image.building.sources.lock import Sdist, read_lock
+from skerry.image.building.sources.sdists import build_system, sdist_path, sources_of
+from skerry.image.building.stage.contract import StageFailed
 from skerry.image.contract import BuildRefused, DownloadRefused
-from skerry.image.recipe import parse_recipe
-from skerry.image.sources.fetch import Gone
-from skerry.image.sources.lock import Sdist, read_lock
-from skerry.image.sources.sdists import build_system, sdist_path, sources_of
-from skerry.image.stage.contract import StageFailed
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

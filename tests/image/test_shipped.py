@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from image.running import image_running, wait_for
-from skerry.image.build import build
-from skerry.image.recipe import parse_recipe
-from skerry.image.recipes import shipped_names
+from skerry.image.building.build import build
+from skerry.image.building.recipe import parse_recipe
+from skerry.image.building.recipes import shipped_names
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skerry.image.building.project import project_files
+from skerry.image.building.sources.debian import verify_release
+from skerry.image.building.sources.fetch import Gone, Wanted, fetch_all
+from skerry.image.building.sources.lock import BadLock, Deb, Lock, Wheel, read_lock, write_lock
+from skerry.image.building.sources.markers import unmet
+from skerry.image.building.sources.mirrors import DEFAULT_MIRROR, archives
+from skerry.image.building.sources.needs import Asked, requirements_of
+from skerry.image.building.sources.wheels import refused_by_pip, unpack_wheel, wheel_path
 from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
-from skerry.image.project import project_files
-from skerry.image.sources.debian import verify_release
-from skerry.image.sources.fetch import Gone, Wanted, fetch_all
-from skerry.image.sources.lock import BadLock, Deb, Lock, Wheel, read_lock, write_lock
-from skerry.image.sources.markers import unmet
-from skerry.image.sources.mirrors import DEFAULT_MIRROR, archives
-from skerry.image.sources.needs import Asked, requirements_of
-from skerry.image.sources.wheels import refused_by_pip, unpack_wheel, wheel_path
 
 LOCK = Lock(
     "0123456789abcdef",
@@ -204,7 +204,7 @@ def server():
     "path, error", [("short", DownloadRefused), ("long", DownloadRefused), ("gone", Gone), ("ill", DownloadFailed)]
 )
 def test_only_the_bytes_that_were_promised_are_kept(server, tmp_path, monkeypatch, path, error):
-    monkeypatch.setattr("skerry.image.sources.fetch.time.sleep", lambda delay_s: None)
+    monkeypatch.setattr("skerry.image.building.sources.fetch.time.sleep", lambda delay_s: None)
     want = functools.partial(Wanted, sha256=hashlib.sha256(b"good").hexdigest(), size=4)
     assert fetch_all([want(f"{server}/good", tmp_path / "good")]) == 1
     assert fetch_all([want(f"{server}/gone", tmp_path / "good")]) == 0  # it is there already
@@ -214,7 +214,7 @@ def test_only_the_bytes_that_were_promised_are_kept(server, tmp_path, monkeypatc
 
 
 def test_an_index_that_nobody_signed_is_refused(tmp_path):
-    from skerry.image.sources.mirrors import KEYRING
+    from skerry.image.building.sources.mirrors import KEYRING
 
     with pytest.raises(DownloadRefused, match="no keys"):
         verify_release(b"x", tmp_path / "none.gpg")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from disks import disk_of
-from skerry.image.pile import File, file_of, link_to
-from skerry.image.sources.lock import Wants
-from skerry.image.sources.locking import lock
-from skerry.image.stage import sandbox, workspace
-from skerry.image.stage.contract import (
+from skerry.image.building.pile import File, file_of, link_to
+from skerry.image.building.sources.lock import Wants
+from skerry.image.building.sources.locking import lock
+from skerry.image.building.stage import sandbox, workspace
+from skerry.image.building.stage.contract import (
     BASE_PACKAGES,
     UNCHANGED,
     Job,
@@ -26,8 +26,8 @@ from skerry.image.stage.contract import (
     StageStopped,
     StageUnavailable,
 )
-from skerry.image.stage.run import run_stage
-from skerry.image.stage.workspace import remove_tree
+from skerry.image.building.stage.run import run_stage
+from skerry.image.building.stage.workspace import remove_tree
 
 pytestmark = pytest.mark.real
 
@@ -268,9 +268,9 @@ DRIVER = """
 import sys
 from pathlib import Path
 import msgspec
-from skerry.image.sources.lock import Deb
-from skerry.image.stage.contract import Job
-from skerry.image.stage.run import run_stage
+from skerry.image.building.sources.lock import Deb
+from skerry.image.building.stage.contract import Job
+from skerry.image.building.stage.run import run_stage
 debs = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=tuple[Deb, ...])
 commands = (("sh", "-c", "trap '' TERM; echo begun; while :; do sleep 1000; done"),)
 run_stage(Job(debs, (), commands, ()), cache=Path(sys.argv[1]), progress=lambda line: print(line, flush=True))
@@ -367,10 +367,10 @@ import sys
 sys.path[:0] = {[str(ROOT / "src"), *[p for p in sys.path if p.endswith("site-packages")]]!r}
 from pathlib import Path
 import msgspec
-from skerry.image.pile import file_of
-from skerry.image.sources.lock import Deb
-from skerry.image.stage.contract import Job
-from skerry.image.stage.run import run_stage
+from skerry.image.building.pile import file_of
+from skerry.image.building.sources.lock import Deb
+from skerry.image.building.stage.contract import Job
+from skerry.image.building.stage.run import run_stage
 here = Path({str(open_to_all)!r})
 debs = msgspec.json.decode((here / "debs.json").read_bytes(), type=tuple[Deb, ...])
 files = (file_of("Makefile", (here / "Makefile").read_bytes(), "p"), file_of("src/main.c", (here / "main.c").read_bytes(), "p"))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from skerry.client.images import sandbox
-from skerry.image.build import Built, build, plan
-from skerry.image.recipe import BadRecipe, parse_recipe
-from skerry.image.stage.contract import StageFailed
+from skerry.image.building.build import Built, build, plan
+from skerry.image.building.recipe import BadRecipe, parse_recipe
+from skerry.image.building.stage.contract import StageFailed
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
 

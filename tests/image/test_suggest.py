@@ -7,8 +7,8 @@ import pytest
 
 from image.memory import elf_of
 from skerry.cli.main import run
-from skerry.image.recipe import read_recipe
-from skerry.image.suggest import NothingToBuild, suggest
+from skerry.image.building.recipe import read_recipe
+from skerry.image.building.suggest import NothingToBuild, suggest
 
 FASTAPI = "from fastapi import FastAPI\napp = FastAPI()\n"
 FOLDERS = {

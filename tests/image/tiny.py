@@ -14,11 +14,11 @@ import httpx  # noqa: F401  loaded before a fork, not after each
 
 from image.memory import deb_of, elf_of, tar_of
 from skerry.client.images import LocalImages
-from skerry.image.build import Built
-from skerry.image.recipe import Recipe, parse_recipe
-from skerry.image.recipes import wants_of
-from skerry.image.sources.lock import Deb, Lock, read_lock, write_lock
-from skerry.image.sources.locking import _wanted
+from skerry.image.building.build import Built
+from skerry.image.building.recipe import Recipe, parse_recipe
+from skerry.image.building.recipes import wants_of
+from skerry.image.building.sources.lock import Deb, Lock, read_lock, write_lock
+from skerry.image.building.sources.locking import _wanted
 
 LIB = "usr/lib/x86_64-linux-gnu"
 DEB = deb_of(

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from skerry.image.build import build
-from skerry.image.recipe import parse_recipe
+from skerry.image.building.build import build
+from skerry.image.building.recipe import parse_recipe
 from skerry.store.objects import ObjectStore
 
 SHARED = (

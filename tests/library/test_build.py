@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from library.conftest import Home
-from skerry.image.closure import Closure
+from skerry.image.building.closure import Closure
 
 pytestmark = pytest.mark.real
 
@@ -46,8 +46,10 @@ def test_an_image_that_breaks_a_promise_is_built_and_gets_no_name(
     """OpenSSL's link leads to a file that is not there: nothing but a look into the container shows it."""
     broken = project / "broken.yaml"
     broken.write_text((project / "compose.yaml").read_text().replace("services:", "name: broken\nservices:", 1))
-    monkeypatch.setattr("skerry.image.work._code", lambda: "another version, so that nothing is taken from the cache")
-    monkeypatch.setattr("skerry.image.rules.openssl.apply", _without_bundle)
+    monkeypatch.setattr(
+        "skerry.image.building.work._code", lambda: "another version, so that nothing is taken from the cache"
+    )
+    monkeypatch.setattr("skerry.image.building.rules.openssl.apply", _without_bundle)
     done = home("build", "-f", str(broken), "store", "--json", code=1).json
     assert done["error"]["code"] == "probe-failed"
     assert "0 certificate authorities" in done["error"]["why"]

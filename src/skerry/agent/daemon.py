@@ -6,12 +6,10 @@ import asyncio
 import base64
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from skerry.agent.door import Door
 from skerry.agent.fetch import Fetcher
 from skerry.agent.files import HostFiles, NotJoined
 from skerry.agent.giving import Giving
-from skerry.agent.handover import held
+from skerry.agent.host import Parts, of_host
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.parts import FileParts
@@ -41,21 +39,17 @@ from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
-from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Fact, Slot
 from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
-from skerry.net import commands
 from skerry.net.network import Network
 from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
 from skerry.observe.host import read_host
 from skerry.observe.probes import Prober
 from skerry.runtime.contract import Runtime
-from skerry.runtime.oci import Binaries, OciRuntime
-from skerry.runtime.probe import find_runtime
 from skerry.store.disk import Reserve
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
@@ -65,49 +59,8 @@ from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
 from skerry.trust.refusals import Expelled
 
-PORT = 7077
 EVENTS_MAX_BYTES = 8 << 20
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
-
-
-class Parts(msgspec.Struct):
-    """What an agent stands on, made by the host's own (`of_host`) or by a test."""
-
-    runtime: Callable[[HostFiles], Awaitable[Runtime]]
-    network: Callable[[HostFiles, Node], Network]
-    address: str = "0.0.0.0"
-    port: int = PORT
-    memory_bytes: int = 0  # 0: what the host has
-
-
-def of_host() -> Parts:
-    """Real containers and a real network, by the programs beside our own Python, else by those on the PATH."""
-
-    async def runtime(files: HostFiles) -> Runtime:
-        binaries = Binaries(conmon=Path(program("conmon")), crun=Path(program("crun")), runc=Path(program("runc")))
-        working, _ = await find_runtime(binaries, files.containers, files.run)
-        return OciRuntime(files.containers, files.run, files.logs, working)
-
-    return Parts(runtime=runtime, network=network_of)
-
-
-def network_of(files: HostFiles, node: Node) -> Network:
-    return Network(
-        files.net,
-        files.run,
-        subnet=node.subnet,
-        wireguard_private_key=files.seed("wireguard").hex(),
-        port=PORT,
-        binaries=commands.Binaries(
-            ip=program("ip"), nft=program("nft"), wg=program("wg"), wireguard_go=program("wireguard-go")
-        ),
-    )
-
-
-def program(name: str) -> str:
-    """A program of the bundle, else of the host."""
-    own = Path(sys.executable).parent / name
-    return str(own) if own.exists() else shutil.which(name) or name
 
 
 class Overtaken(Passing):
@@ -460,18 +413,6 @@ async def run(files: HostFiles) -> None:
 def _finish(stop: asyncio.Future[None]) -> None:
     if not stop.done():
         stop.set_result(None)
-
-
-async def purge(files: HostFiles) -> None:
-    """End all containers and take our network away; the state directory is the caller's to remove."""
-    runtime = await of_host().runtime(files)
-    assert isinstance(runtime, OciRuntime)
-    await runtime.purge()
-    await runtime.close()
-    membership = files.membership()
-    enrolment = held(files, membership.cloud).nodes.get(membership.node) if membership else None
-    if enrolment is not None and isinstance(enrolment.body, Node):
-        await network_of(files, enrolment.body).purge()
 
 
 def notify(state: str) -> None:

@@ -77,7 +77,7 @@ def _run(files: HostFiles) -> None:
 
 
 def _purge(files: HostFiles) -> None:
-    from skerry.agent.daemon import purge
+    from skerry.agent.host import purge
 
     asyncio.run(purge(files))
 

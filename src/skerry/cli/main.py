@@ -121,6 +121,9 @@ class Interrupted(SkerryError):
     code = "interrupted"
 
 
+_ACCEPTED = "what a host has accepted goes on; `skerry ps` shows it"
+
+
 def run(args: Sequence[str]) -> int:
     """Run one command line; gives the exit code. Bugs of our own come through as they are, with their traceback."""
     before_dashes = args[: args.index("--")] if "--" in args else args
@@ -139,7 +142,9 @@ def run(args: Sequence[str]) -> int:
         terminal.error(Usage(error.format_message(), fix=f"see {where}"))
         return 2
     except (KeyboardInterrupt, click.Abort):
-        terminal.error(Interrupted("interrupted", "", "what a host has accepted goes on; `skerry ps` shows it"))
+        of_image = list(args[:1]) == ["image"]  # no host is asked by these
+        left = "what was done is kept: again goes on from there" if of_image else _ACCEPTED
+        terminal.error(Interrupted("interrupted", "", left))
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # the reader (`| head`) has gone: nothing is left to say, nor anybody to say it to

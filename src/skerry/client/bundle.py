@@ -28,18 +28,18 @@ import msgspec
 
 import skerry
 from skerry.errors import BadFormat, Refusal
-from skerry.image.bytecode import Source, bytecode_path, can_run, compile_modules
-from skerry.image.closure import Closure
-from skerry.image.elf import read_elf, stripped
+from skerry.image.building.bytecode import Source, bytecode_path, can_run, compile_modules
+from skerry.image.building.closure import Closure
+from skerry.image.building.elf import read_elf, stripped
+from skerry.image.building.pile import File, Pile, file_of
+from skerry.image.building.rules import python
+from skerry.image.building.sources.debian import deb_path
+from skerry.image.building.sources.fetch import Gone
+from skerry.image.building.sources.lock import Wants
+from skerry.image.building.sources.locking import lock
+from skerry.image.building.sources.unpack import unpack_deb
+from skerry.image.building.sources.wheels import unpack_wheel
 from skerry.image.kept import write_whole
-from skerry.image.pile import File, Pile, file_of
-from skerry.image.rules import python
-from skerry.image.sources.debian import deb_path
-from skerry.image.sources.fetch import Gone
-from skerry.image.sources.lock import Wants
-from skerry.image.sources.locking import lock
-from skerry.image.sources.unpack import unpack_deb
-from skerry.image.sources.wheels import unpack_wheel
 
 HOME = "/opt/skerry"
 PACKAGE = Path(skerry.__file__).parent

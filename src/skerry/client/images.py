@@ -29,10 +29,10 @@ from skerry.store.objects import ObjectStore
 
 if TYPE_CHECKING:
     from skerry.image.archive import Imported
-    from skerry.image.build import Built
-    from skerry.image.recipe import Recipe as BuildRecipe
-    from skerry.image.stage.contract import Sandbox
-    from skerry.image.stages import Progress as StageProgress
+    from skerry.image.building.build import Built
+    from skerry.image.building.recipe import Recipe as BuildRecipe
+    from skerry.image.building.stage.contract import Sandbox
+    from skerry.image.building.stages import Progress as StageProgress
 
 Progress = Callable[[str], None]
 NAME = re.compile(r"(?!sha256:)[a-z0-9](?:[a-z0-9._/:-]{0,126}[a-z0-9])?")
@@ -41,7 +41,7 @@ SHORT_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{7,63})")
 
 def sandbox() -> Sandbox:
     """How commands of a recipe's `build` part run on this machine: with the system calls that a container of a host has."""
-    from skerry.image.stage.contract import Sandbox
+    from skerry.image.building.stage.contract import Sandbox
     from skerry.runtime.seccomp import default_profile, seccomp_for
 
     return Sandbox(seccomp=seccomp_for(default_profile(), platform.machine(), ()))
@@ -237,7 +237,7 @@ class LocalImages:
                 imported=self._note_import,
             )
         assert isinstance(plan.image, Recipe)
-        from skerry.image.recipe import parse_recipe
+        from skerry.image.building.recipe import parse_recipe
 
         content = dict(plan.image.content)
         context = folder / str(content.pop("context", "."))
@@ -265,7 +265,7 @@ class LocalImages:
         progress: StageProgress,
     ) -> Built:
         """Build by a recipe. `section`: of the lock file; `allow`: kinds of lint findings. Raises what image.build raises."""
-        from skerry.image.build import build  # a third of all that a deploy loads, and only recipes need it
+        from skerry.image.building.build import build  # a third of all that a deploy loads, and only recipes need it
 
         built = build(
             recipe,

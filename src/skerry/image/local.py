@@ -54,7 +54,7 @@ def resolve_image(
 
 def shipped_for(ref: str) -> str:
     """The shipped recipe that stands for a well-known official image, such as "redis:7-alpine"; "" without one."""
-    from skerry.image.recipes import shipped_names
+    from skerry.image.building.recipes import shipped_names
 
     found = _OFFICIAL.match(ref)
     return found[1] if found and found[1] in shipped_names() else ""

@@ -13,13 +13,13 @@ from typing import Literal
 
 import msgspec
 
+from skerry.image.building.pile import File
+from skerry.image.building.rules.certificates import BUNDLE
+from skerry.image.building.sources.lock import Deb, Lock, Wheel
 from skerry.image.kept import write_whole
 from skerry.image.licences import of_debian, of_wheel
 from skerry.image.manifest import Tree
 from skerry.image.oci import hash_of
-from skerry.image.pile import File
-from skerry.image.rules.certificates import BUNDLE
-from skerry.image.sources.lock import Deb, Lock, Wheel
 
 MAX_ORIGIN_BYTES = 256 << 20
 Ecosystem = Literal["deb", "pypi", "npm", "apk"]

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from skerry.image.building.pile import merged
 from skerry.image.licences import of_wheel
 from skerry.image.manifest import Entry, Tree
 from skerry.image.origin import Part
-from skerry.image.pile import merged
 
 MAX_DATABASE_BYTES = 64 << 20
 MAX_PARTS = 20_000

@@ -15,7 +15,7 @@ from skerry.cli.output import Terminal, clean
 from skerry.sizes import size
 
 if TYPE_CHECKING:
-    from skerry.image.stages import Stage
+    from skerry.image.building.stages import Stage
 
 
 @declare(

@@ -19,7 +19,7 @@ def command(terminal: Terminal, directory: Path, only_print: bool) -> None:
     It asks nothing, says what it was not sure of, and never writes over a recipe that is there.
     """
     from skerry.errors import BadInput
-    from skerry.image.suggest import suggest
+    from skerry.image.building.suggest import suggest
 
     path = directory / "image.toml"
     if path.exists() and not only_print:

@@ -64,7 +64,7 @@ def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None
             return None
 
     def recipe_in(named: str) -> dict[str, Any] | None:
-        from skerry.image.recipe import read_recipe
+        from skerry.image.building.recipe import read_recipe
 
         try:
             recipe = read_recipe(folder / named)

@@ -16,7 +16,7 @@ from skerry.client.compose.wishes import check_wishes, probe_of_recipe
 from skerry.core.intent import ALLOWABLE, Depends, Service
 
 if TYPE_CHECKING:
-    from skerry.image.recipe import Recipe as BuildRecipe
+    from skerry.image.building.recipe import Recipe as BuildRecipe
 
 _FORMERLY = {"mariadbd": ("mysqld",)}
 CONDITIONS: dict[str, Literal["started", "healthy", "completed"]] = {
@@ -143,7 +143,7 @@ def _build_context(build: Value) -> str:
 
 
 def _recipe(value: Value) -> dict[str, Any]:
-    from skerry.image.recipe import BadRecipe, parse_recipe
+    from skerry.image.building.recipe import BadRecipe, parse_recipe
 
     content = value.tree.plain()
     if not isinstance(content, dict):
@@ -161,7 +161,7 @@ def _recipe(value: Value) -> dict[str, Any]:
 
 def _recipe_beside(build: Value, folder: str, context: Context) -> dict[str, Any]:
     """The recipe in the project's image.toml."""
-    from skerry.image.recipe import BadRecipe
+    from skerry.image.building.recipe import BadRecipe
 
     try:
         found = context.recipe_in(folder)
@@ -192,7 +192,7 @@ def _parsed(image: ImageRef | Recipe) -> BuildRecipe | None:
     """None for an image that is there already, and for a recipe that was refused where it was read."""
     if isinstance(image, ImageRef):
         return None
-    from skerry.image.recipe import BadRecipe, parse_recipe
+    from skerry.image.building.recipe import BadRecipe, parse_recipe
 
     try:
         return parse_recipe({key: part for key, part in image.content.items() if key != "context"})

@@ -12,7 +12,7 @@ from skerry.client.compose.section import Section
 from skerry.core.intent import Probe, VolumeMount
 
 if TYPE_CHECKING:
-    from skerry.image.recipe import Recipe
+    from skerry.image.building.recipe import Recipe
 
 _SHOWN = 3  # of many ways to say the same
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from skerry.client.images import LocalImages, check_name
 from skerry.errors import BadInput, Refusal
-from skerry.image.recipe import BadRecipe, Recipe, parse_recipe, read_recipe
+from skerry.image.building.recipe import BadRecipe, Recipe, parse_recipe, read_recipe
 
 if TYPE_CHECKING:
-    from skerry.image.build import Built
-    from skerry.image.stages import Progress, Running, StagePlan
+    from skerry.image.building.build import Built
+    from skerry.image.building.stages import Progress, Running, StagePlan
 
 Probed = tuple[tuple[str, bool, str], ...]  # (what, as it should be, what was seen)
 NO_STEPS = "nothing: the recipe has no steps"
@@ -97,8 +97,8 @@ def _of_compose(file: Path, service: str, name: str) -> Source:
 
 def plan_of(images: LocalImages, source: Source) -> list[StagePlan]:
     """What a build would do, and what is there already. Nothing is changed."""
-    from skerry.image.build import plan
-    from skerry.image.stages import StagePlan
+    from skerry.image.building.build import plan
+    from skerry.image.building.stages import StagePlan
 
     plans = plan(source.recipe, source.context, objects=images.objects, cache=images.cache, name=source.section)
     digest = next(each.detail for each in plans if each.name == "pack")
@@ -127,7 +127,7 @@ def _build(images: LocalImages, source: Source, progress: Progress) -> Built:
 def build_whole(images: LocalImages, source: Source, progress: Progress, signs: str) -> tuple[Built, Probed]:
     """All stages; gives what was built, and what the probe saw. `signs`: who will sign it, in words. Raises ProbeFailed beside what
     building raises: the image then has no name."""
-    from skerry.image.stages import Stage, running
+    from skerry.image.building.stages import Stage, running
 
     seen: set[str] = set()
 

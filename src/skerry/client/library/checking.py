@@ -17,14 +17,14 @@ from skerry.client.trial.run import run_image
 from skerry.client.trial.trace import Asked, Tracer, parse_trace
 from skerry.client.trial.wish import Wish
 from skerry.errors import Refusal
+from skerry.image.building.pile import File, Pile
+from skerry.image.building.rules.python import DENIED, STDLIB
 from skerry.image.lint.names import kind_of
 from skerry.image.manifest import Tree
-from skerry.image.pile import File, Pile
-from skerry.image.rules.python import DENIED, STDLIB
 
 if TYPE_CHECKING:
     from skerry.client.images import LocalImages
-    from skerry.image.sources.lock import Deb, Lock, Wheel
+    from skerry.image.building.sources.lock import Deb, Lock, Wheel
 
 
 # Asked for by nearly every program, and left out on purpose: without it the C library does the same, a little slower.
@@ -101,9 +101,9 @@ def advice(path: str, how: str) -> str:
 
 def _pile(images: LocalImages, lock: Lock, progress: Callable[[str], None]) -> Pile:
     """Everything that its packages hold, fetched again if need be."""
-    from skerry.image.sources.debian import fetch_debs
-    from skerry.image.sources.mirrors import archives
-    from skerry.image.sources.wheels import fetch_wheels
+    from skerry.image.building.sources.debian import fetch_debs
+    from skerry.image.building.sources.mirrors import archives
+    from skerry.image.building.sources.wheels import fetch_wheels
 
     fetch_debs(lock.debs, archives(""), images.cache, progress)
     fetch_wheels(lock.wheels, images.cache, progress)
@@ -116,7 +116,7 @@ def _pile(images: LocalImages, lock: Lock, progress: Callable[[str], None]) -> P
 
 def _write_root(root: Path, pile: Pile, tree: Tree, images: LocalImages) -> None:
     """All of the packages, and over it the image."""
-    from skerry.image.stage.root import write_files
+    from skerry.image.building.stage.root import write_files
 
     own = [_file(entry.path, entry.kind, entry.link, entry.sha256, images) for entry in tree.entries]
     whole = Pile([file for path in pile.paths() if (file := pile.get(path)) is not None])

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.image.elf import is_elf
+from skerry.image.building.elf import is_elf
+from skerry.image.building.pile import File
+from skerry.image.building.recipes import kind_of
+from skerry.image.building.rules.python import SITE
+from skerry.image.building.sources.debian import deb_path
+from skerry.image.building.sources.lock import Deb, Lock, Wheel, read_lock
+from skerry.image.building.sources.unpack import unpack_deb
+from skerry.image.building.sources.wheels import unpack_wheel
 from skerry.image.manifest import Tree
 from skerry.image.origin import Origin, Part, parts_of
 from skerry.image.packages import parts_in
-from skerry.image.pile import File
-from skerry.image.recipes import kind_of
-from skerry.image.rules.python import SITE
-from skerry.image.sources.debian import deb_path
-from skerry.image.sources.lock import Deb, Lock, Wheel, read_lock
-from skerry.image.sources.unpack import unpack_deb
-from skerry.image.sources.wheels import unpack_wheel
 
 if TYPE_CHECKING:
     from skerry.client.images import LocalImages
-    from skerry.image.build import Built
-    from skerry.image.recipe import Recipe
+    from skerry.image.building.build import Built
+    from skerry.image.building.recipe import Recipe
 
 
 def parts_of_build(

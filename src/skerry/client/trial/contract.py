@@ -19,9 +19,10 @@ import msgspec
 from skerry.client.trial.container import Trial, scratch_folder, sweep
 from skerry.client.trial.run import run_image
 from skerry.client.trial.wish import Bound, Wish
+from skerry.core.words import last_words
+from skerry.image.building.rules.certificates import BUNDLE
 from skerry.image.manifest import Tree
 from skerry.image.oci import ImageConfig
-from skerry.image.rules.certificates import BUNDLE
 
 HOLDER = "/dev/skerry-holder"
 # mov eax, 34 (pause); syscall; jmp back. Source: System V ABI; Linux, syscall_64.tbl.
@@ -142,7 +143,7 @@ def _program(root: Path, config: ImageConfig, place: Path, scratch: Path, folder
         said = _end_of(out)
     if time.monotonic() - began_s >= LIVES_S:
         return Seen("program", True, f"the program runs after {LIVES_S:g} s")
-    last = said.strip().splitlines()[-1][:300] if said.strip() else "it said nothing"
+    last = last_words(said, 160) or "it said nothing"
     return Seen("program", code == 0, f"the program ended at once with exit code {code}: {last}")
 
 

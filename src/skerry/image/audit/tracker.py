@@ -11,8 +11,8 @@ import msgspec
 
 from skerry.image.audit.known import Known, Range
 from skerry.image.audit.severity import severity_of
+from skerry.image.building.sources.mirrors import CODENAME
 from skerry.image.origin import Ecosystem
-from skerry.image.sources.mirrors import CODENAME
 
 
 class _Release(msgspec.Struct):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from skerry.image.sources.resolve import compare_versions
+from skerry.image.building.sources.resolve import compare_versions
 
 if TYPE_CHECKING:
     from skerry.image.origin import Ecosystem

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from skerry.image.building.pile import File
 from skerry.image.contract import Objects
 from skerry.image.lint.findings import Finding, check
 from skerry.image.lint.verdicts import Verdicts
-from skerry.image.pile import File
 
 
 def check_image(

@@ -1,0 +1,73 @@
+"""What an agent stands on: containers and a network, real ones by the programs beside our own Python, or a test's."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from skerry.agent.files import HostFiles
+from skerry.agent.handover import held
+from skerry.core.intent import Node
+from skerry.net import commands
+from skerry.net.network import Network
+from skerry.runtime.contract import Runtime
+from skerry.runtime.oci import Binaries, OciRuntime
+from skerry.runtime.probe import find_runtime
+
+PORT = 7077
+
+
+class Parts(msgspec.Struct):
+    """What an agent stands on, made by the host's own (`of_host`) or by a test."""
+
+    runtime: Callable[[HostFiles], Awaitable[Runtime]]
+    network: Callable[[HostFiles, Node], Network]
+    address: str = "0.0.0.0"
+    port: int = PORT
+    memory_bytes: int = 0  # 0: what the host has
+
+
+def of_host() -> Parts:
+    """Real containers and a real network, by the programs beside our own Python, else by those on the PATH."""
+
+    async def runtime(files: HostFiles) -> Runtime:
+        binaries = Binaries(conmon=Path(program("conmon")), crun=Path(program("crun")), runc=Path(program("runc")))
+        working, _ = await find_runtime(binaries, files.containers, files.run)
+        return OciRuntime(files.containers, files.run, files.logs, working)
+
+    return Parts(runtime=runtime, network=network_of)
+
+
+def network_of(files: HostFiles, node: Node) -> Network:
+    return Network(
+        files.net,
+        files.run,
+        subnet=node.subnet,
+        wireguard_private_key=files.seed("wireguard").hex(),
+        port=PORT,
+        binaries=commands.Binaries(
+            ip=program("ip"), nft=program("nft"), wg=program("wg"), wireguard_go=program("wireguard-go")
+        ),
+    )
+
+
+def program(name: str) -> str:
+    """A program of the bundle, else of the host."""
+    own = Path(sys.executable).parent / name
+    return str(own) if own.exists() else shutil.which(name) or name
+
+
+async def purge(files: HostFiles) -> None:
+    """End all containers and take our network away; the state directory is the caller's to remove."""
+    runtime = await of_host().runtime(files)
+    assert isinstance(runtime, OciRuntime)
+    await runtime.purge()
+    await runtime.close()
+    membership = files.membership()
+    enrolment = held(files, membership.cloud).nodes.get(membership.node) if membership else None
+    if enrolment is not None and isinstance(enrolment.body, Node):
+        await network_of(files, enrolment.body).purge()
