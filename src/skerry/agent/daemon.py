@@ -144,7 +144,7 @@ class Agent:
             soon=lambda act: asyncio.get_running_loop().call_soon(act),
             bundle=self.bundles.heard,
         )
-        self.vetting = Vetting(files.lint, self.objects, self.loop.post)
+        self.vetting = Vetting(files.lint, self.images, self.objects, self.loop.post)
         self.stocks = Stocks(self.images, self.objects, FileParts(files.state / "parts"))
         self.versions = Versions(self.trusted)
         self.fetcher = Fetcher(
