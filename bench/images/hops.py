@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.agent.small import Aside, SmallCloud, free_port
+from tests.agent.small import Aside, SmallCloud
+from tests.ports import free_port
 from websockets.protocol import State
 
 from bench.images.apps import WORK, Version

@@ -12,13 +12,14 @@ import io
 import ipaddress
 import json
 import secrets
-import socket
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.ports import free_port
 
 from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles, Membership
@@ -240,12 +241,6 @@ def archive(path: Path, content: bytes, *, layer: bytes = b"") -> None:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def b64(raw: bytes) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from ruamel.yaml import YAML
+from tests.ports import free_port
 
-from image.running import container, free_port, get, in_container, post, wait_for
+from image.running import container, get, in_container, post, wait_for
 from skerry.image.building.build import Built, build, plan
 from skerry.image.building.recipe import BadRecipe, Recipe, parse_recipe
 from skerry.image.building.sources.fetch import Gone

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from agent.sql import MariaDb
 from library.conftest import ROOT, SKERRY, Home
@@ -39,12 +40,6 @@ def running(home: Home, *words: str) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=WITHIN_S)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answer(port: int, address: str = "127.0.0.1") -> bytes:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from late import Late
 from mesh.cloud import Key
@@ -42,12 +42,6 @@ def wait_until(true, within_s=20.0):
     while not true():
         assert time.monotonic() < end_s, "it did not come to pass"
         time.sleep(0.005)
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture
