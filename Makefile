@@ -89,7 +89,8 @@ define side_by_side
 endef
 AGENTS := tests/agent
 LINKS := tests/attacks tests/client tests/mesh
-IMAGES := tests/image tests/library
+LIBRARY := tests/library tests/image/test_dockerfile.py
+IMAGES := $(filter-out $(LIBRARY),$(wildcard tests/image/test_*.py))
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
 HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
@@ -97,7 +98,7 @@ fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS LINKS)
 
 real: setup build/.apt-real  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,IMAGES)
+	$(call side_by_side,real and not e2e,IMAGES LIBRARY)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 	$(call side_by_side,e2e,HOSTS KILLS)
