@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,21 +34,27 @@ class Skerry:
 
     def run(self, *args: str, ok: bool = True, quiet: bool = False) -> str:
         """Its standard output. Progress (standard error) is told line by line. Raises CommandFailed unless `ok` is False."""
-        with subprocess.Popen(
-            [COMMAND, *args],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        ) as process:
-            assert process.stdout is not None and process.stderr is not None
+        # Its answer goes to a file: a pipe that nobody reads meanwhile would hold it up at 64 KiB.
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8") as answer,
+            subprocess.Popen(
+                [COMMAND, *args],
+                env=self.environment,
+                stdout=answer,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+            ) as process,
+        ):
+            assert process.stderr is not None
             said = []
             for line in process.stderr:
                 said.append(line)
                 if not quiet:
                     self._tell(line.rstrip())
-            out = process.stdout.read()
+            process.wait()
+            answer.seek(0)
+            out = answer.read()
         if process.returncode and ok:
             raise CommandFailed(
                 f"skerry {' '.join(args)} ended with {process.returncode}: {''.join(said[-8:])}{out[-500:]}"
