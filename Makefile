@@ -89,8 +89,7 @@ define side_by_side
 endef
 AGENTS := tests/agent
 LINKS := tests/attacks tests/client tests/mesh
-LIBRARY := tests/library tests/image/test_dockerfile.py
-IMAGES := $(filter-out $(LIBRARY),$(wildcard tests/image/test_*.py))
+IMAGES := tests/image tests/library
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
 HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
@@ -98,7 +97,7 @@ fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS LINKS)
 
 real: setup build/.apt-real  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,IMAGES LIBRARY)
+	$(call side_by_side,real and not e2e,IMAGES)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 	$(call side_by_side,e2e,HOSTS KILLS)
