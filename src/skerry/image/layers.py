@@ -14,11 +14,11 @@ from typing import IO
 from skerry.image.contract import BadImage, Objects
 from skerry.image.lint.findings import Finding
 from skerry.image.manifest import MAX_ENTRIES, MAX_PATH_BYTES, Entry, Tree, tree_of
+from skerry.image.paths import walk
 from skerry.image.tars import BROKEN, members, open_tar
 
 MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 8 << 30
-MAX_LINKS = 40
 CAPABILITIES = "SCHILY.xattr.security.capability"
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -108,23 +108,10 @@ class Layers:
 
     def _resolve(self, folder: str, asked: str) -> str:
         """The real path of a folder: links in it are followed inside the tree, as they would be in the container."""
-        todo, here, links = [part for part in folder.split("/") if part], "", 0
-        while todo:
-            part = todo.pop(0)
-            if part in (".", ".."):
-                here = posixpath.dirname(here) if part == ".." else here
-                continue
-            step = f"{here}/{part}" if here else part
-            found = self._entries.get(step)
-            if found is None or found.kind != "l":
-                here = step
-                continue
-            links += 1
-            if links > MAX_LINKS:
-                raise BadImage("an image's layer was refused", f"{asked[:200]!r} leads through a circle of links")
-            here = "" if found.link.startswith("/") else here
-            todo = [piece for piece in found.link.split("/") if piece] + todo
-        return here
+        end = walk(folder, self._entries.get).end
+        if end is None:
+            raise BadImage("an image's layer was refused", f"{asked[:200]!r} leads through a circle of links")
+        return end
 
     def _make_folders(self, folder: str, fresh: set[str]) -> None:
         lacking = []

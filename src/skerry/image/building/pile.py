@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from skerry.image.paths import walk
+
 MERGED = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32")}
-MAX_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +81,5 @@ class Pile:
         """Walk a path (absolute or relative to the root) as the kernel would: the links passed, and what is at its
         end.
         """
-        links: list[File] = []
-        todo = [part for part in path.split("/") if part]
-        here = ""
-        while todo:
-            part = todo.pop(0)
-            if part in (".", ".."):
-                here = posixpath.dirname(here) if part == ".." else here
-                continue
-            step = f"{here}/{part}" if here else part
-            found = self._files.get(step)
-            if found is None or found.kind != "l":
-                here = step
-                continue
-            links.append(found)
-            if len(links) > MAX_LINKS:
-                return links, None
-            if found.link.startswith("/"):
-                here = ""
-            todo = [piece for piece in found.link.split("/") if piece] + todo
-        return links, self._files.get(here)
+        walked = walk(path, self._files.get)
+        return walked.links, None if walked.end is None else self._files.get(walked.end)

@@ -17,8 +17,8 @@ from skerry.image.lint.findings import ALLOWABLE, KINDS, Finding
 from skerry.image.lint.programs import Facts
 from skerry.image.manifest import Entry, Tree
 from skerry.image.oci import ImageConfig
+from skerry.image.paths import walk
 
-MAX_LINKS = 40
 MAX_STEPS = 5_000_000  # on the way of all links together; an image of 10,000 links takes 100,000
 MAX_OF_A_KIND = 50  # of a whole Debian there are some hundreds, and nobody reads on
 FactsOf = Callable[[str], Facts]
@@ -123,23 +123,8 @@ class _Paths:
         self._steps = 0
 
     def follow(self, path: str) -> Entry | None:
-        todo, here, links = path.split("/")[::-1], "", 0  # the next one last
-        while todo:
-            self._steps += 1
-            if self._steps > MAX_STEPS:
-                raise BadImage("an image can't be judged", f"its links take more than {MAX_STEPS} steps to follow")
-            part = todo.pop()
-            if part in ("", ".", ".."):
-                here = posixpath.dirname(here) if part == ".." else here
-                continue
-            step = f"{here}/{part}" if here else part
-            found = self._entries.get(step)
-            if found is None or found.kind != "l":
-                here = step
-                continue
-            links += 1
-            if links > MAX_LINKS:
-                return None
-            here = "" if found.link.startswith("/") else here
-            todo += found.link.split("/")[::-1]
-        return self._entries.get(here)
+        walked = walk(path, self._entries.get)
+        self._steps += walked.steps
+        if self._steps > MAX_STEPS:
+            raise BadImage("an image can't be judged", f"its links take more than {MAX_STEPS} steps to follow")
+        return None if walked.end is None else self._entries.get(walked.end)
