@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from skerry.cli.image.options import IMAGE, store
-from skerry.cli.image.sources import from_compose, image_of
-from skerry.cli.image.trials import trial_options, wish_of
+from skerry.cli.image.options import store
+from skerry.cli.image.sources import image_of
+from skerry.cli.image.trials import of_a_trial
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, table
+
+if TYPE_CHECKING:
+    from skerry.client.trial.wish import Wish
 
 
 @declare(
@@ -20,22 +24,9 @@ from skerry.cli.output import Terminal, table
     codes=(0, 1, 2),
     cloud=False,
 )
-@click.argument("image", type=IMAGE)
-@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
-@from_compose
-@trial_options
+@of_a_trial
 @click.option("--for", "for_s", type=Duration(), default="5s", show_default=True, help="How long it is watched.")
-def command(
-    terminal: Terminal,
-    image: str,
-    arguments: tuple[str, ...],
-    file: Path | None,
-    ports: tuple[str, ...],
-    environment: tuple[tuple[str, str], ...],
-    folders: tuple[str, ...],
-    network: str,
-    for_s: float,
-) -> int:
+def command(terminal: Terminal, image: str, file: Path | None, wish: Wish, for_s: float) -> int:
     """Run IMAGE under strace, with all that its packages hold, and name what the image itself lacks.
 
     Use it meanwhile (-p): what is never asked for is not seen. For each file it says the line of the recipe that keeps it. Ends
@@ -46,7 +37,6 @@ def command(
 
     enter()
     images = store()
-    wish = wish_of(arguments, environment, ports, folders, network)
     found = check(images, image_of(terminal, images, image, file), wish, for_s=for_s, progress=terminal.say)
     if not found["missing"]:
         text = f"nothing is lacking: it asked for {found['asked']} paths"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import click
-
-from skerry.cli.image.options import IMAGE, store
-from skerry.cli.image.sources import from_compose, image_of
-from skerry.cli.image.trials import trial_options, wish_of
+from skerry.cli.image.options import store
+from skerry.cli.image.sources import image_of
+from skerry.cli.image.trials import of_a_trial
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+
+if TYPE_CHECKING:
+    from skerry.client.trial.wish import Wish
 
 
 @declare(
@@ -19,20 +21,8 @@ from skerry.cli.output import Terminal
     codes=(0, 1, 2),
     cloud=False,
 )
-@click.argument("image", type=IMAGE)
-@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
-@from_compose
-@trial_options
-def command(
-    terminal: Terminal,
-    image: str,
-    arguments: tuple[str, ...],
-    file: Path | None,
-    ports: tuple[str, ...],
-    environment: tuple[tuple[str, str], ...],
-    folders: tuple[str, ...],
-    network: str,
-) -> int:
+@of_a_trial
+def command(terminal: Terminal, image: str, file: Path | None, wish: Wish) -> int:
     """Run IMAGE here as a host would, without a cloud: read-only, without rights, as its own user.
 
     IMAGE is a name, a digest, an archive, or a folder with a recipe, which is built first. ARGS take the place of the image's
@@ -43,7 +33,6 @@ def command(
     from skerry.client.trial.run import run_image
 
     enter()
-    wish = wish_of(arguments, environment, ports, folders, network)
     images = store()
     digest = image_of(terminal, images, image, file)
 

@@ -1,20 +1,39 @@
-"""The options of a container that is tried here, which `run` and `check` share."""
+"""What is said of a container that is tried here, which `run` and `check` share."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from skerry.cli.image.options import IMAGE
+from skerry.cli.image.sources import from_compose
 from skerry.cli.options import Pair
 
 if TYPE_CHECKING:
     from skerry.client.trial.wish import Wish
 
 
-def trial_options(function: Any) -> Any:
-    """Gives `ports`, `environment`, `folders` and `network`."""
-    options = [
+def of_a_trial(function: Any) -> Any:
+    """Gives `image`, `file`, and all else that may be said as `wish`."""
+
+    @functools.wraps(function)
+    def wished(
+        *args: Any,
+        arguments: tuple[str, ...],
+        environment: tuple[tuple[str, str], ...],
+        ports: tuple[str, ...],
+        folders: tuple[str, ...],
+        network: str,
+        **others: Any,
+    ) -> Any:
+        return function(*args, wish=_wish(arguments, environment, ports, folders, network), **others)
+
+    options: list[Any] = [
+        click.argument("image", type=IMAGE),
+        click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED),
+        from_compose,
         click.option(
             "-p",
             "--publish",
@@ -42,12 +61,13 @@ def trial_options(function: Any) -> Any:
             help="own: only its published ports, no way out; host: all that this machine reaches.",
         ),
     ]
+    given: Any = wished
     for option in reversed(options):
-        function = option(function)
-    return function
+        given = option(given)
+    return given
 
 
-def wish_of(
+def _wish(
     arguments: tuple[str, ...],
     environment: tuple[tuple[str, str], ...],
     ports: tuple[str, ...],
