@@ -70,7 +70,6 @@ class Gathering:
         tell: Callable[[SkerryError, str], None],
     ) -> None:
         self.stock = stock
-        self.came_bytes = 0
         self._me = me
         self._stocks = stocks
         self._open = open
@@ -317,8 +316,6 @@ class Gathering:
 
     async def _take(self, peer: _Peer, number: int, frame: bytes) -> None:
         asked_s, files = peer.asked[number]
-        self.came_bytes += len(frame)
-        peer.came_bytes += len(frame)
         if self.stock.holds(number) or number in self._taking:
             return  # another was quicker
         self._taking.add(number)
@@ -464,7 +461,7 @@ class _Peer:
         self.asked: dict[int, tuple[float, tuple[int, ...]]] = {}
         self.asked_s = self.heard_s = self.slow_since_s = now_s
         self.again_s, self.away_s = 0.0, AWAY_S
-        self.came_bytes = self.heard_bytes = self.slow_bytes = 0
+        self.heard_bytes = self.slow_bytes = 0
         self.left = ""  # why we leave it
         self.useful_s = now_s
         self.busy = False

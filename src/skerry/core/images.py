@@ -127,9 +127,10 @@ class Images:
                 del self._attempts[image]
         referred = {image for app in s.wants.values() for images in app.images.values() for image in images}
         self._too_large = {image: why for image, why in self._too_large.items() if image in referred}
-        self._forget(s, wanted, referred)
+        earlier = _earlier(s)
+        self._forget(s, wanted, referred, earlier)
         self._say_held(s, referred)
-        self._say_what_may_go(s, wanted, referred)
+        self._say_what_may_go(s, wanted, referred, earlier)
 
     def _wanted(self, s: Situation) -> dict[str, str]:
         """image -> why it shall be here."""
@@ -171,7 +172,7 @@ class Images:
         for image in sorted(told):
             s.publish("object", image, Have(), "held here")
 
-    def _say_what_may_go(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
+    def _say_what_may_go(self, s: Situation, wanted: dict[str, str], referred: set[str], earlier: set[str]) -> None:
         """First what nothing names, then what the history names, last what others keep as well; of each the oldest first.
 
         Never what is wanted or still runs here, nor what a service that has a slot here runs or turns back to.
@@ -180,7 +181,6 @@ class Images:
             image for slot in s.own_claims() for image in s.wants.get(slot.app, NOTHING).images.get(slot.service, ())
         }
         keep = {*wanted, *here, *s.replicas.images(), *(image for image in referred if self._too_few(s, image))}
-        earlier = _earlier(s)
         may_go = sorted(
             (image for image in self._held if image not in keep),
             key=lambda image: (image in referred, short(image) in earlier, self._made_s[image], image),
@@ -194,8 +194,7 @@ class Images:
         others = sum(s.presence.is_up(node) for node in _holders(s, image) if node != s.me)
         return others < s.timing.image_keepers - 1
 
-    def _forget(self, s: Situation, wanted: dict[str, str], referred: set[str]) -> None:
-        earlier = _earlier(s)
+    def _forget(self, s: Situation, wanted: dict[str, str], referred: set[str], earlier: set[str]) -> None:
         for image, since in list(self._held.items()):
             if image in wanted or image in referred or short(image) in earlier:
                 self._held[image] = None

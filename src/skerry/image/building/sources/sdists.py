@@ -28,10 +28,12 @@ from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist
 from packaging.version import InvalidVersion, Version
 
 from skerry.image.building.pile import File, file_of, link_to
-from skerry.image.building.sources.environment import PYTHON, environment, platforms
+from skerry.image.building.sources.environment import environment
 from skerry.image.building.sources.fetch import Gone, fetch_bytes
 from skerry.image.building.sources.lock import Sdist, Wheel
-from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
+from skerry.image.building.sources.needs.project import UNREADABLE
+from skerry.image.building.sources.pip import pip_download
+from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.kept import read_checked, write_whole
 from skerry.image.tars import BROKEN, open_tar
 
@@ -120,13 +122,7 @@ def build_system(files: list[File]) -> BuildSystem:
         requires = msgspec.convert(table.get("requires", []), tuple[str, ...])
         backend = msgspec.convert(table.get("build-backend", OLD_WAY[1]), str)
         return BuildSystem(requires, backend, msgspec.convert(table.get("backend-path", []), tuple[str, ...]))
-    except (
-        tomllib.TOMLDecodeError,
-        UnicodeDecodeError,
-        msgspec.ValidationError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except UNREADABLE as error:
         raise BuildRefused("a source archive can't be built", f"its pyproject.toml: {error}") from error
 
 
@@ -146,29 +142,13 @@ def _links(need: Requirement, context: Path, cache: Path) -> tuple[bool, list[tu
     """Whether pip found a wheel; and (address, its `requires-python`) of each source that it sees."""
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="pip-") as temporary:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "-vv",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-deps",
-        ]
-        command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}", f"--dest={temporary}"]
-        command += [f"--platform={name}" for name in platforms()]
-        try:
-            done = subprocess.run(
-                [*command, f"{need.name}{need.specifier}"],
-                cwd=context,
-                capture_output=True,
-                text=True,
-                timeout=PIP_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DownloadFailed(f"{need.name} could not be looked for", f"pip took {PIP_TIMEOUT_S} s") from error
+        done = pip_download(
+            ["-vv", "--no-deps", f"{need.name}{need.specifier}"],
+            Path(temporary),
+            context=context,
+            timeout_s=PIP_TIMEOUT_S,
+            what=f"{need.name} could not be looked for",
+        )
     return done.returncode == 0, _PASSED_OVER.findall(done.stdout + done.stderr)
 
 

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import io
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -20,11 +19,11 @@ from pathlib import Path
 
 from skerry.errors import Refusal
 from skerry.image.building.pile import File
-from skerry.image.building.sources.environment import PYTHON, platforms
 from skerry.image.building.sources.fetch import Gone
 from skerry.image.building.sources.lock import Wheel
 from skerry.image.building.sources.markers import plain_name, unmet
-from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
+from skerry.image.building.sources.pip import pip_download
+from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.kept import CacheDamaged, keep, kept, read_checked
 from skerry.image.tars import BROKEN
 
@@ -167,28 +166,16 @@ def _download(
     with tempfile.TemporaryDirectory(dir=cache, prefix="pip-") as temporary:
         file = Path(temporary) / "requirements.txt"
         file.write_text(requirements, "utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
-        command += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
-        command += [f"--dest={temporary}/wheels"]
-        command += [f"--platform={name}" for name in platforms()]
+        asked = [*options, "--quiet", "-r", str(file)]
         if constraints:
             limits = file.with_name("constraints.txt")
             limits.write_text(constraints, "utf-8")
-            command.append(f"--constraint={limits}")
-        try:
-            done = subprocess.run(
-                [*command, *options, "-r", str(file)],
-                cwd=context,
-                capture_output=True,
-                text=True,
-                timeout=PIP_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DownloadFailed("the wheels could not be fetched", f"pip was not done in {PIP_TIMEOUT_S} s") from error
+            asked.append(f"--constraint={limits}")
+        wheels, what = Path(temporary) / "wheels", "the wheels could not be fetched"
+        done = pip_download(asked, wheels, context=context, timeout_s=PIP_TIMEOUT_S, what=what)
         if done.returncode:
             raise refused_by_pip(done.stderr, temporary, "--require-hashes" in options)
-        return [_keep(path, cache) for path in sorted((Path(temporary) / "wheels").glob("*.whl"))]
+        return [_keep(path, cache) for path in sorted(wheels.glob("*.whl"))]
 
 
 def refused_by_pip(said: str, temporary: str, hashed: bool = False) -> Refusal:

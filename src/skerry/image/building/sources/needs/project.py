@@ -15,6 +15,8 @@ from skerry.image.building.sources.needs.pins import unreadable_extras
 from skerry.image.contract import BuildRefused
 
 FILE = "pyproject.toml"
+# What bytes that are no such file, and what values of other shapes than they should have, raise while they are taken apart.
+UNREADABLE = (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, AttributeError, RecursionError)
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -61,13 +63,7 @@ def read_project(context: Path) -> Project:
         )
         for line in (*found.dependencies, *(line for lines in found.extras.values() for line in lines)):
             Requirement(line)
-    except (
-        tomllib.TOMLDecodeError,
-        UnicodeDecodeError,
-        msgspec.ValidationError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except UNREADABLE as error:
         raise BuildRefused(f"{path} can't be read", str(error)) from error
     except InvalidRequirement as error:
         raise BuildRefused(
