@@ -12,8 +12,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from skerry.errors import BadFormat
-from skerry.mesh.messages import MESSAGE_BYTES, Stream, recv_bytes, send_bytes, who_has
+from skerry.mesh.messages import MESSAGE_BYTES, Stream, decoded, recv_bytes, send_bytes, who_has
 
 PORTIONS = 1 << 17
 CANDIDATES = 64
@@ -180,13 +179,7 @@ async def recv(stream: Stream, *kinds: type[M], timeout_s: float | None = None, 
 
 
 def told(data: bytes, who: str, *kinds: type[M]) -> M:
-    try:
-        message = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadFormat(f"a message of {who} was not taken", str(error)) from None
-    if not isinstance(message, kinds):
-        raise BadFormat(f"a message of {who} was not taken", f"a {type(message).__name__} out of turn")
-    return message
+    return decoded(_decoder, data, who, *kinds)
 
 
 def bits(numbers: Iterable[int], count: int) -> bytes:

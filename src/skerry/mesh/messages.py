@@ -6,7 +6,9 @@ A message may be larger than a frame: it is cut into frames, each led by one byt
 from __future__ import annotations
 
 import asyncio
+from typing import Any, TypeVar
 
+import msgspec
 from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed
 
@@ -18,6 +20,7 @@ MESSAGE_BYTES = 32 << 20
 _MORE, _LAST = b"\x01", b"\x00"
 
 Stream = Connection
+M = TypeVar("M")
 
 
 async def send_bytes(stream: Stream, data: bytes) -> None:
@@ -72,6 +75,17 @@ async def is_alive(stream: Stream, timeout_s: float) -> bool:
     except (ConnectionClosed, TimeoutError):
         return False
     return True
+
+
+def decoded(decoder: msgspec.msgpack.Decoder[Any], data: bytes, who: str, *kinds: type[M]) -> M:
+    """The message in these bytes of `who`, which must be one of these kinds. Raises BadFormat."""
+    try:
+        message = decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadFormat(f"a message of {who} was not taken", str(error)) from None
+    if not isinstance(message, kinds):
+        raise BadFormat(f"a message of {who} was not taken", f"a {type(message).__name__} out of turn")
+    return message
 
 
 def who_has(stream: Stream) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 
 from skerry.errors import BadFormat, Passing, TrustRefusal
-from skerry.mesh.messages import Stream, recv_bytes, recv_frame, send_bytes, send_frame, who_has
+from skerry.mesh.messages import Stream, decoded, recv_bytes, recv_frame, send_bytes, send_frame, who_has
 
 __all__ = [
     "ObjectRefused",
@@ -299,14 +299,7 @@ async def _ask_next(stream: Stream, asks: deque[list[bytes]]) -> list[bytes]:
 
 
 async def _recv(stream: Stream, timeout_s: float, *kinds: type[M]) -> M:
-    frame = await recv_frame(stream, timeout_s)
-    try:
-        message = _decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadFormat(f"a message of {who_has(stream)} was not taken", str(error)) from None
-    if not isinstance(message, kinds):
-        raise BadFormat(f"a message of {who_has(stream)} was not taken", f"a {type(message).__name__} out of turn")
-    return message
+    return decoded(_decoder, await recv_frame(stream, timeout_s), who_has(stream), *kinds)
 
 
 def _parts(hashes: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
