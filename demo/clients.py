@@ -11,8 +11,10 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any, Self
 
 TIMEOUT_S = 1.0
 PAUSE_S = 0.02
@@ -31,19 +33,14 @@ class Count:
     versions: dict[str, int] = field(default_factory=dict)
 
 
-class Clients:
-    """`how_many` clients against host:port addresses, from `with` to its end. `write`: every fourth request writes an entry."""
+class Beside:
+    """Threads that each run until `with` ends. `_run(what)` of a subclass looks at `_stop` again and again."""
 
-    def __init__(self, addresses: list[str], *, how_many: int = 4, write: bool = True, path: str = "/entries") -> None:
-        self._addresses = addresses
-        self._write = write
-        self._path = path
+    def __init__(self, run_with: Iterable[Any]) -> None:
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._count = Count()
-        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(how_many)]
+        self._threads = [threading.Thread(target=self._run, args=(what,), daemon=True) for what in run_with]
 
-    def __enter__(self) -> Clients:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -54,6 +51,21 @@ class Clients:
         self._stop.set()
         for thread in self._threads:
             thread.join(10 * TIMEOUT_S)
+
+    def _run(self, what: Any) -> None:
+        raise NotImplementedError
+
+
+class Clients(Beside):
+    """`how_many` clients against host:port addresses, from `with` to its end. `write`: every fourth request writes an entry."""
+
+    def __init__(self, addresses: list[str], *, how_many: int = 4, write: bool = True, path: str = "/entries") -> None:
+        self._addresses = addresses
+        self._write = write
+        self._path = path
+        self._lock = threading.Lock()
+        self._count = Count()
+        super().__init__(range(how_many))
 
     def take(self) -> Count:
         """What has been counted since the last take."""
@@ -84,25 +96,12 @@ class Clients:
                     count.versions[version] = count.versions.get(version, 0) + 1
 
 
-class Watch:
+class Watch(Beside):
     """Which version answers at each of these addresses, asked again and again, from `with` to its end."""
 
     def __init__(self, addresses: list[str]) -> None:
         self._answers: dict[str, list[tuple[float, str]]] = {address: [] for address in addresses}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(address,), daemon=True) for address in addresses]
-
-    def __enter__(self) -> Watch:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(10 * TIMEOUT_S)
+        super().__init__(addresses)
 
     def everywhere(self, version: str) -> float | None:
         """Since when, on the monotonic clock, only this version answers at all of them, as far as it was seen; None: not yet."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import dataclass
-from types import TracebackType
 
-from demo.clients import TIMEOUT_S, ask
+from demo.clients import Beside, ask
 
 PAUSE_S = 0.15
 STORE_AWAY = "HTTP 503"
@@ -33,30 +32,17 @@ class Count:
         self.store_away += other.store_away
 
 
-class Clients:
+class Clients(Beside):
     """`addresses`: host:port, the two tried by one request are neighbours in it. Every third request writes."""
 
     def __init__(self, addresses: list[str], how_many: int = 3) -> None:
         self._addresses = addresses
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._count = Count()
         self.written: set[str] = set()
         self.whys: list[str] = []  # the last ones
         self.dead: frozenset[str] = frozenset()  # addresses of hosts that are off or cut; the caller keeps it true
-        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(how_many)]
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(10 * TIMEOUT_S)
+        super().__init__(range(how_many))
 
     def take(self) -> Count:
         """What has been counted since the last take."""

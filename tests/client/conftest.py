@@ -1,13 +1,19 @@
-"""For tests of what is done with encrypted files, not of the encryption: age stretches a passphrase for a second or two."""
+"""A small cloud and somebody who asks it; and files encrypted at once, for tests of what is done with them and not of the
+encryption: age stretches a passphrase for a second or two.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pyrage
 import pytest
 
+from agent.small import SmallCloud
 from agent.unsynced import unsynced
+from skerry.client.session import Session
 
 __all__ = ["quick_age", "unsynced"]
 MAGIC = b"age-encryption.org/v1"
@@ -28,3 +34,17 @@ def quick_age(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pyrage.passphrase, "encrypt", seal)
     monkeypatch.setattr(pyrage.passphrase, "decrypt", open_)
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
+    small = SmallCloud(tmp_path / "hosts", 3)
+    await small.start()
+    yield small
+    await small.stop()
+
+
+@pytest.fixture
+async def session(cloud: SmallCloud, tmp_path: Path) -> AsyncIterator[Session]:
+    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as made:
+        yield made

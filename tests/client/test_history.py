@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,20 +23,6 @@ from skerry.core.intent import Release
 from skerry.image.contract import ImageTooLarge
 
 COMPOSE = "name: shop\nservices:\n  web:\n    image: web.tar\n    deploy: {replicas: 3}\n"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
-    small = SmallCloud(tmp_path / "hosts", 3)
-    await small.start()
-    yield small
-    await small.stop()
-
-
-@pytest.fixture
-async def session(cloud: SmallCloud, tmp_path: Path) -> AsyncIterator[Session]:
-    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as made:
-        yield made
 
 
 async def wait(what: str, condition: Callable[[], object], timeout_s: float = 20.0) -> None:

@@ -27,10 +27,9 @@ async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
 
 
 @pytest.fixture
-async def session(cloud: SmallCloud, tmp_path: Path) -> AsyncIterator[Session]:
-    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as made:
-        made.preferred = "node/vps-1"
-        yield made
+def session(session: Session) -> Session:
+    session.preferred = "node/vps-1"
+    return session
 
 
 @pytest.fixture

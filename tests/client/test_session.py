@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,20 +15,6 @@ from skerry.core.intent import App, Service
 from skerry.errors import NoSuchSubject, SkerryError, Unreachable
 
 WITHIN_S = 20.0
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
-    small = SmallCloud(tmp_path / "hosts", 3)
-    await small.start()
-    yield small
-    await small.stop()
-
-
-@pytest.fixture
-async def session(cloud: SmallCloud, tmp_path: Path) -> AsyncIterator[Session]:
-    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as made:
-        yield made
 
 
 def streams(cloud: SmallCloud) -> int:
