@@ -409,6 +409,14 @@ def test_a_verdict_is_made_once_and_an_edit_costs_one_file(tmp_path: Path, monke
     assert Verdicts(tmp_path / "lint", objects).of(two) == first and len(looked) == 4
 
 
+def test_that_an_image_is_clean_is_remembered_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = SimpleObjects(tmp_path / "objects")
+    clean = image_of(objects, {"lib/a": b"1"}, mode=0o644)
+    assert Verdicts(tmp_path / "lint", objects).of(clean) == []
+    monkeypatch.setattr(Verdicts, "_judge", lambda self, digest: pytest.fail("it was judged again"))
+    assert Verdicts(tmp_path / "lint", objects).of(clean) == []
+
+
 def test_a_verdict_goes_with_its_image_and_one_that_was_cut_is_made_anew(tmp_path: Path) -> None:
     objects = SimpleObjects(tmp_path / "objects")
     one, two = image_of(objects, {"bin/sh": b"1"}), image_of(objects, {"app": b"2"})

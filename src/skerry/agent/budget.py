@@ -162,6 +162,8 @@ class ImageBudget:
 
     def _tell_room(self) -> None:
         """What was too large may fit now."""
+        if not self._refused:
+            return
         spare_bytes = self.spare_bytes()
         if any(needed_bytes <= spare_bytes for needed_bytes in self._refused.values()):
             self._refused.clear()

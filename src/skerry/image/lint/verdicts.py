@@ -18,9 +18,7 @@ import msgspec
 from skerry.image.contract import BadImage, ImageIncomplete, Objects
 from skerry.image.kept import keep, kept
 from skerry.image.lint.findings import Finding
-from skerry.image.lint.judge import judge
 from skerry.image.lint.programs import NOTHING, Facts, facts_of
-from skerry.image.lint.secrets import in_named
 from skerry.image.manifest import MAX_MANIFEST_BYTES, Tree, parse_tree
 from skerry.image.oci import MAX_JSON_BYTES, ImageConfig, hash_of, parse_config, parse_manifest
 
@@ -66,11 +64,16 @@ class Verdicts:
         with self._judging:
             found = self._verdicts.get(digest)
             if found is None:
-                found = self._verdicts[digest] = self._remembered(digest) or self._judge(digest)
+                found = self._remembered(digest)  # [] for most: a clean image
+                if found is None:
+                    found = self._judge(digest)
+                self._verdicts[digest] = found
             return found
 
     def secrets(self, files: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         """(path, rule) of those of these files (path, hash) that hold a secret."""
+        from skerry.image.lint.secrets import in_named
+
         for path, hash in files:
             rule = self._facts_of(hash).secret
             rule = rule or in_named(path, functools.partial(self._objects.read, hash))
@@ -89,6 +92,8 @@ class Verdicts:
         return kept.findings if kept is not None else None
 
     def _judge(self, digest: str) -> list[Finding]:
+        from skerry.image.lint.judge import judge  # a deploy mostly finds its verdicts made
+
         tree, config = self._documents(digest)
         facts = {hash: self._facts_of(hash) for hash in tree.objects()}
         found = judge(tree, config, facts.__getitem__, self._objects.read)
