@@ -16,6 +16,7 @@ from image.running import container, get, in_container, post, wait_for
 from skerry.image.building.build import Built, build, plan
 from skerry.image.building.recipe import BadRecipe, Recipe, parse_recipe
 from skerry.image.building.sources.fetch import Gone
+from skerry.image.building.work import makers
 from skerry.image.contract import BuildRefused
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
@@ -237,3 +238,9 @@ def test_a_lock_whose_package_has_vanished_says_so_and_what_to_do(tmp_path):
     with pytest.raises(Gone) as refused:
         build(recipe, tmp_path, objects=ObjectStore(tmp_path), cache=CACHE, name="store")
     assert "skerry.lock" in refused.value.fix
+
+
+def test_what_is_kept_of_builds_counts_for_the_code_that_made_it() -> None:
+    """Also for the code that writes trees and layers, which lies beside the builder's."""
+    names = {path.name for path in makers()}
+    assert {"build.py", "closure.py", "manifest.py", "oci.py", "redis.toml"} <= names

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+import skerry.image
 from skerry.image.building.elf import is_elf
 from skerry.image.building.pile import File, Pile, file_of, is_below, merged, moved
 from skerry.image.building.project import content_of, project_files
@@ -140,7 +141,7 @@ class Work:
     def kept_base(self, has: Callable[[str], bool]) -> Base | None:
         """The base, if it was made before and all its files are here still."""
         base = kept(self.base_file, Base)
-        return base if base and all(has(hash) for hash in parse_tree(base.tree).objects()) else None
+        return base if base and all(has(hash) for hash in _tree(base.tree).objects()) else None
 
     def kept_image(self, objects: Objects) -> Packed | None:
         """The image, if it was made before and all of it is here still."""
@@ -193,11 +194,17 @@ def keep_contents(files: Iterable[File], objects: Objects) -> None:
 
 def whole_tree(base: Base, project: Iterable[File], working_dir: str) -> Tree:
     """The base with the project's files over it, and the folder that the program begins in, without which nothing starts."""
-    entries = {entry.path: entry for entry in parse_tree(base.tree).entries}
+    entries = {entry.path: entry for entry in _tree(base.tree).entries}
     entries |= entries_of(project, base.executables)
     if (folder := working_dir.strip("/")) and not any(path.startswith(f"{folder}/") for path in entries):
         entries.setdefault(folder, Entry(folder, "d", 0o755))
     return tree_of(entries.values())
+
+
+@functools.lru_cache(maxsize=1)
+def _tree(text: bytes) -> Tree:
+    """Of a base: looked through before it is used, and then used."""
+    return parse_tree(text)
 
 
 def _place(path: str) -> str:
@@ -216,9 +223,14 @@ def _compiles() -> bool:
 
 @functools.cache
 def _code() -> str:
-    """A hash of this room's source: results of another version of Skerry are not taken from the cache."""
+    """A hash of what makes images: results of another version of Skerry are not taken from the cache."""
     digest = hashlib.sha256()
-    room = Path(__file__).parent
-    for path in sorted((*room.rglob("*.py"), *room.rglob("*.toml"))):
+    for path in makers():
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def makers() -> list[Path]:
+    """The sources that an image's bytes depend on: all of `skerry.image`, where trees and layers are written, recipes too."""
+    room = Path(skerry.image.__file__).parent
+    return sorted((*room.rglob("*.py"), *room.rglob("*.toml")))
