@@ -95,7 +95,7 @@ class _Spreading:
         self._session = session
         self._images = dict(images)
         self._say = say
-        self._looked_s = 0.0
+        self._looked_s = time.monotonic()  # a deploy that is done by then doesn't need the connection that a look takes
 
     async def look(self, rows: list[dict[str, Any]]) -> None:
         if not self._images or time.monotonic() - self._looked_s < LOOK_S:
