@@ -177,7 +177,7 @@ class Door:
             roots.append(raw)
             root = self.trusted.named(root.prev)
         newer = [p for p, head in self.trusted.heads().items() if p != "root" and head[:2] > theirs.get(p, (-1, -1))]
-        newer.sort(key=lambda path: (path != "policy", not path.startswith("node/"), path))
+        newer.sort(key=documents.what_rests_on_what)
         return [*reversed(roots), *self.bytes_of(newer)]
 
     def told_of_slots(self) -> list[bytes]:

@@ -21,6 +21,7 @@ from skerry.core.records import Document
 from skerry.errors import BadFormat, NoSuchSubject, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
+from skerry.trust.documents import what_rests_on_what
 from skerry.trust.drafts import rehearse
 from skerry.trust.identity import private_pem
 from skerry.trust.refusals import RootAhead, ThresholdNotMet
@@ -247,8 +248,7 @@ class Session(Known):
                 await self._walk_roots(node)
                 newer.remove("root")
             if newer:
-                order = {"policy": 1}
-                newer.sort(key=lambda p: (order.get(p, 2 if p.startswith("node/") else 3), p))
+                newer.sort(key=what_rests_on_what)
                 for raw in _shaped(await self.request("get", {"paths": newer}, node=node), list[bytes], node):
                     self._learn(raw)
         except (Unreachable, Answered, BadFormat) as error:

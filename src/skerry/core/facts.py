@@ -89,7 +89,62 @@ class Have(Shape, frozen=True, kw_only=True):
     """I hold this image complete. Kind `object`, key: its digest. A fact for each, so that no number of them is too many."""
 
 
-FactBody = Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
+class Load(Shape, frozen=True, kw_only=True):
+    """What my replicas of a service had to do: one figure a step, the newest last. Key: "app.service".
+
+    `step`: number of the newest step since the epoch (unix seconds // step_s); `cpu`: cores used, `connections`: established,
+    `fresh`: connections begun in the step; `replicas`: mine that were healthy. Each a ring of equal length.
+    """
+
+    step_s: float
+    step: int
+    cpu: tuple[float, ...] = ()
+    connections: tuple[float, ...] = ()
+    fresh: tuple[int, ...] = ()
+    replicas: tuple[int, ...] = ()
+
+
+class Wish(Shape, frozen=True, kw_only=True):
+    """As a keeper (or, where none is named, a fixed node): so many replicas. Key: "app.service".
+
+    `step`: made from figures up to it.
+    """
+
+    replicas: int
+    step: int
+    why: str = ""
+
+
+class Wake(Shape, frozen=True, kw_only=True):
+    """A connection waits here for a service that has no replica. Key: "app.service". Withdrawn when it was answered or left."""
+
+    since: float = 0.0  # unix seconds
+
+
+class Machine(Shape, frozen=True, kw_only=True):
+    """As a keeper: I hold this machine slot. Key: "pool/index". Withdrawn when it is let go.
+
+    `token`: SHA-256 (hex) of the one-time token in its user data, good until `token_until` (unix seconds). `id`, `address`,
+    `size`, `price_usd_hour`: the provider's. `spent_usd`: by this slot in `month` ("2026-11") up to `since`, as I reckon.
+    """
+
+    state: Literal["asked", "creating", "booting", "joined", "draining", "returning", "failed", "gone"]
+    id: str = ""
+    name: str = ""
+    address: str = ""
+    size: str = ""
+    region: str = ""
+    price_usd_hour: float = 0.0
+    token: str = ""
+    token_until: float = 0.0
+    since: float = 0.0
+    month: str = ""
+    spent_usd: float = 0.0
+    tries: int = 0
+    why: str = ""
+
+
+FactBody = Load | Wish | Wake | Machine | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
 FACTS: dict[str, type[FactBody]] = {
     "up": Up,
     "claim": Claim,
@@ -99,4 +154,8 @@ FACTS: dict[str, type[FactBody]] = {
     "lost": Lost,
     "verdict": Verdict,
     "object": Have,
+    "load": Load,
+    "wish": Wish,
+    "wake": Wake,
+    "machine": Machine,
 }

@@ -152,7 +152,7 @@ def _document(s: Situation, record: Document) -> None:
         return
     if record.kind in ("app", "release"):
         s.apps_due.add(record.path.partition("/")[2])
-    elif record.kind in ("node", "secret"):
+    elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
         s.touch_all()

@@ -73,6 +73,40 @@ class Needs(Shape, frozen=True, kw_only=True):
     pids_limit: int = 512
 
 
+class Schedule(Shape, frozen=True, kw_only=True):
+    """Other bounds at set times: on `days` (0: Monday … 6: Sunday) from `from_minute` to `to_minute` of the day (0 to 1440).
+
+    `offsets`: (unix seconds, minutes east of UTC from then on) of the zone that the operator named, in order: core reads no
+    zone files. -1: as in Scale.
+    """
+
+    days: tuple[int, ...]
+    from_minute: int
+    to_minute: int
+    min: int = -1
+    max: int = -1
+    offsets: tuple[tuple[float, int], ...] = ()
+
+
+class Scale(Shape, frozen=True, kw_only=True):
+    """How many replicas follow the load: `min` to `max`. One target or both: the higher wish counts.
+
+    `cpu`: share (0 to 1) of what a replica may use (`cpus_limit`, else `reserve_cpus`, else one core). `connections`:
+    established at once, per replica, on the published ports. Figures are rounded to `step_s`; up needs the wish for `up_s`,
+    down goes to the highest wish of the last `down_s`. With min 0 the last replica stops after `idle_s` without a connection.
+    """
+
+    min: int
+    max: int
+    cpu: float = 0.0
+    connections: float = 0.0
+    step_s: float = 60.0
+    up_s: float = 0.0
+    down_s: float = 1800.0
+    idle_s: float = 300.0
+    schedules: tuple[Schedule, ...] = ()
+
+
 class Depends(Shape, frozen=True, kw_only=True):
     """Start only once `service` (same app) is `started` or `healthy`, or, a job, has ended well (`completed`)."""
 
@@ -109,6 +143,7 @@ class Service(Shape, frozen=True, kw_only=True):
     init: bool = (
         False  # an operator agrees that an image of its release makes its data first, and may hold a shell for it
     )
+    scale: Scale | None = None  # None: `replicas` stands
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
 
 
@@ -116,12 +151,14 @@ class App(Shape, frozen=True, kw_only=True):
     """`app/<name>`, signed by operators: services, rights, limits. `deleted` is a tombstone and stays.
 
     `fallback` is the payload hash of the app version to go back to together with a release's fallback ("" for none).
+    `pools`: whose machines may run it too, and whose keepers may therefore open its secrets.
     """
 
     services: dict[str, Service] = {}
     volumes: dict[str, bool] = {}  # name -> disposable (may be started empty elsewhere)
     deleted: bool = False
     fallback: str = ""
+    pools: tuple[str, ...] = ()
 
 
 class Release(Shape, frozen=True, kw_only=True):
@@ -140,10 +177,14 @@ class Release(Shape, frozen=True, kw_only=True):
 
 
 class Node(Shape, frozen=True, kw_only=True):
-    """`node/<host>`: an enrolment. Keys are lower-case hex; `certificate` is base64 DER; `addresses` are host:port of 7077.
+    """`node/<host>`, by operators; `node/<pool>/<i>`, also by a keeper of that pool: an enrolment.
+
+    Keys are lower-case hex; `certificate` is base64 DER; `addresses` are host:port of 7077.
 
     `subnet` is the containers' IPv4 network ("10.77.3.0/24"); `salt` was chosen by the signer, so that nobody can grind
-    an order; `floor` are the versions that held when it was signed (path -> version).
+    an order (a machine's is a hash of its path and cloud); `floor` are the versions that held when it was signed (path -> version).
+    `boxes`: app -> "<key id>:<base64 box>" of its content key, for machines of a pool: a keeper seals them, as `secret/<app>` is
+    the operators'.
     """
 
     signing: str
@@ -161,6 +202,47 @@ class Node(Shape, frozen=True, kw_only=True):
     floor: dict[str, int] = {}
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
     image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
+    boxes: dict[str, str] = {}
+
+
+class Pool(Shape, frozen=True, kw_only=True):
+    """`pool/<name>`, signed by operators: machines that its keepers may rent, machine i (below `max`) as `node/<name>/<i>`.
+
+    `size`: the provider's name of one, or the least that a machine must have (`cpus`, `memory_bytes`) and the most that it may
+    cost (`price_usd_month`): the cheapest fit is taken. `network`: an IPv4 block, whose i-th /24 is machine i's. `keepers`: path
+    of a fixed node -> its keeper key; `tokens`: path of a keeper (or an operator's key) -> the provider's token in a sealed box.
+    `endpoint`: "" for the provider's own. `options`: what only that provider knows (a host's URI, an ssh key's name).
+    """
+
+    provider: str
+    max: int
+    network: str
+    min: int = 0
+    size: str = ""
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    price_usd_month: float = 0.0  # of one machine; 0: no limit but `spend_usd_month`
+    regions: tuple[
+        str, ...
+    ] = ()  # in order of preference; machine i begins with the i-th, and it is the machine's zone
+    image: str = ""
+    endpoint: str = ""
+    options: dict[str, str] = {}
+    spend_usd_month: float = 0.0  # of all machines, in a calendar month (UTC)
+    creates_per_hour: int = 10
+    join_s: float = (
+        600.0  # a machine that has not joined by then has failed; so long a keeper leaves another's slot alone
+    )
+    down_s: float = 1800.0  # not needed for so long: it is given back
+    drain_s: float = 300.0
+    age_s: float = 600.0  # never given back younger than this
+    grace_s: float = 600.0  # a machine of ours that belongs to no slot is reported, and after this returned
+    labels: dict[str, str] = {}
+    weight: int = 100
+    bundle: str = ""  # sha256 of the agent that a machine starts with
+    keepers: dict[str, str] = {}
+    tokens: dict[str, str] = {}
+    deleted: bool = False
 
 
 class Operator(Shape, frozen=True, kw_only=True):
@@ -225,7 +307,7 @@ class Secret(Shape, frozen=True, kw_only=True):
     boxes: dict[str, str]
 
 
-Body = Root | Policy | Node | App | Release | Secret
+Body = Root | Policy | Node | App | Release | Secret | Pool
 KINDS: dict[str, type[Body]] = {
     "root": Root,
     "policy": Policy,
@@ -233,6 +315,7 @@ KINDS: dict[str, type[Body]] = {
     "app": App,
     "release": Release,
     "secret": Secret,
+    "pool": Pool,
 }
 
 
@@ -257,5 +340,5 @@ def spec_of(service: Service, image: str, init: str = "") -> str:
 
     How many replicas there are, and how an update goes, is not part of it: changing these restarts nothing.
     """
-    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=())
+    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=(), scale=None)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

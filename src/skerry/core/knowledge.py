@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from skerry.core.facts import FactBody
 from skerry.core.intent import App, Body, Node, Release, Secret
-from skerry.core.records import Document, Fact, Record
+from skerry.core.records import Document, Fact, MachineSlot, Record
 
 T = TypeVar("T", bound=Body)
 F = TypeVar("F", bound=FactBody)
@@ -123,9 +123,20 @@ class Knowledge:
         return self.documents[path].version if path in self.documents else 0
 
     def may_read(self, app: str, node: str) -> bool:
-        """Whether the app's content key is sealed to that node (or there is none)."""
+        """Whether the app's content key is sealed to that node (or there is none).
+
+        A pool's machine: only if the app is opened to its pool.
+        """
         secret = self.body(f"secret/{app}", Secret)
-        return secret is None or node in secret.boxes
+        machine = MachineSlot.of_path(node)
+        if machine is None:
+            return secret is None or node in secret.boxes
+        asks = self.body(f"app/{app}", App)
+        if asks is None or machine.pool not in asks.pools:
+            return False
+        enrolment = self.nodes.get(node)
+        box = enrolment.boxes.get(app, "") if enrolment is not None else ""
+        return secret is None or box.partition(":")[0] == secret.key_id
 
     def apps(self) -> list[str]:
         return [path.removeprefix("app/") for path in self.documents if path.startswith("app/")]

@@ -86,6 +86,33 @@ class Slot(NamedTuple):
             return None
 
 
+class MachineSlot(NamedTuple):
+    """One machine of a pool: `burst/3`, enrolled as `node/burst/3`."""
+
+    pool: str
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no slot needs
+
+    def __str__(self) -> str:
+        return f"{self.pool}/{self.index}"
+
+    @property
+    def path(self) -> str:
+        return f"node/{self}"
+
+    @classmethod
+    def read(cls, text: str) -> MachineSlot | None:
+        """Of "burst/3"; None for what is no machine slot."""
+        pool, slash, index = text.partition("/")
+        if not (pool and slash and index.isascii() and index.isdigit() and str(int(index)) == index):
+            return None
+        return cls(pool, int(index))
+
+    @classmethod
+    def of_path(cls, path: str) -> MachineSlot | None:
+        """Of an elastic node's path; None for a fixed node's."""
+        return cls.read(path.removeprefix("node/")) if path.startswith("node/") else None
+
+
 def is_meant(targets: Sequence[str], slot: str) -> bool:
     """Whether a person means the slot by one of these: a slot (`web/0`, `app.web/0`), a service or an app; none: everything."""
     app, _, rest = slot.partition(".")

@@ -46,6 +46,7 @@ class AppWant(msgspec.Struct, frozen=True):
     mixed: bool = False
     has_fallback: bool = False
     earlier: frozenset[str] = frozenset()
+    pools: tuple[str, ...] = ()
 
 
 NOTHING = AppWant(known=True)
@@ -91,6 +92,7 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         turned_back=reason,
         mixed=newest[0].version > release_fits(newest[1]),
         has_fallback=bool(back),
+        pools=app.pools,
         earlier=frozenset(name for names in release_doc.body.earlier for name in names.split()),
     )
 
@@ -131,7 +133,7 @@ def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
         if image is None:
             continue  # its image is under way
         now = newest.services.get(name, service)
-        shown = msgspec.structs.replace(service, replicas=now.replicas, update=now.update)
+        shown = msgspec.structs.replace(service, replicas=now.replicas, update=now.update, scale=now.scale)
         init = release.body.images.get(init_of(name), "")
         wants[name] = Want(shown, image, spec_of(service, image, init), (app.version, release.version), init)
     return wants

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from skerry.core.intent import Node
-from skerry.core.records import Document, Fact, Record
+from skerry.core.intent import Node, Pool
+from skerry.core.records import Document, Fact, MachineSlot, Record
 from skerry.errors import TrustRefusal
-from skerry.trust import checks, checks_fact, client_checks, clock, documents
+from skerry.trust import checks, checks_fact, checks_pool, client_checks, clock, documents
 from skerry.trust import envelope as dsse
 from skerry.trust.envelope import Envelope
 from skerry.trust.holdings import Committed, Holdings, fallback_of
@@ -28,6 +28,8 @@ from skerry.trust.refusals import (
     Malformed,
     NotNamed,
     NotYet,
+    OutOfBounds,
+    OutOfPool,
     Quota,
     RateExceeded,
     RootAhead,
@@ -203,6 +205,7 @@ class Trusted(Holdings):
     ) -> None:
         """Step 5: the body, its epoch, and what clocks have a say in."""
         checks.document(record)
+        self._check_machine(record)
         self.check_epoch(record)
         root, policy = self.root, self.policy
         floor_s = max((d.issued for d in (root, policy) if d is not None), default=0.0)
@@ -222,6 +225,24 @@ class Trusted(Holdings):
                 raise Quota(
                     f"{record.path} was not accepted", f"there are {PATHS_MAX} paths already", "use one that exists"
                 )
+
+    def _check_machine(self, record: Document) -> None:
+        """A machine's enrolment is bounded by its pool, as that is held here: another version of it may allow more."""
+        slot = MachineSlot.of_path(record.path)
+        if slot is None or not isinstance(record.body, Node):
+            return
+        path = f"pool/{slot.pool}"
+        held = self.document(path)
+        if held is None or not isinstance(held.body, Pool) or path in self._lapsed:
+            raise NotYet(
+                f"{record.path} was not accepted", f"{path} is not held here", "send the pool first", wants=path
+            )
+        try:
+            checks_pool.machine(record.path, record.body, held.body, self.cloud)
+        except OutOfBounds as refusal:
+            raise OutOfPool(
+                f"{record.path} was not accepted", refusal.why, "sign it as the pool says", wants=path
+            ) from None
 
     def _judge_fact(self, envelope: Envelope, fact: Fact, size_bytes: int, now_s: float, source: str) -> None:
         """Facts have no role, expiry or epoch: one author, its own key, its own sequence."""

@@ -5,11 +5,13 @@ known here.
 from __future__ import annotations
 
 import base64
+import ipaddress
 import math
 import re
 from collections.abc import Collection
 from typing import Any
 
+from skerry.core.records import MachineSlot
 from skerry.trust.identity import is_key
 from skerry.trust.refusals import OutOfBounds
 
@@ -19,6 +21,8 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HASH = re.compile(r"[0-9a-f]{64}")
 MEMORY_MAX_BYTES = 1 << 50
 CPUS_MAX = 4096.0
+PRIVATE = [ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
+MACHINES_MAX = 250  # of one pool
 NUMBER_MAX = 2**53  # what every JSON reader keeps exactly
 
 
@@ -70,9 +74,39 @@ def base64_of(text: str, field: str, least: int, most: int) -> bytes:
 
 def node_path(text: str, field: str) -> None:
     head, _, rest = text.partition("/")
-    need(head == "node", field, "must be node/<name>")
-    name(rest, field)
+    need(head == "node", field, "must be node/<name> or node/<pool>/<index>")
+    if "/" in rest:
+        machine_slot(rest, field)
+    else:
+        name(rest, field)
+
+
+def machine_slot(text: str, field: str) -> MachineSlot:
+    """`<pool>/<index>`, index below MACHINES_MAX and written plainly."""
+    slot = MachineSlot.read(text)
+    need(slot is not None and slot.index < MACHINES_MAX, field, f"must be <pool>/<index>, below {MACHINES_MAX}")
+    assert slot is not None
+    name(slot.pool, field)
+    return slot
 
 
 def image(text: str, field: str) -> None:
     matches(text, field, DIGEST, "an image is named by its digest, sha256:<64 hex digits>, never by a tag")
+
+
+def subnet(text: str) -> ipaddress.IPv4Network:
+    """A private IPv4 network, written as one."""
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError:
+        network = None
+    need(
+        network is not None
+        and str(network) == text
+        and 16 <= network.prefixlen <= 30
+        and any(network.subnet_of(private) for private in PRIVATE),  # type: ignore[arg-type]
+        "subnet",
+        "must be a private IPv4 network such as 10.77.3.0/24",
+    )
+    assert network is not None
+    return network

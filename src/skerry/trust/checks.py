@@ -6,15 +6,14 @@ Everything below raises OutOfBounds with the field's name. Apps and facts have t
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
 
 from skerry.core.history import HISTORY, SHORT
-from skerry.core.intent import INIT, KINDS, App, Node, Policy, Release, Root, Secret
+from skerry.core.intent import INIT, KINDS, App, Node, Policy, Pool, Release, Root, Secret
 from skerry.core.records import Document
-from skerry.trust import checks_app
+from skerry.trust import checks_app, checks_pool
 from skerry.trust.bounds import (
     NUMBER_MAX,
     VALUE,
@@ -28,6 +27,7 @@ from skerry.trust.bounds import (
     name,
     need,
     node_path,
+    subnet,
     within,
 )
 from skerry.trust.identity import certifies, is_key
@@ -36,7 +36,6 @@ ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252
 SHORT_DIGEST = re.compile(rf"[0-9a-f]{{{SHORT}}}")
 SALT = re.compile(r"[A-Za-z0-9+/=_-]{0,128}")
 ROLE_KINDS = {kind for kind in KINDS if kind not in ("root", "policy")}  # a role never makes roles
-PRIVATE = [ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
 CERTIFICATE_BYTES = 1024
 
 
@@ -45,7 +44,9 @@ def path(text: str, kind: str) -> None:
     head, slash, rest = text.partition("/")
     need(head == kind, "path", f"a document of kind {kind} lives at {kind}")
     need(bool(slash) is (kind not in ("root", "policy")), "path", "must be root, policy or <kind>/<name>")
-    if slash:
+    if kind == "node":
+        node_path(text, "path")
+    elif slash:
         name(rest, "path")
 
 
@@ -102,11 +103,15 @@ def _policy(policy: Policy) -> None:
 
 
 def _pattern(text: str, field: str) -> None:
-    """An exact path, or every path of a kind ("app/*")."""
+    """An exact path, every path of a kind ("app/*"), or every machine of a pool ("node/burst/*")."""
     kind, _, rest = text.partition("/")
     need(kind in ROLE_KINDS, field, "must be a path such as app/web, or all of a kind: app/*")
-    if rest != "*":
-        name(rest, field)
+    if rest == "*":
+        return
+    if kind == "node" and "/" in rest and not rest.endswith("/*"):
+        node_path(text, field)
+    else:
+        name(rest.removesuffix("/*") if kind == "node" else rest, field)
 
 
 def _node(node: Node) -> None:
@@ -132,25 +137,13 @@ def _node(node: Node) -> None:
         need(len(of) <= 80, "floor", "not a path")
         within(version, "floor", 0, NUMBER_MAX)
     keys(node.barred, "barred", 256)
+    count(node.boxes, "boxes", 1000)
+    for app, box in node.boxes.items():
+        name(app, "boxes")
+        key_id, _, sealed = box.partition(":")
+        matches(key_id, "boxes", VALUE, "must be <key id>:<box>")
+        base64_of(sealed, f"boxes of {app}", 49, 256)
     within(node.image_budget_bytes, "image_budget_bytes", 0, NUMBER_MAX)
-
-
-def subnet(text: str) -> ipaddress.IPv4Network:
-    """A private IPv4 network, written as one."""
-    try:
-        network = ipaddress.IPv4Network(text)
-    except ValueError:
-        network = None
-    need(
-        network is not None
-        and str(network) == text
-        and 16 <= network.prefixlen <= 30
-        and any(network.subnet_of(private) for private in PRIVATE),  # type: ignore[arg-type]
-        "subnet",
-        "must be a private IPv4 network such as 10.77.3.0/24",
-    )
-    assert network is not None
-    return network
 
 
 def _release(release: Release) -> None:
@@ -187,4 +180,5 @@ def _certificate(text: str, holder: str) -> None:
 
 _BODIES: dict[type, Callable[[Any], None]] = {
     Root: _root, Policy: _policy, Node: _node, App: checks_app.app, Release: _release, Secret: _secret,
+    Pool: checks_pool.pool,
 }  # fmt: skip

@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from skerry.core.intent import ALLOWABLE, App, Needs, Port, Probe, Service
+from skerry.core.intent import ALLOWABLE, App, Needs, Port, Probe, Scale, Service
 from skerry.trust.bounds import (
     CPUS_MAX,
     MEMORY_MAX_BYTES,
@@ -24,6 +24,7 @@ from skerry.trust.bounds import (
 
 OWN_PORTS = {7077, 7078}  # publishing these would cut the hosts' links
 REPLICAS_MAX = 1000
+STEPS_MAX = 60  # of a ring of figures
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}")
 CAPABILITY = re.compile(r"[A-Z][A-Z_]{1,40}")
 SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,8}([+-][0-9]{1,2})?|[1-9][0-9]?")
@@ -42,6 +43,9 @@ def app(body: App) -> None:
     for volume in body.volumes:
         matches(volume, "volumes", VALUE, "a volume's name has at most 63 letters, digits, - _ .")
     digest_or_none(body.fallback, "fallback")
+    count(body.pools, "pools", 32)
+    for pool in body.pools:
+        name(pool, "pools")
     published: set[tuple[int, str]] = set()
     for service_name, service in body.services.items():
         name(service_name, "services")
@@ -71,6 +75,8 @@ def _service(who: str, service: Service, body: App) -> None:
     if service.probe is not None:
         _probe(who, service.probe)
     _needs(who, service.needs)
+    if service.scale is not None:
+        _scale(who, service.scale)
     _times(who, service)
     if service.stop_signal:
         matches(service.stop_signal, f"{who}.stop_signal", SIGNAL, "is no signal")
@@ -152,6 +158,29 @@ def _needs(who: str, needs: Needs) -> None:
     for field in ("reserve_cpus", "cpus_limit"):
         within(getattr(needs, field), f"{who}.needs.{field}", 0, CPUS_MAX)
     within(needs.pids_limit, f"{who}.needs.pids_limit", 1, 1 << 22)
+
+
+def _scale(who: str, scale: Scale) -> None:
+    within(scale.max, f"{who}.scale.max", 1, REPLICAS_MAX)
+    within(scale.min, f"{who}.scale.min", 0, scale.max)
+    within(scale.cpu, f"{who}.scale.cpu", 0, 1)
+    within(scale.connections, f"{who}.scale.connections", 0, 1_000_000)
+    within(scale.step_s, f"{who}.scale.step_s", 1, 3600)
+    for field in ("up_s", "down_s"):
+        within(getattr(scale, field), f"{who}.scale.{field}", 0, scale.step_s * STEPS_MAX)
+    within(scale.idle_s, f"{who}.scale.idle_s", 1, DAY_S)
+    count(scale.schedules, f"{who}.scale.schedules", 32)
+    for schedule in scale.schedules:
+        field = f"{who}.scale.schedules"
+        need(bool(schedule.days) and set(schedule.days) <= set(range(7)), field, "days are 0 (Monday) to 6")
+        within(schedule.from_minute, field, 0, 1440)
+        within(schedule.to_minute, field, 0, 1440)
+        within(schedule.min, field, -1, REPLICAS_MAX)
+        within(schedule.max, field, -1, REPLICAS_MAX)
+        count(schedule.offsets, field, 64)
+        for at_s, minutes in schedule.offsets:
+            within(at_s, field, 0, 2**40)
+            within(minutes, field, -1440, 1440)
 
 
 def _times(who: str, service: Service) -> None:

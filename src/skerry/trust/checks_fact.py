@@ -6,12 +6,28 @@ Words (`reason`, `why`, `detail`) have no rule but the fact's 4 KiB: whoever sho
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 
-from skerry.core.facts import Claim, FactBody, Lost, SlotState, Up, Verdict
+from skerry.core.facts import Claim, FactBody, Load, Lost, Machine, SlotState, Up, Verdict, Wake, Wish
 from skerry.core.intent import Node
 from skerry.core.records import Fact, Slot
-from skerry.trust.bounds import CPUS_MAX, MEMORY_MAX_BYTES, NUMBER_MAX, image, name, need, node_path, within
+from skerry.trust.bounds import (
+    CPUS_MAX,
+    HASH,
+    MEMORY_MAX_BYTES,
+    NUMBER_MAX,
+    count,
+    image,
+    machine_slot,
+    matches,
+    name,
+    need,
+    node_path,
+    within,
+)
+
+MACHINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
 def fact(record: Fact, author: Node) -> None:
@@ -57,9 +73,14 @@ def _node_path(text: str) -> None:
     node_path(text, "key")
 
 
+def _machine_slot(text: str) -> None:
+    machine_slot(text, "key")
+
+
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
     "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
-    "lost": _node_path, "verdict": _service,
+    "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
+    "machine": _machine_slot,
 }  # fmt: skip
 
 
@@ -87,6 +108,25 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Verdict):
         for node in body.evidence:
             node_path(node, "key")
+    elif isinstance(body, Load):
+        within(body.step_s, "step_s", 1, 86_400)
+        within(body.step, "step", 0, NUMBER_MAX)
+        for field in ("cpu", "connections", "fresh", "replicas"):
+            ring = getattr(body, field)
+            need(len(ring) == len(body.cpu), field, "all rings have one length")
+            for figure in ring:
+                within(figure, field, 0, NUMBER_MAX)
+        count(body.cpu, "cpu", 60)
+    elif isinstance(body, Wish):
+        within(body.replicas, "replicas", 0, 1000)
+        within(body.step, "step", 0, NUMBER_MAX)
+    elif isinstance(body, Wake):
+        within(body.since, "since", 0, NUMBER_MAX)
+    elif isinstance(body, Machine):
+        for field in ("price_usd_hour", "token_until", "since", "spent_usd", "tries"):
+            within(getattr(body, field), field, 0, NUMBER_MAX)
+        need(not body.token or HASH.fullmatch(body.token) is not None, "token", "is a hash of 64 lower-case hex digits")
+        matches(body.id or "0", "id", MACHINE_ID, "must be a provider's id of a machine")
     # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
 
 

@@ -76,6 +76,14 @@ def kind_of(path: str) -> str:
     return path.partition("/")[0]
 
 
+def what_rests_on_what(path: str) -> tuple[int, str]:
+    """A key to sort paths by, so that each document comes after those that it is judged by."""
+    return (_RANKS.get(kind_of(path), len(_RANKS)), path)
+
+
+_RANKS = {"root": 0, "policy": 1, "pool": 2, "node": 3}
+
+
 def sign_document(
     signers: Signer | Sequence[Signer],
     cloud: str,

@@ -125,6 +125,12 @@ class ThresholdNotMet(NotYet):
         self.need = need
 
 
+class OutOfPool(NotYet):
+    """A machine's enrolment that its pool, as held here, does not allow."""
+
+    code = "out-of-pool"
+
+
 class EpochAhead(NotYet):
     code = "epoch-ahead"
 

@@ -25,15 +25,21 @@ def epoch_of(path: str, root: Root | None, policy: Policy | None) -> int:
         return root.policy_epoch if root is not None else 0
     if policy is None:
         return 0
-    kind = path.partition("/")[0]
-    return max(policy.epochs.get(path, 0), policy.epochs.get(f"{kind}/*", 0))
+    return max(policy.epochs.get(pattern, 0) for pattern in patterns(path))
+
+
+def patterns(path: str) -> tuple[str, ...]:
+    """All that may stand for a path in roles and epochs: itself, its kind ("app/*"), its pool ("node/burst/*")."""
+    kind, _, rest = path.partition("/")
+    pool, slash, _ = rest.partition("/")
+    return (path, f"{kind}/*", f"{kind}/{pool}/*") if slash else (path, f"{kind}/*")
 
 
 def covers(role: Role, path: str, issued: float) -> bool:
     """Whether a role allows a document at `path`, issued then (unix seconds)."""
     kind = path.partition("/")[0]
     in_time = role.until == 0 or issued <= role.until
-    return in_time and kind in role.kinds and (path in role.paths or f"{kind}/*" in role.paths)
+    return in_time and kind in role.kinds and any(pattern in role.paths for pattern in patterns(path))
 
 
 def permit_root(record: Document, held: Root | None) -> None:
