@@ -14,8 +14,9 @@ from skerry.agent.handover import held
 from skerry.core.intent import Node
 from skerry.net import commands
 from skerry.net.network import Network
+from skerry.observe.cgroups import read_cpu_s
 from skerry.runtime.contract import Runtime
-from skerry.runtime.oci import Binaries, OciRuntime
+from skerry.runtime.oci import CGROUPS, Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
 
 PORT = 7077
@@ -29,6 +30,7 @@ class Parts(msgspec.Struct):
     address: str = "0.0.0.0"
     port: int = PORT
     memory_bytes: int = 0  # 0: what the host has
+    cpu_s: Callable[[str], float | None] = lambda id: read_cpu_s(f"{CGROUPS}/{id}")  # that a container has used
 
 
 def of_host() -> Parts:
