@@ -11,7 +11,9 @@ import msgspec
 
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
-from skerry.core.intent import Node
+from skerry.core.intent import Node, Pool
+from skerry.machines.contract import Server
+from skerry.machines.userdata import ENROL_PORT
 from skerry.net import commands
 from skerry.net.network import Network
 from skerry.runtime.contract import Runtime
@@ -19,6 +21,13 @@ from skerry.runtime.oci import Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
 
 PORT = 7077
+
+
+async def servers_of(pool: Pool, token: str, name: str) -> list[Server]:
+    """The machines of this name, as the pool's provider gives them now. Raises what providers raise."""
+    from skerry.agent.asking import servers
+
+    return await servers(pool, token, name)
 
 
 class Parts(msgspec.Struct):
@@ -29,6 +38,8 @@ class Parts(msgspec.Struct):
     address: str = "0.0.0.0"
     port: int = PORT
     memory_bytes: int = 0  # 0: what the host has
+    enrol_port: int = ENROL_PORT
+    servers: Callable[[Pool, str, str], Awaitable[list[Server]]] = servers_of
 
 
 def of_host() -> Parts:
