@@ -183,6 +183,24 @@ def uuid_of(cloud: str, slot: MachineSlot) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{cloud}/{slot}"))
 
 
+def check_user_data(order: Order) -> None:
+    """For providers whose service does not look itself. Raises ProviderRefused."""
+    if (size := len(order.user_data.encode())) > USER_DATA_BYTES:
+        raise ProviderRefused(
+            f"{order.name} was not made", f"its user data has {size} of {USER_DATA_BYTES} bytes at most"
+        )
+
+
+def check_same(meant: Server, found: Server) -> None:
+    """Before anything is done to `found` by id: it must bear the name and all tags of `meant`. Raises NotOurs."""
+    if found.name != meant.name or not set(meant.tags) <= set(found.tags):
+        raise NotOurs(
+            f"{meant.name} was not touched",
+            f"the machine {meant.id} is {found.name} now, with the tags {', '.join(found.tags) or 'none'}",
+            "look at it by hand: it belongs to somebody else",
+        )
+
+
 def cheapest(
     sizes: Sequence[Size], *, cpus: float, memory_bytes: int, most_usd_month: float = 0.0, region: str = ""
 ) -> Size | None:
