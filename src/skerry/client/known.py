@@ -80,11 +80,20 @@ class Known:
 
     def save(self) -> None:
         """Remember what was verified, so that an older state is never taken later."""
-        state = (self.file, self.trusted.heads())
-        if state != self._saved:
+        if (self.file, self.trusted.heads()) != self._saved:
+            self._learn_from_home()
+            state = (self.file, self.trusted.heads())
             self.home.write(self.file)
             self.home.write_heads({path: Head(*head) for path, head in state[1].items()})
             self._saved = state
+
+    def _learn_from_home(self) -> None:
+        """What other commands have learned since this was read (a program may stay for days): it must not be forgotten."""
+        there = self.home.read()
+        if there.id == self.file.id:
+            for text in (*there.roots[len(self.file.roots) :], *there.documents.values()):
+                if text not in self.file.documents.values():
+                    self._learn(base64.b64decode(text))
 
     @property
     def policy(self) -> Policy:

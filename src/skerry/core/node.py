@@ -21,7 +21,7 @@ from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
-from skerry.core.facts import Decline, Have, Lost, Up, Verdict
+from skerry.core.facts import Decline, FactBody, Have, Lost, Up, Verdict
 from skerry.core.gathering import awaken, fell_or_rose, gather
 from skerry.core.peers import neighbours
 from skerry.core.records import Slot
@@ -83,6 +83,10 @@ class NodeCore:
         """Names of the hosts that hold this image whole, as they say."""
         held = self._s.known.about("object", image).items()
         return sorted(name_of(node) for node, have in held if isinstance(have, Have))
+
+    def said(self, kind: str, key: str) -> dict[str, FactBody]:
+        """What nodes say now under this kind and key: node -> body."""
+        return dict(self._s.known.about(kind, key))
 
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""

@@ -45,8 +45,19 @@ def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None
         if found is None:
             raise NoComposeFile(f"{path} holds no compose file", f"looked for {', '.join(FILE_NAMES)}", "name the file")
         path = found
-    folder = path.parent
-    text = _content(path)
+    return load_text(_content(path), path.parent, environ=environ, env_file=env_file, name=name, file=str(path))
+
+
+def load_text(
+    text: str,
+    folder: Path,
+    *,
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    name: str = "",
+    file: str = "compose file",
+) -> ComposeApp:
+    """As `load`, of a text that stands in no file, or is read already. `folder`: what its paths start from."""
     variables: dict[str, str] = {}
     dotenv = env_file or folder / ".env"
     if env_file is not None or dotenv.is_file():
@@ -73,9 +84,7 @@ def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None
         return msgspec.to_builtins(recipe) if recipe else None
 
     variables = {**variables, **environ}
-    return parse(
-        text, environ=variables, name=name, folder=folder, file=str(path), read=read_beside, recipe_in=recipe_in
-    )
+    return parse(text, environ=variables, name=name, folder=folder, file=file, read=read_beside, recipe_in=recipe_in)
 
 
 def _content(path: Path) -> str:
