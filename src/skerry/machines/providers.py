@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider
 
-PROVIDERS: dict[str, str] = {}
+PROVIDERS: dict[str, str] = {"libvirt": "skerry.machines.libvirt:Libvirt"}
 """Name -> "module:class". The class is called with (token, endpoint, options)."""
 
 
