@@ -79,6 +79,18 @@ class HostFiles:
                 "the agent can't run", f"{self.state} holds no {name} key", "join it: skerry host add"
             ) from None
 
+    def keeper(self) -> Signer:
+        """The key by which this host signs the machines of pools that it keeps; made at the first call."""
+        place = self.state / "keys" / "keeper"
+        if not place.exists():
+            _write(place, secrets.token_bytes(32).hex().encode())
+        return Signer(self.seed("keeper"))
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether it was ever asked for such a key."""
+        return (self.state / "keys" / "keeper").exists()
+
     @property
     def certificate(self) -> bytes:
         return (self.state / "keys" / "certificate.der").read_bytes()

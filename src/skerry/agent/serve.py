@@ -101,6 +101,7 @@ class Server:
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._upgrade = agent.upgrade
+        self._keeper = agent.files.keeper
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
@@ -269,6 +270,10 @@ class Server:
     async def _verb_upgrade(self, args: Upgrade, request: Request) -> Any:
         """Try the bundle that our enrolment names; whether it is kept is told by `status`."""
         return {"trying": await self._upgrade(args.limit_s)}
+
+    async def _verb_keeper_key(self, args: Paths, request: Request) -> Any:
+        """The public half of the key by which this host would sign a pool's machines; it is made now if there is none."""
+        return {"key": self._keeper().key}
 
     # -- images
 
