@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider
 
-PROVIDERS: dict[str, str] = {}
+PROVIDERS: dict[str, str] = {
+    "digitalocean": "skerry.machines.digitalocean:DigitalOcean",
+}
 """Name -> "module:class". The class is called with (token, endpoint, options)."""
 
 
