@@ -88,6 +88,10 @@ class NodeCore:
         """What nodes say now under this kind and key: node -> body."""
         return dict(self._s.known.about(kind, key))
 
+    def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
+        """Everything of a kind: key -> node -> body."""
+        return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}
+
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""
         return view.explain(self._s, slot)
