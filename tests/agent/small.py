@@ -15,7 +15,7 @@ import secrets
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from skerry.image.archive import import_archive
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
 from skerry.machines.contract import Server
+from skerry.net.flows import Open
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
@@ -53,6 +54,7 @@ class NoNetwork:
         self._subnet = ipaddress.ip_network(subnet)
         self.ports: Sequence[Any] = ()
         self.names: Mapping[str, Sequence[str]] = {}
+        self.flows: Callable[[], list[Open]] = list
         self._next = 0
 
     async def start(self) -> list[str]:
@@ -76,6 +78,10 @@ class NoNetwork:
 
     def resolv_conf(self, app: str) -> bytes:
         return b""
+
+    def flows_to(self, addresses: Collection[int]) -> list[Open]:
+        """`flows()`: what a test says that there is."""
+        return [flow for flow in self.flows() if flow.target in addresses]
 
     async def close(self) -> None:
         pass

@@ -24,6 +24,7 @@ from skerry.agent.door import Door
 from skerry.agent.enrolling import Enrolling
 from skerry.agent.enrolments import Enrolments
 from skerry.agent.fetch import Fetcher
+from skerry.agent.figures import Figures
 from skerry.agent.files import HostFiles, NotJoined
 from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
@@ -41,6 +42,7 @@ from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
+from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Fact, MachineSlot, Slot
 from skerry.errors import Passing, SkerryError
@@ -237,6 +239,15 @@ class Agent:
             environment=self._environment,
             routed=self.routes.settled,
         )
+        self.figures = Figures(
+            self.network,
+            running=self.containers.addresses,
+            cpu_s=self.parts.cpu_s,
+            subnets=self._subnets,
+            wall_s=self.clock.wall_s,
+            post=self.loop.post,
+            spawn=self.loop.spawn,
+        )
         self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
@@ -318,7 +329,8 @@ class Agent:
             do.Stop: self.containers.stop,
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
-            do.Route: self.routes.carry,
+            do.Route: self._route_wanted,
+            do.Measure: self.figures.measure,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
@@ -368,6 +380,15 @@ class Agent:
         await self.network.set_peers(
             TunnelPeer(public_key=p.wireguard, endpoints=p.addresses, subnet=p.subnet) for p in effect.peers
         )
+
+    def _route_wanted(self, effect: do.Route) -> None:
+        self.figures.routed(effect)
+        self.routes.carry(effect)
+
+    def _subnets(self) -> tuple[str, list[str]]:
+        """This host's containers' network, and those of all hosts."""
+        nodes = {path: held.body for path, held in self.trusted.nodes.items() if isinstance(held.body, Node)}
+        return nodes[self.me].subnet, [node.subnet for node in nodes.values()]
 
     async def _route(self, effect: do.Route) -> None:
         """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending
+from skerry.core import tending, wishing
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     Booted,
@@ -22,6 +22,7 @@ from skerry.core.events import (
     Initialising,
     LinkDown,
     LinkUp,
+    Measured,
     PeerReached,
     ProbeAnswered,
     RecordAccepted,
@@ -49,6 +50,7 @@ def fell_or_rose(s: Situation, change: Change) -> None:
     if change.why:
         s.note("up" if change.up else "down", name_of(change.node), change.why)
     s.touch_all()
+    wishing.touch(s)
 
 
 def _booted(s: Situation, event: Booted) -> None:
@@ -145,6 +147,8 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         s.presence.next_s = s.now
     elif record.kind == "object":
         s.images_changed = True
+    elif record.kind in ("load", "wish", "wake"):
+        wishing.heard(s, record, from_disk)
 
 
 def _document(s: Situation, record: Document) -> None:
@@ -156,6 +160,7 @@ def _document(s: Situation, record: Document) -> None:
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
         s.touch_all()
+        wishing.touch(s)
 
 
 def _forgotten(s: Situation, event: FactForgotten) -> None:
@@ -368,4 +373,5 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageFailed: _image_failed,
     ImageGone: _image_gone,
     VolumeGone: _volume_gone,
+    Measured: wishing.measured,
 }

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view
+from skerry.core import tending, view, wishing
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
@@ -64,7 +64,9 @@ class NodeCore:
             self._refresh_apps()
             awaken(s)
         self._review_presence()
+        wishing.review(s)
         self._refresh_apps()
+        wishing.measure(s)
         self._decide()
         self._publish_up(at_once=isinstance(event, LinkUp))
         return self._effects()
@@ -94,6 +96,10 @@ class NodeCore:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""
         return view.explain(self._s, slot)
 
+    def explain_scale(self, app: str, service: str) -> view.Scaling | None:
+        """For `explain --scale`: figures, wishes, bounds, the number; None if the service doesn't follow the load."""
+        return view.scaling(self._s, app, service)
+
     # --- in order: who lives, what is wanted, what to do ---------------------------------------------------------------
 
     def _review_presence(self) -> None:
@@ -121,14 +127,15 @@ class NodeCore:
                 s.publish("lost", node, vote, vote.why)
 
     def _refresh_apps(self) -> None:
-        """Recompute what is wanted of apps whose documents, or whose verdicts, have changed."""
+        """Recompute what is wanted of apps whose documents, verdicts or numbers of replicas have changed."""
         s = self._s
-        while s.apps_due or s.verdicts_due:
-            for app in sorted(s.apps_due | s.verdicts_due):
+        while s.apps_due or s.verdicts_due or s.wishing.due:
+            for app in sorted(s.apps_due | s.verdicts_due | s.wishing.due):
                 documents = app in s.apps_due
                 s.apps_due.discard(app)
-                if documents:
-                    self._refresh(app, documents=True)
+                if documents or app in s.wishing.due:
+                    s.wishing.due.discard(app)
+                    self._refresh(app, documents=documents)
                 if app in s.verdicts_due or documents:
                     s.verdicts_due.discard(app)
                     if review_verdicts(s, app):
@@ -136,7 +143,7 @@ class NodeCore:
 
     def _refresh(self, app: str, *, documents: bool) -> None:
         s, before = self._s, self._s.wants.get(app)
-        now = wanted(app, s.known, _failed(s, app))
+        now = wishing.with_numbers(s, app, wanted(app, s.known, _failed(s, app)))
         if documents and before is not None and before.newest != now.newest:
             s.bars.forget(app)
             s.drops.forget(app)
@@ -221,7 +228,9 @@ class NodeCore:
         out, s.out = s.out, []
         if any(isinstance(effect, Stop) for effect in out):
             out.sort(key=lambda effect: isinstance(effect, Stop))
-        wake = min(self._up_s, s.presence.next_s, s.images.next_s, min(s.due.values(), default=_FOREVER))
+        wake = min(
+            self._up_s, s.presence.next_s, s.images.next_s, s.wishing.next_s, min(s.due.values(), default=_FOREVER)
+        )
         wake = max(wake, s.now)
         if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:
             self._wake_s = wake

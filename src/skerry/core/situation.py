@@ -24,6 +24,7 @@ from skerry.core.records import Slot
 from skerry.core.replicas import Replica, Replicas
 from skerry.core.timing import Timing
 from skerry.core.versions import NOTHING, AppWant, Want
+from skerry.core.wishing import Wishing
 
 if TYPE_CHECKING:
     from skerry.core.standing import Standing
@@ -65,6 +66,7 @@ class Situation:
         self.presence = Presence(timing)
         self.replicas = Replicas()
         self.images = Images()
+        self.wishing = Wishing()
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s

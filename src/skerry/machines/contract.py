@@ -152,7 +152,7 @@ class NoSuchServer(Refusal):
 class NotOurs(Refusal):
     """The machine under this id is not the one that was meant: nothing was done to it."""
 
-    code = "not-our-machine"
+    code = "machine-not-ours"
 
 
 NAMESPACE = uuid.UUID("8a0d5f0e-5a52-4e0e-9d1b-6f1a2c6a7e11")
