@@ -40,6 +40,7 @@ VERBS = {
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
+    "api": "Serve the cloud to programs: REST with OpenAPI 3.1.",
     "doctor": "Check this machine and the cloud for common faults.",
     "lab": "Run whole small machines here, to try and to test.",
     "completion": "Print the completion script for a shell.",
