@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from skerry.core import wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
@@ -40,7 +41,7 @@ def decide_service(s: Situation, app: str, service: str) -> None:
         if want is not None:
             decide_slot(s, slot, want, s.standings[slot])
         elif s.is_known(slot):
-            let_go(s, slot, "the app is deleted" if s.wants[app].deleted else "no longer wanted")
+            let_go(s, slot, "the app is deleted" if s.wants[app].deleted else wishing.unwanted(s, slot))
         else:
             for replica in list(s.replicas.of(slot).values()):
                 tend(s, replica)

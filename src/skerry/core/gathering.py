@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import dealt, tending
+from skerry.core import dealt, tending, wishing
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     Booted,
@@ -22,6 +22,7 @@ from skerry.core.events import (
     Initialising,
     LinkDown,
     LinkUp,
+    Measured,
     PeerReached,
     ProbeAnswered,
     RecordAccepted,
@@ -50,6 +51,7 @@ def fell_or_rose(s: Situation, change: Change) -> None:
         s.note("up" if change.up else "down", name_of(change.node), change.why)
     s.renting.next_s = s.now
     s.touch_all()
+    wishing.touch(s)
 
 
 def _booted(s: Situation, event: Booted) -> None:
@@ -147,6 +149,8 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         s.presence.next_s = s.now
     elif record.kind == "object":
         s.images_changed = True
+    elif record.kind in ("load", "wish", "wake"):
+        wishing.heard(s, record, from_disk)
 
 
 def _document(s: Situation, record: Document) -> None:
@@ -159,6 +163,7 @@ def _document(s: Situation, record: Document) -> None:
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
         s.touch_all()
+        wishing.touch(s)
 
 
 def _forgotten(s: Situation, event: FactForgotten) -> None:
@@ -372,4 +377,5 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageGone: _image_gone,
     VolumeGone: _volume_gone,
     **dealt.HANDLERS,
+    Measured: wishing.measured,
 }

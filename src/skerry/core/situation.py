@@ -25,6 +25,7 @@ from skerry.core.renting import Renting
 from skerry.core.replicas import Replica, Replicas
 from skerry.core.timing import Timing
 from skerry.core.versions import NOTHING, AppWant, Want
+from skerry.core.wishing import Wishing
 
 if TYPE_CHECKING:
     from skerry.core.standing import Standing
@@ -67,6 +68,7 @@ class Situation:
         self.replicas = Replicas()
         self.images = Images()
         self.renting = Renting()
+        self.wishing = Wishing()
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s

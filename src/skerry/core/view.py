@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from skerry.core.constraints import name_of, unmet
 from skerry.core.deciding import waits_for_home
-from skerry.core.facts import Claim, Decline, SlotState, Up
+from skerry.core.facts import Claim, Decline, Load, SlotState, Up
+from skerry.core.intent import Scale
 from skerry.core.records import Slot
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
+from skerry.core.wishing import number_of, rings
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -68,6 +72,68 @@ class Explanation(msgspec.Struct, frozen=True):
     order: tuple[Answer, ...]
     holder: str
     awaits: str
+
+
+class KeepersWish(msgspec.Struct, frozen=True):
+    node: str
+    replicas: int
+    step: int
+    why: str
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One node's ring: what its replicas had to do, newest step last. `counts`: whether they are part of what is wished for."""
+
+    node: str
+    step: int
+    counts: bool
+    cpu: tuple[float, ...]
+    connections: tuple[float, ...]
+    fresh: tuple[int, ...]
+    replicas: tuple[int, ...]
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """How many replicas a service has now, and why."""
+
+    app: str
+    service: str
+    replicas: int
+    why: str
+    min: int
+    max: int
+    median: int | None
+    initial: int
+    step_s: float
+    step: int
+    wishes: tuple[KeepersWish, ...]
+    figures: tuple[Figures, ...]
+    awake: tuple[str, ...]
+    scale: Scale
+
+
+def scaling(s: Situation, app: str, service: str) -> Scaling | None:
+    """For `explain --scale`; None: the service doesn't follow the load."""
+    key = (app, service)
+    if key not in s.wishing.initial:
+        return None
+    found, number = s.wishing.initial[key], number_of(s, key)
+    assert found.scale is not None
+    step = math.floor(s.wall(s.now) / found.scale.step_s) - 1
+    counted = rings(s, key, step).nodes
+    told = s.known.about("load", f"{app}.{service}")
+    return Scaling(
+        app=app, service=service, replicas=number.replicas, why=number.why, min=number.low, max=number.high,
+        median=number.median, initial=found.replicas, step_s=found.scale.step_s, step=step,
+        wishes=tuple(
+            KeepersWish(name_of(node), wish.replicas, wish.step, wish.why) for node, wish in number.wishes.items()
+        ),
+        figures=tuple(
+            Figures(name_of(node), load.step, node in counted, load.cpu, load.connections, load.fresh, load.replicas)
+            for node, load in sorted(told.items()) if isinstance(load, Load)
+        ),
+        awake=tuple(name_of(node) for node in number.awake), scale=found.scale,
+    )  # fmt: skip
 
 
 def rows(s: Situation) -> list[Row]:

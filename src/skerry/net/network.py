@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -201,6 +201,10 @@ class Network:
         by themselves. Raises CommandFailed, BadInput.
         """
         await asyncio.to_thread(flows.cut, _addresses(addresses))
+
+    def flows_to(self, addresses: Collection[int]) -> list[flows.Open]:
+        """TCP and UDP flows through or from this host to these container addresses. Blocking. Raises CommandFailed."""
+        return flows.towards(addresses)
 
     def resolv_conf(self, app: str) -> bytes:
         """A container's /etc/resolv.conf:

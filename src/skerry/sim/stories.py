@@ -14,7 +14,8 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Service, Update, VolumeMount, init_of
+from skerry.core.facts import FactBody, Wake
+from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Scale, Service, Update, VolumeMount, init_of
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
@@ -88,6 +89,7 @@ class _Story:
             restart=Restart(condition="on-failure" if "job" in given else "any"),
             init="init" in given,
             constraints=tuple(filter(None, given.get("only", "").split(","))),
+            scale=_scale(given),
             update=Update(
                 order="start-first" if "start-first" in given else "stop-first",
                 parallelism=int(given.get("parallelism", "1")),
@@ -120,6 +122,32 @@ class _Story:
         self.services[service] = msgspec.structs.replace(self.services[service], replicas=int(replicas))
         self.apps.append(docs.app("shop", self.services, version=len(self.apps) + 1))
         self.cluster.accept(self._any(), self.apps[-1])
+
+    def do_load(self, service: str, connections: str) -> None:
+        """From now on so many connections at once, spread over its replicas."""
+        self.cluster.loads["shop", service] = lambda now_s: float(connections)
+
+    def do_wake(self, service: str, on: str, node: str) -> None:
+        """A connection waits: `wake web on vps-2`. `sleep web on vps-2`: it has been answered."""
+        self._fact(node, "wake", f"shop.{service}", Wake(since=1.0))
+
+    def do_sleep(self, service: str, on: str, node: str) -> None:
+        self._fact(node, "wake", f"shop.{service}", None)
+
+    def _fact(self, node: str, kind: str, key: str, body: FactBody | None) -> None:
+        machine = self.cluster[node]
+        assert machine.core is not None
+        machine.core._s.known.put(machine.path, kind, key, body)
+        machine._do_publish(do.Publish(kind=kind, key=key, body=body))
+
+    def do_wishes(self, service: str, node: str = "") -> list[str]:
+        """What each keeper wishes for, and the number that this node goes by."""
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        told = core.explain_scale("shop", service)
+        assert told is not None
+        lines = [f"{wish.node} wishes {wish.replicas} ({wish.why})" for wish in told.wishes]
+        return [*lines, f"{told.replicas} of {told.min} to {told.max}: {told.why}"]
 
     def do_rm(self) -> None:
         self.apps.append(docs.app("shop", {}, version=len(self.apps) + 1, deleted=True))
@@ -213,6 +241,17 @@ class _Story:
 
     def _any(self) -> str:
         return next(_name(path) for path, machine in self.cluster.machines.items() if machine.on)
+
+
+def _scale(given: dict[str, str]) -> Scale | None:
+    """`scale=1-6 per=50 step=10 down=60 up=0 idle=60`: so many replicas, one for each so many connections."""
+    if "scale" not in given:
+        return None
+    low, _, high = given["scale"].partition("-")
+    return Scale(
+        min=int(low), max=int(high), connections=float(given.get("per", "0")), step_s=float(given.get("step", "60")),
+        down_s=float(given.get("down", "60")), up_s=float(given.get("up", "0")), idle_s=float(given.get("idle", "60")),
+    )  # fmt: skip
 
 
 def _name(path: str) -> str:
