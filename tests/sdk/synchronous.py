@@ -117,7 +117,9 @@ def _methods(node: ast.ClassDef) -> list[str]:
         gives = gives.replace("AsyncGenerator[", "Iterator[")
         lines += [f"    def {part.name}({ast.unparse(part.args)}) -> {gives}:", f'        """{words}"""']
         if isinstance(part, ast.FunctionDef):
-            lines.append(f"        return self._its.{part.name}")
+            lines.append(
+                f"        return self._its.{part.name}" + ("" if part.decorator_list else f"({_arguments(part.args)})")
+            )
             continue
         call = f"self._its.{part.name}({_arguments(part.args)})"
         lines.append(f"        return self._beside.{'iterate' if is_stream else 'run'}({call})")

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from skerry.client import views
+from skerry.client.keys import Passphrase
 from skerry.errors import NotInTime
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
@@ -24,14 +25,16 @@ class AsyncClient:
     """A cloud, with the keys that lie on this machine.
 
     `cloud`: its name, else $SKERRY_CLOUD, else the selected one. `home`: the folder with the keys, else $SKERRY_HOME, else
-    ~/.config/skerry. `passphrase`: of the key, else $SKERRY_PASSPHRASE. What fails raises a SkerryError: what, why, fix, and a
-    `code` that never changes its meaning (docs/errors.md).
+    ~/.config/skerry. `passphrase`: of the key, or what to ask for it, else $SKERRY_PASSPHRASE. What fails raises a SkerryError:
+    what, why, fix, and a `code` that never changes its meaning (docs/errors.md).
 
         async with AsyncClient() as cloud:
             await cloud.apps.deploy("compose.yaml")
     """
 
-    def __init__(self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | None = None) -> None:
+    def __init__(
+        self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | Passphrase | None = None
+    ) -> None:
         self._connection = Connection(cloud, home, passphrase)
         self.apps = Apps(self._connection)
         self.hosts = Hosts(self._connection)

@@ -41,7 +41,7 @@ class Connection:
     `passphrase`: of the key; else $SKERRY_PASSPHRASE.
     """
 
-    def __init__(self, cloud: str, home: str | Path | None, passphrase: str | None) -> None:
+    def __init__(self, cloud: str, home: str | Path | None, passphrase: str | Passphrase | None) -> None:
         self._cloud, self._passphrase = cloud, passphrase
         self.home = Home(Path(home)) if home is not None else Home.find(os.environ)
         self._session: Session | None = None
@@ -57,7 +57,9 @@ class Connection:
 
     def _secret(self) -> Passphrase:
         given = self._passphrase
-        return (lambda what: given) if given is not None else passphrase_from(os.environ, None, None)
+        if isinstance(given, str):
+            return lambda what: given
+        return given or passphrase_from(os.environ, None, None)
 
     async def close(self) -> None:
         session, self._session = self._session, None

@@ -27,6 +27,10 @@ class Images:
         rows = await asyncio.to_thread(listing, self._connection.images)
         return msgspec.convert(rows, list[Image])
 
+    def names(self) -> dict[str, str]:
+        """Name -> digest."""
+        return self._connection.images.names
+
     async def add(self, archive: str | Path, name: str) -> Image:
         """Import a docker-archive or an OCI layout under a name. Raises BadImage, BadInput for the name."""
         done = await asyncio.to_thread(self._connection.images.bring, Path(archive), name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.client import join
+from skerry.client.keys import Passphrase
 from skerry.core.intent import Operator
 from skerry.sdk import apps, asynchronous, hosts, store
 from skerry.sdk.apps import Compose
@@ -220,6 +221,10 @@ class Images:
         """By name, those without one last."""
         return self._beside.run(self._its.ls())
 
+    def names(self) -> dict[str, str]:
+        """Name -> digest."""
+        return self._its.names()
+
     def add(self, archive: str | Path, name: str) -> Image:
         """Import a docker-archive or an OCI layout under a name. Raises BadImage, BadInput for the name."""
         return self._beside.run(self._its.add(archive, name))
@@ -270,14 +275,16 @@ class Client:
     """A cloud, with the keys that lie on this machine.
 
     `cloud`: its name, else $SKERRY_CLOUD, else the selected one. `home`: the folder with the keys, else $SKERRY_HOME, else
-    ~/.config/skerry. `passphrase`: of the key, else $SKERRY_PASSPHRASE. What fails raises a SkerryError: what, why, fix, and a
-    `code` that never changes its meaning (docs/errors.md).
+    ~/.config/skerry. `passphrase`: of the key, or what to ask for it, else $SKERRY_PASSPHRASE. What fails raises a SkerryError:
+    what, why, fix, and a `code` that never changes its meaning (docs/errors.md).
 
         with Client() as cloud:
             cloud.apps.deploy("compose.yaml")
     """
 
-    def __init__(self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | None = None) -> None:
+    def __init__(
+        self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | Passphrase | None = None
+    ) -> None:
         self._its = asynchronous.AsyncClient(cloud, home=home, passphrase=passphrase)
         self._beside = Beside()
         self.apps = Apps(self._its.apps, self._beside)
