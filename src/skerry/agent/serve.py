@@ -185,6 +185,14 @@ class Server:
     async def _verb_explain(self, args: Subject, request: Request) -> Any:
         return [self._core.explain(slot) for slot in self._slots(args.subject)]
 
+    async def _verb_scaling(self, args: Subject, request: Request) -> Any:
+        """Services that follow the load: all, of an app, or the one that is meant."""
+        return [
+            row
+            for row in self._core.scalings()
+            if is_meant([args.subject] if args.subject else [], f"{row.app}.{row.service}/0")
+        ]
+
     def _slots(self, subject: str) -> list[Slot]:
         """The slots that a person means by `web/0`, `guestbook.web/0`, `web` or `guestbook`. Raises NoSuchSubject."""
         slots = [row.slot for row in self._core.rows() if is_meant([subject], row.slot)]
