@@ -10,6 +10,7 @@ from skerry.errors import BadInput
 from skerry.machines.contract import Provider
 
 PROVIDERS: dict[str, str] = {
+    "digitalocean": "skerry.machines.digitalocean:DigitalOcean",
     "libvirt": "skerry.machines.libvirt:Libvirt",
     "manual": "skerry.machines.manual:Manual",
 }
