@@ -281,6 +281,13 @@ class Server:
         barred = policy.body.barred if policy is not None and isinstance(policy.body, Policy) else ()
         return {"key": self._keeper(barred=barred).key}
 
+    async def _verb_machines(self, args: Subject, request: Request) -> Any:
+        """Rented machines as this node sees them; of one pool, or all."""
+        return [row for row in self._core.machines() if args.subject in ("", row.slot.partition("/")[0])]
+
+    async def _verb_pools(self, args: Subject, request: Request) -> Any:
+        return [row for row in self._core.pools() if args.subject in ("", row.pool)]
+
     async def _verb_facts(self, args: Facts, request: Request) -> Any:
         """What nodes say under one kind, as they said it: key -> node -> body."""
         return self._core.all_said(args.kind)
