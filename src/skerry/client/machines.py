@@ -123,7 +123,8 @@ async def rm(
     if document is None and slot not in await told(session):
         raise NoSuchMachine(f"there is no machine {slot}", "it is neither enrolled nor rented", "see skerry machine ls")
     if document is not None:
-        if not now:
+        pool = pools.all_pools(session).get(slot.pool)
+        if not now and pool is not None and slot.index < pool.max:
             await drain(session, str(slot), timeout_s, progress)
         await expel(session, slot)
         progress(f"{slot} is out of the cloud")

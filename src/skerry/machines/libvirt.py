@@ -12,6 +12,7 @@ import re
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,16 +45,30 @@ from skerry.machines.domains import (
     resized,
 )
 from skerry.machines.seed import nocloud
+from skerry.machines.userdata import MEETING
 from skerry.machines.virsh import NotSupported, Virsh
 
 log = logging.getLogger(__name__)
 
 ENDPOINT = re.compile(r"(?P<driver>qemu|xen|openvz|test)(?:\+[a-z0-9]{1,16})?://(?:[^@/?]*@)?(?P<host>[^/?]*)/[!-~]*")
-OPTIONS = {"kind", "sizes", "storage", "network", "outside", "address", "gateway", "dns", "cmdline", "host_key"}
+OPTIONS = {
+    "kind",
+    "sizes",
+    "storage",
+    "network",
+    "outside",
+    "address",
+    "gateway",
+    "dns",
+    "cmdline",
+    "host_key",
+    MEETING,
+}
 SIZES = "small=1,1g,10g;medium=2,2g,20g;large=4,4g,40g"
 CMDLINE = "root=/dev/vda rw console=ttyS0 panic=30"
 HOURS = 730.0  # of a month
 UPLOAD_LIMIT_S = 120.0
+IMAGE_LIMIT_S = 3600.0
 MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
 PROBE_LIMIT_S = 20.0
 SHUTDOWN_LIMIT_S = 60.0
@@ -162,6 +177,27 @@ class Libvirt:
     def rebuild(self, server: Server, order: Order) -> Server:
         self.destroy(server)
         return self.create(order)
+
+    def put_image(
+        self, name: str, files: Mapping[str, Path], progress: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Into the host's storage pool: `files` by part (qcow2, vmlinuz, initrd). What is whole there stays: machines stand on it."""
+        volumes = self._volumes()
+        if {f"{name}.{part}" for part in files} <= volumes.keys():
+            progress(f"{name} is there already")
+            return
+        for part, file in files.items():
+            volume = f"{name}.{part}"
+            progress(f"sending {volume}, {file.stat().st_size / 1e6:.0f} MB")
+            if volume in volumes:  # of an upload that was cut off
+                self._virsh.run("vol-delete", "--pool", self._storage, volume)
+            self._virsh.run("vol-create-as", self._storage, volume, f"{file.stat().st_size}B", "--format", "raw")
+            try:
+                self._virsh.run("vol-upload", "--pool", self._storage, volume, str(file), limit_s=IMAGE_LIMIT_S)
+            except BaseException:
+                self._virsh.run("vol-delete", "--pool", self._storage, volume)
+                raise
+        self._virsh.run("pool-refresh", self._storage)
 
     def _make(self, order: Order, size: Size, id: str) -> None:
         """Disks, then the domain, then its start; what is half made by a failure is taken away again."""
