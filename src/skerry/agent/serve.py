@@ -303,6 +303,13 @@ class Server:
             raise BadInput(f"{args.slot!r} is no machine slot", "", "such as burst/3")
         return {"asked": self._enrolling.expect(slot, args.token, args.until)}
 
+    async def _verb_machines(self, args: Subject, request: Request) -> Any:
+        """Rented machines as this node sees them; of one pool, or all."""
+        return [row for row in self._core.machines() if args.subject in ("", row.slot.partition("/")[0])]
+
+    async def _verb_pools(self, args: Subject, request: Request) -> Any:
+        return [row for row in self._core.pools() if args.subject in ("", row.pool)]
+
     async def _verb_facts(self, args: Facts, request: Request) -> Any:
         """What nodes say under one kind, as they said it: key -> node -> body."""
         return self._core.all_said(args.kind)
