@@ -33,8 +33,8 @@ from skerry.core.intent import App, Node, Pool, Port, Release, Service
 from skerry.image.archive import import_archive
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
-from skerry.net.flows import Open
 from skerry.machines.contract import Server
+from skerry.net.flows import Open
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
