@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
-from agent.small import SmallCloud
+from agent.small import Aside, SmallCloud
+from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles
-from skerry.core import effects as do
+from skerry.core.events import Timer
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool, Role
 from skerry.core.records import MachineSlot
@@ -70,8 +71,7 @@ class Burst:
             }
         )  # fmt: skip
         self.cloud.servers.append(Server(f"{index}00", name, "active", (address,), region="fra1"))
-        agent = self.cloud.agents[by]
-        agent.author.publish(do.Publish(kind="machine", key=str(slot), body=fact, sync=False, reason="a test"))
+        say(self.cloud.agents[by], str(slot), fact)
         return token
 
     def meet(self, *names: str) -> list[MeetingPoint]:
@@ -83,6 +83,12 @@ class Burst:
     def node(self, index: int, at: str = "vps-1") -> Any:
         """The enrolment of a machine as a host holds it, None if there is none."""
         return self.cloud.agents[at].trusted.enrolled(f"node/{POOL}/{index}")
+
+
+def say(agent: Agent, slot: str, fact: Machine | None) -> None:
+    """What the host's core would say of a machine slot that it holds."""
+    agent.loop.core._s.publish("machine", slot, fact, "a test")
+    agent.loop.post(Timer())
 
 
 class Guest:
@@ -143,3 +149,23 @@ class _File:
 async def beside(work: Any, *args: Any, **more: Any) -> Any:
     """A blocking guest, while the hosts' own loop goes on."""
     return await asyncio.to_thread(work, *args, **more)
+
+
+def at_once(aside: Aside, directory: Path, index: int, keeper: str) -> Guest:
+    """A machine of the pool that this keeper has rented and lets in, where the pool came by the command line."""
+    cloud = aside.cloud
+    token = secrets.token_hex(16)
+    slot = MachineSlot(POOL, index)
+    name = name_of(cloud.cloud, slot)
+    fact = Machine(
+        state="booting", id=f"{index}00", name=name, token=joining.token_hash(token), token_until=time.time() + 60
+    )
+    cloud.servers.append(Server(f"{index}00", name, "active", ("127.0.0.1",)))
+    agent = cloud.agents[keeper]
+    aside.wait("its door", lambda: bool(agent.enrolling.port))
+    aside.look(lambda: say(agent, str(slot), fact))
+    guest = Guest(directory, cloud.cloud)
+    point = MeetingPoint(f"127.0.0.1:{cloud.enrol_ports[keeper]}", fingerprint(cloud.files[keeper].certificate))
+    answer = guest.enrol(point, str(slot), token)
+    assert "join" in answer, answer
+    return guest

@@ -33,6 +33,9 @@ from skerry.machines.contract import (
 Found = TypeVar("Found")
 CLOUD = "c0ffee" * 10
 HOURS_OF_A_MONTH = 744
+NO_SUCH_SIZE = {"size": "no-such-size"}
+NO_SUCH_IMAGE = {"image": "no-such-image"}
+TOO_LONG = {"user_data": "#" * (USER_DATA_BYTES + 1)}
 
 
 @dataclass
@@ -195,11 +198,7 @@ class ProviderContract:
             trial.destroy(trial.there(second))
             assert [s.id for s in trial.provider.list(name=order.name)] == [first.id]
 
-    @pytest.mark.parametrize(
-        "change",
-        [{"size": "no-such-size"}, {"image": "no-such-image"}, {"user_data": "#" * (USER_DATA_BYTES + 1)}],
-        ids=lambda change: next(iter(change)),
-    )
+    @pytest.mark.parametrize("change", [NO_SUCH_SIZE, NO_SUCH_IMAGE, TOO_LONG], ids=lambda change: next(iter(change)))
     def test_an_order_that_can_not_be_filled_is_refused_and_nothing_made(
         self, trial: Trial, change: dict[str, str]
     ) -> None:

@@ -23,13 +23,14 @@ import msgspec
 
 from skerry.agent.enrolments import Enrolments
 from skerry.core.facts import Machine
-from skerry.core.intent import Pool
+from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadFormat, Passing, SkerryError, TrustRefusal
 from skerry.machines.contract import Server, name_of
 from skerry.mesh import tls
 from skerry.mesh.door import Door
 from skerry.trust import joining
+from skerry.trust.refusals import Conflicting
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -224,6 +225,13 @@ class Enrolling:
 
     def _may_enrol(self, asking: joining.Asking, slot: MachineSlot, pool: Pool) -> Machine:
         fact = self._live(asking.token, slot, pool)
+        keys = asking.keys
+        for path, document in self._agent.trusted.nodes.items():
+            node = document.body
+            assert isinstance(node, Node)
+            shared = {keys.signing, keys.sealing, keys.wireguard} & {node.signing, node.sealing, node.wireguard}
+            if shared and path != slot.path:
+                raise Conflicting(f"{slot} was not enrolled", f"{path} has the same key", "make new keys there")
         if self._agent.trusted.enrolled(slot.path) is not None:
             raise SlotTaken(
                 f"{slot} was not enrolled", "its machine is enrolled with other keys: a token is good once",

@@ -127,6 +127,8 @@ class Enrolments:
         for name, pool in self.pools().items():
             for slot, document in self._machines(name):
                 assert isinstance(document.body, Node)
+                if slot.index >= pool.max:  # it is on its way out, and nothing can be signed of it but that it is gone
+                    continue
                 wanted = self._as_it_should_be(slot, document.body, pool)
                 life_s = document.expires - document.issued if document.expires else 0.0
                 old = life_s and self._agent.clock.wall_s() > document.issued + life_s / 2

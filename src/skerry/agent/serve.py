@@ -19,7 +19,7 @@ from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
-from skerry.core.intent import App
+from skerry.core.intent import App, Policy
 from skerry.core.records import Document, Record, Slot, is_meant
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
@@ -76,6 +76,10 @@ class VolumeName(msgspec.Struct, forbid_unknown_fields=True):
 
 class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
+
+
+class Facts(msgspec.Struct, forbid_unknown_fields=True):
+    kind: str
 
 
 class Reach(msgspec.Struct, forbid_unknown_fields=True):
@@ -273,7 +277,13 @@ class Server:
 
     async def _verb_keeper_key(self, args: Paths, request: Request) -> Any:
         """The public half of the key by which this host would sign a pool's machines; it is made now if there is none."""
-        return {"key": self._keeper().key}
+        policy = self._door.trusted.policy
+        barred = policy.body.barred if policy is not None and isinstance(policy.body, Policy) else ()
+        return {"key": self._keeper(barred=barred).key}
+
+    async def _verb_facts(self, args: Facts, request: Request) -> Any:
+        """What nodes say under one kind, as they said it: key -> node -> body."""
+        return self._core.all_said(args.kind)
 
     # -- images
 

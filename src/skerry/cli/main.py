@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERBS = {
     "init": "Make a new cloud: keys, root of trust, recovery file.",
     "host": "Join, list, drain, upgrade and remove hosts.",
+    "machine": "Rent, list and return machines by pools.",
     "deploy": "Build, sign and roll out a compose file.",
     "diff": "Show what a deploy would change.",
     "ps": "Show every replica: where, how, since when.",

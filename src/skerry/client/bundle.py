@@ -58,7 +58,7 @@ PACKAGES = (
     f"python{python.VERSION}", "crun", "runc", "conmon", "wireguard-go", "wireguard-tools", "nftables", "iproute2",
 )  # fmt: skip
 # cffi is there for its one extension module; pip chooses pycparser, which only its compiler needs, beside it.
-WHEELS = "PyNaCl\nwebsockets\nmsgspec\nzstandard\ndnslib\ncryptography\n"
+WHEELS = "PyNaCl\nwebsockets\nmsgspec\nzstandard\ndnslib\ncryptography\nhttpx\n"
 STDLIB_WANTED = ("sqlite3",)
 NOT_OURS = ("api", "cli", "client", "lab", "sdk", "sim")  # rooms that no host needs
 NOT_NEEDED = re.compile(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view, wishing
+from skerry.core import renting, tending, view, wishing
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
@@ -87,6 +87,10 @@ class NodeCore:
     def said(self, kind: str, key: str) -> dict[str, FactBody]:
         """What nodes say now under this kind and key: node -> body."""
         return dict(self._s.known.about(kind, key))
+
+    def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
+        """Everything of a kind: key -> node -> body."""
+        return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}
 
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""
@@ -195,6 +199,7 @@ class NodeCore:
         if s.images_changed or s.now >= s.images.next_s:
             s.images_changed = False
             s.images.review(s)
+        renting.review(s)
         if s.routes_changed:
             s.routes_changed = False
             route = routes(s)
@@ -225,7 +230,12 @@ class NodeCore:
         if any(isinstance(effect, Stop) for effect in out):
             out.sort(key=lambda effect: isinstance(effect, Stop))
         wake = min(
-            self._up_s, s.presence.next_s, s.images.next_s, s.wishing.next_s, min(s.due.values(), default=_FOREVER)
+            self._up_s,
+            s.presence.next_s,
+            s.images.next_s,
+            s.renting.next_s,
+            s.wishing.next_s,
+            min(s.due.values(), default=_FOREVER),
         )
         wake = max(wake, s.now)
         if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.machines.contract import USER_DATA_BYTES
+from skerry.machines.providers import MEETING
 from skerry.trust.identity import fingerprint
 
 ENROL_PORT = 7078
-MEETING = "meeting"  # in a pool's options: the host at which machines of a pool without keepers wait for an operator
 
 
 class MeetingPoint(NamedTuple):
