@@ -192,6 +192,14 @@ class Server:
     async def _verb_explain(self, args: Subject, request: Request) -> Any:
         return [self._core.explain(slot) for slot in self._slots(args.subject)]
 
+    async def _verb_scaling(self, args: Subject, request: Request) -> Any:
+        """Services that follow the load: all, of an app, or the one that is meant."""
+        return [
+            row
+            for row in self._core.scalings()
+            if is_meant([args.subject] if args.subject else [], f"{row.app}.{row.service}/0")
+        ]
+
     def _slots(self, subject: str) -> list[Slot]:
         """The slots that a person means by `web/0`, `guestbook.web/0`, `web` or `guestbook`. Raises NoSuchSubject."""
         slots = [row.slot for row in self._core.rows() if is_meant([subject], row.slot)]
@@ -294,6 +302,13 @@ class Server:
         if slot is None:
             raise BadInput(f"{args.slot!r} is no machine slot", "", "such as burst/3")
         return {"asked": self._enrolling.expect(slot, args.token, args.until)}
+
+    async def _verb_machines(self, args: Subject, request: Request) -> Any:
+        """Rented machines as this node sees them; of one pool, or all."""
+        return [row for row in self._core.machines() if args.subject in ("", row.slot.partition("/")[0])]
+
+    async def _verb_pools(self, args: Subject, request: Request) -> Any:
+        return [row for row in self._core.pools() if args.subject in ("", row.pool)]
 
     async def _verb_facts(self, args: Facts, request: Request) -> Any:
         """What nodes say under one kind, as they said it: key -> node -> body."""

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from skerry.cli import run
+from skerry.cli.machine_image import command as image
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
@@ -384,3 +385,6 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, machines.cost)
     terminal.rows(rows, ("pool", "machines", "usd_hour", "spend_usd_month"), empty="no pool")
+
+
+command.add_command(image)

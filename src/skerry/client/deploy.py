@@ -166,7 +166,7 @@ async def diff(
     for path, body in changes:
         held = session.document(path)
         for field, old, new in changed_fields(held.body if held is not None else None, body):
-            if field.startswith(("fallback", "fits", "boxes", "key_id")):
+            if field.startswith(("fallback", "fits", "earlier", "boxes", "key_id")):
                 continue
             if ".environment." in field:  # nobody reads the sealed value, and the plain one is nobody's business
                 old, new = ("(sealed)" if old else None), ("(sealed, another)" if old else "(sealed)") if new else None
