@@ -73,7 +73,8 @@ def wish(s: Situation, book: Book, of: Pool) -> int:
     if packed.more:
         return len(have) + packed.more
     candidates = sorted(have, key=lambda slot: (here[slot] != "pending", -slot.index))
-    return len(have) - len(spared(items, bins, [slot.path for slot in candidates]))
+    settled = [item._replace(at=packed.placed.get(item.name, item.at)) for item in items]
+    return len(have) - len(spared(settled, bins, [slot.path for slot in candidates]))
 
 
 def standing(s: Situation, slot: MachineSlot) -> Literal["real", "pending", "draining", "leaving"]:
