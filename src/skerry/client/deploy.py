@@ -16,6 +16,7 @@ import msgspec
 
 from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
+from skerry.client.enrolment import opened
 from skerry.client.fitting import check_ports, check_room
 from skerry.client.images import LocalImages
 from skerry.client.push import push
@@ -57,6 +58,8 @@ async def deploy(
     if changes:
         progress(f"signing {', '.join(path for path, _ in changes)}")
         answer = await session.change(changes)
+        if to_machines := opened(session):
+            await session.change(to_machines)
         kept_by = [node.removeprefix("node/") for node in answer["kept_by"]]
         progress(f"accepted, kept by {', '.join(kept_by)}{' alone: no other host answers' if answer['alone'] else ''}")
     else:

@@ -99,7 +99,7 @@ def _failed(s: Situation, event: ProviderFailed) -> None:
     for b in book.berths.values():
         if b.busy == f"destroy {event.subject}" and event.act == "destroy":
             b.busy = ""
-            if event.code == "not-ours":
+            if event.code == "machine-not-ours":
                 b.destroyed = {**b.destroyed, event.subject: s.now}
                 s.note("foreign-machine", event.subject, event.why)
             else:

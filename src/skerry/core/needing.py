@@ -59,7 +59,7 @@ def with_wish(s: Situation, book: Book, of: Pool, wishes: tuple[tuple[int, int],
 def wish(s: Situation, book: Book, of: Pool) -> int:
     """Machines that are there or on their way, and those that are lacking, less those whose work fits elsewhere."""
     size = size_of(s, book, of)
-    slots = sorted(_slots(s, book.pool))
+    slots = sorted(slots_of(s, book.pool))
     here = {slot: standing(s, slot) for slot in slots}
     have = [slot for slot in slots if here[slot] in ("real", "pending")]
     bins = _bins(s, book.pool, size, have)
@@ -102,7 +102,8 @@ def best_word(s: Situation, slot: MachineSlot) -> Machine | None:
     return max(words, key=lambda word: word[:4])[-1] if words else None
 
 
-def _slots(s: Situation, pool: str) -> set[MachineSlot]:
+def slots_of(s: Situation, pool: str) -> set[MachineSlot]:
+    """Slots of the pool that a keeper's fact or an enrolment names."""
     named = [MachineSlot.read(key) for key in s.known.facts.get("machine", {})]
     enrolled = [MachineSlot.of_path(path) for path in s.known.nodes]
     return {slot for slot in (*named, *enrolled) if slot is not None and slot.pool == pool}
@@ -166,7 +167,8 @@ def _is_open(s: Situation, pool: str) -> bool:
     if of is None or of.deleted:
         return False
     full = sum(
-        standing(s, slot) in ("real", "draining", "leaving") and s.presence.is_up(slot.path) for slot in _slots(s, pool)
+        standing(s, slot) in ("real", "draining", "leaving") and s.presence.is_up(slot.path)
+        for slot in slots_of(s, pool)
     )
     return full < of.max
 

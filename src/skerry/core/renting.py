@@ -81,7 +81,7 @@ def _review(s: Situation, book: Book, of: Pool) -> None:
     needing.look(s, book, of)
     book.returning = ledger.why_return_all(s, book, of)
     wanted = plan(s, book, of)
-    slots = {*wanted, *(slot.index for slot in _spoken_of(s, book.pool))}
+    slots = {*wanted, *(slot.index for slot in needing.slots_of(s, book.pool))}
     for index in sorted(slots):
         berth = s.renting.berth(MachineSlot(book.pool, index))
         _look_after(s, book, of, berth, wanted.get(index, "no" if index < of.max and not of.deleted else "never"))
@@ -113,7 +113,7 @@ def look_round(s: Situation, book: Book, of: Pool) -> None:
 def plan(s: Situation, book: Book, of: Pool) -> dict[int, Wanted]:
     """Of every slot that is there or should be whether it is wanted. What is marked is taken back before anything is rented."""
     there: dict[str, list[int]] = {"real": [], "pending": [], "draining": [], "leaving": []}
-    for slot in sorted(_spoken_of(s, book.pool)):
+    for slot in sorted(needing.slots_of(s, book.pool)):
         there[needing.standing(s, slot)].append(slot.index)
     if book.returning or of.deleted:
         book.target = 0
@@ -157,13 +157,6 @@ def _fresh(of: Pool, taken: set[int], lacking: int, s: Situation, book: Book, ha
         most = max(1, have // 10) - ledger.created_since(s, book, 1)
     free = [index for index in range(of.max) if index not in taken]
     return free[: max(0, min(lacking, most))]
-
-
-def _spoken_of(s: Situation, pool: str) -> set[MachineSlot]:
-    """Slots of the pool that a keeper's fact or an enrolment names."""
-    named = [MachineSlot.read(key) for key in s.known.facts.get("machine", {})]
-    enrolled = [MachineSlot.of_path(path) for path in s.known.nodes]
-    return {slot for slot in (*named, *enrolled) if slot is not None and slot.pool == pool}
 
 
 # --- whose ------------------------------------------------------------------------------------------------------------

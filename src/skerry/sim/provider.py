@@ -173,7 +173,7 @@ class Provider:
             event = done()
             if act == "create" and isinstance(event, deal.MachineCreated):
                 self._spoil(self.droplets[event.machine.id], trouble)
-            tell(event or fail("not-ours", "no"))
+            tell(event or fail("machine-not-ours", "no"))
 
     def _kill(self, keeper: Machine) -> None:
         """At the end of this moment, so that the step in which it asked is whole."""
