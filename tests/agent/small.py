@@ -33,6 +33,7 @@ from skerry.core.intent import App, Node, Port, Release, Service
 from skerry.image.archive import import_archive
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
+from skerry.net.ports import Asleep
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
@@ -52,6 +53,8 @@ class NoNetwork:
         self._subnet = ipaddress.ip_network(subnet)
         self.ports: Sequence[Any] = ()
         self.names: Mapping[str, Sequence[str]] = {}
+        self.asleep = Asleep()
+        self.holder = f"127.0.0.1:{free_port()}"
         self._next = 0
 
     async def start(self) -> list[str]:
@@ -70,8 +73,19 @@ class NoNetwork:
     def adopt(self, container_id: str, address: str) -> None:
         pass
 
-    async def route(self, ports: Sequence[tuple[Port, Sequence[Target]]], names: Mapping[str, Sequence[str]]) -> None:
-        self.ports, self.names = ports, names
+    def stand_in(self, service: str) -> str:
+        return ""
+
+    def free_stand_ins(self, keep: Iterable[str]) -> None:
+        pass
+
+    async def route(
+        self,
+        ports: Sequence[tuple[Port, Sequence[Target]]],
+        names: Mapping[str, Sequence[str]],
+        asleep: Asleep = Asleep(),  # noqa: B008 - frozen
+    ) -> None:
+        self.ports, self.names, self.asleep = ports, names, asleep
 
     def resolv_conf(self, app: str) -> bytes:
         return b""

@@ -35,6 +35,7 @@ from skerry.agent.upkeep import Upkeep
 from skerry.agent.uploads import Uploads
 from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
+from skerry.agent.waking import Activators
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
@@ -45,6 +46,7 @@ from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net.network import Network
+from skerry.net.ports import Asleep
 from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
 from skerry.observe.host import read_host
@@ -183,6 +185,7 @@ class Agent:
             note=self.events.append,
         )
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
+        self.waking: Activators
         self._targets: dict[str, str] = {}  # container address -> node, of the routes in force
         self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
         self.network: Network
@@ -222,6 +225,15 @@ class Agent:
         for line in await self.network.start():
             self.events.append("host", self.me, line)
         self.routes = Routes(self._route)
+        self.waking = Activators(
+            self.files.run,
+            self.network.holder,
+            upgrade.version_here(),
+            post=self.loop.post,
+            note=self.events.append,
+            why=lambda slot: self.loop.core.explain(slot).awaits,
+        )
+        await self.waking.start()
         self.containers = Containers(
             self.runtime,
             self.network,
@@ -262,6 +274,8 @@ class Agent:
         await self.loop.close()
         await self.prober.close()
         await self.mesh.close()
+        if hasattr(self, "waking"):
+            await self.waking.close()
         if hasattr(self, "network"):
             await self.network.close()
         if hasattr(self, "runtime"):
@@ -311,7 +325,7 @@ class Agent:
             do.Stop: self.containers.stop,
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
-            do.Route: self.routes.carry,
+            do.Route: self._new_routes,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
@@ -360,9 +374,21 @@ class Agent:
             TunnelPeer(public_key=p.wireguard, endpoints=p.addresses, subnet=p.subnet) for p in effect.peers
         )
 
+    def _new_routes(self, effect: do.Route) -> None:
+        """Who waits for a service is led there at once; the rules, for those who come later, take some milliseconds more."""
+        self.waking.tell(effect.dormant, self.network.stand_in)
+        self.routes.carry(effect)
+
     async def _route(self, effect: do.Route) -> None:
         """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""
-        await self.network.route(effect.ports, dict(effect.names))
+        await self.waking.ready()
+        names, asleep = dict(effect.names), [of for of in effect.dormant if not of.targets]
+        for of in asleep:
+            names |= {name: (self.network.stand_in(f"{of.app}.{of.service}"),) for name in of.names if not names[name]}
+        stand_ins = {f"{of.app}.{of.service}": self.network.stand_in(f"{of.app}.{of.service}") for of in effect.dormant}
+        published = tuple(port.published for of in asleep for port in of.ports)
+        await self.network.route(effect.ports, names, Asleep(published, tuple(filter(None, stand_ins.values()))))
+        self.network.free_stand_ins(stand_ins)
         targets = {t.address: t.node for _, some in effect.ports for t in some}
         linked = {self.me, *self.mesh.neighbours()}
         gone = [a for a, node in self._targets.items() if a not in targets and node not in linked]

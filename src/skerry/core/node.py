@@ -30,6 +30,7 @@ from skerry.core.situation import Situation
 from skerry.core.timing import Timing
 from skerry.core.verdicts import review_verdicts
 from skerry.core.versions import wanted
+from skerry.core.waking import counted
 
 _PASSES = 8  # deciding settles in two or three; more is a bug, and the next timer goes on
 _FOREVER = float("inf")
@@ -115,12 +116,14 @@ class NodeCore:
     def _refresh_apps(self) -> None:
         """Recompute what is wanted of apps whose documents, or whose verdicts, have changed."""
         s = self._s
-        while s.apps_due or s.verdicts_due:
-            for app in sorted(s.apps_due | s.verdicts_due):
-                documents = app in s.apps_due
+        s.waking.review(s)
+        while s.apps_due or s.verdicts_due or s.counts_due:
+            for app in sorted(s.apps_due | s.verdicts_due | s.counts_due):
+                documents, counts = app in s.apps_due, app in s.counts_due
                 s.apps_due.discard(app)
-                if documents:
-                    self._refresh(app, documents=True)
+                s.counts_due.discard(app)
+                if documents or counts:
+                    self._refresh(app, documents=documents)
                 if app in s.verdicts_due or documents:
                     s.verdicts_due.discard(app)
                     if review_verdicts(s, app):
@@ -128,7 +131,7 @@ class NodeCore:
 
     def _refresh(self, app: str, *, documents: bool) -> None:
         s, before = self._s, self._s.wants.get(app)
-        now = wanted(app, s.known, _failed(s, app))
+        now = counted(s, app, wanted(app, s.known, _failed(s, app)))
         if documents and before is not None and before.newest != now.newest:
             s.bars.forget(app)
             s.drops.forget(app)
@@ -138,6 +141,8 @@ class NodeCore:
         if before == now:
             return
         s.wants[app] = now
+        if now.deleted:
+            s.waking.forget(app)
         if documents:
             self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
@@ -213,7 +218,9 @@ class NodeCore:
         out, s.out = s.out, []
         if any(isinstance(effect, Stop) for effect in out):
             out.sort(key=lambda effect: isinstance(effect, Stop))
-        wake = min(self._up_s, s.presence.next_s, s.images.next_s, min(s.due.values(), default=_FOREVER))
+        wake = min(
+            self._up_s, s.presence.next_s, s.images.next_s, s.waking.next_s, min(s.due.values(), default=_FOREVER)
+        )
         wake = max(wake, s.now)
         if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:
             self._wake_s = wake

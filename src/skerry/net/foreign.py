@@ -25,12 +25,13 @@ _LEGACY_CHAINS = {"forward": "FORWARD", "input": "INPUT"}
 def wanted_rules(hook: str, ground: Ground) -> list[str]:
     """What must pass:
 
-    forwarded packets of containers and tunnel; of what the host takes in, questions to the gateway.
+    forwarded packets of containers and tunnel; of what the host takes in, questions to the gateway, and who is held there.
     """
     veths, tunnel = f'"{ground.veth_prefix}*"', f'"{ground.tunnel}"'
     if hook == "forward":
         return [f"{side} {device} counter accept" for device in (veths, tunnel) for side in ("iifname", "oifname")]
-    return [f"iifname {device} ip daddr {ground.gateway} counter accept" for device in (veths, tunnel)]
+    held = f"ip daddr {ground.gateway} tcp dport {ground.holder} ct status dnat counter accept"
+    return [*(f"iifname {device} ip daddr {ground.gateway} counter accept" for device in (veths, tunnel)), held]
 
 
 def strict_chains(listed: list[dict[str, Any]], ground: Ground) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Service, Update, VolumeMount, init_of
+from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Scale, Service, Update, VolumeMount, init_of
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
@@ -68,7 +68,7 @@ class _Story:
     def do_service(self, name: str, *settings: str) -> None:
         """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
 
-        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
+        `idle=5`: at zero after so long without a connection. `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
         given = dict(setting.partition("=")[::2] for setting in settings)
         if "init" in given:
             self.inits.add(name)
@@ -78,6 +78,7 @@ class _Story:
             if "probe" in given
             else None,
             ports=(Port(target=80, published=int(given["port"])),) if "port" in given else (),
+            scale=Scale(min=0, max=3, idle_s=float(given["idle"])) if "idle" in given else None,
             volumes=(VolumeMount(volume=given["volume"], target="/data"),) if "volume" in given else (),
             needs=Needs(reserve_memory_bytes=int(given.get("memory", "0")) << 20),
             depends_on=tuple(
@@ -173,6 +174,10 @@ class _Story:
                 if str(container.slot) == f"shop.{slot}":
                     container.answers_s = 1e9
 
+    def do_knock(self, service: str, node: str, n: str = "1") -> None:
+        """So many connections to it wait there now: `knock web vps-3`, `knock web vps-3 0`."""
+        self.cluster[node].step(ev.Knocked("shop", service, int(n)))
+
     def do_drain(self, name: str, state: str = "draining") -> None:
         self.versions[name] = self.versions.get(name, 1) + 1
         self.cluster.accept(self._any(), docs.node(name, state=state, version=self.versions[name]))
@@ -209,6 +214,9 @@ class _Story:
         return [
             f"{port.published} -> {', '.join(f'{_short(t.slot)} on {_name(t.node)}' for t in targets) or 'nobody'}"
             for port, targets in route.ports
+        ] + [
+            f"{_short(of.app)}.{of.service} may sleep: {', '.join(of.targets or of.rising) or 'who knocks is held'}"
+            for of in route.dormant
         ]
 
     def _any(self) -> str:
