@@ -32,22 +32,21 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from skerry.agent.passing import Flows, reset
+
 HELD_MAX = 1024
 HELD_PER_CLIENT = 256
 FLOWS_MAX = 8192
 BACKLOG = 1024
 ACCEPT_AT_ONCE = 64  # then those that pass have their turn
-CHUNK_BYTES = 256 << 10
 AGAIN_S = 0.01  # between two tries to reach one that is still on its way up
 AGAIN_SLOWLY_S = 0.1  # after a second
 DIAL_S = 3.0  # an address that says nothing
 REFUSED_S = 1.0  # one that is healthy and does not listen there
-DEAD_S = 30.0  # unanswered bytes: the other end is lost
 SAY_S = 1.0  # "full" is told once in so long
 LINE_MAX = 4 << 20
 _SO_ORIGINAL_DST = 80
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
-_GONE = select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP
 
 Destination = tuple[str, int]
 
@@ -70,15 +69,6 @@ class Held:
         self.refused_s = 0.0  # since when a healthy one refuses
 
 
-class Way:
-    """One direction of a flow. `left`: read and not yet sent; `ended`: its source has said its last."""
-
-    def __init__(self, source: socket.socket, sink: socket.socket) -> None:
-        self.source, self.sink = source, sink
-        self.left = b""
-        self.ended = self.done = False
-
-
 class Activator:
     """`destination`: where an accepted connection wanted to go; the kernel's word unless a test says otherwise."""
 
@@ -93,6 +83,7 @@ class Activator:
         held_per_client: int = HELD_PER_CLIENT,
     ) -> None:
         self._poll = select.epoll()
+        self._flows = Flows(self._poll)
         self._listener: socket.socket | None = listener
         self._control_path, self._version = control, version
         self._destination = destination
@@ -109,7 +100,6 @@ class Activator:
         self._dials: dict[int, Held] = {}  # by the server's
         self._waiting: dict[str, dict[int, Held]] = {}
         self._clients: Counter[str] = Counter()
-        self._ways: dict[int, tuple[Way, Way]] = {}  # by descriptor: (from it, to it)
         self._told: dict[str, int] = {}
         self._closed: dict[str, dict[str, int]] = {}
         self._said_s = 0.0
@@ -117,13 +107,12 @@ class Activator:
         self._number = 0
         self._paused_s = self._turn = 0.0
         self._retired = False
-        self._buffer = bytearray(CHUNK_BYTES)
         listener.setblocking(False)
         self._poll.register(listener, _READ)
 
     @property
     def flows(self) -> int:
-        return len(self._ways) // 2
+        return self._flows.count
 
     @property
     def held(self) -> int:
@@ -131,7 +120,7 @@ class Activator:
 
     @property
     def is_done(self) -> bool:
-        return self._retired and not self._held and not self._ways
+        return self._retired and not self._held and not self._flows.count
 
     def run(self) -> None:
         while not self.is_done:
@@ -159,9 +148,7 @@ class Activator:
     def close(self) -> None:
         for held in list(self._held.values()):
             self._drop(held)
-        for fd in list(self._ways):
-            if fd in self._ways:
-                self._end(*self._ways[fd], reset=True)
+        self._flows.close()
         for sock in (self._listener, self._control):
             if sock is not None:
                 sock.close()
@@ -170,8 +157,8 @@ class Activator:
     # --- what is ready ------------------------------------------------------------------------------------------------
 
     def _ready(self, fd: int, what: int) -> None:
-        if fd in self._ways:
-            self._pass(fd, what)
+        if self._flows.has(fd):
+            self._flows.ready(fd, what)
         elif fd in self._dials:
             self._dialled(self._dials[fd])
         elif fd in self._held:
@@ -206,11 +193,11 @@ class Activator:
         if service is None:
             service, port = self._by_port.get(port, ("", 0))
         if not service:  # nothing that may sleep
-            _reset(client)
+            reset(client)
             return
         if len(self._held) >= self._held_max or self._clients[who] >= self._held_per_client or self._is_full():
             self._count_closed(service, "full")
-            _reset(client)
+            reset(client)
             return
         held = Held(client, who, service, port, time.monotonic())
         self._held[client.fileno()] = held
@@ -235,13 +222,13 @@ class Activator:
                 pass
         self._drop(held)
 
-    def _drop(self, held: Held, *, reset: bool = False) -> None:
+    def _drop(self, held: Held, *, refuse: bool = False) -> None:
         self._forget(held)
         if held.server is not None:
             self._dials.pop(held.server.fileno(), None)
             held.server.close()
-        if reset:
-            _reset(held.client)
+        if refuse:
+            reset(held.client)
         else:
             held.client.close()
 
@@ -298,7 +285,7 @@ class Activator:
         if held.address in self._services.get(held.service, {}).get("targets", ()):
             held.refused_s = held.refused_s or now_s
             if now_s - held.refused_s > REFUSED_S:  # as it would, asked directly
-                self._drop(held, reset=True)
+                self._drop(held, refuse=True)
                 return
         again_s = AGAIN_S if now_s - held.since_s < 1.0 else AGAIN_SLOWLY_S
         heapq.heappush(self._again, (now_s + again_s, held.tries, held.client.fileno()))
@@ -310,86 +297,7 @@ class Activator:
         self._forget(held)
         self._dials.pop(server.fileno(), None)
         self._poll.unregister(client)
-        for sock in (client, server):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAD_S * 1000))
-        out, back = Way(client, server), Way(server, client)
-        self._ways[client.fileno()], self._ways[server.fileno()] = (out, back), (back, out)
-        for sock in (client, server):
-            self._poll.register(sock, _READ)
-
-    # --- passing ------------------------------------------------------------------------------------------------------
-
-    def _pass(self, fd: int, what: int) -> None:
-        of, to = self._ways[fd]
-        try:
-            if what & select.EPOLLERR:
-                raise ConnectionResetError
-            if what & _WRITE:
-                self._push(to)
-            if what & (_READ | select.EPOLLHUP) and not of.ended:
-                self._pull(of)
-            elif what & select.EPOLLHUP and of.ended and not to.done:
-                raise ConnectionResetError
-        except OSError:
-            self._end(of, to, reset=True)
-            return
-        if of.done and to.done:
-            self._end(of, to, reset=False)
-            return
-        for one, other in ((of, to), (to, of)):
-            if one.ended and other.done:  # nothing more will come from there or go there
-                with contextlib.suppress(OSError):
-                    self._poll.unregister(one.source)
-            else:
-                self._poll.modify(one.source, (0 if one.ended or one.left else _READ) | (_WRITE if other.left else 0))
-
-    def _pull(self, way: Way) -> None:
-        """Some rounds, so that one large flow doesn't keep the others waiting; none while the sink has not taken all."""
-        for _ in range(4):
-            if way.left:
-                return
-            try:
-                n = way.source.recv_into(self._buffer)
-            except BlockingIOError:
-                return
-            if n == 0:
-                way.ended = True
-                self._finish(way)
-                return
-            view = memoryview(self._buffer)[:n]
-            try:
-                sent = way.sink.send(view)
-            except BlockingIOError:
-                sent = 0
-            if sent < n:
-                way.left = bytes(view[sent:])
-            if n < CHUNK_BYTES // 4:
-                return  # most likely all that was there
-
-    def _push(self, way: Way) -> None:
-        if not way.left:
-            return
-        with contextlib.suppress(BlockingIOError):
-            way.left = way.left[way.sink.send(way.left) :]
-        if way.ended:
-            self._finish(way)
-
-    def _finish(self, way: Way) -> None:
-        if not way.left and not way.done:
-            way.done = True
-            way.sink.shutdown(socket.SHUT_WR)
-
-    def _end(self, of: Way, to: Way, *, reset: bool) -> None:
-        for sock in (of.source, to.source):
-            del self._ways[sock.fileno()]
-            if reset:
-                _reset(sock)
-            else:
-                sock.close()
+        self._flows.begin(client, server)
 
     # --- the agent ----------------------------------------------------------------------------------------------------
 
@@ -428,7 +336,7 @@ class Activator:
         try:
             if what & _WRITE:
                 self._flush()
-            data = self._control.recv(CHUNK_BYTES)
+            data = self._control.recv(1 << 18)
         except BlockingIOError:
             return
         except OSError:
@@ -457,7 +365,7 @@ class Activator:
             if name not in services:  # nobody will come any more
                 for held in list(waiting.values()):
                     self._count_closed(name, "late")
-                    self._drop(held, reset=True)
+                    self._drop(held, refuse=True)
                 continue
             of = services[name]
             for held in list(waiting.values()):
@@ -499,13 +407,6 @@ class Activator:
         with contextlib.suppress(OSError):  # one that is gone shows when it is read
             del self._to_say[: self._control.send(self._to_say)]
         self._poll.modify(self._control, _READ | (_WRITE if self._to_say else 0))
-
-
-def _reset(sock: socket.socket) -> None:
-    """Close at once: the other end is told that nothing more comes, and nothing was heard."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -35,7 +35,7 @@ from skerry.agent.upkeep import Upkeep
 from skerry.agent.uploads import Uploads
 from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
-from skerry.agent.waking import Activators
+from skerry.agent.waking import Activators, led
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
@@ -46,7 +46,6 @@ from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net.network import Network
-from skerry.net.ports import Asleep
 from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
 from skerry.observe.host import read_host
@@ -382,13 +381,9 @@ class Agent:
     async def _route(self, effect: do.Route) -> None:
         """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""
         await self.waking.ready()
-        names, asleep = dict(effect.names), [of for of in effect.dormant if not of.targets]
-        for of in asleep:
-            names |= {name: (self.network.stand_in(f"{of.app}.{of.service}"),) for name in of.names if not names[name]}
-        stand_ins = {f"{of.app}.{of.service}": self.network.stand_in(f"{of.app}.{of.service}") for of in effect.dormant}
-        published = tuple(port.published for of in asleep for port in of.ports)
-        await self.network.route(effect.ports, names, Asleep(published, tuple(filter(None, stand_ins.values()))))
-        self.network.free_stand_ins(stand_ins)
+        names, asleep = led(dict(effect.names), effect.dormant, self.network.stand_in)
+        await self.network.route(effect.ports, names, asleep)
+        self.network.free_stand_ins({of.name for of in effect.dormant})
         targets = {t.address: t.node for _, some in effect.ports for t in some}
         linked = {self.me, *self.mesh.neighbours()}
         gone = [a for a, node in self._targets.items() if a not in targets and node not in linked]

@@ -22,6 +22,7 @@ from skerry.agent import activator
 from skerry.core.effects import Dormant
 from skerry.core.events import Event, Knocked
 from skerry.core.records import Slot
+from skerry.net.ports import Asleep
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,12 @@ class Activators:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
+        """Of a host on which nothing may sleep there is nothing to hear."""
+        if _pids(self._run):
+            await self._hear_them()
+
+    async def _hear_them(self) -> None:
+        self._run.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._run / SOCKET
         path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, str(path), limit=LINE_BYTES)
@@ -75,10 +82,9 @@ class Activators:
         """Who is where now. `address_of`: what stands in for a service's name while nobody is there."""
         table = {}
         for of in dormant:
-            name = f"{of.app}.{of.service}"
-            table[name] = {
+            table[of.name] = {
                 "ports": {str(port.published): port.target for port in of.ports},
-                "address": address_of(name),
+                "address": address_of(of.name),
                 "targets": of.targets,
                 "rising": of.rising,
                 "limit_s": of.limit_s,
@@ -95,6 +101,8 @@ class Activators:
         if not self._table or self._own is not None:
             return
         async with self._begins:
+            if self._server is None:
+                await self._hear_them()
             if self._own is None and (_pids(self._run) or self._all):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BACK_S):
@@ -198,6 +206,18 @@ class Activators:
     def _save_pids(self) -> None:
         with contextlib.suppress(OSError):
             (self._run / PIDS).write_text("".join(f"{pid}\n" for _, pid in self._all.values()))
+
+
+def led(
+    names: dict[str, tuple[str, ...]], dormant: Sequence[Dormant], stand_in: Callable[[str], str]
+) -> tuple[dict[str, tuple[str, ...]], Asleep]:
+    """The names, and what the rules lead to where connections are held, while some of these sleep."""
+    asleep = [of for of in dormant if not of.targets]
+    for of in asleep:
+        if address := stand_in(of.name):
+            names |= {name: (address,) for name in of.names if not names[name]}
+    published = tuple(port.published for of in asleep for port in of.ports)
+    return names, Asleep(published, tuple(address for of in dormant if (address := stand_in(of.name))))
 
 
 def _say(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

@@ -112,6 +112,10 @@ class Dormant(msgspec.Struct, frozen=True):
     rising: tuple[str, ...] = ()
     limit_s: float = 60.0
 
+    @property
+    def name(self) -> str:
+        return f"{self.app}.{self.service}"
+
 
 class Route(Effect, frozen=True, kw_only=True):
     """The whole wanted state of published ports and names, replacing what was before.

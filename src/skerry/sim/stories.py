@@ -68,7 +68,8 @@ class _Story:
     def do_service(self, name: str, *settings: str) -> None:
         """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
 
-        `idle=5`: at zero after so long without a connection. `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
+        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image; `idle=5`: at zero after so
+        long without a connection."""
         given = dict(setting.partition("=")[::2] for setting in settings)
         if "init" in given:
             self.inits.add(name)
