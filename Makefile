@@ -8,7 +8,8 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
-APT_REAL := docker-registry docker.io buildah strace uidmap procps  # what images are handed to, fetched from and watched with: for tests alone
+APT_REAL := docker-registry docker.io buildah strace uidmap procps \
+            libvirt-clients libxml2-utils libarchive-tools  # what images are handed to and watched with, libvirt's test driver: for tests alone
 APT_GUEST := qemu-system-x86 e2fsprogs
 
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
@@ -43,10 +44,10 @@ build/.apt-guest: Makefile
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
-.venv/.done: requirements.txt tests/library/requirements.txt pyproject.toml | build/.apt
+.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt pyproject.toml | build/.apt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

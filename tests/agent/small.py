@@ -15,7 +15,7 @@ import secrets
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,15 +29,17 @@ from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root
 from skerry.core.effects import Target
 from skerry.core.events import ImageReady
-from skerry.core.intent import App, Node, Port, Release, Service
+from skerry.core.intent import App, Node, Pool, Port, Release, Service
 from skerry.image.archive import import_archive
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
+from skerry.machines.contract import Server
+from skerry.net.flows import Open
 from skerry.net.ports import Asleep
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
-from skerry.trust import genesis
+from skerry.trust import envelope, genesis
 from skerry.trust.documents import sign_document
 from skerry.trust.identity import Signer
 from skerry.trust.recovery import OperatorKeys
@@ -55,6 +57,7 @@ class NoNetwork:
         self.names: Mapping[str, Sequence[str]] = {}
         self.asleep = Asleep()
         self.holder = f"127.0.0.1:{free_port()}"
+        self.flows: Callable[[], list[Open]] = list
         self._next = 0
 
     async def start(self) -> list[str]:
@@ -89,6 +92,10 @@ class NoNetwork:
 
     def resolv_conf(self, app: str) -> bytes:
         return b""
+
+    def flows_to(self, addresses: Collection[int]) -> list[Open]:
+        """`flows()`: what a test says that there is."""
+        return [flow for flow in self.flows() if flow.target in addresses]
 
     async def close(self) -> None:
         pass
@@ -126,12 +133,15 @@ class SmallCloud:
         self.ports = {name: free_port() for name in self.files}
         self.records = [raw_root, policy, *(self._enrol(name, n + 1, now_s) for n, name in enumerate(self.files))]
         self.agents: dict[str, Agent] = {}
+        self.enrol_ports = {name: free_port() for name in self.files}
+        self.servers: list[Server] = []  # what the provider has, whichever pool asks
+        self.asked: list[str] = []  # names that it was asked for
         self.runtimes: dict[str, MemoryRuntime] = {}
         for name, files in self.files.items():
             files.join(Membership(self.cloud, f"node/{name}"))
             store = RecordStore(files.state)
             for raw, id in zip(self.records, ["root", "policy", *(f"node/{n}" for n in self.files)], strict=True):
-                store.put(id, raw, hash=id, sync=True)
+                store.put(id, raw, hash=envelope.parse(raw).hash, sync=True)
             if name not in new:
                 store.set_meta(MET, b"1")
             store.close()
@@ -170,9 +180,15 @@ class SmallCloud:
                 address="127.0.0.1",
                 port=self.ports[name],
                 memory_bytes=1 << 30,
+                enrol_port=self.enrol_ports[name],
+                servers=self._servers,
             )
             self.agents[name] = Agent(self.files[name], parts)
             await self.agents[name].start()
+
+    async def _servers(self, pool: Pool, token: str, name: str) -> list[Server]:
+        self.asked.append(name)
+        return [server for server in self.servers if server.name == name]
 
     def home(self, directory: Path, name: str = "small") -> CloudHome:
         """The operator's machine: all that `skerry init` and `host add` would have written there."""

@@ -61,8 +61,9 @@ def test_every_command_that_a_page_or_an_error_names_exists_with_its_options() -
         ):
             words = named[1].split()
             command = skerry.get_command(root, words[0])
-            if isinstance(command, click.Group) and len(words) > 1:
-                command = command.get_command(root, words[1])
+            for word in words[1:]:
+                if isinstance(command, click.Group):
+                    command = command.get_command(root, word)
             if command is None:
                 wrong.append(f"{file.name}: {named[0]}")
                 continue

@@ -20,6 +20,7 @@ from typing import Any
 from dnslib import QTYPE, DNSRecord
 from msgspec.structs import replace
 
+from skerry.agent import waking
 from skerry.agent.waking import Activators, led
 from skerry.core.effects import Dormant, Target
 from skerry.core.intent import Port
@@ -150,9 +151,19 @@ class Worker:
             case "wake":  # the agent's side of the activator
                 self.knocks: list[Any] = []
                 self.waking = Activators(
-                    Path("/run/skn"), n.holder, "v1", post=self.knocks.append, note=lambda *_: None, why=str
+                    Path("/run/skn"),
+                    n.holder,
+                    "v1",
+                    post=self.knocks.append,
+                    note=lambda *_: None,
+                    why=str,
+                    linger_s=0.0,
                 )
                 await self.waking.start()
+            case "sleep":  # for ever: nothing is left to wake
+                waking.purge(Path("/run/skn"))
+                await self.waking.close()
+                n.free_stand_ins(())
             case "knocks":
                 return [[knock.service, knock.n] for knock in self.knocks]
             case "activator":

@@ -9,7 +9,8 @@ the agent tells it who is where (a table, a line of JSON), and it tells the agen
     {"retire": true}                          from the agent: another takes over; pass on what is here, then end
     {"hello": VERSION, "pid": N}              from here, and then
     {"held": {"shop.web": 2}}                 whenever that changes
-    {"closed": {"shop.web": [2, "late"]}}     "late": nobody came up in time; "full": more than may wait
+    {"flows": {"shop.web": [1, 7]}}           it passes now, and has passed in all; once in a while
+    {"closed": {"shop.web": {"late": 2}}}     "late": nobody came up in time; "full": more than may wait
 
 Everything has a bound: connections that wait, in all and of one client, and how long. Source: SO_ORIGINAL_DST gives
 where a client wanted to go before the rules led it here (linux/netfilter_ipv4.h).
@@ -43,7 +44,7 @@ AGAIN_S = 0.01  # between two tries to reach one that is still on its way up
 AGAIN_SLOWLY_S = 0.1  # after a second
 DIAL_S = 3.0  # an address that says nothing
 REFUSED_S = 1.0  # one that is healthy and does not listen there
-SAY_S = 1.0  # "full" is told once in so long
+SAY_S = 0.5  # what is no hurry is told once in so long
 LINE_MAX = 4 << 20
 _SO_ORIGINAL_DST = 80
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -101,6 +102,7 @@ class Activator:
         self._waiting: dict[str, dict[int, Held]] = {}
         self._clients: Counter[str] = Counter()
         self._told: dict[str, int] = {}
+        self._told_flows: dict[str, tuple[int, int]] = {}
         self._closed: dict[str, dict[str, int]] = {}
         self._said_s = 0.0
         self._again: list[tuple[float, int, int]] = []  # when to dial, number, the client's descriptor
@@ -297,7 +299,7 @@ class Activator:
         self._forget(held)
         self._dials.pop(server.fileno(), None)
         self._poll.unregister(client)
-        self._flows.begin(client, server)
+        self._flows.begin(client, server, held.service)
 
     # --- the agent ----------------------------------------------------------------------------------------------------
 
@@ -327,7 +329,7 @@ class Activator:
         self._control = control
         self._heard.clear()
         self._to_say.clear()
-        self._told = {}
+        self._told, self._told_flows = {}, {}
         self._poll.register(control, _READ)
         self._say({"hello": self._version, "pid": os.getpid()})
 
@@ -393,10 +395,15 @@ class Activator:
         if changed:
             self._told = waits
             self._say({"held": changed})
-        if self._closed and now_s - self._said_s >= SAY_S:
+        if now_s - self._said_s >= SAY_S:
             self._said_s = now_s
-            self._say({"closed": self._closed})
-            self._closed = {}
+            if self._closed:
+                self._say({"closed": self._closed})
+                self._closed = {}
+            flows = {name: (self._flows.now[name], ever) for name, ever in self._flows.ever.items()}
+            if flows != self._told_flows:
+                self._told_flows = flows
+                self._say({"flows": flows})
 
     def _say(self, message: dict[str, Any]) -> None:
         self._to_say += json.dumps(message).encode() + b"\n"

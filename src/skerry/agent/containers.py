@@ -255,6 +255,10 @@ class Containers:
         """Container id -> slot of what runs here now."""
         return {id: labels.slot for id, labels in self._known.items() if id not in self._gone}
 
+    def addresses(self) -> dict[str, tuple[Slot, str]]:
+        """Container id -> slot and address of what runs here now."""
+        return {id: (Slot.parse(slot), self._known[id].address) for id, slot in self.running().items()}
+
     def with_logs(self) -> list[tuple[str, str]]:
         """(container id, slot) of what runs or ran here and still has logs."""
         return [(id, labels.slot) for id, labels in self._known.items()]

@@ -21,7 +21,10 @@ from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
+from skerry.agent.enrolling import Enrolling
+from skerry.agent.enrolments import Enrolments
 from skerry.agent.fetch import Fetcher
+from skerry.agent.figures import Figures
 from skerry.agent.files import HostFiles, NotJoined
 from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
@@ -40,8 +43,9 @@ from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
+from skerry.core.intent import Node
 from skerry.core.node import NodeCore
-from skerry.core.records import Fact, Slot
+from skerry.core.records import Fact, MachineSlot, Slot
 from skerry.errors import Passing, SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
@@ -185,6 +189,8 @@ class Agent:
         )
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
         self.waking: Activators
+        self.enrolments = Enrolments(self)
+        self.enrolling = Enrolling(self, self.enrolments)
         self._targets: dict[str, str] = {}  # container address -> node, of the routes in force
         self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
         self.network: Network
@@ -244,6 +250,16 @@ class Agent:
             environment=self._environment,
             routed=self.routes.settled,
         )
+        self.figures = Figures(
+            self.network,
+            running=self.containers.addresses,
+            cpu_s=self.parts.cpu_s,
+            subnets=self._subnets,
+            wall_s=self.clock.wall_s,
+            post=self.loop.post,
+            spawn=self.loop.spawn,
+            held=self.waking.passing,
+        )
         self.server = Server(self)
         self.loop.carriers = self._carriers()
         for image in self.images.held():
@@ -258,6 +274,8 @@ class Agent:
             self.upkeep.read_images(),
             self.budget.watch(),
             self.upkeep.watch_clock(),
+            self.enrolments.watch(),
+            self.enrolling.keep(),
         ):
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
@@ -309,7 +327,8 @@ class Agent:
         linked = bool(self.mesh.neighbours())
         archive = self.objects.path(digest)
         version = await asyncio.to_thread(upgrade.begin, self.files, archive, digest, linked=linked, limit_s=limit_s)
-        self.objects.remove(digest)
+        if not any(pool.bundle == digest for pool in self.enrolments.pools().values()):
+            self.objects.remove(digest)
         if version:
             self.events.append("agent", self.me, f"trying agent {version} for {limit_s:.0f} s")
         return version
@@ -324,7 +343,8 @@ class Agent:
             do.Stop: self.containers.stop,
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
-            do.Route: self._new_routes,
+            do.Route: self._route_wanted,
+            do.Measure: self.figures.measure,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
@@ -352,6 +372,8 @@ class Agent:
             record = event.record
             if record.kind in ("root", "policy"):
                 self.mesh.set_clients(self.trusted.client_certificates())
+            if record.kind in ("policy", "pool"):
+                self.enrolling.changed()
             if isinstance(record, Fact) and record.node == self.me and record.seq > self.author.newest:
                 # What we say would be refused as old by all who heard us then: the agent begins anew, above that life.
                 self.records.start_after(record.seq[0])
@@ -373,10 +395,16 @@ class Agent:
             TunnelPeer(public_key=p.wireguard, endpoints=p.addresses, subnet=p.subnet) for p in effect.peers
         )
 
-    def _new_routes(self, effect: do.Route) -> None:
+    def _route_wanted(self, effect: do.Route) -> None:
         """Who waits for a service is led there at once; the rules, for those who come later, take some milliseconds more."""
         self.waking.tell(effect.dormant, self.network.stand_in)
+        self.figures.routed(effect)
         self.routes.carry(effect)
+
+    def _subnets(self) -> tuple[str, list[str]]:
+        """This host's containers' network, and those of all hosts."""
+        nodes = {path: held.body for path, held in self.trusted.nodes.items() if isinstance(held.body, Node)}
+        return nodes[self.me].subnet, [node.subnet for node in nodes.values()]
 
     async def _route(self, effect: do.Route) -> None:
         """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""
@@ -400,8 +428,11 @@ class Agent:
     def _environment(self, app: str, sealed: dict[str, str]) -> dict[str, str]:
         if not sealed:
             return {}
-        secret = self.trusted.document(f"secret/{app}")
-        return seal.open_environment(self.files.seed("sealing"), self.me, secret, sealed)
+        own = self.files.seed("sealing")
+        enrolment = self.trusted.enrolled(self.me)
+        if MachineSlot.of_path(self.me) is not None and enrolment is not None:
+            return seal.open_values(seal.machine_key(own, app, enrolment), sealed)
+        return seal.open_environment(own, self.me, self.trusted.document(f"secret/{app}"), sealed)
 
 
 def _expelled(me: str) -> Expelled:

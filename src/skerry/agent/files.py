@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -78,6 +79,20 @@ class HostFiles:
             raise NotJoined(
                 "the agent can't run", f"{self.state} holds no {name} key", "join it: skerry host add"
             ) from None
+
+    def keeper(self, *, barred: Collection[str] = ()) -> Signer:
+        """The key by which this host signs the machines of pools that it keeps; made at the first call, and anew if it is
+        `barred`.
+        """
+        place = self.state / "keys" / "keeper"
+        if not place.exists() or Signer(self.seed("keeper")).key in barred:
+            _write(place, secrets.token_bytes(32).hex().encode())
+        return Signer(self.seed("keeper"))
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether it was ever asked for such a key."""
+        return (self.state / "keys" / "keeper").exists()
 
     @property
     def certificate(self) -> bytes:

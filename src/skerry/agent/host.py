@@ -12,14 +12,24 @@ import msgspec
 from skerry.agent import waking
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
-from skerry.core.intent import Node
+from skerry.core.intent import Node, Pool
+from skerry.machines.contract import Server
+from skerry.machines.userdata import ENROL_PORT
 from skerry.net import commands
 from skerry.net.network import Network
+from skerry.observe.cgroups import read_cpu_s
 from skerry.runtime.contract import Runtime
-from skerry.runtime.oci import Binaries, OciRuntime
+from skerry.runtime.oci import CGROUPS, Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
 
 PORT = 7077
+
+
+async def servers_of(pool: Pool, token: str, name: str) -> list[Server]:
+    """The machines of this name, as the pool's provider gives them now. Raises what providers raise."""
+    from skerry.agent.asking import servers
+
+    return await servers(pool, token, name)
 
 
 class Parts(msgspec.Struct):
@@ -30,6 +40,9 @@ class Parts(msgspec.Struct):
     address: str = "0.0.0.0"
     port: int = PORT
     memory_bytes: int = 0  # 0: what the host has
+    cpu_s: Callable[[str], float | None] = lambda id: read_cpu_s(f"{CGROUPS}/{id}")  # that a container has used
+    enrol_port: int = ENROL_PORT
+    servers: Callable[[Pool, str, str], Awaitable[list[Server]]] = servers_of
 
 
 def of_host() -> Parts:

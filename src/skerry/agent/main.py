@@ -1,6 +1,7 @@
 """`skerry-agent`: what runs on a host. People use `skerry`, never this.
 
 skerry-agent keys  --state DIR           make the host's keys if there are none; print the public ones as JSON
+skerry-agent enrol --state DIR           ask to become a pool's machine, as the JSON on standard input says, and join
 skerry-agent join  --state DIR [--adopt] take the host into a cloud; the JSON on standard input says which
 skerry-agent run   --state DIR           the daemon (systemd starts it)
 skerry-agent purge --state DIR           end all containers, take away every rule, interface and mount of ours
@@ -74,6 +75,13 @@ def _run(files: HostFiles) -> None:
     from skerry.agent.daemon import run
 
     asyncio.run(run(files))
+
+
+def _enrol(files: HostFiles) -> None:
+    from skerry.agent.enrol import enrol
+
+    files.state.mkdir(parents=True, exist_ok=True)
+    join(files, enrol(files, sys.stdin.buffer.read(1 << 20)))
 
 
 def _purge(files: HostFiles) -> None:
@@ -154,7 +162,7 @@ def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
 
 VERBS: dict[str, Callable[[HostFiles], None]] = {
     "keys": _keys, "run": _run, "purge": _purge, "guard": _guard, "unit": _unit,
-    "handover": _handover,
+    "handover": _handover, "enrol": _enrol,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import msgspec
 
 from skerry.core.events import CaughtUp
 from skerry.core.intent import Node
+from skerry.core.records import MachineSlot
 from skerry.errors import SkerryError, TrustRefusal
 from skerry.mesh.messages import recv_bytes, send_bytes
 
@@ -67,8 +68,12 @@ def _enough(agent: Agent, answered: set[str], first_s: float) -> bool:
 
 
 def _others(agent: Agent) -> set[str]:
+    """Fixed hosts; machines of a pool come and go, and know no more than these."""
     nodes = agent.trusted.nodes.items()
-    return {p for p, d in nodes if p != agent.me and isinstance(d.body, Node) and agent.trusted.enrolled(p) is not None}
+    there = {
+        p for p, d in nodes if p != agent.me and isinstance(d.body, Node) and agent.trusted.enrolled(p) is not None
+    }
+    return {path for path in there if MachineSlot.of_path(path) is None} or there
 
 
 async def _ask(agent: Agent, node: str) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import select
 import socket
 import struct
+from collections import Counter
 
 CHUNK_BYTES = 256 << 10
 ROUNDS = 4  # of one flow before the others have their turn
@@ -27,11 +28,14 @@ class Way:
 
 
 class Flows:
-    """`ready` is called for what `poll` says of descriptors that it `has`."""
+    """`ready` is called for what `poll` says of descriptors that it `has`. `now`, `ever`: how many, by what they are for."""
 
     def __init__(self, poll: select.epoll) -> None:
         self._poll = poll
         self._ways: dict[int, tuple[Way, Way]] = {}  # by descriptor: (from it, to it)
+        self._of: dict[int, str] = {}  # what a client's descriptor is for
+        self.now: Counter[str] = Counter()
+        self.ever: Counter[str] = Counter()
         self._buffer = bytearray(CHUNK_BYTES)
 
     @property
@@ -41,8 +45,11 @@ class Flows:
     def has(self, fd: int) -> bool:
         return fd in self._ways
 
-    def begin(self, client: socket.socket, server: socket.socket) -> None:
-        """Neither is registered; both don't block. They are ours from now on."""
+    def begin(self, client: socket.socket, server: socket.socket, of: str) -> None:
+        """Neither is registered; both don't block. They are ours from now on. `of`: under which name they are counted."""
+        self._of[client.fileno()] = of
+        self.now[of] += 1
+        self.ever[of] += 1
         for sock in (client, server):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,6 +125,8 @@ class Flows:
 
     def _end(self, of: Way, to: Way, *, refuse: bool = False) -> None:
         for sock in (of.source, to.source):
+            if name := self._of.pop(sock.fileno(), ""):
+                self.now[name] -= 1
             del self._ways[sock.fileno()]
             if refuse:
                 reset(sock)

@@ -19,7 +19,7 @@ from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
-from skerry.core.intent import App
+from skerry.core.intent import App, Policy
 from skerry.core.records import Document, Record, Slot, is_meant
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
@@ -78,6 +78,10 @@ class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
 
 
+class Facts(msgspec.Struct, forbid_unknown_fields=True):
+    kind: str
+
+
 class Reach(msgspec.Struct, forbid_unknown_fields=True):
     address: str
 
@@ -101,6 +105,7 @@ class Server:
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._upgrade = agent.upgrade
+        self._keeper = agent.files.keeper
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
@@ -269,6 +274,16 @@ class Server:
     async def _verb_upgrade(self, args: Upgrade, request: Request) -> Any:
         """Try the bundle that our enrolment names; whether it is kept is told by `status`."""
         return {"trying": await self._upgrade(args.limit_s)}
+
+    async def _verb_keeper_key(self, args: Paths, request: Request) -> Any:
+        """The public half of the key by which this host would sign a pool's machines; it is made now if there is none."""
+        policy = self._door.trusted.policy
+        barred = policy.body.barred if policy is not None and isinstance(policy.body, Policy) else ()
+        return {"key": self._keeper(barred=barred).key}
+
+    async def _verb_facts(self, args: Facts, request: Request) -> Any:
+        """What nodes say under one kind, as they said it: key -> node -> body."""
+        return self._core.all_said(args.kind)
 
     # -- images
 

@@ -126,18 +126,23 @@ def unpack(archive: Path, digest: str, home: Path = HOME) -> str:
         shutil.rmtree(fresh, ignore_errors=True)
         raise BadFormat("the bundle was not taken", str(error), "make bundle") from None
     place = home / version
-    sums = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {place / path.relative_to(top)}\n"
-        for path in sorted(top.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    ]
-    (top / ".sums").write_text("".join(sums))
+    write_sums(top, place)
     (top / ".bundle").write_text(f"{digest}\n")
     os.sync()
     shutil.rmtree(place, ignore_errors=True)  # a damaged one; never the one that runs, whose digest is another
     top.rename(place)
     fresh.rmdir()
     return version
+
+
+def write_sums(top: Path, place: Path | None = None) -> None:
+    """Of every file in `top`, by which `host add` sees whether it is whole. `place`: where it will be."""
+    sums = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {(place or top) / path.relative_to(top)}\n"
+        for path in sorted(top.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.name not in (".sums", ".bundle")
+    ]
+    (top / ".sums").write_text("".join(sums))
 
 
 def _check(member: tarfile.TarInfo) -> None:

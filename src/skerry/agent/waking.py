@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SOCKET, PIDS = "activator.sock", "activator.pids"  # in /run/skerry
 BACK_S = 0.5  # one that runs comes back within it
 BEGIN_S = 10.0
+LINGER_S = 1.0  # so long at least every host can hear of a knock
 LINE_BYTES = 1 << 20
 
 
@@ -44,7 +45,9 @@ class Activators:
         post: Callable[[Event], None],
         note: Callable[[str, str, str], object],
         why: Callable[[Slot], str],
+        linger_s: float = LINGER_S,
     ) -> None:
+        self._linger_s = linger_s
         self._run, self._listen, self._version = run, listen, version
         self._post, self._note, self._why = post, note, why
         self._server: asyncio.Server | None = None
@@ -52,7 +55,9 @@ class Activators:
         self._all: dict[asyncio.StreamWriter, tuple[str, int]] = {}  # (version, pid)
         self._own: asyncio.StreamWriter | None = None  # the one that listens for us
         self._waiting: dict[asyncio.StreamWriter, dict[str, int]] = {}
-        self._told: dict[str, int] = {}
+        self._told: dict[str, float] = {}  # since when core knows that somebody waits for it
+        self._flows: dict[asyncio.StreamWriter, dict[str, tuple[int, int]]] = {}
+        self._counted: dict[str, int] = {}
         self._came = asyncio.Event()
         self._begins = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -141,6 +146,7 @@ class Activators:
             self._tasks.discard(task)
             self._all.pop(writer, None)
             self._waiting.pop(writer, None)
+            self._flows.pop(writer, None)
             self._save_pids()
             if self._server is not None and self._server.is_serving():
                 self._count()
@@ -170,6 +176,8 @@ class Activators:
         if "held" in said:
             self._waiting.setdefault(writer, {}).update(said["held"])
             self._count()
+        if "flows" in said:
+            self._flows[writer] = {name: tuple(counts) for name, counts in said["flows"].items()}
         for name, counts in said.get("closed", {}).items():
             self._tell_closed(name, counts)
 
@@ -180,17 +188,32 @@ class Activators:
         self._own = own
 
     def _count(self) -> None:
-        """Core is told when the first waits, and when none does any more."""
+        """Core is told when the first waits, and when none does any more; who leaves at once has knocked all the same."""
         waits: dict[str, int] = {}
         for held in self._waiting.values():
             for name, n in held.items():
                 waits[name] = waits.get(name, 0) + n
+        loop = asyncio.get_running_loop()
         for name in {*waits, *self._told}:
-            n = waits.get(name, 0)
-            if bool(n) != bool(self._told.get(name, 0)):
-                app, _, service = name.partition(".")
+            n, (app, _, service) = waits.get(name, 0), name.partition(".")
+            if n and name not in self._told:
+                self._told[name] = loop.time()
                 self._post(Knocked(app, service, n))
-        self._told = waits
+            elif not n and name in self._told:
+                rest_s = self._told[name] + self._linger_s - loop.time()
+                if rest_s > 0:
+                    loop.call_later(rest_s, self._count)
+                else:
+                    del self._told[name]
+                    self._post(Knocked(app, service, 0))
+
+    def passing(self, app: str, service: str) -> int:
+        """How many of its connections go through an activator, or did since this was last asked."""
+        name = f"{app}.{service}"
+        counts = [flows[name] for flows in self._flows.values() if name in flows]
+        now, ever = sum(n for n, _ in counts), sum(n for _, n in counts)
+        before, self._counted[name] = self._counted.get(name, 0), ever
+        return max(now, ever - before)
 
     def _tell_closed(self, name: str, counts: dict[str, int]) -> None:
         app, _, service = name.partition(".")

@@ -139,6 +139,7 @@ def rm(
         ),
     )
     _warn_of_data(terminal, result)
+    _warn_of_tokens(terminal, result)
     kept = f"\nstill on it: {', '.join(result['kept'])} (gone with --purge)" if result["kept"] else ""
     terminal.answer(result, f"{name} is removed{kept}")
 
@@ -235,6 +236,9 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
 
     result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: leave.expel(session, name), changes=True)
     _warn_of_data(terminal, result)
+    _warn_of_tokens(terminal, result)
+    if machines := result["machines_it_enrolled"]:
+        terminal.warn(f"it let these in: {', '.join(machines)}; in doubt: skerry machine rm {machines[0]} --now")
     secrets = result["secrets_it_could_read"]
     advice = f"\nchange what these apps keep secret: {', '.join(secrets)}" if secrets else ""
     terminal.answer(result, f"{name} is expelled: no host talks to it any more{advice}")
@@ -243,6 +247,14 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
 def _warn_of_data(terminal: Terminal, result: dict[str, Any]) -> None:
     if lost := result["without_their_data"]:
         terminal.warn(f"{', '.join(lost)} had data there, and nowhere else: elsewhere it begins empty")
+
+
+def _warn_of_tokens(terminal: Terminal, result: dict[str, Any]) -> None:
+    if pools := result["kept_pools"]:
+        terminal.warn(
+            f"it kept {', '.join(pools)}, and knows the provider's token: make another one there, take the old one away, "
+            f"and: skerry machine pool set {pools[0]} --token-file FILE"
+        )
 
 
 @declare(command, "adopt", example="skerry host adopt root@198.51.100.7 root@198.51.100.8", codes=CHANGES)

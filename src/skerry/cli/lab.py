@@ -243,3 +243,24 @@ def slow(terminal: Terminal, name: str, host: str, rate: str | None, loss: str |
         raise click.UsageError("say --rate, --loss or --delay")
     _lab(name).slow(host, rate=rate, loss=loss, delay=delay)
     terminal.answer({"name": host, "rate": rate, "loss": loss, "delay": delay}, f"{host} is slower now")
+
+
+@declare(command, "ocean", example="skerry lab ocean --boot 5", codes=CODES, cloud=False)
+@lab_option
+@click.option(
+    "--boot", "boot_s", type=click.FloatRange(0, 3600), default=3.0, show_default=True, help="Seconds to boot."
+)
+@click.option("--tls", is_flag=True, help="Serve https, under a certificate authority of its own.")
+def ocean(terminal: Terminal, name: str, boot_s: float, tls: bool) -> None:
+    """Serve DigitalOcean's API to the lab; droplets are further machines of it.
+
+    Lists and tags come late, as there, in the same proportion to the boot. It ends with the lab.
+    """
+    import msgspec
+
+    from skerry.lab.ocean import Pace
+    from skerry.lab.ocean.process import start
+
+    place = start(_lab(name), pace=Pace().times(boot_s / Pace().boot_s), tls=tls)
+    text = f"endpoint  {place.endpoint}\ntoken     {place.token}\ncontrol   {place.control}"
+    terminal.answer(msgspec.to_builtins(place), text + (f"\n{place.ca.strip()}" if place.ca else ""))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERBS = {
     "init": "Make a new cloud: keys, root of trust, recovery file.",
     "host": "Join, list, drain, upgrade and remove hosts.",
+    "machine": "Rent, list and return machines by pools.",
     "deploy": "Build, sign and roll out a compose file.",
     "diff": "Show what a deploy would change.",
     "ps": "Show every replica: where, how, since when.",
@@ -39,6 +40,7 @@ VERBS = {
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
+    "api": "Serve the cloud to programs: REST with OpenAPI 3.1.",
     "doctor": "Check this machine and the cloud for common faults.",
     "lab": "Run whole small machines here, to try and to test.",
     "completion": "Print the completion script for a shell.",

@@ -44,8 +44,8 @@ async def scale(
     `name`: APP.SERVICE, or SERVICE where only one app has it. Raises NoSuchApp.
     """
     await session.sync()
-    app, service = _of_service(session, name)
-    body = _app(session, app)
+    app, service = of_service(session, name)
+    body = the_app(session, app)
     before = body.services[service].replicas
     changed = msgspec.structs.replace(body.services[service], replicas=replicas)
     wanted = msgspec.structs.replace(body, services={**body.services, service: changed})
@@ -71,7 +71,7 @@ async def rollback(
     store of this machine, which then keeps what runs again.
     """
     await session.sync()
-    current = _app(session, app)
+    current = the_app(session, app)
     document, held = session.document(f"app/{app}"), session.document(f"release/{app}")
     if document is None or held is None or not isinstance(held.body, Release) or not held.body.fallback:
         raise NothingBefore(
@@ -119,7 +119,7 @@ async def rm(
     """Stop everything of an app and remove its intent; volumes stay until `skerry volume rm`. `images`: the store of this
     machine, which then no longer keeps them for its sake."""
     await session.sync()
-    body = _app(session, app)
+    body = the_app(session, app)
     await session.change([(f"app/{app}", App(deleted=True))])
     if images is not None:
         images.note_use(session.home.name, app, {})
@@ -135,29 +135,29 @@ async def rm(
     return {"app": app, "volumes_kept": sorted(body.volumes)}
 
 
-def _of_service(session: Session, name: str) -> tuple[str, str]:
+def of_service(session: Session, name: str) -> tuple[str, str]:
     """APP.SERVICE, or SERVICE alone -> (app, service)."""
     app, dot, service = name.partition(".")
     if dot:
-        services = _app(session, app).services
+        services = the_app(session, app).services
         if service not in services:
             raise NoSuchApp(f"{app} has no service {service}", f"it has: {', '.join(services)}", "see skerry ps")
         return app, service
-    having = [app for app, body in _apps(session).items() if name in body.services]
+    having = [app for app, body in live(session).items() if name in body.services]
     if len(having) != 1:
         why = f"these apps have one: {', '.join(having)}" if having else "no app has one of that name"
         raise NoSuchApp(f"which service {name!r} is meant is not clear", why, "write APP.SERVICE; see skerry ps")
     return having[0], name
 
 
-def _apps(session: Session) -> dict[str, App]:
+def live(session: Session) -> dict[str, App]:
     """Those that are not removed."""
     bodies = {d.path.removeprefix("app/"): d.body for d in session.documents("app")}
     return {app: body for app, body in bodies.items() if isinstance(body, App) and not body.deleted}
 
 
-def _app(session: Session, app: str) -> App:
-    apps = _apps(session)
+def the_app(session: Session, app: str) -> App:
+    apps = live(session)
     if app not in apps:
         raise NoSuchApp(f"there is no app {app}", f"this cloud has: {', '.join(apps) or 'none'}", "see skerry ps")
     return apps[app]

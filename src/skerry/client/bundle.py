@@ -60,7 +60,7 @@ PACKAGES = (
 # cffi is there for its one extension module; pip chooses pycparser, which only its compiler needs, beside it.
 WHEELS = "PyNaCl\nwebsockets\nmsgspec\nzstandard\ndnslib\ncryptography\n"
 STDLIB_WANTED = ("sqlite3",)
-NOT_OURS = ("cli", "client", "lab", "sim")  # rooms that no host needs
+NOT_OURS = ("api", "cli", "client", "lab", "sdk", "sim")  # rooms that no host needs
 NOT_NEEDED = re.compile(
     r"/(pycparser|tests?)/|\.(pyi|pxd|h|c|typed)$|/zstandard/_cffi[^/]*$|\.dist-info/(?!METADATA)|/msgspec/_utils_test"
     r"|/(unittest|xmlrpc|wsgiref|turtledemo|lib2to3|sitecustomize\.py)(/|$)"

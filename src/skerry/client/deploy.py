@@ -125,7 +125,7 @@ def _changes(
         services[name] = msgspec.structs.replace(
             planned.service, environment=sealed, attempt=attempt + (name in again), init=init_of(name) in digests
         )
-    app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0])
+    app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0], pools=compose.pools)
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
     version = (held_app.version if held_app is not None else 0) + (1 if app_changed else 0)
     old_release: Release | None = held_release.body if held_release is not None else None  # type: ignore[assignment]

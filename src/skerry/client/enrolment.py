@@ -12,14 +12,15 @@ import msgspec
 
 from skerry.client.bundle import Bundle
 from skerry.client.session import PORT, Session
-from skerry.core.intent import Body, Node, Secret
-from skerry.core.records import Document
+from skerry.core.intent import Body, Node, Pool, Secret
+from skerry.core.records import Document, MachineSlot
 from skerry.errors import BadInput, Refusal, TrustRefusal, Unreachable
 from skerry.machines.survey import Survey
 from skerry.trust import seal
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 NETWORK = ipaddress.IPv4Network("10.77.0.0/16")  # containers' addresses; a /24 per host
+ROOM_BITS = 4  # a pool's block has sixteen of them or more: it may grow
 
 
 class NoSuchHost(BadInput):
@@ -161,18 +162,47 @@ def _subnet(session: Session, path: str) -> str:
         mine = nodes[path].subnet
         if not any(p != path and n.subnet == mine and n.state != "expelled" for p, n in nodes.items()):
             return mine
+    blocks = [ipaddress.IPv4Network(block) for block in pool_networks(session).values()]
+    ours = [s for s in list(NETWORK.subnets(new_prefix=24))[1:] if not any(s.subnet_of(block) for block in blocks)]
     taken = {node.subnet for node in nodes.values()}
-    free = [str(subnet) for subnet in list(NETWORK.subnets(new_prefix=24))[1:] if str(subnet) not in taken]
+    free = [str(subnet) for subnet in ours if str(subnet) not in taken]
     if not free:  # those of hosts that are gone for good, too
         taken = {node.subnet for node in nodes.values() if node.state != "expelled"}
-        free = [str(subnet) for subnet in list(NETWORK.subnets(new_prefix=24))[1:] if str(subnet) not in taken]
+        free = [str(subnet) for subnet in ours if str(subnet) not in taken]
     if not free:
         raise Refusal(
             "the host was not joined",
             "all 255 container networks are taken",
-            "remove hosts that are gone: skerry host rm",
+            "remove hosts that are gone: skerry host rm, or pools: skerry machine pool rm",
         )
     return free[0]
+
+
+def pool_networks(session: Session) -> dict[str, str]:
+    """The blocks that pools hold, by the pool's name: a removed one's is free again."""
+    bodies = {d.path.removeprefix("pool/"): d.body for d in session.documents("pool")}
+    return {name: body.network for name, body in bodies.items() if isinstance(body, Pool) and not body.deleted}
+
+
+def pool_block(session: Session, machines: int, *, but: str = "") -> str:
+    """The lowest free block with a /24 for each of so many machines, with room to grow where there is some.
+
+    `but`: the pool that it is for. Raises Refusal.
+    """
+    fixed = {path: d.body for path, d in session.nodes.items() if MachineSlot.of_path(path) is None}
+    hosts = [body.subnet for body in fixed.values() if isinstance(body, Node)]
+    pools = [block for name, block in pool_networks(session).items() if name != but]
+    taken = [next(NETWORK.subnets(new_prefix=24)), *map(ipaddress.IPv4Network, (*hosts, *pools))]
+    least = max(machines - 1, 0).bit_length()
+    for bits in range(max(least, ROOM_BITS), least - 1, -1):
+        for block in NETWORK.subnets(new_prefix=24 - bits):
+            if not any(block.overlaps(other) for other in taken):
+                return str(block)
+    raise Refusal(
+        f"there is no room for {machines} machines",
+        f"hosts and pools have taken too much of {NETWORK}",
+        "give it a lower --max, or remove a pool: skerry machine pool rm",
+    )
 
 
 def signed(session: Session, enrolment: Enrolment) -> list[bytes]:

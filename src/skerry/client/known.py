@@ -18,12 +18,12 @@ from skerry.client.home import CloudHome, Head
 from skerry.client.identity import read_operator
 from skerry.client.keys import KeyMissing, Passphrase
 from skerry.client.recovery import ROOT_LIFE_S
-from skerry.core.intent import App, Body, Node, Policy, Root, Secret
-from skerry.core.records import Document
+from skerry.core.intent import App, Body, Node, Policy, Pool, Root, Secret
+from skerry.core.records import Document, MachineSlot
 from skerry.errors import TrustRefusal
 from skerry.trust import seal
 from skerry.trust.accept import Trusted
-from skerry.trust.documents import sign_document
+from skerry.trust.documents import sign_document, what_rests_on_what
 from skerry.trust.identity import Signer
 from skerry.trust.recovery import OperatorKeys
 from skerry.trust.refusals import Expired, Stale
@@ -73,18 +73,26 @@ class Known:
         return sorted((d for d in self.trusted.documents() if d.kind == kind), key=lambda d: d.path)
 
     def all_records(self) -> list[str]:
-        """Everything a new node has to start with, base64: roots in order, policy, nodes, the rest."""
-        order = {"policy": 0, "node": 1}
-        paths = sorted(self.file.documents, key=lambda path: (order.get(path.partition("/")[0], 2), path))
+        """Everything a new node has to start with, base64: roots in order, policy, pools, nodes, the rest."""
+        paths = sorted(self.file.documents, key=what_rests_on_what)
         return [*self.file.roots, *(self.file.documents[path] for path in paths)]
 
     def save(self) -> None:
         """Remember what was verified, so that an older state is never taken later."""
-        state = (self.file, self.trusted.heads())
-        if state != self._saved:
+        if (self.file, self.trusted.heads()) != self._saved:
+            self._learn_from_home()
+            state = (self.file, self.trusted.heads())
             self.home.write(self.file)
             self.home.write_heads({path: Head(*head) for path, head in state[1].items()})
             self._saved = state
+
+    def _learn_from_home(self) -> None:
+        """What other commands have learned since this was read (a program may stay for days): it must not be forgotten."""
+        there = self.home.read()
+        if there.id == self.file.id:
+            for text in (*there.roots[len(self.file.roots) :], *there.documents.values()):
+                if text not in self.file.documents.values():
+                    self._learn(base64.b64decode(text))
 
     @property
     def policy(self) -> Policy:
@@ -135,7 +143,7 @@ class Known:
         """Sign the next version of `path`, resting on what was verified here. `epoch`: None for the one in force."""
         epoch = self.trusted.epoch(path) if epoch is None else epoch
         # What says that something is over must never be forgotten: a new host has to learn it in ten years, too.
-        over = (isinstance(body, Node) and body.state == "expelled") or (isinstance(body, App) and body.deleted)
+        over = (isinstance(body, Node) and body.state == "expelled") or (isinstance(body, App | Pool) and body.deleted)
         return self._sign([self.signer], path, body, epoch, 0.0 if over else LIFE_S)
 
     def draft_root(self, body: Root, root_keys: Sequence[Signer]) -> bytes:
@@ -176,8 +184,12 @@ class Known:
         return seal.content_key(self.own.sealing, self.signer.key, secret)
 
     def seal_for_all(self, key: bytes) -> Secret:
-        """A content key, opened to all hosts and operators."""
-        holders = {path: d.body.sealing for path, d in self.nodes.items() if isinstance(d.body, Node)}
+        """A content key, opened to all fixed hosts and operators; to a pool's machines their keepers open it."""
+        holders = {
+            path: d.body.sealing
+            for path, d in self.nodes.items()
+            if isinstance(d.body, Node) and MachineSlot.of_path(path) is None
+        }
         holders |= {operator.key: operator.sealing for operator in self.trusted.operators()}
         boxes = {name: seal.make_box(key, sealing, secrets.token_bytes(32)) for name, sealing in holders.items()}
         return Secret(key_id=secrets.token_hex(8), boxes=boxes)

@@ -11,10 +11,11 @@ import msgspec
 
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import find, hand_over, ssh_target
+from skerry.client.pools import kept_by, signed_by, without_keepers
 from skerry.client.session import Session
 from skerry.core.intent import Body, Node, Secret
-from skerry.core.records import Document
-from skerry.errors import Unreachable
+from skerry.core.records import Document, MachineSlot
+from skerry.errors import Refusal, Unreachable
 from skerry.machines.errors import NotOurHost
 from skerry.machines.install import Install
 from skerry.machines.ssh import Ssh
@@ -23,18 +24,34 @@ from skerry.machines.survey import survey
 Progress = Callable[[str], None]
 
 
+class OfAPool(Refusal):
+    """The host is a machine of a pool: it is rented and returned, not added and removed."""
+
+    code = "machine-of-a-pool"
+    exit_code = 2
+
+
 async def expel(session: Session, name: str) -> dict[str, Any]:
     """Cut a host off everywhere: its links, facts, tunnel and keys. Lists the secrets that it could read."""
     await _sync(session)
     document, node = find(session, name, expelled=True)
     lost = await _with_data(session, name)
+    pools, machines = sorted(kept_by(session, document.path)), signed_by(session, document.path)
     await _sign_off(session, document, node)
     readable = [
         d.path.removeprefix("secret/")
         for d in session.documents("secret")
         if isinstance(d.body, Secret) and document.path in d.body.boxes
     ]
-    return {"name": name, "state": "expelled", "secrets_it_could_read": readable, "without_their_data": lost}
+    opened = [app for app in node.boxes if app not in readable]  # a machine's own are in its enrolment
+    return {
+        "name": name,
+        "state": "expelled",
+        "secrets_it_could_read": sorted({*readable, *opened}),
+        "without_their_data": lost,
+        "kept_pools": pools,
+        "machines_it_enrolled": machines,
+    }
 
 
 async def rm(
@@ -53,6 +70,9 @@ async def rm(
     """
     await _sync(session)
     document, node = find(session, name, expelled=True)
+    if MachineSlot.of_path(document.path) is not None:
+        raise OfAPool(f"{name} was not removed", "it is a pool's machine", f"skerry machine rm {name}")
+    pools = sorted(kept_by(session, document.path))
     with Ssh(target or ssh_target(node), config=ssh_config, identity=identity) as ssh:
         found = await asyncio.to_thread(survey, ssh)
         if found.skerry_cloud and (found.skerry_cloud, found.skerry_node) != (session.file.id, document.path):
@@ -65,7 +85,7 @@ async def rm(
         await _sign_off(session, document, node)
         removed = await asyncio.to_thread(lambda: install.rm(purge=purge))
         kept = [] if purge else await asyncio.to_thread(install.kept)
-    return {"name": name, "removed": removed, "kept": kept, "without_their_data": lost}
+    return {"name": name, "removed": removed, "kept": kept, "without_their_data": lost, "kept_pools": pools}
 
 
 async def _with_data(session: Session, name: str) -> list[str]:
@@ -87,13 +107,22 @@ async def _sync(session: Session) -> None:
 
 
 async def _sign_off(session: Session, document: Document, node: Node) -> None:
-    """Its enrolment as expelled. Keys that policy had let in again after an earlier expulsion are barred anew."""
-    changes: list[tuple[str, Body]] = []
+    """Its enrolment as expelled. Keys that policy had let in again after an earlier expulsion are barred anew.
+
+    What it signed as a keeper of machines is signed again in the same step, and its key is good for nothing any more.
+    """
+    policy = session.policy
     keys = {node.signing, node.sealing, node.wireguard}
-    if keys & set(session.policy.readmitted):
-        rest = tuple(key for key in session.policy.readmitted if key not in keys)
-        changes.append(("policy", msgspec.structs.replace(session.policy, readmitted=rest)))
+    if keys & set(policy.readmitted):
+        rest = tuple(key for key in policy.readmitted if key not in keys)
+        policy = msgspec.structs.replace(policy, readmitted=rest)
+    over: dict[str, Body] = {}
     if node.state != "expelled":
-        changes.append((document.path, msgspec.structs.replace(node, state="expelled")))
-    if changes:
-        await hand_over(session, [session.draft(path, body) for path, body in changes], without=[document.path])
+        over[document.path] = msgspec.structs.replace(node, state="expelled")
+    if kept := kept_by(session, document.path):
+        raws = without_keepers(session, policy, [document.path], kept, over, bar=True)
+    else:
+        changes: list[tuple[str, Body]] = [("policy", policy)] if policy != session.policy else []
+        raws = [session.draft(path, body) for path, body in [*changes, *over.items()]]
+    if raws:
+        await hand_over(session, raws, without=[document.path])

@@ -7,7 +7,7 @@ import msgspec
 from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.core.history import earlier_of
-from skerry.core.intent import App, Body, Release, init_of
+from skerry.core.intent import App, Body, Release, Service, init_of
 from skerry.core.records import Document
 from skerry.errors import TrustRefusal
 
@@ -42,8 +42,8 @@ def release_alone(
         name: msgspec.structs.replace(service, environment=dict.fromkeys(service.environment, "sealed"))
         for name, service in app.services.items()
     }
-    asked = App(services=services, volumes=dict(compose.volumes))
-    differs = changed_fields(msgspec.structs.replace(app, services=signed, fallback=""), asked)
+    asked = App(services=_bare(services), volumes=dict(compose.volumes), pools=compose.pools)
+    differs = changed_fields(msgspec.structs.replace(app, services=_bare(signed), fallback=""), asked)
     if differs:
         raise NotForThisKey(
             f"{compose.name} was not deployed",
@@ -61,3 +61,15 @@ def release_alone(
             Release(images=digests, fits=held_app.version, fallback=fallback, earlier=earlier_of(old, digests)),
         )
     ]
+
+
+def _bare(services: dict[str, Service]) -> dict[str, Service]:
+    """Without what a zone's name was turned into: of one file it is another in another year."""
+    bare = {}
+    for name, service in services.items():
+        scale = service.scale
+        if scale is not None:
+            schedules = tuple(msgspec.structs.replace(schedule, offsets=()) for schedule in scale.schedules)
+            scale = msgspec.structs.replace(scale, schedules=schedules)
+        bare[name] = msgspec.structs.replace(service, scale=scale)
+    return bare

@@ -8,7 +8,7 @@ documents there again.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -112,7 +112,7 @@ async def threshold(session: Session, name: str, needed: int, root_keys: Sequenc
         _check_threshold(name, needed, len(role.keys))
         again = _with(policy, msgspec.structs.replace(role, threshold=needed))
         # What was signed under a lower threshold doesn't stand under a higher one.
-        raws = _without(session, policy, role.keys if needed > role.threshold else (), again)
+        raws = without(session, policy, role.keys if needed > role.threshold else (), again)
     await session.put(raws)
     return {"name": name, "threshold": needed}
 
@@ -140,7 +140,7 @@ async def rm(
             root, operators=kept, policy_threshold=needed, policy_epoch=root.policy_epoch + 1
         )
         raws = [session.draft_root(new_root, root_keys)]
-        roles = tuple(less for role in policy.roles if (less := _less(role, operator.key)) is not None)
+        roles = tuple(rest for role in policy.roles if (rest := less(role, operator.key)) is not None)
     else:
         role = _role(session, name)
         roles = tuple(r for r in policy.roles if r.name != name)
@@ -158,7 +158,7 @@ async def rm(
     readable = [
         d.path.removeprefix("secret/") for d in session.documents("secret") if _secret(d).boxes.keys() & {*gone}
     ]
-    again = _without(session, changed, gone, roles, policy_epoch=new_root.policy_epoch, instead=back)
+    again = without(session, changed, gone, roles, policy_epoch=new_root.policy_epoch, instead=back)
     await session.put([*raws, *again])
     return {
         "name": name,
@@ -169,16 +169,18 @@ async def rm(
     }
 
 
-def _without(
+def without(
     session: Session,
     policy: Policy,
     gone: Sequence[str],
     roles: Sequence[Role],
     *,
     policy_epoch: int | None = None,
-    instead: dict[str, Release] | None = None,
+    instead: Mapping[str, Body] | None = None,
 ) -> list[bytes]:
-    """The policy, and what these keys signed, signed again: each in a new epoch, without boxes for who is gone."""
+    """The policy, and what these keys signed, signed again: each in a new epoch, without boxes for who is gone. `instead`: other
+    documents of the same step, and what is to stand where these keys signed something else.
+    """
     touched = [d for d in session.trusted.documents() if d.path in _touched(session, gone)]
     epochs = dict(policy.epochs) | {d.path: session.trusted.epoch(d.path) + 1 for d in touched}
     raws = [session.draft("policy", msgspec.structs.replace(policy, roles=roles, epochs=epochs), epoch=policy_epoch)]
@@ -243,7 +245,7 @@ def _with(policy: Policy, role: Role) -> tuple[Role, ...]:
     return (*(r for r in policy.roles if r.name != role.name), role)
 
 
-def _less(role: Role, key: str) -> Role | None:
+def less(role: Role, key: str) -> Role | None:
     """A role without a key; None when that was its last."""
     keys = tuple(k for k in role.keys if k != key)
     if not keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from skerry.core import wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
@@ -15,7 +16,6 @@ from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
 from skerry.core.tending import cannot, completed, publish_state, stop, tend
 from skerry.core.versions import Want
-from skerry.core.waking import at_zero
 from skerry.core.witnessing import review_watches
 
 _DATA_PATIENCE = 4  # where data is made, two first claims at once cost more than a later start
@@ -42,7 +42,7 @@ def decide_service(s: Situation, app: str, service: str) -> None:
         if want is not None:
             decide_slot(s, slot, want, s.standings[slot])
         elif s.is_known(slot):
-            let_go(s, slot, _why_unwanted(s, slot))
+            let_go(s, slot, "the app is deleted" if s.wants[app].deleted else wishing.unwanted(s, slot))
         else:
             for replica in list(s.replicas.of(slot).values()):
                 tend(s, replica)
@@ -51,14 +51,6 @@ def decide_service(s: Situation, app: str, service: str) -> None:
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
     review_watches(s, slots, app, service)
     _settle(s, slots, wanted)
-
-
-def _why_unwanted(s: Situation, slot: Slot) -> str:
-    if s.wants[slot.app].deleted:
-        return "the app is deleted"
-    if at_zero(s, slot.app, slot.service):
-        return s.waking.asleep(slot.app, slot.service, s.wants[slot.app].services[slot.service].service)
-    return "no longer wanted"
 
 
 def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:

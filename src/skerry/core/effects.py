@@ -130,6 +130,23 @@ class Route(Effect, frozen=True, kw_only=True):
     dormant: tuple[Dormant, ...] = ()
 
 
+class Gauge(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure of a service in each step of `step_s`. `ports`: (target, protocol) on which connections are load."""
+
+    app: str
+    service: str
+    step_s: float
+    ports: tuple[tuple[int, str], ...]
+    cpu: bool
+    connections: bool
+
+
+class Measure(Effect, frozen=True, kw_only=True):
+    """All that is to be measured here, replacing what was said before. Answered by Measured once a step and service."""
+
+    gauges: tuple[Gauge, ...]
+
+
 class Peer(msgspec.Struct, frozen=True):
     """Another enrolled node as the tunnel and the mesh need it; from its enrolment alone."""
 

@@ -156,6 +156,21 @@ class ImageGone(Event, frozen=True):
     image: str
 
 
+class Measured(Event, frozen=True):
+    """What our replicas of a service had to do in the step that has just ended (number: unix seconds // step_s).
+
+    `cpu`: cores used; `connections`: established at its end, `fresh`: begun in it, both through this node. Probes are no load.
+    """
+
+    app: str
+    service: str
+    step_s: float
+    step: int
+    cpu: float
+    connections: float
+    fresh: int
+
+
 class Timer(Event, frozen=True):
     """The time that Wake asked for has come."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending
+from skerry.core import tending, wishing
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     Booted,
@@ -23,6 +23,7 @@ from skerry.core.events import (
     Knocked,
     LinkDown,
     LinkUp,
+    Measured,
     PeerReached,
     ProbeAnswered,
     RecordAccepted,
@@ -35,6 +36,7 @@ from skerry.core.records import Document, Fact, Slot
 from skerry.core.replicas import Replica
 from skerry.core.restarts import again, told
 from skerry.core.situation import Situation
+from skerry.core.waking import knocked
 from skerry.core.witnessing import witnessed
 
 _OF_SLOTS = ("claim", "decline", "slot")
@@ -50,6 +52,7 @@ def fell_or_rose(s: Situation, change: Change) -> None:
     if change.why:
         s.note("up" if change.up else "down", name_of(change.node), change.why)
     s.touch_all()
+    wishing.touch(s)
 
 
 def _booted(s: Situation, event: Booted) -> None:
@@ -148,9 +151,8 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         s.presence.next_s = s.now
     elif record.kind == "object":
         s.images_changed = True
-    elif record.kind in ("wake", "load"):
-        app, _, service = record.key.partition(".")
-        s.waking.told(s, app, service)
+    elif record.kind in ("load", "wish", "wake"):
+        wishing.heard(s, record, from_disk)
 
 
 def _document(s: Situation, record: Document) -> None:
@@ -162,6 +164,7 @@ def _document(s: Situation, record: Document) -> None:
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
         s.touch_all()
+        wishing.touch(s)
 
 
 def _forgotten(s: Situation, event: FactForgotten) -> None:
@@ -253,7 +256,7 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 
 def _knocked(s: Situation, event: Knocked) -> None:
-    s.waking.knocked(s, event)
+    knocked(s, event)
 
 
 # --- images and volumes -----------------------------------------------------------------------------------------------
@@ -379,4 +382,5 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageFailed: _image_failed,
     ImageGone: _image_gone,
     VolumeGone: _volume_gone,
+    Measured: wishing.measured,
 }

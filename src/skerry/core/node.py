@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view
+from skerry.core import tending, view, wishing
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
-from skerry.core.facts import Decline, Have, Lost, Up, Verdict
+from skerry.core.facts import Decline, FactBody, Have, Lost, Up, Verdict
 from skerry.core.gathering import awaken, fell_or_rose, gather
 from skerry.core.peers import neighbours
 from skerry.core.records import Slot
@@ -30,7 +30,6 @@ from skerry.core.situation import Situation
 from skerry.core.timing import Timing
 from skerry.core.verdicts import review_verdicts
 from skerry.core.versions import wanted
-from skerry.core.waking import counted
 
 _PASSES = 8  # deciding settles in two or three; more is a bug, and the next timer goes on
 _FOREVER = float("inf")
@@ -65,7 +64,9 @@ class NodeCore:
             self._refresh_apps()
             awaken(s)
         self._review_presence()
+        wishing.review(s)
         self._refresh_apps()
+        wishing.measure(s)
         self._decide()
         self._publish_up(at_once=isinstance(event, LinkUp))
         return self._effects()
@@ -83,9 +84,21 @@ class NodeCore:
         held = self._s.known.about("object", image).items()
         return sorted(name_of(node) for node, have in held if isinstance(have, Have))
 
+    def said(self, kind: str, key: str) -> dict[str, FactBody]:
+        """What nodes say now under this kind and key: node -> body."""
+        return dict(self._s.known.about(kind, key))
+
+    def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
+        """Everything of a kind: key -> node -> body."""
+        return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}
+
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""
         return view.explain(self._s, slot)
+
+    def explain_scale(self, app: str, service: str) -> view.Scaling | None:
+        """For `explain --scale`: figures, wishes, bounds, the number; None if the service doesn't follow the load."""
+        return view.scaling(self._s, app, service)
 
     # --- in order: who lives, what is wanted, what to do ---------------------------------------------------------------
 
@@ -114,15 +127,14 @@ class NodeCore:
                 s.publish("lost", node, vote, vote.why)
 
     def _refresh_apps(self) -> None:
-        """Recompute what is wanted of apps whose documents, or whose verdicts, have changed."""
+        """Recompute what is wanted of apps whose documents, verdicts or numbers of replicas have changed."""
         s = self._s
-        s.waking.review(s)
-        while s.apps_due or s.verdicts_due or s.counts_due:
-            for app in sorted(s.apps_due | s.verdicts_due | s.counts_due):
-                documents, counts = app in s.apps_due, app in s.counts_due
+        while s.apps_due or s.verdicts_due or s.wishing.due:
+            for app in sorted(s.apps_due | s.verdicts_due | s.wishing.due):
+                documents = app in s.apps_due
                 s.apps_due.discard(app)
-                s.counts_due.discard(app)
-                if documents or counts:
+                if documents or app in s.wishing.due:
+                    s.wishing.due.discard(app)
                     self._refresh(app, documents=documents)
                 if app in s.verdicts_due or documents:
                     s.verdicts_due.discard(app)
@@ -131,7 +143,7 @@ class NodeCore:
 
     def _refresh(self, app: str, *, documents: bool) -> None:
         s, before = self._s, self._s.wants.get(app)
-        now = counted(s, app, wanted(app, s.known, _failed(s, app)))
+        now = wishing.with_numbers(s, app, wanted(app, s.known, _failed(s, app)))
         if documents and before is not None and before.newest != now.newest:
             s.bars.forget(app)
             s.drops.forget(app)
@@ -141,8 +153,6 @@ class NodeCore:
         if before == now:
             return
         s.wants[app] = now
-        if now.deleted:
-            s.waking.forget(app)
         if documents:
             self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
@@ -219,7 +229,7 @@ class NodeCore:
         if any(isinstance(effect, Stop) for effect in out):
             out.sort(key=lambda effect: isinstance(effect, Stop))
         wake = min(
-            self._up_s, s.presence.next_s, s.images.next_s, s.waking.next_s, min(s.due.values(), default=_FOREVER)
+            self._up_s, s.presence.next_s, s.images.next_s, s.wishing.next_s, min(s.due.values(), default=_FOREVER)
         )
         wake = max(wake, s.now)
         if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:

@@ -24,7 +24,7 @@ from skerry.core.records import Slot
 from skerry.core.replicas import Replica, Replicas
 from skerry.core.timing import Timing
 from skerry.core.versions import NOTHING, AppWant, Want
-from skerry.core.waking import Waking
+from skerry.core.wishing import Wishing
 
 if TYPE_CHECKING:
     from skerry.core.standing import Standing
@@ -66,7 +66,7 @@ class Situation:
         self.presence = Presence(timing)
         self.replicas = Replicas()
         self.images = Images()
-        self.waking = Waking()
+        self.wishing = Wishing()
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s
@@ -97,7 +97,6 @@ class Situation:
         self.dirty: set[ServiceKey] = set()
         self.due: dict[ServiceKey, float] = {}
         self.apps_due: set[str] = set()  # apps with a document that has not been looked at yet
-        self.counts_due: set[str] = set()  # apps whose numbers of replicas may have changed
         self.members_changed = False
         self.images_changed = False
         self.routes_changed = False
@@ -144,7 +143,6 @@ class Situation:
     def touch_all(self) -> None:
         for app in self.wants:
             self.touch_app(app)
-        self.counts_due |= set(self.wants)
         for slot in (*self.replicas.slots(), *self.own_claims()):
             self.touch(slot.app, slot.service)
         self.images_changed = True

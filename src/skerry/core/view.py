@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from skerry.core.constraints import name_of, unmet
 from skerry.core.deciding import waits_for_home
-from skerry.core.facts import Claim, Decline, SlotState, Up
+from skerry.core.facts import Claim, Decline, Load, SlotState, Up
+from skerry.core.intent import Scale
 from skerry.core.records import Slot
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
 from skerry.core.versions import Want
 from skerry.core.waking import at_zero
+from skerry.core.wishing import number_of, rings, unwanted
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -74,6 +78,68 @@ class Explanation(msgspec.Struct, frozen=True):
     awaits: str
 
 
+class KeepersWish(msgspec.Struct, frozen=True):
+    node: str
+    replicas: int
+    step: int
+    why: str
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """One node's ring: what its replicas had to do, newest step last. `counts`: whether they are part of what is wished for."""
+
+    node: str
+    step: int
+    counts: bool
+    cpu: tuple[float, ...]
+    connections: tuple[float, ...]
+    fresh: tuple[int, ...]
+    replicas: tuple[int, ...]
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """How many replicas a service has now, and why."""
+
+    app: str
+    service: str
+    replicas: int
+    why: str
+    min: int
+    max: int
+    median: int | None
+    initial: int
+    step_s: float
+    step: int
+    wishes: tuple[KeepersWish, ...]
+    figures: tuple[Figures, ...]
+    awake: tuple[str, ...]
+    scale: Scale
+
+
+def scaling(s: Situation, app: str, service: str) -> Scaling | None:
+    """For `explain --scale`; None: the service doesn't follow the load."""
+    key = (app, service)
+    if key not in s.wishing.initial:
+        return None
+    found, number = s.wishing.initial[key], number_of(s, key)
+    assert found.scale is not None
+    step = math.floor(s.wall(s.now) / found.scale.step_s) - 1
+    counted = rings(s, key, step).nodes
+    told = s.known.about("load", f"{app}.{service}")
+    return Scaling(
+        app=app, service=service, replicas=number.replicas, why=number.why, min=number.low, max=number.high,
+        median=number.median, initial=found.replicas, step_s=found.scale.step_s, step=step,
+        wishes=tuple(
+            KeepersWish(name_of(node), wish.replicas, wish.step, wish.why) for node, wish in number.wishes.items()
+        ),
+        figures=tuple(
+            Figures(name_of(node), load.step, node in counted, load.cpu, load.connections, load.fresh, load.replicas)
+            for node, load in sorted(told.items()) if isinstance(load, Load)
+        ),
+        awake=tuple(name_of(node) for node in number.awake), scale=found.scale,
+    )  # fmt: skip
+
+
 def rows(s: Situation) -> list[Row]:
     slots = {*s.standings}
     for kind in ("claim", "slot"):
@@ -90,7 +156,7 @@ def rows(s: Situation) -> list[Row]:
 def _asleep(s: Situation, slot: Slot, want: Want) -> Row:
     """Of a service that is at zero: which version will run when it is woken."""
     return Row(str(slot), slot.app, slot.service, "", "asleep", False, _version(want.versions), want.image, s.wall(s.now),
-               (), s.waking.asleep(slot.app, slot.service, want.service), wanted=_newest(s, slot), failed=_failed(s, slot),
+               (), unwanted(s, slot), wanted=_newest(s, slot), failed=_failed(s, slot),
                verdict=_verdict(s, slot), allows=want.service.allow)  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from pathlib import Path
 
 NEW_MOUNTS = 0x00020000
 NEW_CGROUPS = 0x02000000
@@ -56,6 +57,15 @@ def unmount(target: str) -> None:
 def unshare(flags: int) -> None:
     """unshare(2). With NEW_PIDS only children are in the new namespace."""
     _check(_libc.unshare(flags), "unshare")
+
+
+def enter_net(namespace: Path) -> None:
+    """setns(2), for this thread alone: what it opens from here on is in that network namespace."""
+    handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(handle, NEW_NET), f"enter {namespace}")
+    finally:
+        os.close(handle)
 
 
 def enter_root(root: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from subprocess import CompletedProcess
 
 import msgspec
 
-from skerry.lab import access, base, cgroups, disk, kernel, machine, programs, state, sweep, wires
+from skerry.lab import access, base, cgroups, disk, firstboot, kernel, machine, programs, state, sweep, wires
 from skerry.lab.errors import LabAlreadyUp, LabBadInput, LabFailed, LabHostState, LabNeedsKernel, LabUnknownHost
 
 HOME = Path("/var/lib/skerry-lab")
@@ -58,6 +59,49 @@ class Lab:
                 sweep.sweep(self.name, self.directory)
                 raise
         return self.status()
+
+    def add_host(self, name: str, *, cloud: bool = False) -> Machine:
+        """One more host, made and booted while the lab is up; returns when its SSH server answers.
+
+        `cloud`: cloud-init does on its first boot what the metadata service of the lab's provider says.
+        If it fails, nothing of it stays.
+        """
+        state.check_host(name)
+        with state.locked(self.directory):
+            lab = state.load(self.directory, self.name)
+            index = lab.free_index()
+            if index is None or any(host.name == name for host in lab.hosts):
+                why = f"there is a host {name} already" if index else "the lab's network is full"
+                raise LabHostState(f"{name} was not added", why, f"skerry lab status --lab {self.name}")
+            host = state.Host(name=name, index=index, cloud=cloud)
+            lab.hosts.append(host)
+            state.save(self.directory, lab)
+            try:
+                self._prepare(lab, host)
+                access.write_config(self.directory, lab)
+                self._boot_all(lab, [host])
+            except BaseException:
+                self._remove(lab, host)
+                raise
+        machine.wait_ssh_banner(name, lab.address(host))
+        return self._machine(lab, host)
+
+    def remove_host(self, name: str) -> None:
+        """Power cut, and its disk is gone. Raises LabUnknownHost."""
+        with state.locked(self.directory):
+            lab, host = self._find(name)
+            self._remove(lab, host)
+
+    def _remove(self, lab: state.State, host: state.Host) -> None:
+        wires.unplug(self.directory, host)
+        machine.power_off(self.name, host.name)
+        cgroups.remove(self.name, host.name)
+        for place in ("layers", "hosts", "ssh"):
+            shutil.rmtree(self.directory / place / host.name, ignore_errors=True)
+        lab.hosts.remove(host)
+        state.save(self.directory, lab)
+        access.write_config(self.directory, lab)
+        wires.apply_rules(self.directory, lab)
 
     def status(self) -> list[Machine]:
         """All hosts, in order. Raises LabNotUp."""
@@ -226,7 +270,7 @@ class Lab:
 
     def _make(self, hosts: int, kind: str) -> state.State:
         """Everything but power: disks, keys, wires. State is written before the first thing that outlives us."""
-        lower = base.lower(kind, self.directory.parent / ".base")
+        base.lower(kind, self.directory.parent / ".base")  # what takes long, or fails, goes first
         lab = wires.lay(self.directory, self.name, kind)
         lab.hosts = [state.Host(name=f"vps-{index}", index=index) for index in range(1, hosts + 1)]
         state.save(self.directory, lab)
@@ -235,24 +279,36 @@ class Lab:
         # A file system of its own: overlayfs refuses a layer that lies inside of what it is a layer over.
         kernel.mount(f"sklab-{self.name}", str(layers), "tmpfs", options="mode=0700")
         access.make_operator_key(self.directory)
-        hide = [*disk.private_paths(), self.directory.parent]
         for host in lab.hosts:
-            keys = access.make_host_keys(self.directory, host.name)
-            place = layers / host.name
-            place.mkdir()
-            (place / "work").mkdir()
-            disk.write_layer(place / "up", name=host.name, address=lab.address(host), keys=keys, hide=hide, lower=lower)
-            for folder in ("root", "skerry", "opt", "log/journal"):
-                (self.directory / "hosts" / host.name / folder).mkdir(parents=True)
-            self._check_plain_disk(self.directory / "hosts" / host.name / "skerry")
+            self._prepare(lab, host)
         access.write_config(self.directory, lab)
         return lab
 
+    def _prepare(self, lab: state.State, host: state.Host) -> None:
+        """Its keys and its disk."""
+        hide = [*disk.private_paths(), self.directory.parent]
+        keys = access.make_host_keys(self.directory, host.name)
+        place = self.directory / "layers" / host.name
+        place.mkdir()
+        (place / "work").mkdir()
+        lower, up = self._lower(lab, host), place / "up"
+        disk.write_layer(up, name=host.name, address=lab.address(host), keys=keys, hide=hide, lower=lower)
+        if host.cloud:
+            firstboot.write_layer(up)
+        for folder in ("root", "skerry", "opt", "log/journal"):
+            (self.directory / "hosts" / host.name / folder).mkdir(parents=True)
+        self._check_plain_disk(self.directory / "hosts" / host.name / "skerry")
+
+    def _lower(self, lab: state.State, host: state.Host) -> Path:
+        return base.lower("host" if host.cloud else lab.base, self.directory.parent / ".base")
+
     def _boot_all(self, lab: state.State, hosts: Sequence[state.Host]) -> None:
         """Boot at once, not one after the other. Faults are gone with the old wires, but for partitions."""
-        lower = base.lower(lab.base, self.directory.parent / ".base")
         starting = []
         for host in hosts:
+            lower = str(self._lower(lab, host))
+            if host.cloud:
+                lower = f"{firstboot.programs(self.directory / 'layers', self.directory.parent / '.base')}:{lower}"
             layer, own = self.directory / "layers" / host.name, self.directory / "hosts" / host.name
             job = machine.Job(
                 lab=self.name,

@@ -29,7 +29,7 @@ class Job(NamedTuple):
     mac: str  # the same at each boot, as a network card's: neighbours remember it
     link: str  # our end of the wire
     wires: Path  # the network namespace that our end is in
-    lower: Path
+    lower: str  # one directory, or several as overlayfs takes them: the first is on top
     upper: Path
     work: Path
     root: Path  # an empty directory to mount at

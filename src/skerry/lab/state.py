@@ -14,7 +14,9 @@ import msgspec
 from skerry.lab.errors import LabBadInput, LabNotInTime, LabNotUp
 
 MAX_HOSTS = 50
+MAX_INDEX = 200  # of hosts that come and go; the last addresses of the network are the lab's own
 NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 
 
 class Host(msgspec.Struct, kw_only=True):
@@ -27,6 +29,7 @@ class Host(msgspec.Struct, kw_only=True):
     cut: bool = False
     group: int | None = None
     loss: float = 0.0  # share of packets dropped each way, 0.0 to 1.0
+    cloud: bool = False  # a rented machine: cloud-init is on it, its base is this machine's root
 
     @property
     def link(self) -> str:
@@ -54,6 +57,16 @@ class State(msgspec.Struct, kw_only=True):
     def address(self, host: Host) -> str:
         return f"{self.subnet}.{10 + host.index}"
 
+    @property
+    def provider(self) -> str:
+        """Where the lab's provider of machines answers, if it has one; our own end of the wire is .254."""
+        return f"{self.subnet}.253"
+
+    def free_index(self) -> int | None:
+        """The lowest that no host has: addresses are given again, as providers do. None: the network is full."""
+        taken = {host.index for host in self.hosts}
+        return next((index for index in range(1, MAX_INDEX + 1) if index not in taken), None)
+
     def mac(self, host: Host) -> str:
         """02: given locally, to one machine."""
         return f"02:5b:{self.network // 256:02x}:{self.network % 256:02x}:00:{host.index:02x}"
@@ -64,6 +77,15 @@ def check_name(name: str) -> str:
         raise LabBadInput(
             f"{name!r} can't be the name of a lab",
             "a name is a letter and then at most 23 letters, digits and dashes, all lower case",
+        )
+    return name
+
+
+def check_host(name: str) -> str:
+    if not HOST.fullmatch(name):
+        raise LabBadInput(
+            f"{name!r} can't be the name of a host",
+            "a name is at most 63 letters, digits, dots and dashes, the first a letter or a digit",
         )
     return name
 

@@ -13,7 +13,7 @@ from skerry.lab.errors import LabFailed
 from skerry.lab.programs import run
 from skerry.lab.wires import MARK
 
-KNOWN = ("hosts", "ssh", "layers", "wires", "state.json", "state.json.new", "recovery.age")
+KNOWN = ("hosts", "ssh", "layers", "wires", "ocean", "state.json", "state.json.new", "recovery.age")
 GONE_LIMIT_S = 10.0
 
 

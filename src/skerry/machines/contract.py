@@ -152,7 +152,7 @@ class NoSuchServer(Refusal):
 class NotOurs(Refusal):
     """The machine under this id is not the one that was meant: nothing was done to it."""
 
-    code = "not-ours"
+    code = "machine-not-ours"
 
 
 NAMESPACE = uuid.UUID("8a0d5f0e-5a52-4e0e-9d1b-6f1a2c6a7e11")
@@ -181,6 +181,24 @@ def cloud_tag(cloud: str) -> str:
 
 def uuid_of(cloud: str, slot: MachineSlot) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{cloud}/{slot}"))
+
+
+def check_user_data(order: Order) -> None:
+    """For providers whose service does not look itself. Raises ProviderRefused."""
+    if (size := len(order.user_data.encode())) > USER_DATA_BYTES:
+        raise ProviderRefused(
+            f"{order.name} was not made", f"its user data has {size} of {USER_DATA_BYTES} bytes at most"
+        )
+
+
+def check_same(meant: Server, found: Server) -> None:
+    """Before anything is done to `found` by id: it must bear the name and all tags of `meant`. Raises NotOurs."""
+    if found.name != meant.name or not set(meant.tags) <= set(found.tags):
+        raise NotOurs(
+            f"{meant.name} was not touched",
+            f"the machine {meant.id} is {found.name} now, with the tags {', '.join(found.tags) or 'none'}",
+            "look at it by hand: it belongs to somebody else",
+        )
 
 
 def cheapest(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import Any
 
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider
 
-PROVIDERS: dict[str, str] = {}
+PROVIDERS: dict[str, str] = {"libvirt": "skerry.machines.libvirt:Libvirt"}
 """Name -> "module:class". The class is called with (token, endpoint, options)."""
+
+
+MEETING = "meeting"  # a pool's option that is no provider's: the host where machines of a pool without keepers wait
 
 
 class UnknownProvider(BadInput):
@@ -22,9 +26,19 @@ def open_provider(
     name: str, *, token: str = "", endpoint: str = "", options: Mapping[str, str] | None = None
 ) -> Provider:
     """Raises UnknownProvider, and BadInput for an endpoint or an option that this provider doesn't take."""
+    asked = {option: value for option, value in (options or {}).items() if option != MEETING}
+    made: Provider = _class_of(name)(token, endpoint, asked)
+    return made
+
+
+def needs_token(name: str) -> bool:
+    """Whether a provider of that name can do nothing without one. Raises UnknownProvider."""
+    return bool(_class_of(name).least_scopes)
+
+
+def _class_of(name: str) -> Any:
     where = PROVIDERS.get(name)
     if where is None:
         raise UnknownProvider(f"there is no provider {name!r}", "", f"one of: {', '.join(sorted(PROVIDERS))}")
     module, _, called = where.partition(":")
-    made: Provider = getattr(importlib.import_module(module), called)(token, endpoint, dict(options or {}))
-    return made
+    return getattr(importlib.import_module(module), called)

@@ -51,6 +51,15 @@ def server_context(identity: Path) -> ssl.SSLContext:
     return context
 
 
+def open_context(identity: Path) -> ssl.SSLContext:
+    """For a listener to which whoever comes shows no certificate: machines that nobody knows yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(identity)
+    context.num_tickets = 0
+    return context
+
+
 def client_context(identity: Path, password: str | None = None) -> ssl.SSLContext:
     """For dialling. Trusts nobody until `trust` is called."""
     return _context(ssl.PROTOCOL_TLS_CLIENT, identity, password)

@@ -237,6 +237,10 @@ class Network:
         """
         await asyncio.to_thread(flows.cut, _addresses(addresses))
 
+    def flows_to(self, addresses: Collection[int]) -> list[flows.Open]:
+        """TCP and UDP flows through or from this host to these container addresses. Blocking. Raises CommandFailed."""
+        return flows.towards(addresses)
+
     def resolv_conf(self, app: str) -> bytes:
         """A container's /etc/resolv.conf:
 

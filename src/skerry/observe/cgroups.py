@@ -75,13 +75,22 @@ def read_figures(cgroup: str, root: Path = ROOT) -> Figures:
     """All that this host tells of a cgroup such as "/skerry/ID"; a container that is gone gives only unknowns."""
     path = cgroup.lstrip("/")
     if (root / "cgroup.controllers").exists():
-        return _v2(root / path)
+        return _v2(root, path)
     return _v1(root, path)
 
 
-def _v2(at: Path) -> Figures:
+def read_cpu_s(cgroup: str, root: Path = ROOT) -> float | None:
+    """Seconds of CPU that it has used, None if it is gone: `read_figures` reads seven files for the same."""
+    path = cgroup.lstrip("/")
+    if (root / "cgroup.controllers").exists():
+        return _seconds(_keyed(root / path / "cpu.stat").get("usage_usec"), 1e6)
+    return _seconds(_single(root / "cpuacct" / path / "cpuacct.usage"), 1e9)
+
+
+def _v2(root: Path, path: str) -> Figures:
+    at = root / path
     return Figures(
-        cpu_s=_seconds(_keyed(at / "cpu.stat").get("usage_usec"), 1e6),
+        cpu_s=read_cpu_s(path, root),
         memory_bytes=_single(at / "memory.current"),
         memory_limit_bytes=_single(at / "memory.max"),
         pids=_single(at / "pids.current"),
@@ -95,7 +104,7 @@ def _v1(root: Path, path: str) -> Figures:
     if limit is not None and limit >= 1 << 60:  # v1's word for "none" is the greatest page-aligned number
         limit = None
     return Figures(
-        cpu_s=_seconds(_single(root / "cpuacct" / path / "cpuacct.usage"), 1e9),
+        cpu_s=read_cpu_s(path, root),
         memory_bytes=_single(root / "memory" / path / "memory.usage_in_bytes"),
         memory_limit_bytes=limit,
         pids=_single(root / "pids" / path / "pids.current"),

@@ -30,7 +30,7 @@ COMMAND_WITHIN_S = 20.0
 KILLED_WITHIN_S = 5.0
 LOGS_LOOKED_AT_EVERY_S = 2.0
 REMOVED_AGAIN_EVERY_S = 5.0
-MONITORS = "mon"
+CGROUPS, MONITORS = "/skerry", "mon"
 KILLED = 128 + signal.SIGKILL
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,126}")
 
@@ -64,7 +64,7 @@ class OciRuntime(Runtime):
     """
 
     def __init__(
-        self, directory: Path, run_dir: Path, logs: Path, binaries: Binaries, cgroup_parent: str = "/skerry"
+        self, directory: Path, run_dir: Path, logs: Path, binaries: Binaries, cgroup_parent: str = CGROUPS
     ) -> None:
         self._directory = directory
         self._exits_dir = run_dir / "exits"

@@ -64,6 +64,7 @@ class Cluster:
         self.bad_start: dict[tuple[str, str], str] = {}  # (node or "", image word) -> why it can't start
         self.bad_health: set[tuple[str, str]] = set()
         self.bad_life: dict[tuple[str, str], float] = {}
+        self.loads: dict[tuple[str, str], Callable[[float], float]] = {}  # (app, service) -> connections at a time
         self.steps = 0
         self.wires = Wires(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ class Machine:
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
+        self.gauges: tuple[do.Gauge, ...] = ()
         self.peers: do.Peers | None = None
         self.watches: dict[tuple[Slot, str, str], tuple[do.Watch, bool | None]] = {}
         self.life = 0
@@ -68,7 +70,7 @@ class Machine:
         self.on, self.boots, self.life, self._n = True, self.boots + 1, self.life + 1, 0
         self.booted_s = self.cluster.clock.now_s
         self.core = NodeCore(self.cluster.timing)
-        self.linked, self.watches, self.route = {}, {}, None
+        self.linked, self.watches, self.route, self.gauges = {}, {}, None, ()
         now = self.cluster.clock.now_s
         self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
                             agent="sim", clock=CLOCK_AT_ZERO + now, new=self.new))  # fmt: skip
@@ -307,6 +309,37 @@ class Machine:
 
     def _do_route(self, effect: do.Route) -> None:
         self.route = effect
+
+    # --- figures ------------------------------------------------------------------------------------------------------
+
+    def _do_measure(self, effect: do.Measure) -> None:
+        self.gauges = effect.gauges
+        for gauge in effect.gauges:
+            self._at_the_end_of_its_step(gauge)
+
+    def _at_the_end_of_its_step(self, gauge: do.Gauge) -> None:
+        now_s = CLOCK_AT_ZERO + self.cluster.clock.now_s
+        step = math.floor(now_s / gauge.step_s)
+
+        def tell() -> None:
+            if gauge in self.gauges:
+                load = self.cluster.loads.get((gauge.app, gauge.service))
+                connections = self._share(gauge) * load(self.cluster.clock.now_s) if load is not None else 0.0
+                self._at_the_end_of_its_step(gauge)
+                self.step(ev.Measured(app=gauge.app, service=gauge.service, step_s=gauge.step_s, step=step,
+                                      cpu=connections / 100, connections=connections, fresh=math.ceil(connections)))  # fmt: skip
+
+        self.soon((step + 1) * gauge.step_s - now_s + self.cluster.spread(0.005), tell)
+
+    def _share(self, gauge: do.Gauge) -> float:
+        """Of what the service has to do: its replicas have the same each."""
+        well = [
+            machine
+            for machine in self.cluster.machines.values()
+            for c in machine.containers.values()
+            if c.slot[:2] == (gauge.app, gauge.service) and c.running and c.answers_s <= self.cluster.clock.now_s
+        ]
+        return well.count(self) / len(well) if well else 0.0
 
     def _do_peers(self, effect: do.Peers) -> None:
         self.peers = effect

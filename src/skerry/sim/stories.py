@@ -68,8 +68,7 @@ class _Story:
     def do_service(self, name: str, *settings: str) -> None:
         """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
 
-        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image; `idle=5`: at zero after so
-        long without a connection."""
+        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
         given = dict(setting.partition("=")[::2] for setting in settings)
         if "init" in given:
             self.inits.add(name)
@@ -79,7 +78,6 @@ class _Story:
             if "probe" in given
             else None,
             ports=(Port(target=80, published=int(given["port"])),) if "port" in given else (),
-            scale=Scale(min=0, max=3, idle_s=float(given["idle"])) if "idle" in given else None,
             volumes=(VolumeMount(volume=given["volume"], target="/data"),) if "volume" in given else (),
             needs=Needs(reserve_memory_bytes=int(given.get("memory", "0")) << 20),
             depends_on=tuple(
@@ -90,6 +88,7 @@ class _Story:
             restart=Restart(condition="on-failure" if "job" in given else "any"),
             init="init" in given,
             constraints=tuple(filter(None, given.get("only", "").split(","))),
+            scale=_scale(given),
             update=Update(
                 order="start-first" if "start-first" in given else "stop-first",
                 parallelism=int(given.get("parallelism", "1")),
@@ -122,6 +121,19 @@ class _Story:
         self.services[service] = msgspec.structs.replace(self.services[service], replicas=int(replicas))
         self.apps.append(docs.app("shop", self.services, version=len(self.apps) + 1))
         self.cluster.accept(self._any(), self.apps[-1])
+
+    def do_load(self, service: str, connections: str) -> None:
+        """From now on so many connections at once, spread over its replicas."""
+        self.cluster.loads["shop", service] = lambda now_s: float(connections)
+
+    def do_wishes(self, service: str, node: str = "") -> list[str]:
+        """What each keeper wishes for, and the number that this node goes by."""
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        told = core.explain_scale("shop", service)
+        assert told is not None
+        lines = [f"{wish.node} wishes {wish.replicas} ({wish.why})" for wish in told.wishes]
+        return [*lines, f"{told.replicas} of {told.min} to {told.max}: {told.why}"]
 
     def do_rm(self) -> None:
         self.apps.append(docs.app("shop", {}, version=len(self.apps) + 1, deleted=True))
@@ -222,6 +234,17 @@ class _Story:
 
     def _any(self) -> str:
         return next(_name(path) for path, machine in self.cluster.machines.items() if machine.on)
+
+
+def _scale(given: dict[str, str]) -> Scale | None:
+    """`scale=1-6 per=50 step=10 down=60 up=0 idle=60`: so many replicas, one for each so many connections."""
+    if "scale" not in given:
+        return None
+    low, _, high = given["scale"].partition("-")
+    return Scale(
+        min=int(low), max=int(high), connections=float(given.get("per", "0")), step_s=float(given.get("step", "60")),
+        down_s=float(given.get("down", "60")), up_s=float(given.get("up", "0")), idle_s=float(given.get("idle", "60")),
+    )  # fmt: skip
 
 
 def _name(path: str) -> str:

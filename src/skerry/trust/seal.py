@@ -18,7 +18,7 @@ from nacl.exceptions import CryptoError
 from nacl.public import Box, PrivateKey, PublicKey, SealedBox
 from nacl.secret import SecretBox
 
-from skerry.core.intent import Secret
+from skerry.core.intent import Node, Secret
 from skerry.core.records import Document
 from skerry.trust.refusals import CannotOpen
 
@@ -45,7 +45,9 @@ def open_value(content_key: bytes, sealed: str) -> str:
 
 
 def make_box(content_key: bytes, sealing_key: str, ephemeral: bytes) -> str:
-    """The content key for one holder: base64 of a libsodium sealed box. `ephemeral`: 32 fresh random bytes, used once.
+    """The content key (or a provider's token) for one holder: base64 of a libsodium sealed box.
+
+    `ephemeral`: 32 fresh random bytes, used once.
 
     `SealedBox.encrypt` does the same but draws the ephemeral key itself; it opens what this makes.
     """
@@ -57,14 +59,21 @@ def make_box(content_key: bytes, sealing_key: str, ephemeral: bytes) -> str:
     return base64.b64encode(public + ciphertext).decode()
 
 
+def open_token(sealing_secret: bytes, box: str) -> str:
+    """A provider's token, as a pool's document holds it for one holder (made by `make_box`). Raises CannotOpen."""
+    return _opened(sealing_secret, box, "a provider's token").decode(errors="replace")
+
+
+def _opened(sealing_secret: bytes, box: str, what: str) -> bytes:
+    try:
+        return SealedBox(PrivateKey(sealing_secret)).decrypt(base64.b64decode(box, validate=True))
+    except (CryptoError, ValueError, TypeError):
+        raise CannotOpen(f"{what} was not opened", "its box is for another key, or damaged", "seal it again") from None
+
+
 def open_box(sealing_secret: bytes, box: str) -> bytes:
     """The content key. `sealing_secret`: the 32 bytes of the holder's sealing key. Raises CannotOpen."""
-    try:
-        key = SealedBox(PrivateKey(sealing_secret)).decrypt(base64.b64decode(box, validate=True))
-    except (CryptoError, ValueError, TypeError):
-        raise CannotOpen(
-            "a content key was not opened", "its box is for another key, or damaged", "seal it again"
-        ) from None
+    key = _opened(sealing_secret, box, "a content key")
     if len(key) != KEY_BYTES:
         raise CannotOpen("a content key was not opened", "what is in the box is no key", "seal it again")
     return key
@@ -91,5 +100,18 @@ def open_environment(
     """All variables of a service, opened. `document`: the app's `secret/<app>`. Raises CannotOpen."""
     if not sealed:
         return {}
-    key = content_key(sealing_secret, holder, document)
+    return open_values(content_key(sealing_secret, holder, document), sealed)
+
+
+def open_values(key: bytes, sealed: Mapping[str, str]) -> dict[str, str]:
     return {name: open_value(key, value) for name, value in sealed.items()}
+
+
+def machine_key(sealing_secret: bytes, app: str, enrolment: Node) -> bytes:
+    """The content key of an app that a keeper sealed into a machine's enrolment. Raises CannotOpen."""
+    box = enrolment.boxes.get(app, "").partition(":")[2]
+    if not box:
+        raise CannotOpen(
+            "a content key was not opened", f"{app} is not opened to this machine", "name its pool in the compose file"
+        )
+    return open_box(sealing_secret, box)

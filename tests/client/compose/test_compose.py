@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skerry.client.compose import ComposeApp, ComposeErrors, ImageRef, load, parse
 from skerry.client.compose import table as tables
 from skerry.client.compose.load import NoComposeFile
+from skerry.client.compose.schedule import offsets
 from skerry.core.intent import (
     App,
     Depends,
@@ -16,10 +21,13 @@ from skerry.core.intent import (
     Port,
     Probe,
     Restart,
+    Schedule,
     Service,
     Update,
     VolumeMount,
 )
+
+OFFSETS: dict[str, tuple[tuple[float, int], ...]] = {}  # of zones, made once
 
 GUESTBOOK = Path(__file__).parents[3] / "examples" / "guestbook"
 
@@ -252,6 +260,71 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("x-skerry: {allow: {shell: [a]}}", "should be a text"),
         ('x-skerry: {allow: {shell: "two\\nlines"}}', "one line of at most 200 characters"),
         ("x-skerry: {image: {recipe: cobol}}", "there is no recipe 'cobol'"),
+        ("x-skerry: {scale: {min: 1}}", "services.web.x-skerry.scale: has no max (write scale: {min: 1, max: 5,"),
+        ("x-skerry: {scale: {min: 3, max: 2, target: {cpu: 60%}}}", "scale.max: is less than min"),
+        ("x-skerry: {scale: {max: 0, target: {cpu: 60%}}}", "scale.max: is less than one"),
+        ("x-skerry: {scale: {max: 3}}", "has no target (write target: {cpu: 60%}, or {connections: 50})"),
+        ("x-skerry: {scale: {max: 3, target: {}}}", "names neither cpu nor connections"),
+        (
+            "x-skerry: {scale: {max: 3, target: {cpu: 0.6}}}",
+            "'0.6' is no share of what a replica may use: write it as 60%",
+        ),
+        ("x-skerry: {scale: {max: 3, target: {cpu: 120%}}}", "from 1% to 100%"),
+        (
+            "x-skerry: {scale: {max: 3, target: {requests: 9}}}",
+            "scale.target.requests: unknown key (known here: cpu, conn",
+        ),
+        (
+            "x-skerry: {scale: {max: 3, target: {connections: 9}}}",
+            "there is no port on which connections could be counted",
+        ),
+        ("x-skerry: {scale: {max: 3, target: {cpu: 60%}, step: 2h}}", "scale.step: should be 1s to 3600s"),
+        (
+            "x-skerry: {scale: {max: 3, target: {cpu: 60%}, step: 2s, down: 30m}}",
+            "0s to 120s: figures of 60 steps are kept",
+        ),
+        ("x-skerry: {scale: {min: 0, max: 3, target: {cpu: 60%}}}", "min 0 needs a published TCP port"),
+        ("x-skerry: {scale: {max: 3, target: {cpu: 60%}, schedule: [daily 8-20: min 0]}}", "min 0 needs a published"),
+        (
+            "x-skerry: {scale: {max: 3, target: {cpu: 60%}}}, deploy: {replicas: 5}",
+            "services.web.deploy.replicas: 5 is not within the 1 to 3 of x-skerry: scale (with scale it is how many there are at",
+        ),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}}}, volumes: ['data:/x']",
+            "volume data is not disposable, so max can",
+        ),
+        (
+            "x-skerry: {scale: {max: 1, target: {cpu: 60%}, schedule: [daily 8-20: max 2]}}, volumes: ['data:/x']",
+            "not disposable",
+        ),
+        ("x-skerry: {scale: {max: 2, target: {cpu: 60%}}}, restart: on-failure", "a job ends by itself"),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}}}, container_name: w",
+            "2 replicas can't share one container name",
+        ),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [nights: min 1]}}",
+            "'nights' is no time: write it as weekd",
+        ),
+        ("x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [daily 8-20]}}", "has no bounds"),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [someday 8-20: min 2]}}",
+            "'someday' is no day: write",
+        ),
+        ("x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [daily 8-25: min 2]}}", "'25' is no time of day"),
+        ("x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [daily 8-8: min 2]}}", "a whole day is 0-24"),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [daily 8-20: many]}}",
+            "'many' does not say how many",
+        ),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: ['daily 8-20: min 2, max 1']}}",
+            "min 2 is more than max 1",
+        ),
+        (
+            "x-skerry: {scale: {max: 2, target: {cpu: 60%}, schedule: [daily 8-20 Europe/Berlln: min 2]}}",
+            "'Europe/Berlln' is no time zone: did you mean Europe/Berlin?",
+        ),
         ("user: a b c", "not a user"),
         ("hostname: -x-", "not a host name"),
     ],
@@ -417,3 +490,54 @@ def test_what_a_recipe_needs_of_its_service_is_said_before_anything_is_signed(se
 def test_a_shipped_database_is_asked_for_its_health_in_its_own_words(service: str, probe: Probe | None) -> None:
     app = parse(f"{{services: {{db: {service}}}, volumes: {{data: }}}}", environ={}, name="shop")
     assert app.services["db"].service.probe == probe
+
+
+def test_a_scale_arrives_with_its_schedules_in_words() -> None:
+    scaled = service(
+        "ports: ['80:80'], x-skerry: {scale: {min: 0, max: 9, target: {cpu: 60%, connections: 50}, step: 10s, up: 20s, down: 5m, "
+        "idle: 2m, schedule: [weekdays 8-20: min 3, 'sat, sun 22:30-6 Europe/Berlin: min 1, max 4', fri-mon 0-24: max 5]}}"
+    )
+    assert scaled.replicas == 1, "the first one, although none may do later"
+    scale = scaled.scale
+    assert scale is not None
+    assert (scale.min, scale.max, scale.cpu, scale.connections) == (0, 9, 0.6, 50.0)
+    assert (scale.step_s, scale.up_s, scale.down_s, scale.idle_s) == (10, 20, 300, 120)
+    office, nights, weekends = scale.schedules
+    assert office == Schedule(days=(0, 1, 2, 3, 4), from_minute=480, to_minute=1200, min=3)
+    assert (nights.days, nights.from_minute, nights.to_minute, nights.min, nights.max) == ((5, 6), 1350, 360, 1, 4)
+    assert weekends.days == (0, 4, 5, 6) and (weekends.from_minute, weekends.to_minute) == (0, 1440)
+    assert nights.offsets[0] == (0.0, 60) and {minutes for _, minutes in nights.offsets} == {60, 120}
+
+
+def test_windows_that_are_not_given_fit_the_step_and_replicas_are_how_many_there_are_at_first() -> None:
+    short = service("x-skerry: {scale: {min: 2, max: 4, target: {cpu: 60%}, step: 2s}}, deploy: {replicas: 3}")
+    assert short.scale is not None and (short.scale.down_s, short.scale.idle_s, short.replicas) == (120, 120, 3)
+    plain = service("x-skerry: {scale: {min: 2, max: 4, target: {cpu: 60%}}}")
+    assert plain.scale is not None and (plain.scale.down_s, plain.scale.idle_s, plain.replicas) == (1800, 300, 2)
+
+
+def test_what_keeps_data_may_sleep_but_never_be_several() -> None:
+    asleep = service("x-skerry: {scale: {min: 0, max: 1}}, volumes: ['data:/x'], ports: ['5432:5432']")
+    assert asleep.scale is not None and (asleep.scale.min, asleep.scale.max) == (0, 1)
+
+
+def test_an_app_says_which_pools_may_run_it() -> None:
+    assert compose("services: {web: {image: x}}\nx-skerry: {pools: [burst, spare, burst]}").app().pools == (
+        "burst",
+        "spare",
+    )
+    assert (
+        "pools[0]: 'A B' can't be a pool's name" in mistakes("services: {web: {image: x}}\nx-skerry: {pools: [A B]}")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Casablanca"]
+)
+@given(at=st.datetimes(datetime(2026, 1, 1), datetime(2028, 12, 31), timezones=st.just(UTC)))
+def test_a_zones_offsets_are_those_that_it_has(zone: str, at: datetime) -> None:
+    east = 0
+    for from_s, minutes in OFFSETS.setdefault(zone, offsets(zone, 2026)):
+        if from_s <= at.timestamp():
+            east = minutes
+    assert at.astimezone(ZoneInfo(zone)).utcoffset() == timedelta(minutes=east)

@@ -19,7 +19,7 @@ from skerry.client.compose.mistakes import ComposeErrors, Findings
 from skerry.client.compose.plan import ComposeApp, ServicePlan
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.service import Context, service_of
-from skerry.client.compose.table import NETWORK, TOP, VOLUME, X_VOLUME
+from skerry.client.compose.table import NETWORK, TOP, VOLUME, X_APP, X_VOLUME
 from skerry.errors import BadInput
 from skerry.trust import checks_app
 from skerry.trust.refusals import OutOfBounds
@@ -45,8 +45,19 @@ def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None
         if found is None:
             raise NoComposeFile(f"{path} holds no compose file", f"looked for {', '.join(FILE_NAMES)}", "name the file")
         path = found
-    folder = path.parent
-    text = _content(path)
+    return load_text(_content(path), path.parent, environ=environ, env_file=env_file, name=name, file=str(path))
+
+
+def load_text(
+    text: str,
+    folder: Path,
+    *,
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    name: str = "",
+    file: str = "compose file",
+) -> ComposeApp:
+    """As `load`, of a text that stands in no file, or is read already. `folder`: what its paths start from."""
     variables: dict[str, str] = {}
     dotenv = env_file or folder / ".env"
     if env_file is not None or dotenv.is_file():
@@ -73,9 +84,7 @@ def load(path: Path, *, environ: Mapping[str, str], env_file: Path | None = None
         return msgspec.to_builtins(recipe) if recipe else None
 
     variables = {**variables, **environ}
-    return parse(
-        text, environ=variables, name=name, folder=folder, file=str(path), read=read_beside, recipe_in=recipe_in
-    )
+    return parse(text, environ=variables, name=name, folder=folder, file=file, read=read_beside, recipe_in=recipe_in)
 
 
 def _content(path: Path) -> str:
@@ -114,7 +123,7 @@ def parse(
     app = None
     if tree is not None:
         root = Value(tree, "", findings)
-        known = Context(environ, read, recipe_in, frozenset(), frozenset(), frozenset())
+        known = Context(environ, read, recipe_in, frozenset(), {}, frozenset())
         app = _app(root, known, name, folder, file)
     if app is None or findings.mistakes:
         raise ComposeErrors(findings.mistakes, file)
@@ -140,9 +149,7 @@ def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> Com
     pairs = list(services_value.pairs())
     if not 0 < len(pairs) <= SERVICES_MAX and services_value.is_mapping:
         services_value.mistake(f"should hold 1 to {SERVICES_MAX} services, not {len(pairs)}")
-    context = replace(
-        known, services=frozenset(n for n, _ in pairs), volumes=frozenset(volumes), networks=frozenset(networks)
-    )
+    context = replace(known, services=frozenset(n for n, _ in pairs), volumes=volumes, networks=frozenset(networks))
     services: dict[str, ServicePlan] = {}
     for service_name, value in pairs[:SERVICES_MAX]:
         if not values.NAME.fullmatch(service_name):
@@ -156,7 +163,8 @@ def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> Com
         else:
             value.mistake("should be a mapping", "begin with image:")
     across(services, dict(pairs))
-    app = ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings))
+    pools = _pools(section.section("x-skerry", X_APP))
+    app = ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings), pools)
     if not root.findings.mistakes:
         _as_hosts_will(app, root, dict(pairs))
     return app
@@ -170,6 +178,17 @@ def _as_hosts_will(app: ComposeApp, root: Value, places: Mapping[str, Value]) ->
         field, _, rule = error.why.partition(": ")
         service, _, key = field.partition(".")
         places.get(service, root).mistake(f"{key or field}: {rule}")
+
+
+def _pools(section: Section | None) -> tuple[str, ...]:
+    value = section.get("pools") if section else None
+    return tuple(dict.fromkeys(value.texts(_pool))) if value else ()
+
+
+def _pool(text: str) -> str:
+    if not values.NAME.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} can't be a pool's name: lower-case letters, digits and dashes")
+    return text
 
 
 def _name_in(section: Section) -> str:

@@ -53,7 +53,12 @@ class ComposeApp:
     folder: Path = Path()
     file: str = "compose file"
     warnings: tuple[Mistake, ...] = ()
+    pools: tuple[str, ...] = ()
 
     def app(self) -> App:
         """The body of `app/<name>`, still without its environment values."""
-        return App(services={name: plan.service for name, plan in self.services.items()}, volumes=self.volumes)
+        return App(
+            services={name: plan.service for name, plan in self.services.items()},
+            volumes=self.volumes,
+            pools=self.pools,
+        )

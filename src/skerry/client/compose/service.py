@@ -10,6 +10,7 @@ from skerry.client.compose import deployment, mounts, values
 from skerry.client.compose.environment import environment_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
+from skerry.client.compose.scaling import check_scale, scale_of
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
 from skerry.client.compose.wishes import check_wishes, probe_of_recipe
@@ -34,7 +35,7 @@ class Context:
     read: Callable[[str], str | None]
     recipe_in: Callable[[str], dict[str, Any] | None]
     services: frozenset[str]
-    volumes: frozenset[str]
+    volumes: Mapping[str, bool]  # name -> disposable
     networks: frozenset[str]
 
 
@@ -43,12 +44,15 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     section = value.section(SERVICE)
     deploy = section.section("deploy", DEPLOY)
     own = section.section("x-skerry", X_SKERRY)
-    replicas = deployment.replicas_of(deploy)
+    scaled = own.get("scale") if own else None
+    scale = scale_of(scaled)
+    told = deploy.get("replicas") if deploy else None
+    replicas = deployment.replicas_of(deploy) if scale is None or told is not None else max(scale.min, 1)
     ports = mounts.ports_of(section.get("ports"))
     exposed = mounts.expose_of(section.get("expose"))
-    volumes, tmpfs = mounts.volumes_of(section.get("volumes"), context.volumes)
+    volumes, tmpfs = mounts.volumes_of(section.get("volumes"), frozenset(context.volumes))
     hostname = _text(section, "hostname", _hostname)
-    aliases = _aliases(section, context, replicas)
+    aliases = _aliases(section, context, scale.max if scale is not None else replicas)
     names = frozenset({name, hostname.lower(), *aliases} - {""})
     known_ports = sorted({port.target for port in ports} | set(exposed))
     paths = (section.get("tmpfs"), own.get("writable") if own else None)
@@ -89,7 +93,10 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         stop_grace_s=10.0 if grace_s is None else grace_s,
         drain_s=0.2 if drain_s is None else drain_s,
         allow=_allow(own.get("allow") if own else None),
+        scale=scale,
     )
+    if scaled is not None and scale is not None:
+        check_scale(service, scaled, told, context.volumes)
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
     return ServicePlan(service, environment, image, lines)
 

@@ -47,7 +47,7 @@ TOP = {
     "configs": no(f"configs are {LATER}", "put the file into the image, or its values into `environment`"),
     "include": no(f"other files are not drawn in: {LATER}", "write the services into this file"),
     "models": no(f"models are {LATER}", "run the model as a service"),
-    "x-skerry": no("it belongs to a service or a volume", "move it below `services.NAME` or `volumes.NAME`"),
+    "x-skerry": yes("of the app as a whole, see below; most of it belongs below `services.NAME` or `volumes.NAME`"),
 }
 
 SERVICE = {
@@ -291,6 +291,11 @@ BUILD = {
     ),
 }  # fmt: skip
 
+X_APP = {
+    "pools": yes(
+        "pools whose machines may run the app too, and whose keepers may therefore open its secrets: `[burst]`"
+    )
+}
 X_SKERRY = {
     "image": yes(
         "a recipe: `{recipe: python, ...}`, also node, static, site, debian, archive, or a shipped one such as redis; "
@@ -303,6 +308,23 @@ X_SKERRY = {
         + ", ".join(f"`{kind}`" for kind in ALLOWABLE)
     ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
+    "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
+}
+X_SCALE = {
+    "min": yes("how few there may be; default 1. 0: the last one stops after `idle`, and the next connection wakes it"),
+    "max": yes("how many there may be"),
+    "target": yes("what one replica should have to do: `cpu`, `connections` or both"),
+    "step": yes("figures are taken, and numbers change, once in so long; default 1m"),
+    "up": yes("more are started once they were needed for so long; default 0s: at the end of a step"),
+    "down": yes("some are stopped once they were not needed for so long, at most 60 steps; default 30m, or 60 steps"),
+    "idle": yes("for `min: 0`: so long without a connection, at most 60 steps; default 5m, or 60 steps"),
+    "schedule": yes(
+        'other bounds at set times: `[weekdays 8-20: min 3, "sat,sun 22-6 Europe/Berlin: min 0, max 2"]`; UTC unless a zone is named'
+    ),
+}
+X_TARGET = {
+    "cpu": yes("of what a replica may use (`limits: cpus`, else `reservations: cpus`, else one core): `60%`"),
+    "connections": yes("established at once, per replica, on its ports; probes don't count"),
 }
 X_PROBE = {
     "http": yes("a path; answers below 400 are well"),
@@ -320,6 +342,7 @@ X_VOLUME = {"disposable": yes("`true`: may be started empty elsewhere")}
 
 TABLES: dict[str, dict[str, Key]] = {
     "": TOP,
+    "x-skerry": X_APP,
     "services.NAME": SERVICE,
     "services.NAME.build": BUILD,
     "services.NAME.deploy": DEPLOY,
@@ -337,6 +360,8 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.networks.NAME": NETWORK_OF_SERVICE,
     "services.NAME.x-skerry": X_SKERRY,
     "services.NAME.x-skerry.probe": X_PROBE,
+    "services.NAME.x-skerry.scale": X_SCALE,
+    "services.NAME.x-skerry.scale.target": X_TARGET,
     "volumes.NAME": VOLUME,
     "volumes.NAME.x-skerry": X_VOLUME,
     "networks.NAME": NETWORK,

@@ -1,0 +1,69 @@
+"""The cloud as a whole: how it is, what happened, why something is as it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from skerry.api.table import Call, Page, Paged, Query, Routes, Tail, page
+from skerry.sdk.values import Event, LogLine, Replica, Status
+
+routes = Routes("cloud")
+
+
+class Subject(Query, frozen=True):
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="A slot, service, app or host.")]
+
+
+class Past(Query, frozen=True):
+    tail: Tail = 100
+
+
+class PastLines(Past, frozen=True):
+    target: Annotated[str, msgspec.Meta(max_length=200, description="A slot, service or app; none: all.")] = ""
+    since_s: Annotated[float, msgspec.Meta(ge=0, le=253402300799, description="Unix seconds.")] = 0.0
+
+
+class Whoami(msgspec.Struct, frozen=True, kw_only=True):
+    """The token of this request, and the cloud."""
+
+    token: str
+    roles: list[str]
+    cloud: str
+    id: str
+
+
+@routes.add("get", "/v1/whoami", "Who am I, and what may I do?", "*", gives=Whoami)
+async def whoami(call: Call) -> Whoami:
+    bearer = call.bearer
+    return Whoami(token=bearer.name, roles=sorted(bearer.roles), cloud=call.cloud.name, id=call.cloud.id)
+
+
+@routes.add("get", "/v1/status", "Whether the cloud is well", "read", gives=Status)
+async def status(call: Call) -> Status:
+    """Every host is asked; one that is silent is waited for a few seconds."""
+    return await call.cloud.status()
+
+
+@routes.add("get", "/v1/replicas", "Every replica: where, how, since when", "read", gives=Page[Replica], query=Paged)
+async def list_replicas(call: Call) -> Page[Replica]:
+    return page(await call.cloud.apps.replicas(), lambda row: row.slot, call.query)
+
+
+@routes.add("get", "/v1/explain", "Why something is as it is", "read", gives=dict[str, Any], query=Subject)
+async def explain(call: Call) -> dict[str, Any]:
+    return await call.cloud.explain(call.query.subject)
+
+
+@routes.add("get", "/v1/events", "What happened, and why: the past", "read", gives=Page[Event], query=Past)
+async def list_events(call: Call) -> Page[Event]:
+    """The last events of each host that answers, by time. As they come: /v1/watch/events."""
+    return Page(items=await call.cloud.events(tail=call.query.tail))
+
+
+@routes.add("get", "/v1/logs", "What replicas wrote: the past", "read", gives=Page[LogLine], query=PastLines)
+async def list_logs(call: Call) -> Page[LogLine]:
+    query = call.query
+    targets = [query.target] if query.target else []
+    return Page(items=await call.cloud.logs(*targets, tail=query.tail, since_s=query.since_s))

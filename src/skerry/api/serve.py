@@ -1,0 +1,128 @@
+"""Serving the API: where it listens, with which certificate, until it is told to end. The rest is server's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skerry.api.ledger import Ledger
+from skerry.api.server import Server
+from skerry.api.tokens import Tokens
+from skerry.errors import BadInput, Refusal
+from skerry.sdk import AsyncClient
+
+GRACE_S = 5  # requests that are being answered when it is told to end; streams are closed at once
+
+
+class NeedsTls(Refusal):
+    """The API would be reachable from other machines, and tokens would cross the network as they are."""
+
+    code = "api-needs-tls"
+    exit_code = 2
+
+
+class CantListen(Refusal):
+    """The address can't be listened on."""
+
+    code = "cannot-listen"
+
+
+@dataclass(frozen=True)
+class Listen:
+    """`plain`: without TLS on an address that others reach, as something else ends TLS before it."""
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+    plain: bool = False
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.certificate else ''}://{host}:{self.port}"
+
+
+def listen(text: str, *, certificate: Path | None = None, key: Path | None = None, plain: bool = False) -> Listen:
+    """From "127.0.0.1:7080". Raises BadInput, NeedsTls."""
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise BadInput(f"can't listen on {text[:100]!r}", "it is no ADDRESS:PORT", "such as 127.0.0.1:7080") from None
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        raise BadInput(f"can't listen on {text[:100]!r}", "the port is none", "such as 127.0.0.1:7080")
+    if (certificate is None) != (key is None):
+        raise BadInput("TLS needs two files", "one of them is missing", "give --tls-cert and --tls-key")
+    if not address.is_loopback and certificate is None and not plain:
+        raise NeedsTls(
+            f"the API does not listen on {host}",
+            "others reach that address, and tokens would cross the network unencrypted",
+            "give --tls-cert and --tls-key; or listen on 127.0.0.1 behind something that ends TLS",
+        )
+    return Listen(host, int(port), certificate, key, plain)
+
+
+def serve(where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path) -> None:
+    """Until SIGINT or SIGTERM. Raises CantListen, and what opening the cloud raises."""
+    import uvicorn
+
+    ledger = Ledger(ledger_file)
+    try:
+        config = uvicorn.Config(
+            Server(cloud, tokens, ledger).app(),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=30,
+            limit_concurrency=512,
+            h11_max_incomplete_event_size=32 << 10,
+            ssl_certfile=str(where.certificate) if where.certificate else None,
+            ssl_keyfile=str(where.key) if where.key else None,
+            proxy_headers=False,
+        )
+        with _socket(where) as listening:
+            asyncio.run(_until_told(cloud, uvicorn.Server(config), listening))
+    finally:
+        ledger.close()
+
+
+async def _until_told(cloud: AsyncClient, server: Any, listening: socket.socket) -> None:
+    """The keys are opened first: what stands in the way of that is an error of the command, not of the server."""
+    await cloud.open()
+
+    def end(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    server.capture_signals = contextlib.nullcontext  # its own way ends the process by the signal, as if by an accident
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _socket(where: Listen) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((where.host, where.port))
+    except OSError as error:
+        made.close()
+        why = error.strerror or str(error)
+        raise CantListen(
+            f"the API does not listen on {where.host}:{where.port}", why, "give another --listen"
+        ) from None
+    return made

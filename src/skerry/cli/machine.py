@@ -1,0 +1,326 @@
+"""`skerry machine`: the machines that the cloud rents, and the pools by which operators say how many. Parse, one call, show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skerry.cli import run
+from skerry.cli.options import Duration, Pair, Size
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal
+
+CHANGES = (0, 1, 2, 3, 4, 5)
+COLUMNS = ("slot", "state", "address", "size", "region", "usd_hour", "keeper", "why")
+
+
+@click.group(name="machine")
+def command() -> None:
+    """Rent, list and return machines by pools."""
+
+
+@command.group(name="pool")
+def pool() -> None:
+    """Say how many machines may be rented, where, and for how much."""
+
+
+def token_file(function: Any) -> Any:
+    return click.option(
+        "--token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        default=None,
+        metavar="FILE",
+        help="Holds the provider's token; else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), else you are asked.",
+    )(function)
+
+
+def _token(provider: str, file: Path | None) -> str:
+    """Raises NoPassphrase where one is needed and nobody can be asked."""
+    from skerry.client.keys import NoPassphrase
+    from skerry.machines.providers import needs_token
+
+    if file is not None:
+        return file.read_text().strip()
+    variable = f"{provider.upper().replace('-', '_')}_TOKEN"
+    if token := os.environ.get(variable, "").strip():
+        return token
+    if not needs_token(provider):
+        return ""
+    if not sys.stdin.isatty():
+        raise NoPassphrase(
+            f"no token for {provider}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
+        )
+    return str(click.prompt(f"token of {provider}", hide_input=True, err=True)).strip()
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """ "a,b" -> ("a", "b"); "none" -> (); None stays."""
+    if text is None:
+        return None
+    return () if text == "none" else tuple(part for part in text.split(",") if part)
+
+
+LIMITS = (
+    click.option("--spend", "spend_usd_month", type=click.FloatRange(0), default=None, metavar="USD",
+                 help="The most that all of them may cost in a month."),
+    click.option("--regions", default=None, metavar="A,B", help="Where, in order of preference; a machine's is its zone."),
+    click.option("--creates-per-hour", type=click.IntRange(1, 1000), default=None, metavar="N", help="Not faster than that."),
+    click.option("--down", "down_s", type=Duration(), default=None, help="Not needed for so long, a machine is given back."),
+    click.option("--join", "join_s", type=Duration(), default=None, help="A machine that has not joined by then has failed."),
+    click.option("--drain", "drain_s", type=Duration(), default=None, help="How long its replicas have to leave it."),
+    click.option("--age", "age_s", type=Duration(), default=None, help="None is given back younger than that."),
+    click.option("--grace", "grace_s", type=Duration(), default=None,
+                 help="One of ours that belongs to no slot is returned after that."),
+    click.option("--image", default=None, metavar="NAME", help="Its system, as the provider calls it."),
+    click.option("--keepers", default=None, metavar="A,B|none", help="Fixed hosts that rent; none: operators do it by hand."),
+)  # fmt: skip
+
+
+def limits(function: Any) -> Any:
+    for option in reversed(LIMITS):
+        function = option(function)
+    return function
+
+
+@declare(
+    pool,
+    "add",
+    example="skerry machine pool add burst --provider digitalocean --size s-1vcpu-1gb --min 0 --max 10 --spend 20\n"
+    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1",
+    codes=CHANGES,
+)
+@click.argument("name")
+@click.option("--provider", required=True, metavar="NAME", help="Such as digitalocean, libvirt, manual.")
+@click.option("--size", default="", metavar="NAME", help="The provider's name of a size; else what follows decides.")
+@click.option(
+    "--cpus", type=click.FloatRange(0), default=0.0, metavar="N", help="At least so many, the cheapest that fits."
+)
+@click.option("--memory", type=Size(), default=0, metavar="SIZE", help="At least so much (2g).")
+@click.option("--price", type=click.FloatRange(0), default=0.0, metavar="USD", help="At most so much a month for one.")
+@click.option("--min", "least", type=click.IntRange(0), default=0, show_default=True, help="Always so many.")
+@click.option("--max", "most", type=click.IntRange(0), required=True, help="Never more.")
+@click.option("--endpoint", default="", metavar="URL", help="Instead of the provider's own; of a hypervisor its URI.")
+@click.option(
+    "--option", "options", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For this provider; repeatable."
+)
+@click.option("--label", "labels", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For placement; repeatable.")
+@click.option(
+    "--weight",
+    type=click.IntRange(0, 10_000),
+    default=100,
+    show_default=True,
+    help="Its share of slots; a host has 100.",
+)
+@click.option("--meeting", default="", metavar="HOST", help="With --keepers none: where machines wait for an operator.")
+@limits
+@token_file
+def pool_add(
+    terminal: Terminal,
+    name: str,
+    provider: str,
+    size: str,
+    cpus: float,
+    memory: int,
+    price: float,
+    least: int,
+    most: int,
+    endpoint: str,
+    options: tuple[tuple[str, str], ...],
+    labels: tuple[tuple[str, str], ...],
+    weight: int,
+    meeting: str,
+    keepers: str | None,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+    **limits: Any,
+) -> None:
+    """Let keepers rent machines of pool NAME, within these bounds.
+
+    Everything is looked at before anything is signed: token, sizes, prices. The token is sealed to the keepers and to the
+    operators, and is nowhere in clear.
+    """
+    from skerry.client import pools
+    from skerry.core.intent import Pool
+    from skerry.machines.providers import MEETING
+
+    if least > most:
+        raise click.UsageError(f"--min {least} is more than --max {most}")
+    if not (size or cpus or memory):
+        raise click.UsageError("say --size, or what a machine needs: --cpus, --memory")
+    at = _names(keepers)
+    if (at == ()) is not bool(meeting):
+        raise click.UsageError("--meeting HOST goes with --keepers none, and with nothing else")
+    wanted = Pool(
+        provider=provider, max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory,
+        price_usd_month=price, endpoint=endpoint, labels=dict(labels), weight=weight,
+        options={**dict(options), **({MEETING: meeting} if meeting else {})}, **_fields(limits),
+    )  # fmt: skip
+    token = _token(provider, token_file)
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: pools.add(
+            session, name, wanted, token=token, keepers=at, progress=terminal.say, warn=terminal.warn
+        ),
+        changes=True,
+    )
+    by = ", ".join(result["keepers"])
+    terminal.answer(
+        result, f"pool {name}: {result['most']}; " + (f"kept by {by}" if by else f"next: skerry machine up {name}")
+    )
+
+
+def _fields(limits: dict[str, Any]) -> dict[str, Any]:
+    """The pool's fields of the options that were given."""
+    given = {field: value for field, value in limits.items() if value is not None}
+    if "regions" in given:
+        given["regions"] = _names(given["regions"])
+    return given
+
+
+@declare(pool, "set", example="skerry machine pool set burst --max 5 --spend 30", codes=CHANGES)
+@click.argument("name")
+@click.option("--min", "least", type=click.IntRange(0), default=None, help="Always so many.")
+@click.option(
+    "--max", "most", type=click.IntRange(0), default=None, help="Never more; 0: none at all, and they go now."
+)
+@click.option("--size", default=None, metavar="NAME", help="Of machines that are rented from now on.")
+@limits
+@token_file
+def pool_set(
+    terminal: Terminal,
+    name: str,
+    least: int | None,
+    most: int | None,
+    size: str | None,
+    keepers: str | None,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+    **limits: Any,
+) -> None:
+    """Change the bounds of pool NAME, its provider's token, or who keeps it."""
+    from skerry.client import pools
+
+    changes = _fields({"min": least, "max": most, "size": size, **limits})
+    token = token_file.read_text().strip() if token_file is not None else ""
+    if not changes and not token and keepers is None:
+        raise click.UsageError("say what is to be changed")
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: pools.set_(
+            session, name, changes, token=token, keepers=_names(keepers), progress=terminal.say, warn=terminal.warn
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"pool {name} is changed" + (f": {result['most']}" if "most" in result else ""))
+
+
+@declare(pool, "ls", example="skerry machine pool ls --json")
+def pool_ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
+    """List the pools."""
+    from skerry.client import pools
+
+    async def work(session: Any) -> list[dict[str, Any]]:
+        await session.sync(1)
+        return pools.ls(session)
+
+    rows = run.in_cloud(terminal, cloud, passphrase_file, work)
+    columns = ("pool", "provider", "min", "max", "size", "spend_usd_month", "keepers")
+    terminal.rows(rows, columns, empty="no pool yet: skerry machine pool add")
+
+
+@declare(pool, "show", example="skerry machine pool show burst")
+@click.argument("name")
+def pool_show(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
+    """Show all that operators signed about pool NAME."""
+    from skerry.cli.output import table
+    from skerry.client import pools
+
+    async def work(session: Any) -> dict[str, Any]:
+        await session.sync(1)
+        return pools.show(session, name)
+
+    found = run.in_cloud(terminal, cloud, passphrase_file, work)
+    rows = [{"field": field, "value": value} for field, value in found.items() if value not in ("", 0, {}, [], False)]
+    terminal.answer(found, table(rows, ("field", "value")))
+
+
+@declare(pool, "rm", example="skerry machine pool rm burst", codes=CHANGES)
+@click.argument("name")
+@click.option("--now", is_flag=True, help="Don't drain its machines first.")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
+)
+def pool_rm(
+    terminal: Terminal, name: str, now: bool, timeout_s: float, cloud: str, passphrase_file: str | None
+) -> None:
+    """Return all machines of pool NAME, and forget it."""
+    from skerry.client import machines
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machines.pool_rm(session, name, now=now, timeout_s=timeout_s, progress=terminal.say),
+        changes=True,
+    )
+    terminal.answer(result, f"pool {name} is removed")
+
+
+@declare(command, "ls", example="skerry machine ls burst --json")
+@click.argument("pool_name", metavar="[POOL]", required=False, default="")
+def ls(terminal: Terminal, pool_name: str, cloud: str, passphrase_file: str | None) -> None:
+    """List the machines, of POOL or of all pools, as their keepers tell of them."""
+    from skerry.client import machines
+
+    rows = run.in_cloud(terminal, cloud, passphrase_file, lambda session: machines.ls(session, pool_name))
+    terminal.rows(rows, COLUMNS, empty="no machine")
+
+
+@declare(command, "show", example="skerry machine show burst/3")
+@click.argument("slot")
+def show(terminal: Terminal, slot: str, cloud: str, passphrase_file: str | None) -> None:
+    """Show all that is known of machine SLOT."""
+    from skerry.cli.output import table
+    from skerry.client import machines
+
+    found = run.in_cloud(terminal, cloud, passphrase_file, lambda session: machines.show(session, slot))
+    terminal.answer(found, table([{"field": field, "value": found[field]} for field in found], ("field", "value")))
+
+
+@declare(command, "rm", example="skerry machine rm burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option("--now", is_flag=True, help="Don't drain it first.")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
+)
+def rm(terminal: Terminal, slot: str, now: bool, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
+    """Drain machine SLOT and return it. Where the load wants it, its keeper rents another one."""
+    from skerry.client import machines
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machines.rm(session, slot, now=now, timeout_s=timeout_s, progress=terminal.say),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is returned")
+
+
+@declare(command, "cost", example="skerry machine cost")
+def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
+    """Show what the machines of each pool cost."""
+    from skerry.client import machines
+
+    rows = run.in_cloud(terminal, cloud, passphrase_file, machines.cost)
+    terminal.rows(rows, ("pool", "machines", "usd_hour", "spend_usd_month"), empty="no pool")

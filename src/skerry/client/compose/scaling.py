@@ -1,0 +1,136 @@
+"""`x-skerry: scale` of a service: between which bounds its replicas follow which load, and when other bounds hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from skerry.client.compose import values
+from skerry.client.compose.schedule import EXAMPLE, schedule
+from skerry.client.compose.section import Section, Value
+from skerry.client.compose.table import X_SCALE, X_TARGET
+from skerry.core.intent import Scale, Schedule, Service
+
+REPLICAS_MAX = 1000
+CONNECTIONS_MAX = 1_000_000
+RING_STEPS = 60  # figures of so many steps are kept
+STEP_MAX_S = 3600.0
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%")
+
+
+def scale_of(value: Value | None) -> Scale | None:
+    if value is None:
+        return None
+    section = value.section(X_SCALE)
+    high = _number(section, "max")
+    if high is None and section.get("max") is None:
+        value.mistake("has no max", "write scale: {min: 1, max: 5, target: {cpu: 60%}}")
+    low = _number(section, "min")
+    low = 1 if low is None else low
+    high = max(low, 1) if high is None else high
+    if high < max(low, 1) and (said := section.get("max")) is not None:
+        said.mistake(f"is less than {'min' if low > 1 else 'one'}", "min ≤ max, and max is 1 or more")
+        high = max(low, 1)
+    cpu, connections = _target(section)
+    step_s = _seconds(section, "step", 60.0, 1.0, STEP_MAX_S)
+    window_s = RING_STEPS * step_s
+    return Scale(
+        min=low,
+        max=high,
+        cpu=cpu,
+        connections=connections,
+        step_s=step_s,
+        up_s=_seconds(section, "up", 0.0, 0.0, window_s),
+        down_s=_seconds(section, "down", min(1800.0, window_s), 0.0, window_s),
+        idle_s=_seconds(section, "idle", min(300.0, window_s), 1.0, window_s),
+        schedules=tuple(_schedules(section.get("schedule"))),
+    )
+
+
+def _number(section: Section, key: str) -> int | None:
+    value = section.get(key)
+    return value.number(0, REPLICAS_MAX) if value else None
+
+
+def _target(section: Section) -> tuple[float, float]:
+    """(cpu, connections); 0 for what isn't aimed at."""
+    target = section.section("target", X_TARGET)
+    if target is None:
+        return 0.0, 0.0
+    cpu, connections = target.get("cpu"), target.get("connections")
+    if cpu is None and connections is None:
+        target.value.mistake("names neither cpu nor connections", "write target: {cpu: 60%}, or {connections: 50}")
+    share = cpu.read(_share) if cpu else None
+    count = connections.number(1, CONNECTIONS_MAX) if connections else None
+    return share or 0.0, float(count or 0)
+
+
+def _share(text: str) -> float:
+    match = _PERCENT.fullmatch(text.strip())
+    if match is None or not 1 <= float(match[1]) <= 100:
+        raise ValueError(f"{text[:20]!r} is no share of what a replica may use: write it as 60%, from 1% to 100%")
+    return float(match[1]) / 100
+
+
+def _seconds(section: Section, key: str, otherwise: float, low: float, high: float) -> float:
+    value = section.get(key)
+    seconds = value.read(values.duration_s) if value else None
+    if value is None or seconds is None:
+        return otherwise
+    if not low <= seconds <= high:
+        steps = "" if key == "step" else f": figures of {RING_STEPS} steps are kept"
+        value.mistake(f"should be {low:g}s to {high:g}s{steps}", "" if key == "step" else "make `step` longer")
+        return otherwise
+    return seconds
+
+
+def _schedules(value: Value | None) -> Iterator[Schedule]:
+    """A list of lines, or a mapping: `weekdays 8-20: min 3` without quotes is one to YAML."""
+    if value is None:
+        return
+    for item in value.items() if not value.is_mapping else [value]:
+        if item.is_mapping:
+            pairs = [(when, said.text(), said) for when, said in item.pairs()]
+        else:
+            text = item.text()
+            when, colon, said_bounds = (text or "").rpartition(":")
+            if text is not None and not colon:
+                item.mistake(f"{text[:40]!r} has no bounds", f"write it as {EXAMPLE}")
+            pairs = [(when, said_bounds if colon else None, item)]
+        for when, bounds, place in pairs:
+            if bounds is None:
+                continue
+            try:
+                yield schedule(when, bounds)
+            except ValueError as error:
+                place.mistake(str(error))
+
+
+def check_scale(service: Service, value: Value, replicas: Value | None, disposable: Mapping[str, bool]) -> None:
+    """What only shows beside the rest of the service. `replicas`: where `deploy.replicas` stands."""
+    scale = service.scale
+    assert scale is not None
+    most = max(scale.max, *(schedule.max for schedule in scale.schedules), 1)
+    least = min([scale.min, *(schedule.min for schedule in scale.schedules if schedule.min >= 0)])
+    if replicas is not None and not scale.min <= service.replicas <= scale.max:
+        replicas.mistake(
+            f"{service.replicas} is not within the {scale.min} to {scale.max} of x-skerry: scale",
+            "with scale it is how many there are at first: choose one within, or remove it",
+        )
+    if not (scale.cpu or scale.connections) and most > max(least, 1):
+        value.mistake("has no target", "write target: {cpu: 60%}, or {connections: 50}")
+    if scale.connections and not (service.ports or service.expose):
+        value.mistake("there is no port on which connections could be counted", "add ports or expose, or aim at cpu")
+    if least == 0 and not any(port.protocol == "tcp" for port in service.ports):
+        value.mistake(
+            "min 0 needs a published TCP port: only a connection to one wakes what sleeps", "add ports, or write min: 1"
+        )
+    kept = [mount.volume for mount in service.volumes if not disposable.get(mount.volume, False)]
+    if kept and most > 1:
+        value.mistake(
+            f"volume {kept[0]} is not disposable, so max can only be 1: each replica would keep data of its own, "
+            "and what goes with the load would leave its data behind",
+            f"write max: 1, or volumes: {{{kept[0]}: {{x-skerry: {{disposable: true}}}}}}, or deploy: replicas instead of scale",
+        )
+    if service.restart.condition != "any":
+        value.mistake("a job ends by itself: it can't follow the load", "remove scale, or write restart: always")

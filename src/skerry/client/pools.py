@@ -1,0 +1,447 @@
+"""`machine pool`: what operators agree to let keepers rent. Everything is looked at before anything is signed.
+
+A pool is one document and, where hosts keep it, one role of the policy: the keepers' own keys, for `node/<pool>/*` and nothing
+else. Signed together, so that no keeper stands in one without the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from skerry.client import roles
+from skerry.client.bundle import Bundle, find_bundle
+from skerry.client.enrolment import NAME, find, pool_block
+from skerry.client.session import Session
+from skerry.client.upgrade import OneFile
+from skerry.core.intent import Body, Node, Policy, Pool, Role
+from skerry.core.records import MachineSlot
+from skerry.errors import BadInput, Refusal
+from skerry.machines.contract import Provider, Size, cheapest
+from skerry.machines.providers import MEETING, open_provider
+from skerry.mesh.streams import offer_objects
+from skerry.trust import seal
+from skerry.trust.roles import OPERATORS
+
+KEEPERS = 2  # where nobody says which: enough that one may be lost, few enough to hold a provider's token
+
+Progress = Callable[[str], None]
+
+
+class NoSuchPool(BadInput):
+    code = "no-such-pool"
+
+
+class PoolTaken(Refusal):
+    """There is a pool, or a host, of that name."""
+
+    code = "pool-taken"
+    exit_code = 2
+
+
+class NoSuchSize(BadInput):
+    """The provider has no size of that name, or none that fits."""
+
+    code = "no-such-size"
+
+
+class StillMachines(Refusal):
+    """What was asked for is only possible while the pool has no machine."""
+
+    code = "pool-has-machines"
+    exit_code = 2
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What the provider says of a pool that is wanted. `size`: the one that is taken."""
+
+    size: Size
+    warnings: tuple[str, ...]
+
+    def most(self, pool: Pool) -> str:
+        usd = pool.max * self.size.price_usd_month
+        most = min(usd, pool.spend_usd_month) if pool.spend_usd_month else usd
+        limit = ", the limit of --spend" if most < usd else ""
+        return f"at most {pool.max} machines ({self.size.name}), at most {most:.2f} USD/month{limit}"
+
+
+async def set_(
+    session: Session,
+    name: str,
+    changes: dict[str, Any],
+    *,
+    token: str = "",
+    keepers: Sequence[str] | None = None,
+    progress: Progress = lambda line: None,
+    warn: Progress = lambda line: None,
+) -> dict[str, Any]:
+    """Change fields of a pool, its provider's token, or who keeps it. Raises as `add` does."""
+    await session.sync()
+    pool = find_pool(session, name)
+    changed = msgspec.structs.replace(pool, **changes)
+    if changed.max != pool.max:
+        changed = msgspec.structs.replace(changed, network=_network(session, name, changed))
+    if keepers is not None:
+        if not keepers or not pool.keepers:
+            raise BadInput(
+                f"the keepers of {name} are unchanged", "with and without keepers are two kinds of pools",
+                f"remove it and add it anew: skerry machine pool rm {name}",
+            )  # fmt: skip
+        await _change_keepers(session, name, changed, [_fixed(session, each) for each in keepers], token, progress)
+        changed = msgspec.structs.replace(
+            changed, keepers=find_pool(session, name).keepers, tokens=find_pool(session, name).tokens
+        )
+    if token and changed.keepers:
+        changed = msgspec.structs.replace(changed, tokens=sealed(session, token, changed.keepers))
+    result: dict[str, Any] = {"pool": name, "changed": sorted(changes) + ["token"] * bool(token)}
+    if {*changes} & {"size", "regions", "max", "spend_usd_month"} or token:
+        looked = await look(session, changed, token or own_token(session, changed))
+        for warning in looked.warnings:
+            warn(warning)
+        progress(looked.most(changed))
+        result["most"] = looked.most(changed)
+    if changed != find_pool(session, name):
+        await session.change([(f"pool/{name}", changed)])
+    return result
+
+
+def _network(session: Session, name: str, pool: Pool) -> str:
+    """A block for as many machines as it shall have. The one it has, if that is enough: machines keep their addresses."""
+    held = ipaddress.IPv4Network(pool.network)
+    if 1 << (24 - held.prefixlen) >= pool.max:
+        return pool.network
+    if any(slot.pool == name for path in session.nodes if (slot := MachineSlot.of_path(path)) is not None):
+        raise StillMachines(
+            f"pool {name} was not changed",
+            f"its network {pool.network} is for {1 << (24 - held.prefixlen)} machines, and some are in it",
+            f"add another pool, or empty it first: skerry machine pool set {name} --max 0",
+        )
+    return pool_block(session, pool.max, but=name)
+
+
+async def _change_keepers(
+    session: Session, name: str, pool: Pool, paths: Sequence[str], token: str, progress: Progress
+) -> None:
+    """Others keep it from now on: whoever goes loses its right first, whoever comes gets key, token and agent."""
+    token = token or own_token(session, pool)
+    gone = [path for path in pool.keepers if path not in paths]
+    new = [path for path in paths if path not in pool.keepers]
+    if new:
+        keys = await keeper_keys(session, new)
+        await hand_bundle(session, find_bundle(), new, progress)
+        bundle = find_bundle().sha256
+        of_all = {**pool.keepers, **keys}
+        more = msgspec.structs.replace(pool, keepers=of_all, tokens=sealed(session, token, of_all), bundle=bundle)
+        for path in pool.keepers:
+            if bundle != pool.bundle and path not in gone:
+                await hand_bundle(session, find_bundle(), [path], progress)
+        policy = with_keepers(session.policy, name, tuple(of_all.values()))
+        await session.change([("policy", policy), (f"pool/{name}", more)])
+        pool = more
+    if gone:
+        raws = without_keepers(session, session.policy, gone, {name: pool}, {}, bar=False)
+        await session.put(raws)
+    progress(f"kept by {', '.join(path.removeprefix('node/') for path in find_pool(session, name).keepers)}")
+
+
+def own_token(session: Session, pool: Pool) -> str:
+    """The provider's token, as it was sealed to this operator, "" where the pool has none. Raises CannotOpen."""
+    if not pool.tokens:
+        return ""
+    return seal.open_token(session.own.sealing, pool.tokens.get(session.signer.key, ""))
+
+
+async def forget(session: Session, name: str) -> None:
+    """The tombstone of a pool that has no machine any more, and the end of its keepers' role."""
+    pool = find_pool(session, name)
+    over = Pool(provider=pool.provider, max=0, network=pool.network, deleted=True)
+    if pool.keepers:
+        raws = without_keepers(
+            session, session.policy, list(pool.keepers), {name: pool}, {f"pool/{name}": over}, bar=False
+        )
+        await session.put(raws)
+    else:
+        await session.change([(f"pool/{name}", over)])
+
+
+def ls(session: Session) -> list[dict[str, Any]]:
+    return [
+        {
+            "pool": name,
+            "provider": pool.provider,
+            "min": pool.min,
+            "max": pool.max,
+            "size": pool.size or "cheapest",
+            "spend_usd_month": pool.spend_usd_month,
+            "regions": list(pool.regions),
+            "keepers": [path.removeprefix("node/") for path in pool.keepers],
+        }
+        for name, pool in all_pools(session).items()
+    ]
+
+
+def show(session: Session, name: str) -> dict[str, Any]:
+    """All that operators signed of it, but for what is sealed."""
+    pool = find_pool(session, name)
+    holders = [path.removeprefix("node/") for path in pool.tokens if path.startswith("node/")]
+    return {"pool": name, **msgspec.to_builtins(pool), "tokens": holders}
+
+
+def find_pool(session: Session, name: str) -> Pool:
+    """Raises NoSuchPool."""
+    pools = all_pools(session)
+    if name not in pools:
+        raise NoSuchPool(
+            f"there is no pool {name}", f"this cloud has: {', '.join(pools) or 'none'}", "see skerry machine pool ls"
+        )
+    return pools[name]
+
+
+def all_pools(session: Session) -> dict[str, Pool]:
+    """Those that are not removed, by name."""
+    bodies = {d.path.removeprefix("pool/"): d.body for d in session.documents("pool")}
+    return {name: body for name, body in bodies.items() if isinstance(body, Pool) and not body.deleted}
+
+
+async def add(
+    session: Session,
+    name: str,
+    wanted: Pool,
+    *,
+    token: str = "",
+    keepers: Sequence[str] | None = None,
+    progress: Progress = lambda line: None,
+    warn: Progress = lambda line: None,
+) -> dict[str, Any]:
+    """Sign pool `name`. `wanted`: without network, keepers, tokens and bundle, which are found here. `keepers`: None for the first
+    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point.
+
+    Raises PoolTaken, NoSuchHost, NoSuchSize, and what the provider refuses, with nothing changed.
+    """
+    await session.sync()
+    _check_name(session, name)
+    bundle = find_bundle()
+    at = _keepers(session, keepers, wanted)
+    looked = await look(session, wanted, token)
+    for warning in looked.warnings:
+        warn(warning)
+    progress(looked.most(wanted))
+    keys = await keeper_keys(session, at)
+    holders = [*keys] if keys else [f"node/{wanted.options[MEETING]}"]
+    await hand_bundle(session, bundle, holders, progress)
+    pool = msgspec.structs.replace(
+        wanted,
+        network=pool_block(session, wanted.max, but=name),
+        keepers=keys,
+        tokens=sealed(session, token, keys) if keys else {},
+        bundle=bundle.sha256,
+    )
+    changes: list[tuple[str, Body]] = [(f"pool/{name}", pool)]
+    policy = with_pools(session.policy)
+    if keys:
+        policy = with_keepers(policy, name, tuple(keys.values()))
+    if policy != session.policy:
+        changes.insert(0, ("policy", policy))
+    progress(f"signing {', '.join(path for path, _ in changes)}")
+    await session.change(changes)
+    return {
+        "pool": name,
+        "size": looked.size.name,
+        "max": pool.max,
+        "most": looked.most(pool),
+        "keepers": [path.removeprefix("node/") for path in keys],
+        "network": pool.network,
+        "warnings": list(looked.warnings),
+    }
+
+
+def _check_name(session: Session, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            f"{name!r} can't be a pool's name", "it has small letters, digits and dashes, at most 63", "such as burst"
+        )
+    if name in all_pools(session) or f"node/{name}" in session.nodes:
+        what = "a pool" if name in all_pools(session) else "a host"
+        raise PoolTaken(
+            f"pool {name} was not added",
+            f"there is {what} of that name",
+            f"skerry machine pool set {name}, or another name",
+        )
+
+
+def _keepers(session: Session, names: Sequence[str] | None, wanted: Pool) -> list[str]:
+    """Paths. Raises NoSuchHost, BadInput."""
+    fixed = [path for path in sorted(session.nodes) if MachineSlot.of_path(path) is None]
+    if names is None:
+        return fixed[:KEEPERS]
+    if not names:
+        find(session, wanted.options.get(MEETING, "") or "the meeting point")
+    return [_fixed(session, name) for name in names]
+
+
+def _fixed(session: Session, name: str) -> str:
+    document, _ = find(session, name)
+    if MachineSlot.of_path(document.path) is not None:
+        raise BadInput(
+            f"{name} can't keep a pool", "it is a machine of one, and may go", "name fixed hosts: skerry host ls"
+        )
+    return document.path
+
+
+async def look(session: Session, wanted: Pool, token: str) -> Looked:
+    """Ask the provider all that can be asked without changing anything. Raises what it refuses, NoSuchSize."""
+    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
+    warnings = await asyncio.to_thread(provider.check)
+    sizes = await asyncio.to_thread(provider.sizes)
+    warnings += await asyncio.to_thread(_seen, session, provider)
+    return Looked(_size(wanted, sizes), tuple(warnings))
+
+
+def _seen(session: Session, provider: Provider) -> list[str]:
+    """A token that reaches our fixed hosts could delete them, and so could whoever captures a keeper."""
+    hosts = {
+        address.rpartition(":")[0].strip("[]"): path.removeprefix("node/")
+        for path, document in session.nodes.items()
+        if MachineSlot.of_path(path) is None and isinstance(document.body, Node)
+        for address in document.body.addresses
+    }
+    seen = sorted({hosts[a] for server in provider.list() for a in server.addresses if a in hosts})
+    if not seen:
+        return []
+    return [
+        f"this token reaches {', '.join(seen)}, too: a captured keeper could delete what is no pool's; "
+        "rent machines in an account, or a team, of their own"
+    ]
+
+
+def _size(wanted: Pool, sizes: Sequence[Size]) -> Size:
+    """Raises NoSuchSize."""
+    if wanted.size:
+        found = next((size for size in sizes if size.name == wanted.size), None)
+        if found is None:
+            near = ", ".join(sorted(size.name for size in sizes)[:20])
+            raise NoSuchSize(f"there is no size {wanted.size}", f"{wanted.provider} has: {near}", "choose one: --size")
+        missing = [region for region in wanted.regions if found.regions and region not in found.regions]
+        if missing:
+            raise NoSuchSize(
+                f"there is no {found.name} in {', '.join(missing)}", f"it is in {', '.join(found.regions)}",
+                "choose other --regions, or another --size",
+            )  # fmt: skip
+        return found
+    region = wanted.regions[0] if wanted.regions else ""
+    fit = cheapest(
+        sizes, cpus=wanted.cpus, memory_bytes=wanted.memory_bytes, most_usd_month=wanted.price_usd_month, region=region
+    )
+    if fit is None:
+        raise NoSuchSize(
+            f"{wanted.provider} has no machine that fits", "none has so much for that price there",
+            "ask for less, allow a higher --price, or name a --size",
+        )  # fmt: skip
+    return fit
+
+
+async def keeper_keys(session: Session, paths: Sequence[str]) -> dict[str, str]:
+    """The keeper key of each of these hosts, made there now if there was none. Raises Unreachable."""
+    answers = await asyncio.gather(*(session.request("keeper-key", node=path) for path in paths))
+    return {path: str(answer["key"]) for path, answer in zip(paths, answers, strict=True)}
+
+
+async def hand_bundle(session: Session, bundle: Bundle, paths: Sequence[str], progress: Progress) -> None:
+    """The agent that new machines begin with lies on whoever gives it to them."""
+    for path in paths:
+        progress(f"handing agent {bundle.version} to {path.removeprefix('node/')} for its machines")
+        stream, _ = await session.open("/objects/put", path)
+        try:
+            await offer_objects(stream, [bundle.sha256], OneFile(bundle))
+        finally:
+            await stream.close()
+
+
+def sealed(session: Session, token: str, keepers: dict[str, str]) -> dict[str, str]:
+    """A provider's token, for each keeper and each operator alone; nothing where there is no token."""
+    if not token:
+        return {}
+    holders = {operator.key: operator.sealing for operator in session.trusted.operators()}
+    for path in keepers:
+        body = session.nodes[path].body
+        assert isinstance(body, Node)
+        holders[path] = body.sealing
+    return {
+        holder: seal.make_box(token.encode(), sealing, secrets.token_bytes(32)) for holder, sealing in holders.items()
+    }
+
+
+def role_of(pool: str) -> str:
+    return f"keeper-{pool}"
+
+
+def with_pools(policy: Policy) -> Policy:
+    """The role of operators in clouds that are older than pools knows no such kind."""
+    held = next((role for role in policy.roles if role.name == OPERATORS), None)
+    if held is None or "pool" in held.kinds:
+        return policy
+    more = msgspec.structs.replace(held, kinds=(*held.kinds, "pool"), paths=(*held.paths, "pool/*"))
+    return msgspec.structs.replace(policy, roles=tuple(more if role is held else role for role in policy.roles))
+
+
+def with_keepers(policy: Policy, pool: str, keys: tuple[str, ...]) -> Policy:
+    role = Role(name=role_of(pool), keys=keys, kinds=("node",), paths=(f"node/{pool}/*",))
+    return msgspec.structs.replace(policy, roles=(*(r for r in policy.roles if r.name != role.name), role))
+
+
+def without_keepers(
+    session: Session,
+    policy: Policy,
+    paths: Sequence[str],
+    kept: dict[str, Pool],
+    instead: dict[str, Body],
+    *,
+    bar: bool,
+) -> list[bytes]:
+    """All that has to be signed so that these hosts keep these pools no more: the policy (`policy`, less their keys), the pools,
+    and what their keys signed there, signed again in a new epoch; `instead`: what else is signed in the same step. `bar`: the
+    keys are good for nothing any more, anywhere.
+    """
+    gone = tuple({key for pool in kept.values() for path, key in pool.keepers.items() if path in paths})
+    bodies: dict[str, Body] = {}
+    for name, pool in kept.items():
+        keepers = {keeper: key for keeper, key in pool.keepers.items() if keeper not in paths}
+        tokens = {holder: box for holder, box in pool.tokens.items() if holder not in paths}
+        bodies[f"pool/{name}"] = msgspec.structs.replace(pool, keepers=keepers, tokens=tokens)
+    those = {role_of(name) for name in kept}
+    left = [_less(role, gone) if bar or role.name in those else role for role in policy.roles]
+    barred = tuple(dict.fromkeys((*policy.barred, *gone))) if bar else policy.barred
+    changed = msgspec.structs.replace(policy, barred=barred)
+    return roles.without(
+        session, changed, gone, [role for role in left if role is not None], instead={**bodies, **instead}
+    )
+
+
+def _less(role: Role, gone: Sequence[str]) -> Role | None:
+    for key in gone:
+        if key in role.keys:
+            less = roles.less(role, key)
+            if less is None:
+                return None
+            role = less
+    return role
+
+
+def kept_by(session: Session, path: str) -> dict[str, Pool]:
+    """The pools that a host keeps, by name."""
+    return {name: pool for name, pool in all_pools(session).items() if path in pool.keepers}
+
+
+def signed_by(session: Session, path: str) -> list[str]:
+    """The machines whose enrolment this host, as a keeper, has signed."""
+    keys = {pool.keepers[path] for pool in all_pools(session).values() if path in pool.keepers}
+    return sorted(
+        document.path.removeprefix("node/")
+        for document in session.nodes.values()
+        if MachineSlot.of_path(document.path) is not None and keys & set(document.signers)
+    )

@@ -1,0 +1,377 @@
+"""How many replicas follow from the load: every node's rings of figures, the keepers' wishes, the number that all go by.
+
+From facts alone: whoever holds the same facts comes to the same number, and a node that started anew remembers nothing that it
+would need. The rule itself is in scaling.py; what a replica has to do is measured by the agent (agent/figures.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.core.constraints import name_of
+from skerry.core.effects import Gauge, Measure
+from skerry.core.events import Measured
+from skerry.core.facts import Load, Wish
+from skerry.core.intent import Pool, Scale, Service
+from skerry.core.records import Fact, MachineSlot, Slot
+from skerry.core.scaling import Wished, bounds, median_wish, replica_rule, wish
+from skerry.core.versions import AppWant
+
+if TYPE_CHECKING:
+    from skerry.core.situation import Situation
+
+RING_MAX = 60
+_SHAPE_STEPS = 6  # the rule looks at so many counts when it goes down
+_GRACE_S = 2.0  # so long a keeper waits for figures of the others that are under way
+_SILENT_STEPS = 3  # a node that has told nothing new for so long is left out
+_MINUTE_S = 60.0  # schedules begin and end on one
+
+Key = tuple[str, str]  # (app, service)
+
+
+class Number(msgspec.Struct, frozen=True):
+    """How many replicas a service has now, and why. `median`: of the wishes (None: there is none); `awake`: who holds a connection."""
+
+    replicas: int
+    low: int
+    high: int
+    median: int | None
+    wishes: dict[str, Wish]  # by keeper
+    awake: tuple[str, ...]
+    why: str
+
+
+class Turn(msgspec.Struct):
+    """The step that a keeper is to make its wish from. `base`: the number in force when it ended."""
+
+    step: int
+    base: int
+    due_s: float  # unix
+
+
+class Wishing:
+    """What a node keeps for this between two events. All of it can be lost: facts say it again."""
+
+    def __init__(self) -> None:
+        self.due: set[str] = set()  # apps whose numbers have changed
+        self.look_s: dict[Key, float] = {}  # when to look at a service again
+        self.next_s = math.inf  # the first of these
+        self.keepers: list[str] | None = None  # whose wishes count; None: to be found out
+        self.initial: dict[Key, Service] = {}  # scaled services, with the `replicas` of their documents
+        self.numbers: dict[Key, Number] = {}
+        self.heard_s: dict[tuple[str, str], float] = {}  # (node, "app.service") -> when its newest figures came
+        self.turns: dict[Key, Turn] = {}
+        self.gauges: tuple[Gauge, ...] = ()
+        self.unmeasured = False  # the agent is to be told what to measure
+
+
+# --- what every node does ---------------------------------------------------------------------------------------------
+
+
+def with_numbers(s: Situation, app: str, want: AppWant) -> AppWant:
+    """The same, with as many replicas of services that follow the load as are wanted now."""
+    w = s.wishing
+    if not want.known:
+        return want
+    scaled = {name: found for name, found in want.services.items() if found.service.scale is not None}
+    for key in [key for key in w.initial if key[0] == app and key[1] not in scaled]:
+        for kept in (w.initial, w.numbers, w.turns, w.look_s):
+            kept.pop(key, None)
+        w.unmeasured = True
+    for kind in ("load", "wish"):
+        for name in [name for name, about in s.known.facts.get(kind, {}).items() if s.me in about]:
+            if name.partition(".")[0] == app and name.partition(".")[2] not in scaled:
+                s.publish(kind, name, None, "it does not follow the load any more")
+    if not scaled:
+        return want
+    services = dict(want.services)
+    for name, found in scaled.items():
+        if w.initial.get((app, name)) != found.service:
+            w.initial[app, name] = found.service
+            w.unmeasured = True
+            look_at(s, (app, name), s.now)
+        number = w.numbers[app, name] = number_of(s, (app, name))
+        service = msgspec.structs.replace(found.service, replicas=number.replicas)
+        services[name] = msgspec.structs.replace(found, service=service)
+    return msgspec.structs.replace(want, services=services)
+
+
+def number_of(s: Situation, key: Key) -> Number:
+    """The median of the living keepers' wishes, or what the document says, within the bounds that hold now.
+
+    At least one while a connection waits for it anywhere.
+    """
+    service = s.wishing.initial[key]
+    scale, name = _scale(service), ".".join(key)
+    low, high = bounds(scale, s.wall(s.now))
+    told = s.known.about("wish", name)
+    wishes = {
+        node: said
+        for node in keepers(s)
+        if isinstance(said := told.get(node), Wish) and not (node != s.me and s.presence.is_down(node))
+    }
+    median = median_wish([said.replicas for said in wishes.values()], 0, 1 << 20)
+    wanted = service.replicas if median is None else median
+    waking = s.known.about("wake", name)
+    awake = tuple(sorted(n for n in waking if n in s.known.nodes and not (n != s.me and s.presence.is_down(n))))
+    replicas = min(high, max(low, wanted, 1 if awake else 0))
+    return Number(
+        replicas, low, high, median, wishes, awake, _why(wishes, median, wanted, replicas, awake, (low, high))
+    )
+
+
+def _why(
+    wishes: dict[str, Wish], median: int | None, wanted: int, replicas: int, awake: tuple[str, ...], within: tuple[int, int]
+) -> str:  # fmt: skip
+    if median is None:
+        why = f"no keeper has a wish: {wanted}, as the app says"
+    else:
+        said = next(said for node, said in sorted(wishes.items()) if said.replicas == median)
+        why = said.why or f"{median} are wished for"
+    if awake and wanted < 1:
+        return f"a connection waits on {name_of(awake[0])}"
+    return why if replicas == wanted else f"{why}; within {within[0]} to {within[1]}"
+
+
+def unwanted(s: Situation, slot: Slot) -> str:
+    """Why a slot is not wanted any more."""
+    number = s.wishing.numbers.get((slot.app, slot.service))
+    return "no longer wanted" if number is None else f"no longer wanted: {number.why}"
+
+
+def keepers(s: Situation) -> list[str]:
+    """Whose wishes count: the keepers that pools name; where none does, every fixed node."""
+    if s.wishing.keepers is None:
+        named = {
+            keeper
+            for document in s.known.documents.values()
+            if isinstance(document.body, Pool) and not document.body.deleted
+            for keeper in document.body.keepers
+        }
+        fixed = [node for node in s.known.nodes if MachineSlot.of_path(node) is None]
+        s.wishing.keepers = sorted(node for node in fixed if node in named or not named)
+    return s.wishing.keepers
+
+
+def touch(s: Situation) -> None:
+    """Look anew at all services that follow the load: who lives, or who may wish, has changed."""
+    s.wishing.keepers = None
+    for key in s.wishing.initial:
+        look_at(s, key, s.now)
+
+
+def look_at(s: Situation, key: Key, at_s: float) -> None:
+    w = s.wishing
+    w.look_s[key] = min(at_s, w.look_s.get(key, at_s))
+    w.next_s = min(w.next_s, at_s)
+
+
+def heard(s: Situation, record: Fact, from_disk: bool) -> None:
+    if record.kind == "load" and not from_disk:
+        s.wishing.heard_s[record.node, record.key] = s.now
+    app, _, service = record.key.partition(".")
+    if (app, service) in s.wishing.initial and (record.kind != "load" or s.me in keepers(s)):
+        look_at(s, (app, service), s.now)
+
+
+def review(s: Situation) -> None:
+    """Make the wishes that are due, and see which numbers follow. Costs nothing as long as no service follows the load."""
+    w = s.wishing
+    if s.now < w.next_s:
+        return
+    for key in sorted(key for key, at_s in w.look_s.items() if at_s <= s.now):
+        del w.look_s[key]
+        if s.me in keepers(s):
+            _wish(s, key)
+        number, before = number_of(s, key), w.numbers[key]
+        w.numbers[key] = number
+        if number.replicas != before.replicas:
+            s.note("scaled", ".".join(key), f"{before.replicas} -> {number.replicas} replicas: {number.why}")
+            w.due.add(key[0])
+        if _scale(w.initial[key]).schedules:
+            _look_at(s, key, math.floor(s.wall(s.now) / _MINUTE_S + 1) * _MINUTE_S)
+    w.next_s = min(w.look_s.values(), default=math.inf)
+
+
+def measure(s: Situation) -> None:
+    """Tell the agent what to measure: nothing where no service follows the load."""
+    if not s.wishing.unmeasured:
+        return
+    s.wishing.unmeasured = False
+    gauges = tuple(_gauge(key, service) for key, service in sorted(s.wishing.initial.items()))
+    if gauges != s.wishing.gauges:
+        s.wishing.gauges = gauges
+        s.out.append(Measure(gauges=gauges, reason="these services follow the load"))
+
+
+def _gauge(key: Key, service: Service) -> Gauge:
+    scale = _scale(service)
+    sleeps = scale.min == 0 or any(schedule.min == 0 for schedule in scale.schedules)  # as waking.may_sleep
+    ports = {(port.target, port.protocol) for port in service.ports} | {(port, "tcp") for port in service.expose}
+    return Gauge(
+        app=key[0], service=key[1], step_s=scale.step_s, ports=tuple(sorted(ports)), cpu=scale.cpu > 0,
+        connections=scale.connections > 0 or sleeps,
+    )  # fmt: skip
+
+
+# --- own figures ------------------------------------------------------------------------------------------------------
+
+
+def measured(s: Situation, event: Measured) -> None:
+    """One step more in our ring, which goes on where an earlier life ended; a service that has nothing to do here is not told."""
+    key = (event.app, event.service)
+    service = s.wishing.initial.get(key)
+    if service is None or event.step_s != _scale(service).step_s:
+        return  # it was measured for a document that is no longer the newest
+    name = ".".join(key)
+    mine = sum(r.healthy is True and r.phase == "running" for r in s.replicas if r.slot[:2] == key)
+    old = s.known.of(s.me, "load", name, Load)
+    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_MAX + 1
+    if -_SILENT_STEPS <= missed <= 0:
+        return  # told already: our clock was set back a little
+    ring = old if old is not None and 0 < missed <= RING_MAX else Load(step_s=event.step_s, step=event.step)
+    keep = _ring_steps(_scale(service))
+
+    def on(figures: tuple[float, ...], newest: float) -> tuple[float, ...]:
+        """What was missed is taken as it was before: a node that was away for a moment was not without load."""
+        return (*figures, *figures[-1:] * (missed - 1), newest)[-keep:]
+
+    load = Load(
+        step_s=event.step_s, step=event.step, cpu=on(ring.cpu, round(event.cpu, 3)),
+        connections=on(ring.connections, event.connections), fresh=_whole(on(ring.fresh, event.fresh)),
+        replicas=_whole(on(ring.replicas, mine)),
+    )  # fmt: skip
+    busy = any(any(ring) for ring in (load.cpu, load.connections, load.fresh, load.replicas))
+    s.publish("load", name, load if busy else None, "figures of a step" if busy else "there was nothing to do here")
+    s.wishing.heard_s[s.me, name] = s.now
+    look_at(s, key, s.now)
+
+
+def _ring_steps(scale: Scale) -> int:
+    rule = replica_rule(scale)
+    return min(RING_MAX, max(rule.down, rule.up, _idle_steps(scale), _SHAPE_STEPS) + 1)
+
+
+def _idle_steps(scale: Scale) -> int:
+    return min(RING_MAX, math.ceil(scale.idle_s / scale.step_s))
+
+
+def _whole(figures: tuple[float, ...]) -> tuple[int, ...]:
+    return tuple(int(figure) for figure in figures)
+
+
+# --- what a keeper does -----------------------------------------------------------------------------------------------
+
+
+class Rings(msgspec.Struct, frozen=True):
+    """All nodes' rings laid together, up to one step. `nodes`: whose they are; `late`: those whose figures are under way."""
+
+    cpu: list[float]
+    connections: list[float]
+    fresh: list[float]
+    replicas: list[float]
+    nodes: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+
+
+def rings(s: Situation, key: Key, step: int) -> Rings:
+    """Nodes that are down or silent are left out. A node whose clock is wrong counts steps of its own: its newest is now."""
+    name, step_s = ".".join(key), _scale(s.wishing.initial[key]).step_s
+    placed: dict[str, tuple[Load, int]] = {}  # node -> figures, and how many steps they end before `step`
+    late = []
+    for node, load in s.known.about("load", name).items():
+        heard_s = s.wishing.heard_s.get((node, name))
+        if not isinstance(load, Load) or load.step_s != step_s or node not in s.known.nodes or not load.cpu:
+            continue
+        if heard_s is None or s.now - heard_s > _SILENT_STEPS * step_s + _GRACE_S:
+            continue
+        if node != s.me and s.presence.is_down(node):
+            continue
+        ends = step - load.step
+        if 0 < ends <= _SILENT_STEPS:
+            late.append(node)
+        placed[node] = (load, ends if abs(ends) <= _SILENT_STEPS else 0)
+    length = max((len(load.cpu) + ends for load, ends in placed.values()), default=0)
+
+    def summed(of: str) -> list[float]:
+        return [sum(_at(getattr(load, of), back - ends) for load, ends in placed.values())
+                for back in reversed(range(max(length, 0)))]  # fmt: skip
+
+    return Rings(
+        summed("cpu"), summed("connections"), summed("fresh"), summed("replicas"), tuple(sorted(placed)), tuple(late)
+    )
+
+
+def _at(figures: tuple[float, ...], back: int) -> float:
+    """The figure so many steps before the newest; what is not told yet is as the newest."""
+    back = max(back, 0)
+    return figures[-1 - back] if back < len(figures) else 0.0
+
+
+def _wish(s: Situation, key: Key) -> None:
+    """Publish a wish for the step that has just ended, once all figures of it are here or late."""
+    scale, name, now = _scale(s.wishing.initial[key]), ".".join(key), s.wall(s.now)
+    step = math.floor(now / scale.step_s) - 1
+    turn, own = s.wishing.turns.get(key), s.known.of(s.me, "wish", name, Wish)
+    if turn is None or turn.step != step:
+        end = (step + 1) * scale.step_s
+        base = s.wishing.numbers[key].replicas
+        turn = s.wishing.turns[key] = Turn(step, base, end + min(_GRACE_S, scale.step_s / 2))
+    awake = bool(number_of(s, key).awake)
+    if awake and own is not None and own.replicas < 1:
+        _say(s, name, Wished(1, "1: a connection waits for it"), step)
+        own = s.known.of(s.me, "wish", name, Wish)
+    _look_at(s, key, (step + 2) * scale.step_s)
+    if own is not None and step <= own.step <= step + _SILENT_STEPS:
+        return  # made; (a step far ahead is of a clock that was set back)
+    all_rings = rings(s, key, step)
+    if all_rings.late and now < turn.due_s:
+        _look_at(s, key, turn.due_s)
+    elif all_rings.nodes:
+        wished = wished_for(s.wishing.initial[key], all_rings, turn.base, bounds(scale, now)[0])
+        _say(s, name, Wished(max(wished.number, 1), wished.why) if awake else wished, step)
+    # else nobody has a figure: what was wished for stays
+
+
+def _say(s: Situation, name: str, wished: Wished, step: int) -> None:
+    s.publish("wish", name, Wish(replicas=min(wished.number, 1000), step=step, why=wished.why[:200]), wished.why)
+
+
+def wished_for(service: Service, rings: Rings, base: int, low: int) -> Wished:
+    """What the figures ask for. `base`: how many were wanted until now; `low`: how few may be, 0 to sleep."""
+    scale = _scale(service)
+    counts = [*(int(count) for count in rings.replicas[:-1]), base]
+    asked = []
+    if scale.cpu > 0:
+        share = scale.cpu * (service.needs.cpus_limit or service.needs.reserve_cpus or 1.0)
+        asked.append(wish([figure / share for figure in rings.cpu], counts, replica_rule(scale)))
+    if scale.connections > 0:
+        asked.append(wish([n / scale.connections for n in rings.connections], counts, replica_rule(scale)))
+    best = max(asked, key=lambda wished: wished.number, default=Wished(base, f"{base}: nothing is aimed at"))
+    if low > 0:
+        return best
+    if _is_idle(scale, rings):
+        return Wished(0, f"0: no connection for {scale.idle_s:g} s")
+    if base == 0 and not rings.connections[-1] and not rings.fresh[-1]:
+        return Wished(0, "0: it sleeps")
+    return best if best.number > 0 else Wished(1, f"1: a connection was there less than {scale.idle_s:g} s ago")
+
+
+def _is_idle(scale: Scale, rings: Rings) -> bool:
+    """Whether nobody has connected for `idle_s`, in which there was a replica to connect to."""
+    steps = _idle_steps(scale)
+    lately = zip(rings.connections[-steps:], rings.fresh[-steps:], rings.replicas[-steps:], strict=True)
+    return len(rings.replicas) >= steps and all(there and not held and not fresh for held, fresh, there in lately)
+
+
+def _look_at(s: Situation, key: Key, unix_s: float) -> None:
+    """Never at once: rounding could make an endless loop."""
+    look_at(s, key, max(s.now + 0.001, s.now + unix_s - s.wall(s.now)))
+
+
+def _scale(service: Service) -> Scale:
+    assert service.scale is not None
+    return service.scale

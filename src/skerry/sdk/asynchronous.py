@@ -1,0 +1,137 @@
+"""`skerry.AsyncClient`: a cloud, as programs use it. Each verb is a method of one of its parts; streams are async iterators."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.client import views
+from skerry.client.keys import Passphrase
+from skerry.errors import NotInTime
+from skerry.sdk.apps import Apps
+from skerry.sdk.connection import Connection
+from skerry.sdk.hosts import Hosts
+from skerry.sdk.store import Images, Roles, Volumes
+from skerry.sdk.values import Event, LogLine, NotHealthy, Replica, Status
+
+
+class AsyncClient:
+    """A cloud, with the keys that lie on this machine.
+
+    `cloud`: its name, else $SKERRY_CLOUD, else the selected one. `home`: the folder with the keys, else $SKERRY_HOME, else
+    ~/.config/skerry. `passphrase`: of the key, or what to ask for it, else $SKERRY_PASSPHRASE. What fails raises a SkerryError:
+    what, why, fix, and a `code` that never changes its meaning (docs/errors.md).
+
+        async with AsyncClient() as cloud:
+            await cloud.apps.deploy("compose.yaml")
+    """
+
+    def __init__(
+        self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | Passphrase | None = None
+    ) -> None:
+        self._connection = Connection(cloud, home, passphrase)
+        self.apps = Apps(self._connection)
+        self.hosts = Hosts(self._connection)
+        self.images = Images(self._connection)
+        self.roles = Roles(self._connection)
+        self.volumes = Volumes(self._connection)
+
+    async def open(self) -> None:
+        """Open the keys; no host is asked yet. Raises NoCloud, KeyMissing, WrongPassphrase."""
+        await self._connection.open()
+
+    async def close(self) -> None:
+        """Close the connections and remember what was learned."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def name(self) -> str:
+        """The cloud's name on this machine."""
+        return self._connection.session.name
+
+    @property
+    def id(self) -> str:
+        """The cloud's id: the hash of its first root."""
+        return self._connection.session.file.id
+
+    async def status(self) -> Status:
+        """Whether the cloud is well; every host is asked, and waited for a few seconds."""
+        told = await views.status(self._connection.session)
+        return Status(
+            cloud=told["cloud"],
+            id=told["id"],
+            hosts=len(told["hosts"]),
+            up=sum(1 for host in told["hosts"] if host["state"] in ("up", "draining")),
+            replicas=told["replicas"],
+            healthy=told["healthy"],
+            not_healthy=msgspec.convert(tuple(told["not_healthy"]), tuple[NotHealthy, ...]),
+            failed=told["failed"],
+            silent={name: str(answer["error"]) for name, answer in told["agents"].items() if "error" in answer},
+        )
+
+    async def explain(self, subject: str) -> dict[str, Any]:
+        """Why a slot, service, app or host is as it is: {slot or host: explanation}. Raises NoSuchSubject."""
+        return await views.explain(self._connection.session, subject)
+
+    async def events(self, *, tail: int = 100) -> list[Event]:
+        """The last `tail` events of each host that answers, merged by time."""
+        return [event async for event in self.watch_events(tail=tail, follow=False)]
+
+    async def watch_events(self, *, tail: int = 0, follow: bool = True) -> AsyncGenerator[Event]:
+        """Events as they come, after the last `tail` of each host; for ever. A host that can't be asked is told by `unanswered`."""
+        async with aclosing(views.events(self._connection.session, follow=follow, tail=tail)) as rows:  # type: ignore[type-var]
+            async for row in rows:
+                yield msgspec.convert(row, Event)
+
+    async def logs(self, *targets: str, tail: int = 100, since_s: float = 0.0) -> list[LogLine]:
+        """The last lines of these slots, services or apps (none: all). `since_s`: unix seconds. Raises NoSuchSubject."""
+        return [line async for line in self.watch_logs(targets, tail=tail, since_s=since_s, follow=False)]
+
+    async def watch_logs(
+        self, targets: Sequence[str] = (), *, tail: int = 0, since_s: float = 0.0, follow: bool = True
+    ) -> AsyncGenerator[LogLine]:
+        """Lines as they come, after the last `tail`; for ever."""
+        rows = views.logs(self._connection.session, list(targets), follow=follow, tail=tail, since=since_s)
+        async with aclosing(rows) as lines:  # type: ignore[type-var]
+            async for row in lines:
+                yield msgspec.convert(row, LogLine)
+
+    async def watch(self, app: str = "") -> AsyncGenerator[list[Replica]]:
+        """The app's replicas (all, without a name) now, and again whenever one changes; for ever. Raises Unreachable."""
+        told: list[dict[str, Any]] | None = None
+        async with aclosing(views.changes(self._connection.session, app)) as changes:
+            async for rows in changes:
+                if rows != told:
+                    told = rows
+                    yield msgspec.convert([{**r, "since": views.rfc3339(r["since"])} for r in rows], list[Replica])
+
+    async def wait(
+        self, condition: Callable[[list[Replica]], bool], app: str = "", *, timeout_s: float = 60.0
+    ) -> list[Replica]:
+        """Wait until `condition` holds for the replicas of `app` (all, without a name); gives them. Raises NotInTime.
+
+        It is asked whenever one of them changes, and never more often.
+        """
+        end_s = time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s), aclosing(self.watch(app)) as changes:
+                async for replicas in changes:
+                    if condition(replicas):
+                        return replicas
+        except TimeoutError:
+            if time.monotonic() < end_s:
+                raise  # somebody else's
+        raise NotInTime(f"{app or 'the cloud'} is not as it was waited for", "", f"it had {timeout_s:.0f} s; skerry ps")

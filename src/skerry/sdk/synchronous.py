@@ -1,0 +1,363 @@
+"""`skerry.Client`: what `skerry.AsyncClient` does, for programs without an event loop; streams are iterators.
+
+Made from the parts of the asynchronous client by tests/sdk/test_synchronous.py; not to be changed by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from skerry.client import join
+from skerry.client.keys import Passphrase
+from skerry.core.intent import Operator
+from skerry.sdk import apps, asynchronous, hosts, store
+from skerry.sdk.apps import Compose
+from skerry.sdk.beside import Beside
+from skerry.sdk.connection import Progress
+from skerry.sdk.values import (
+    App,
+    Change,
+    Deployed,
+    Drained,
+    Event,
+    Host,
+    HostRemoved,
+    Image,
+    Joined,
+    LogLine,
+    Removed,
+    Replica,
+    Role,
+    RolledBack,
+    Scaled,
+    Status,
+    Volume,
+)
+
+
+class Apps:
+    """`client.apps`."""
+
+    def __init__(self, its: apps.Apps, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self) -> list[App]:
+        """All apps that are not removed, by name."""
+        return self._beside.run(self._its.ls())
+
+    def get(self, name: str) -> App:
+        """One app. Raises NoSuchApp."""
+        return self._beside.run(self._its.get(name))
+
+    def replicas(self, name: str = "") -> list[Replica]:
+        """Every replica of the app; of all apps without a name."""
+        return self._beside.run(self._its.replicas(name))
+
+    def deploy(
+        self,
+        compose: Compose,
+        *,
+        name: str = "",
+        variables: Mapping[str, str] | None = None,
+        prev: str | None = None,
+        detach: bool = False,
+        timeout_s: float = 120.0,
+        progress: Progress = lambda line: None,
+    ) -> Deployed:
+        """Bring an app to what a compose file says, and wait until it is healthy.
+
+        `compose`: the file, the folder that holds it, or what stands in it as a mapping. `name`: else the file's, else the
+        folder's. `variables`: for ${NAME} in it, else the environment and .env. `prev`: the app's etag that this rests on.
+        `progress` gets a line for each step. Raises ComposeErrors with every mistake, ImageRefused, RolloutFailed, NotInTime,
+        ChangedMeanwhile.
+        """
+        return self._beside.run(
+            self._its.deploy(
+                compose,
+                name=name,
+                variables=variables,
+                prev=prev,
+                detach=detach,
+                timeout_s=timeout_s,
+                progress=progress,
+            )
+        )
+
+    def diff(
+        self,
+        compose: Compose,
+        *,
+        name: str = "",
+        variables: Mapping[str, str] | None = None,
+        progress: Progress = lambda line: None,
+    ) -> list[Change]:
+        """What a deploy would change, field by field; nothing if it would change nothing. Images are built, nothing is signed."""
+        return self._beside.run(self._its.diff(compose, name=name, variables=variables, progress=progress))
+
+    def rollback(
+        self, name: str, *, prev: str | None = None, timeout_s: float = 120.0, progress: Progress = lambda line: None
+    ) -> RolledBack:
+        """Go back to the release before. Raises NothingBefore, NoSuchApp, NotInTime, ChangedMeanwhile."""
+        return self._beside.run(self._its.rollback(name, prev=prev, timeout_s=timeout_s, progress=progress))
+
+    def scale(
+        self,
+        service: str,
+        replicas: int,
+        *,
+        prev: str | None = None,
+        detach: bool = False,
+        timeout_s: float = 120.0,
+        progress: Progress = lambda line: None,
+    ) -> Scaled:
+        """Set how many replicas APP.SERVICE has (SERVICE alone where only one app has it). Nothing is restarted."""
+        return self._beside.run(
+            self._its.scale(service, replicas, prev=prev, detach=detach, timeout_s=timeout_s, progress=progress)
+        )
+
+    def rm(
+        self, name: str, *, prev: str | None = None, timeout_s: float = 60.0, progress: Progress = lambda line: None
+    ) -> Removed:
+        """Stop all of an app and remove its intent; its volumes stay. Raises NoSuchApp, NotInTime, ChangedMeanwhile."""
+        return self._beside.run(self._its.rm(name, prev=prev, timeout_s=timeout_s, progress=progress))
+
+    def wait_healthy(
+        self, name: str, *, timeout_s: float = 120.0, progress: Progress = lambda line: None
+    ) -> list[Replica]:
+        """Wait until each replica runs what is wanted now and is healthy, or, a job, is done. Raises RolloutFailed, NotInTime."""
+        return self._beside.run(self._its.wait_healthy(name, timeout_s=timeout_s, progress=progress))
+
+
+class Hosts:
+    """`client.hosts`. Hosts are named as in `skerry host ls`: `vps-1`, or, a machine of a pool, `burst/3`."""
+
+    def __init__(self, its: hosts.Hosts, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self) -> list[Host]:
+        """All hosts, as the first one that answers sees them."""
+        return self._beside.run(self._its.ls())
+
+    def get(self, name: str) -> Host:
+        """Raises NoSuchHost."""
+        return self._beside.run(self._its.get(name))
+
+    def add(
+        self,
+        target: str,
+        *,
+        name: str | None = None,
+        labels: dict[str, str] | None = None,
+        zone: str = "",
+        address: str | None = None,
+        ssh_config: Path | None = None,
+        identity: Path | None = None,
+        readmit: bool = False,
+        timeout_s: float = join.JOIN_TIMEOUT_S,
+        progress: Progress = lambda line: None,
+    ) -> Joined:
+        """Join the machine behind `target` ("root@198.51.100.7") by one SSH session; again, it mends a broken agent.
+
+        `name`: else its own host name. `address`: where other hosts reach it, if not where ssh does. `identity`: ssh's private
+        key. Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
+        """
+        return self._beside.run(
+            self._its.add(
+                target,
+                name=name,
+                labels=labels,
+                zone=zone,
+                address=address,
+                ssh_config=ssh_config,
+                identity=identity,
+                readmit=readmit,
+                timeout_s=timeout_s,
+                progress=progress,
+            )
+        )
+
+    def drain(
+        self, name: str, *, prev: str | None = None, timeout_s: float = 120.0, progress: Progress = lambda line: None
+    ) -> Drained:
+        """Move every replica off, and wait until it is empty but for what stays with its data. Raises NoSuchHost, NotInTime."""
+        return self._beside.run(self._its.drain(name, prev=prev, timeout_s=timeout_s, progress=progress))
+
+    def undrain(self, name: str, *, prev: str | None = None) -> Drained:
+        """Let it take replicas again. Raises NoSuchHost."""
+        return self._beside.run(self._its.undrain(name, prev=prev))
+
+    def rm(
+        self,
+        name: str,
+        *,
+        purge: bool = False,
+        prev: str | None = None,
+        target: str | None = None,
+        ssh_config: Path | None = None,
+        identity: Path | None = None,
+        progress: Progress = lambda line: None,
+    ) -> HostRemoved:
+        """Take it out of the cloud by SSH and leave the machine as it was before. `purge`: its volumes and keys go, too."""
+        return self._beside.run(
+            self._its.rm(
+                name, purge=purge, prev=prev, target=target, ssh_config=ssh_config, identity=identity, progress=progress
+            )
+        )
+
+    def wait(self, name: str, state: str = "up", *, timeout_s: float = 60.0) -> Host:
+        """Wait until the cloud sees the host in this state. Raises NotInTime, NoSuchHost."""
+        return self._beside.run(self._its.wait(name, state, timeout_s=timeout_s))
+
+
+class Images:
+    """`client.images`: the local store. Deploys take images from here; hosts get them by deploys alone."""
+
+    def __init__(self, its: store.Images, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self) -> list[Image]:
+        """By name, those without one last."""
+        return self._beside.run(self._its.ls())
+
+    def names(self) -> dict[str, str]:
+        """Name -> digest."""
+        return self._its.names()
+
+    def add(self, archive: str | Path, name: str) -> Image:
+        """Import a docker-archive or an OCI layout under a name. Raises BadImage, BadInput for the name."""
+        return self._beside.run(self._its.add(archive, name))
+
+    def rm(self, name: str) -> str:
+        """Take the name away; gives its digest. The image goes once nothing uses it (`skerry image gc`). Raises ImageNotFound."""
+        return self._beside.run(self._its.rm(name))
+
+
+class Volumes:
+    """`client.volumes`."""
+
+    def __init__(self, its: store.Volumes, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self, *, warn: Callable[[str], None] = lambda line: None) -> list[Volume]:
+        """Of all hosts that answer; `warn` hears of those that don't, as their volumes are missing. Raises Unreachable."""
+        return self._beside.run(self._its.ls(warn=warn))
+
+    def rm(self, node: str, app: str, volume: str) -> None:
+        """Delete its data on that host, for good. Raises InUse, NoSuchSubject."""
+        return self._beside.run(self._its.rm(node, app, volume))
+
+
+class Roles:
+    """`client.roles`. Operators are added and taken away with the root key at hand: `skerry role`."""
+
+    def __init__(self, its: store.Roles, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self) -> list[Role]:
+        """Root, policy, then all roles of the policy."""
+        return self._beside.run(self._its.ls())
+
+    def add_ci(self, name: str, public: str | Path | Operator, apps: Sequence[str]) -> Role:
+        """Let a key release the images of these apps, and nothing else. `public`: the file that `skerry key new` made."""
+        return self._beside.run(self._its.add_ci(name, public, apps))
+
+    def rm(self, name: str, *, turn_back: bool = False) -> tuple[str, ...]:
+        """Take a role away: its keys are barred, what they signed is signed again; gives those paths.
+
+        `turn_back`: of releases, not the last ones are taken for good but those before them. Raises NoSuchRole, LastOperator.
+        """
+        return self._beside.run(self._its.rm(name, turn_back=turn_back))
+
+
+class Client:
+    """A cloud, with the keys that lie on this machine.
+
+    `cloud`: its name, else $SKERRY_CLOUD, else the selected one. `home`: the folder with the keys, else $SKERRY_HOME, else
+    ~/.config/skerry. `passphrase`: of the key, or what to ask for it, else $SKERRY_PASSPHRASE. What fails raises a SkerryError:
+    what, why, fix, and a `code` that never changes its meaning (docs/errors.md).
+
+        with Client() as cloud:
+            cloud.apps.deploy("compose.yaml")
+    """
+
+    def __init__(
+        self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | Passphrase | None = None
+    ) -> None:
+        self._its = asynchronous.AsyncClient(cloud, home=home, passphrase=passphrase)
+        self._beside = Beside()
+        self.apps = Apps(self._its.apps, self._beside)
+        self.hosts = Hosts(self._its.hosts, self._beside)
+        self.images = Images(self._its.images, self._beside)
+        self.roles = Roles(self._its.roles, self._beside)
+        self.volumes = Volumes(self._its.volumes, self._beside)
+
+    def open(self) -> None:
+        """Open the keys; no host is asked yet. Raises NoCloud, KeyMissing, WrongPassphrase."""
+        self._beside.run(self._its.open())
+
+    def close(self) -> None:
+        """Close the connections and remember what was learned. The client can't be opened again."""
+        self._beside.run(self._its.close())
+        self._beside.stop()
+
+    def __enter__(self) -> Client:
+        try:
+            self.open()
+        except BaseException:
+            self._beside.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The cloud's name on this machine."""
+        return self._its.name
+
+    @property
+    def id(self) -> str:
+        """The cloud's id: the hash of its first root."""
+        return self._its.id
+
+    def status(self) -> Status:
+        """Whether the cloud is well; every host is asked, and waited for a few seconds."""
+        return self._beside.run(self._its.status())
+
+    def explain(self, subject: str) -> dict[str, Any]:
+        """Why a slot, service, app or host is as it is: {slot or host: explanation}. Raises NoSuchSubject."""
+        return self._beside.run(self._its.explain(subject))
+
+    def events(self, *, tail: int = 100) -> list[Event]:
+        """The last `tail` events of each host that answers, merged by time."""
+        return self._beside.run(self._its.events(tail=tail))
+
+    def watch_events(self, *, tail: int = 0, follow: bool = True) -> Iterator[Event]:
+        """Events as they come, after the last `tail` of each host; for ever. A host that can't be asked is told by `unanswered`."""
+        return self._beside.iterate(self._its.watch_events(tail=tail, follow=follow))
+
+    def logs(self, *targets: str, tail: int = 100, since_s: float = 0.0) -> list[LogLine]:
+        """The last lines of these slots, services or apps (none: all). `since_s`: unix seconds. Raises NoSuchSubject."""
+        return self._beside.run(self._its.logs(*targets, tail=tail, since_s=since_s))
+
+    def watch_logs(
+        self, targets: Sequence[str] = (), *, tail: int = 0, since_s: float = 0.0, follow: bool = True
+    ) -> Iterator[LogLine]:
+        """Lines as they come, after the last `tail`; for ever."""
+        return self._beside.iterate(self._its.watch_logs(targets, tail=tail, since_s=since_s, follow=follow))
+
+    def watch(self, app: str = "") -> Iterator[list[Replica]]:
+        """The app's replicas (all, without a name) now, and again whenever one changes; for ever. Raises Unreachable."""
+        return self._beside.iterate(self._its.watch(app))
+
+    def wait(
+        self, condition: Callable[[list[Replica]], bool], app: str = "", *, timeout_s: float = 60.0
+    ) -> list[Replica]:
+        """Wait until `condition` holds for the replicas of `app` (all, without a name); gives them. Raises NotInTime.
+
+        It is asked whenever one of them changes, and never more often.
+        """
+        return self._beside.run(self._its.wait(condition, app, timeout_s=timeout_s))

@@ -1,0 +1,246 @@
+"""What the SDK gives and what the API answers: plain values, each unit said in its name or here. Nothing is asked here.
+
+Times are RFC 3339 in UTC where they are texts, unix seconds where they end on `_s`. Names that a host chose come without "node/".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """What all of them share: they never change, and compare by what they hold."""
+
+
+class Replica(Value, frozen=True):
+    """One replica, `guestbook.web/0`. `node` "" and state "waiting": nobody runs it.
+
+    `version`: of what it runs, "APP.RELEASE"; `wanted`: the newest that the host knew which answered. `healthy`: as witnessed by
+    other hosts, too. `outdated`: it runs something else than what is wanted. `finished`: a job that ended well. `pinned`: its
+    data is on that node, it is never moved. `since`: RFC 3339, of its state. `verdict`: why its version failed.
+    """
+
+    slot: str
+    app: str
+    service: str
+    node: str
+    state: str
+    healthy: bool
+    version: str
+    image: str
+    since: str
+    claims: tuple[str, ...] = ()
+    why: str = ""
+    address: str = ""
+    restarts: int = 0
+    outdated: bool = False
+    wanted: str = ""
+    failed: bool = False
+    verdict: str = ""
+    finished: bool = False
+    exit_code: int | None = None
+    pinned: bool = False
+    allows: dict[str, str] = {}
+
+
+class Room(Value, frozen=True):
+    """Of a host: CPUs (cores) and memory (bytes). Zeros: it has not said."""
+
+    cpus: float = 0.0
+    memory_bytes: int = 0
+
+
+class Host(Value, frozen=True):
+    """A machine of the cloud. `state`: up, down, unknown or draining. `capacity` and `free`: as it says of itself.
+
+    `pool`: the pool that rents it, "" for a fixed host. `etag`: of its enrolment, for `prev`.
+    """
+
+    name: str
+    state: str
+    address: str
+    zone: str = ""
+    labels: dict[str, str] = {}
+    capacity: Room = Room()
+    free: Room = Room()
+    agent: str = ""
+    why: str = ""
+    pool: str = ""
+    etag: str = ""
+
+
+class Service(Value, frozen=True):
+    """A service of an app. `replicas`: as many as are wanted now; `image`: digest that the release names, "" for none yet.
+
+    `ports`: "8080:80/tcp", published first.
+    """
+
+    name: str
+    replicas: int
+    image: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+class App(Value, frozen=True):
+    """An app as it is signed. `version`: "APP.RELEASE". `etag`: changes with each change; give it as `prev` to change only this."""
+
+    name: str
+    version: str
+    services: tuple[Service, ...]
+    pools: tuple[str, ...] = ()
+    etag: str = ""
+
+
+class Deployed(Value, frozen=True):
+    """What a deploy did. `changed`: paths that were signed anew, none if nothing had to be. `images`: service -> digest.
+
+    `sent_bytes` of images to the cloud; `kept_by`: hosts that have synced what was signed; `seconds`: until it was healthy, or,
+    detached, until it was accepted.
+    """
+
+    app: str
+    changed: tuple[str, ...]
+    images: dict[str, str]
+    sent_bytes: int
+    kept_by: tuple[str, ...]
+    seconds: float
+
+
+class RolledBack(Value, frozen=True):
+    """`images`: service -> digest, as they run now."""
+
+    app: str
+    images: dict[str, str]
+
+
+class Scaled(Value, frozen=True, rename={"before": "from", "now": "to"}):
+    """`before` and `now`: numbers of replicas."""
+
+    app: str
+    service: str
+    before: int
+    now: int
+
+
+class Removed(Value, frozen=True):
+    """`volumes_kept`: named volumes that stay on their hosts until they are deleted by name."""
+
+    app: str
+    volumes_kept: tuple[str, ...] = ()
+
+
+class Change(Value, frozen=True):
+    """One field that a deploy would change. Sealed values are never shown. `old` None: it isn't there yet."""
+
+    path: str
+    field: str
+    old: Any = None
+    new: Any = None
+
+
+class Event(Value, frozen=True):
+    """What a host wrote into its diary. `time`: unix seconds by its clock. `kind`: docs/events.md.
+
+    `unanswered`: this host could not be asked, and why; then the rest is empty.
+    """
+
+    node: str
+    time: float
+    kind: str = ""
+    subject: str = ""
+    reason: str = ""
+    more: dict[str, str] = {}
+    unanswered: str = ""
+
+
+class LogLine(Value, frozen=True):
+    """A line that a replica wrote. `time`: RFC 3339; `stream`: stdout or stderr. `unanswered`: as in Event."""
+
+    node: str
+    time: str = ""
+    slot: str = ""
+    stream: str = ""
+    text: str = ""
+    unanswered: str = ""
+
+
+class Role(Value, frozen=True):
+    """Who may sign what: `threshold` of `keys` together, documents of `kinds` at `paths`. `holders`: names, or the key's beginning."""
+
+    name: str
+    holders: tuple[str, ...]
+    threshold: int
+    kinds: tuple[str, ...]
+    paths: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+class Image(Value, frozen=True):
+    """An image in this machine's store. `size_bytes` None: damaged or not whole. `when_s`: unix seconds when it came."""
+
+    name: str
+    digest: str
+    size_bytes: int | None = None
+    when_s: float | None = None
+    how: str | None = None
+    used_by: tuple[str, ...] = ()
+
+
+class Volume(Value, frozen=True):
+    """A named volume on a host. `used_by`: slots."""
+
+    app: str
+    volume: str
+    node: str
+    size_bytes: int
+    used_by: tuple[str, ...] = ()
+
+
+class Drained(Value, frozen=True):
+    """`left`: slots that stay there, as their data does."""
+
+    name: str
+    state: str
+    left: tuple[str, ...] = ()
+
+
+class Joined(Value, frozen=True):
+    """A host that joined, or was mended. `unreachable_from`: "HOST by PORT: why" for each that could not reach it."""
+
+    name: str
+    address: str
+    subnet: str
+    new: bool
+    done: tuple[str, ...] = ()
+    unreachable_from: tuple[str, ...] = ()
+
+
+class HostRemoved(Value, frozen=True):
+    """`kept`: what stays on the machine; `without_their_data`: slots whose data was there and nowhere else."""
+
+    name: str
+    kept: tuple[str, ...] = ()
+    without_their_data: tuple[str, ...] = ()
+
+
+class NotHealthy(Value, frozen=True):
+    slot: str
+    state: str
+    why: str = ""
+
+
+class Status(Value, frozen=True):
+    """Whether the cloud is well. `silent`: host -> why it did not answer. `failed`: app -> why its newest version did."""
+
+    cloud: str
+    id: str
+    hosts: int
+    up: int
+    replicas: int
+    healthy: int
+    not_healthy: tuple[NotHealthy, ...] = ()
+    failed: dict[str, str] = {}
+    silent: dict[str, str] = {}
