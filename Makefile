@@ -10,11 +10,12 @@ APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wir
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
 APT_REAL := docker-registry docker.io buildah strace uidmap procps \
             libvirt-clients libxml2-utils libarchive-tools  # what images are handed to and watched with, libvirt's test driver: for tests alone
+APT_ELASTIC := wrk  # makes the load
 APT_GUEST := qemu-system-x86 e2fsprogs
 
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo test lint fast real e2e bench bench-images guest soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images guest soak sim fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -38,6 +39,9 @@ build/.apt-e2e: Makefile
 
 build/.apt-real: Makefile
 	$(call install,$(APT_REAL))
+
+build/.apt-elastic: Makefile
+	$(call install,$(APT_ELASTIC))
 
 build/.apt-guest: Makefile
 	$(call install,$(APT_GUEST))
@@ -64,6 +68,9 @@ wheel: bundle              ## the package with the agent in it, as it is publish
 
 demo: setup bundle         ## three machines, no centre, a real app, a killed machine, an update
 	$(BIN)/python -m demo --json build/demo.json
+
+demo-elastic: setup bundle build/.apt-elastic  ## load rises: replicas, rented machines; load falls: all given back, to zero, woken
+	$(BIN)/python -m demo.elastic --json build/demo-elastic.json
 
 bench: setup bundle        ## the figures of docs/benchmarks.md; wants a quiet machine for 20 minutes
 	$(BIN)/python -m bench --json build/bench.json

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,12 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class Demo:
-    def __init__(self, out: Path) -> None:
-        self.work = ROOT / "build" / "demo"
+    def __init__(self, out: Path, name: str = "demo") -> None:
+        self.work = ROOT / "build" / name
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.out = out
-        self.lab = Lab("demo")
+        self.lab = Lab(name)
         self.skerry = Skerry(self.work / "home", lambda line: console.print(f"      {line}", style="dim", markup=False))
         self.figures: dict[str, Any] = {}
         self.rows: list[tuple[str, str]] = []
@@ -202,9 +202,19 @@ class Demo:
 
     def run(self) -> bool:
         """All steps; True if every target was met."""
+        self.play((self.machines, self.join, self.deploy, self.machine_dies, self.update, self.thief, self.story))
+        return not (
+            self.figures["failed_during_kill"]
+            or self.figures["failed_during_update"]
+            or self.figures["forged_accepted"]
+            or self.figures["leftovers"]
+        )
+
+    def play(self, steps: Sequence[Callable[[], None]]) -> None:
+        """One after the other; whatever happens, all is taken down at the end. The figures go to `out`."""
         begun_s = time.monotonic()
         try:
-            for step in (self.machines, self.join, self.deploy, self.machine_dies, self.update, self.thief, self.story):
+            for step in steps:
                 step()
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on only the clean-up matters
@@ -215,12 +225,6 @@ class Demo:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(self.figures, indent=2) + "\n")
         self._table()
-        return not (
-            self.figures["failed_during_kill"]
-            or self.figures["failed_during_update"]
-            or self.figures["forged_accepted"]
-            or self.figures["leftovers"]
-        )
 
     def _table(self) -> None:
         table = Table(title="What was shown", title_justify="left", show_header=False, box=None, padding=(0, 2))
@@ -231,14 +235,14 @@ class Demo:
         console.print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--json", type=Path, default=ROOT / "build" / "demo.json", help="where the figures go")
+def main(show: Callable[[Path], Demo] = Demo, out: str = "demo.json", words: str | None = __doc__) -> int:
+    parser = argparse.ArgumentParser(prog="demo", description=words)
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / out, help="where the figures go")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     try:
-        return 0 if Demo(options.json).run() else 1
+        return 0 if show(options.json).run() else 1
     except KeyboardInterrupt:
         console.print("interrupted; everything was taken down")
         return 130

@@ -14,7 +14,7 @@ from skerry.core.health import judge
 from skerry.core.intent import Needs, Node, Restart
 from skerry.core.order import order_for
 from skerry.core.peers import neighbours
-from skerry.core.records import Slot
+from skerry.core.records import MachineSlot, Slot
 from skerry.core.restarts import again, next_backoff, told
 from skerry.core.rollout import Lower, has_failed, may_move
 from skerry.sim import documents as docs
@@ -74,6 +74,21 @@ def test_the_order_of_a_known_cloud_never_changes() -> None:
     """Every version of the agent must compute the same: a change here is a change of protocol."""
     nodes = enrolled(["vps-1", "vps-2", "vps-3"])
     assert [order_for("guestbook.web", index, nodes) for index in range(3)] == ORDER_OF_A_KNOWN_CLOUD
+
+
+def test_fixed_hosts_come_before_machines_of_pools_and_these_pool_by_pool() -> None:
+    nodes = enrolled(["vps-1", "vps-2", "vps-3"])
+    machines = {
+        document.path: document.body
+        for pool in ("burst", "spare")
+        for index in range(3)
+        for document in [docs.machine(MachineSlot(pool, index), f"{index:064x}", "198.51.100.1")]
+    }
+    for index in range(6):
+        order = order_for("guestbook.web", index, {**machines, **nodes})  # type: ignore[dict-item]
+        assert order[:3] == order_for("guestbook.web", index, nodes)
+        pools = [path.split("/")[1] for path in order[3:]]
+        assert pools == ["burst"] * 3 + ["spare"] * 3
 
 
 # --- constraints ------------------------------------------------------------------------------------------------------

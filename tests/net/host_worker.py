@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import http.client
+import ipaddress
 import json
 import os
 import socket
@@ -115,6 +116,7 @@ class Worker:
         self.network: Network | None = None
         self.load: Load | None = None
         self.flow: tuple[socket.socket, Any] | None = None
+        self.held: list[socket.socket] = []
 
     async def do(self, call: str, a: dict[str, Any]) -> Any:
         n = self.network
@@ -201,6 +203,17 @@ class Worker:
             case "flow":  # a connection that stays, to the echo port
                 self.flow = socket.create_connection((a["to"], a["port"]), timeout=10)
                 return self.say("hello")
+            case "hold":  # connections that stay until they are let go
+                address = (a["to"], a["port"])
+                work = lambda: [socket.create_connection(address, timeout=10) for _ in range(a.get("times", 1))]  # noqa: E731
+                self.held += await asyncio.to_thread(inside, a.get("netns", ""), work)
+            case "let_go":
+                for held in self.held:
+                    held.close()
+                self.held.clear()
+            case "flows":
+                found = n.flows_to({int(ipaddress.IPv4Address(address)) for address in a["to"]})
+                return [list(flow) for flow in found]
             case "say":
                 return self.say(a["text"])
             case "measure":

@@ -1,4 +1,5 @@
-"""Asking a provider from a host: in a child process, so that no HTTP library stays in the agent's memory, nor blocks it.
+"""Asking a provider from a host: each call in a child process of its own, so that no HTTP library stays in the agent's memory, and a
+call that hangs hurts nobody: the child is killed, and what it did is looked up.
 
 Run as a program it reads one question on standard input and prints the answer.
 """
@@ -6,54 +7,133 @@ Run as a program it reads one question on standard input and prints the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+from typing import Literal
 
 import msgspec
 
 from skerry.core.intent import Pool
-from skerry.errors import Passing, SkerryError
-from skerry.machines.contract import ProviderSilent, Server
-from skerry.machines.providers import open_provider
+from skerry.errors import BadInput, Passing, SkerryError
+from skerry.machines.contract import (
+    Billing,
+    Order,
+    ProviderDenied,
+    ProviderSilent,
+    QuotaReached,
+    RateLimited,
+    Server,
+    Size,
+)
+from skerry.machines.providers import UnknownProvider, open_provider
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
+ANSWER_BYTES = 16 << 20
 
 
-class Question(msgspec.Struct, frozen=True):
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     token: str
     endpoint: str
     options: dict[str, str]
-    name: str
+    act: Literal["list", "sizes", "create", "destroy"]
+    name: str = ""
+    tag: str = ""
+    order: Order | None = None
+    server: Server | None = None
 
 
-async def servers(pool: Pool, token: str, name: str) -> list[Server]:
-    """The machines of this name. Raises ProviderSilent."""
-    question = Question(pool.provider, token, pool.endpoint, pool.options, name)
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """`acted`: whether it was done. `whole`: nothing else would go better. `lasting`: the same again would be refused again."""
+
+    code: str
+    why: str
+    acted: Literal["no", "unknown"] = "unknown"
+    whole: bool = False
+    lasting: bool = False
+    after_s: float = 0.0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a list, or the one that was created; of `sizes` with what is paid."""
+
+    servers: list[Server] = []
+    sizes: list[Size] = []
+    billing: Billing | None = None
+    trouble: Trouble | None = None
+
+
+def question(pool: Pool, token: str, act: Literal["list", "sizes", "create", "destroy"], **more: object) -> Question:
+    asked = {"provider": pool.provider, "token": token, "endpoint": pool.endpoint, "options": pool.options, "act": act}
+    return msgspec.convert({**asked, **{key: msgspec.to_builtins(value) for key, value in more.items()}}, Question)
+
+
+async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
+    """Never raises for what the provider or the child does: that is in the answer."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", "skerry.agent.asking",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(LIMIT_S):
-            out, err = await child.communicate(msgspec.json.encode(question))
+        async with asyncio.timeout(limit_s):
+            out, err = await child.communicate(msgspec.json.encode(asked))
     except TimeoutError:
-        child.kill()
+        return Answer(
+            trouble=Trouble(code=ProviderSilent.code, why=f"{asked.provider} gave no answer in {limit_s:.0f} s")
+        )
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
         await child.wait()
-        raise ProviderSilent(f"{pool.provider} did not say what {name} is", f"no answer in {LIMIT_S:.0f} s") from None
-    if child.returncode:
-        why = err.decode(errors="replace").strip()[-300:]
-        raise ProviderSilent(f"{pool.provider} did not say what {name} is", why, "it is asked again")
-    return msgspec.json.decode(out, type=list[Server])
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(out[:ANSWER_BYTES], type=Answer)
+    why = err.decode(errors="replace").strip()[-300:] or f"it ended with {child.returncode}"
+    return Answer(trouble=Trouble(code=ProviderSilent.code, why=f"asking {asked.provider} failed: {why}"))
+
+
+async def servers(pool: Pool, token: str, name: str) -> list[Server]:
+    """The machines of this name. Raises ProviderSilent."""
+    answer = await ask(question(pool, token, "list", name=name))
+    if answer.trouble is not None:
+        raise ProviderSilent(f"{pool.provider} did not say what {name} is", answer.trouble.why, "it is asked again")
+    return answer.servers
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+def answer(asked: Question) -> Answer:
+    try:
+        provider = open_provider(asked.provider, token=asked.token, endpoint=asked.endpoint, options=asked.options)
+        if asked.act == "sizes":
+            return Answer(sizes=provider.sizes(), billing=provider.billing)
+        if asked.act == "list":
+            return Answer(servers=provider.list(name=asked.name, tag=asked.tag))
+        if asked.act == "create" and asked.order is not None:
+            return Answer(servers=[provider.create(asked.order)])
+        if asked.act == "destroy" and asked.server is not None:
+            provider.destroy(asked.server)
+        return Answer()
+    except SkerryError as error:
+        return Answer(trouble=trouble_of(error))
+
+
+def trouble_of(error: SkerryError) -> Trouble:
+    """What a keeper has to know of it. A refusal was not done; of what passes only those that say so were not."""
+    lasting = not isinstance(error, Passing)
+    return Trouble(
+        code=error.code,
+        why=str(error)[:300],
+        acted="no" if lasting or isinstance(error, RateLimited) or error.code == "provider-no-capacity" else "unknown",
+        whole=isinstance(error, ProviderDenied | QuotaReached | RateLimited | UnknownProvider | BadInput),
+        lasting=lasting,
+        after_s=getattr(error, "after_s", 0.0),
+    )
 
 
 def main() -> int:
     asked = msgspec.json.decode(sys.stdin.buffer.read(1 << 20), type=Question)
-    try:
-        provider = open_provider(asked.provider, token=asked.token, endpoint=asked.endpoint, options=asked.options)
-        sys.stdout.buffer.write(msgspec.json.encode(provider.list(name=asked.name)))
-    except SkerryError as error:
-        print(error, file=sys.stderr)
-        return 1 if isinstance(error, Passing) else 2
+    sys.stdout.buffer.write(msgspec.json.encode(answer(asked)))
     return 0
 
 

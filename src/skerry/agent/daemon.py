@@ -28,6 +28,7 @@ from skerry.agent.figures import Figures
 from skerry.agent.files import HostFiles, NotJoined
 from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
+from skerry.agent.keeper import Keeper
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.parts import FileParts
@@ -348,6 +349,7 @@ class Agent:
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
+            **Keeper(self).carriers(),
         }
 
     async def _came_whole(self, image: str) -> None:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 WAITING_EACH = (
     64  # of one neighbour, of keys, roles or versions that we don't know yet; the oldest goes, and comes again
 )
-SYNCED_FACTS = {"claim"}  # our own: a claim counts only once it is on disk; so does all intent
+SYNCED_FACTS = {"claim", "machine", "rent"}  # our own: these count only once they are on disk; so does all intent
 ROOT_OF_ALL = {"root", "policy", "node"}  # without these no neighbour is known, and so nothing can be asked again
 
 

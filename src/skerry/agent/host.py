@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.agent import waking
+from skerry.agent.asking import Answer, Question
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
 from skerry.core.intent import Node, Pool
@@ -32,6 +33,13 @@ async def servers_of(pool: Pool, token: str, name: str) -> list[Server]:
     return await servers(pool, token, name)
 
 
+async def ask_provider(asked: Question) -> Answer:
+    """In a child process."""
+    from skerry.agent.asking import ask
+
+    return await ask(asked)
+
+
 class Parts(msgspec.Struct):
     """What an agent stands on, made by the host's own (`of_host`) or by a test."""
 
@@ -43,6 +51,7 @@ class Parts(msgspec.Struct):
     cpu_s: Callable[[str], float | None] = lambda id: read_cpu_s(f"{CGROUPS}/{id}")  # that a container has used
     enrol_port: int = ENROL_PORT
     servers: Callable[[Pool, str, str], Awaitable[list[Server]]] = servers_of
+    ask: Callable[[Question], Awaitable[Answer]] = ask_provider
 
 
 def of_host() -> Parts:

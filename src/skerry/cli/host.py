@@ -39,6 +39,9 @@ def ssh_options(function: Any) -> Any:
     "--label", "labels", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For placement constraints; repeatable."
 )
 @click.option("--zone", default="", help="Hosts of one zone fail together; replicas are spread over zones.")
+@click.option(
+    "--slot", default="", metavar="POOL/NUMBER", help="Join it as that machine of a pool, instead of a fixed host."
+)
 @click.option("--address", default=None, metavar="ADDRESS", help="Where other hosts reach it, if not where ssh does.")
 @click.option("--readmit", is_flag=True, help="Let a host back in that was removed or expelled and kept its keys.")
 @click.option(
@@ -56,6 +59,7 @@ def add(
     name: str | None,
     labels: tuple[tuple[str, str], ...],
     zone: str,
+    slot: str,
     address: str | None,
     readmit: bool,
     timeout_s: float,
@@ -81,6 +85,7 @@ def add(
             name=name,
             labels=dict(labels),
             zone=zone,
+            slot=slot,
             ssh_config=ssh_config,
             identity=identity,
             address=address,

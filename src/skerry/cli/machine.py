@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from skerry.cli import run
+from skerry.cli.machine_image import command as image
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
@@ -55,6 +57,11 @@ def _token(provider: str, file: Path | None) -> str:
             f"no token for {provider}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
         )
     return str(click.prompt(f"token of {provider}", hide_input=True, err=True)).strip()
+
+
+def _asked_for(file: Path | None) -> Callable[[str], str]:
+    """Only once it turns out that one is needed, and for which provider."""
+    return lambda provider: _token(provider, file)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -257,11 +264,18 @@ def pool_show(terminal: Terminal, name: str, cloud: str, passphrase_file: str | 
 @declare(pool, "rm", example="skerry machine pool rm burst", codes=CHANGES)
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Don't drain its machines first.")
+@token_file
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
 )
 def pool_rm(
-    terminal: Terminal, name: str, now: bool, timeout_s: float, cloud: str, passphrase_file: str | None
+    terminal: Terminal,
+    name: str,
+    now: bool,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
 ) -> None:
     """Return all machines of pool NAME, and forget it."""
     from skerry.client import machines
@@ -270,7 +284,9 @@ def pool_rm(
         terminal,
         cloud,
         passphrase_file,
-        lambda session: machines.pool_rm(session, name, now=now, timeout_s=timeout_s, progress=terminal.say),
+        lambda session: machines.pool_rm(
+            session, name, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+        ),
         changes=True,
     )
     terminal.answer(result, f"pool {name} is removed")
@@ -297,13 +313,56 @@ def show(terminal: Terminal, slot: str, cloud: str, passphrase_file: str | None)
     terminal.answer(found, table([{"field": field, "value": found[field]} for field in found], ("field", "value")))
 
 
+@declare(command, "up", example="skerry machine up burst\nskerry machine up burst/3 --token-file token", codes=CHANGES)
+@click.argument("name", metavar="POOL[/NUMBER]")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long it may take to join."
+)
+@token_file
+def up(
+    terminal: Terminal,
+    name: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Rent a machine of a pool that no host keeps, from here, and let it in.
+
+    The provider's token is read here and goes nowhere else. A machine that does not join in time is returned.
+    """
+    from skerry.client import machine_up
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machine_up.up(
+            session, name, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(
+        result, f"{result['slot']} has joined at {result['address']}; return it: skerry machine rm {result['slot']}"
+    )
+
+
 @declare(command, "rm", example="skerry machine rm burst/3", codes=CHANGES)
 @click.argument("slot")
 @click.option("--now", is_flag=True, help="Don't drain it first.")
+@token_file
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
 )
-def rm(terminal: Terminal, slot: str, now: bool, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
+def rm(
+    terminal: Terminal,
+    slot: str,
+    now: bool,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
     """Drain machine SLOT and return it. Where the load wants it, its keeper rents another one."""
     from skerry.client import machines
 
@@ -311,7 +370,9 @@ def rm(terminal: Terminal, slot: str, now: bool, timeout_s: float, cloud: str, p
         terminal,
         cloud,
         passphrase_file,
-        lambda session: machines.rm(session, slot, now=now, timeout_s=timeout_s, progress=terminal.say),
+        lambda session: machines.rm(
+            session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+        ),
         changes=True,
     )
     terminal.answer(result, f"{slot} is returned")
@@ -324,3 +385,6 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, machines.cost)
     terminal.rows(rows, ("pool", "machines", "usd_hour", "spend_usd_month"), empty="no pool")
+
+
+command.add_command(image)

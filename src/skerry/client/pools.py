@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ from skerry.mesh.streams import offer_objects
 from skerry.trust import seal
 from skerry.trust.roles import OPERATORS
 
+HOURS = 744  # of a month, at most
+SLACK = 1.05
 KEEPERS = 2  # where nobody says which: enough that one may be lost, few enough to hold a provider's token
 
 Progress = Callable[[str], None]
@@ -63,11 +66,14 @@ class Looked(msgspec.Struct, frozen=True):
     size: Size
     warnings: tuple[str, ...]
 
+    def whole(self, machines: int) -> float:
+        """What so many cost in a month at the most, and a little for those that are on their way out while others come in."""
+        month = max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
+        return math.ceil(machines * month * SLACK * 100) / 100
+
     def most(self, pool: Pool) -> str:
-        usd = pool.max * self.size.price_usd_month
-        most = min(usd, pool.spend_usd_month) if pool.spend_usd_month else usd
-        limit = ", the limit of --spend" if most < usd else ""
-        return f"at most {pool.max} machines ({self.size.name}), at most {most:.2f} USD/month{limit}"
+        limit = ", the limit of --spend" if pool.spend_usd_month < self.whole(pool.max) else ""
+        return f"at most {pool.max} machines ({self.size.name}), at most {pool.spend_usd_month:.2f} USD/month{limit}"
 
 
 async def set_(
@@ -103,6 +109,8 @@ async def set_(
         looked = await look(session, changed, token or own_token(session, changed))
         for warning in looked.warnings:
             warn(warning)
+        if "spend_usd_month" not in changes and pool.spend_usd_month >= looked.whole(pool.max):
+            changed = msgspec.structs.replace(changed, spend_usd_month=looked.whole(changed.max))
         progress(looked.most(changed))
         result["most"] = looked.most(changed)
     if changed != find_pool(session, name):
@@ -230,6 +238,8 @@ async def add(
     looked = await look(session, wanted, token)
     for warning in looked.warnings:
         warn(warning)
+    if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
+        wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
     progress(looked.most(wanted))
     keys = await keeper_keys(session, at)
     holders = [*keys] if keys else [f"node/{wanted.options[MEETING]}"]

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from skerry.client import views
+from skerry.client.numbers import scalings
 from skerry.client.session import Session
 from skerry.core.intent import App
 from skerry.errors import NotInTime, Refusal, SkerryError
@@ -55,9 +56,8 @@ async def wait_healthy(
 
     Raises RolloutFailed as soon as the hosts say so, NotInTime (it goes on by itself).
     """
-    services = {name: service for name, service in wanted.services.items() if only in ("", name)}
-    # One that follows the load has a row even at zero.
-    needed = {name for name, service in services.items() if service.replicas or service.scale is not None}
+    fixed = sum(s.replicas for name, s in wanted.services.items() if only in ("", name) and s.scale is None)
+    scaled = {name for name, s in wanted.services.items() if only in ("", name) and s.scale is not None}
     deadline_s = time.monotonic() + timeout_s
     said: set[str] = set()
 
@@ -70,23 +70,20 @@ async def wait_healthy(
     async with aclosing(views.changes(session, app)) as changes:
         async for told in changes:
             rows = [row for row in told if only in ("", row["service"])]
-            known = bool(rows or not needed) and all(is_known(row, versions) for row in rows if row["wanted"])
-            done = [row for row in rows if known and _is_done(row) and not row["outdated"]]
-            total = sum(service.replicas for service in services.values() if service.scale is None)
-            total += sum(row["service"] in services and services[row["service"]].scale is not None for row in rows)
+            numbers = await _numbers(session, app, versions) if scaled else {}
+            total = fixed + sum(numbers.get(name, 1) for name in scaled)
+            known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
+            done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
             if known:
                 for row in rows:
+                    if row["state"] == ASLEEP:
+                        say(f"{row['service']} is at zero: this version starts at its next connection")
                     if row["state"] in TROUBLED and not row["finished"]:
                         say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
                 _judge(app, wanted, rows, say)
                 await spreading.look(rows)
-                asleep = [row for row in done if row["state"] == ASLEEP]
-                for row in asleep:
-                    say(f"{row['service']} is at zero: this version starts at its next connection")
-                if total > len(asleep):
-                    say(f"{len(done) - len(asleep)} of {total - len(asleep)} replicas healthy")
-            whole = len(done) >= total and needed <= {row["service"] for row in rows}
-            if known and whole and not any(row["outdated"] for row in rows):
+                say(f"{len(done)} of {total} replicas healthy")
+            if known and len(done) >= total and not any(row["outdated"] for row in rows):
                 return rows
             if time.monotonic() > deadline_s:
                 late = [_late(row) for row in rows if row not in done]
@@ -98,8 +95,10 @@ async def wait_healthy(
     raise AssertionError("rows are followed until one of these")
 
 
-def _is_done(row: dict[str, Any]) -> bool:
-    return bool(row["healthy"] or row["finished"] or row["state"] == ASLEEP)
+async def _numbers(session: Session, app: str, versions: Versions) -> dict[str, int]:
+    """How many replicas the services that follow the load have now, as far as the host that answers knows these documents."""
+    rows = await scalings(session, app)
+    return {row["service"]: row["replicas"] for row in rows if is_known({"wanted": row["version"]}, versions)}
 
 
 class _Spreading:

@@ -124,8 +124,9 @@ class Wake(Shape, frozen=True, kw_only=True):
 class Machine(Shape, frozen=True, kw_only=True):
     """As a keeper: I hold this machine slot. Key: "pool/index". Withdrawn when it is let go.
 
-    `token`: SHA-256 (hex) of the one-time token in its user data, good until `token_until` (unix seconds). `id`, `address`,
-    `size`, `price_usd_hour`: the provider's. `spent_usd`: by this slot in `month` ("2026-11") up to `since`, as I reckon.
+    `token`: SHA-256 (hex) of the one-time token in its user data, good until `token_until` (unix seconds); any keeper of the pool
+    may take it in by that. `id`, `address`, `size`, `price_usd_hour`: the provider's. `created`: unix seconds from which it is paid.
+    `since`: of this state. "failed" declines: another keeper may try. "gone": this `id` is there no more, whatever others say.
     """
 
     state: Literal["asked", "creating", "booting", "joined", "draining", "returning", "failed", "gone"]
@@ -137,14 +138,28 @@ class Machine(Shape, frozen=True, kw_only=True):
     price_usd_hour: float = 0.0
     token: str = ""
     token_until: float = 0.0
+    created: float = 0.0
     since: float = 0.0
-    month: str = ""
-    spent_usd: float = 0.0
     tries: int = 0
     why: str = ""
 
 
-FactBody = Load | Wish | Wake | Machine | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
+class Rent(Shape, frozen=True, kw_only=True):
+    """As a keeper: what I know of a pool that must outlive my memory. Key: the pool's name.
+
+    `spent_usd`: month ("2026-11") -> what machines that I saw to be gone had cost in it. `carried`: the same of keepers that are
+    enrolled no more, as I last heard it. `creates`: (minute since the epoch, how many I asked for in it), of the last hour.
+    `wishes`: (step, the most machines that I found needed in it), steps of `step_s` seconds since the epoch, oldest first.
+    """
+
+    spent_usd: dict[str, float] = {}
+    carried: dict[str, dict[str, float]] = {}
+    creates: tuple[tuple[int, int], ...] = ()
+    step_s: float = 60.0
+    wishes: tuple[tuple[int, int], ...] = ()
+
+
+FactBody = Load | Wish | Wake | Machine | Rent | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
 FACTS: dict[str, type[FactBody]] = {
     "up": Up,
     "claim": Claim,
@@ -158,4 +173,5 @@ FACTS: dict[str, type[FactBody]] = {
     "wish": Wish,
     "wake": Wake,
     "machine": Machine,
+    "rent": Rent,
 }

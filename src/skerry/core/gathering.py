@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, wishing
+from skerry.core import dealt, tending, wishing
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     Booted,
@@ -51,6 +51,7 @@ def gather(s: Situation, event: Event) -> None:
 def fell_or_rose(s: Situation, change: Change) -> None:
     if change.why:
         s.note("up" if change.up else "down", name_of(change.node), change.why)
+    s.renting.next_s = s.now
     s.touch_all()
     wishing.touch(s)
 
@@ -129,6 +130,7 @@ def _of_a_former_life(s: Situation, record: Fact) -> None:
 
 
 def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
+    dealt.heard(s, record)
     if record.kind in _OF_SLOTS:
         slot = Slot.read(record.key)
         if slot is None:
@@ -158,6 +160,7 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
 def _document(s: Situation, record: Document) -> None:
     if not s.known.accept(record):
         return
+    dealt.heard(s, record)
     if record.kind in ("app", "release"):
         s.apps_due.add(record.path.partition("/")[2])
     elif record.kind in ("node", "secret", "pool"):
@@ -382,5 +385,6 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageFailed: _image_failed,
     ImageGone: _image_gone,
     VolumeGone: _volume_gone,
+    **dealt.HANDLERS,
     Measured: wishing.measured,
 }

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view, wishing
+from skerry.core import machine_view, renting, tending, view, wishing
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
@@ -92,13 +92,21 @@ class NodeCore:
         """Everything of a kind: key -> node -> body."""
         return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}
 
+    def machines(self) -> list[machine_view.MachineRow]:
+        """For `machine ls`: every machine slot of which something is said."""
+        return machine_view.machines(self._s)
+
+    def pools(self) -> list[machine_view.PoolRow]:
+        """For `machine pool ls`: how many are wanted and there, and what they cost."""
+        return machine_view.pools(self._s)
+
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""
         return view.explain(self._s, slot)
 
-    def explain_scale(self, app: str, service: str) -> view.Scaling | None:
-        """For `explain --scale`: figures, wishes, bounds, the number; None if the service doesn't follow the load."""
-        return view.scaling(self._s, app, service)
+    def scalings(self) -> list[view.Scaling]:
+        """For `explain --scale`: of each service that follows the load its figures, wishes, bounds and number."""
+        return view.scalings(self._s)
 
     # --- in order: who lives, what is wanted, what to do ---------------------------------------------------------------
 
@@ -199,6 +207,7 @@ class NodeCore:
         if s.images_changed or s.now >= s.images.next_s:
             s.images_changed = False
             s.images.review(s)
+        renting.review(s)
         if s.routes_changed:
             s.routes_changed = False
             route = routes(s)
@@ -229,7 +238,12 @@ class NodeCore:
         if any(isinstance(effect, Stop) for effect in out):
             out.sort(key=lambda effect: isinstance(effect, Stop))
         wake = min(
-            self._up_s, s.presence.next_s, s.images.next_s, s.wishing.next_s, min(s.due.values(), default=_FOREVER)
+            self._up_s,
+            s.presence.next_s,
+            s.images.next_s,
+            s.renting.next_s,
+            s.wishing.next_s,
+            min(s.due.values(), default=_FOREVER),
         )
         wake = max(wake, s.now)
         if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:

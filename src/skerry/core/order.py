@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 
 from skerry.core.intent import Node
+from skerry.core.records import MachineSlot
 
 
 def score(path: str, node: Node, name: str) -> float:
@@ -24,7 +25,19 @@ def score(path: str, node: Node, name: str) -> float:
 
 
 def order_for(service: str, index: int, nodes: Mapping[str, Node]) -> tuple[str, ...]:
-    """All `nodes` (path -> enrolment), best first, for replica `index` of `service` ("guestbook.web")."""
+    """All `nodes` (path -> enrolment), best first, for replica `index` of `service` ("guestbook.web").
+
+    Fixed hosts first, then machines pool by pool: these take only what fixed ones can't, and are empty when the load falls
+    (docs/decisions/0014).
+    """
+    by_pool: dict[str, dict[str, Node]] = {}
+    for path, node in nodes.items():
+        machine = MachineSlot.of_path(path)
+        by_pool.setdefault(machine.pool if machine is not None else "", {})[path] = node
+    return tuple(path for pool in sorted(by_pool) for path in _order_among(service, index, by_pool[pool]))
+
+
+def _order_among(service: str, index: int, nodes: Mapping[str, Node]) -> tuple[str, ...]:
     slot = f"{service}/{index}"
     zones: dict[str, list[str]] = {}
     for path in sorted(nodes):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Decline
-from skerry.core.records import Slot
+from skerry.core.records import MachineSlot, Slot
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead
 from skerry.core.versions import Want
@@ -20,6 +20,8 @@ def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     holder = standing.winner
     if want.service.volumes or holder is None or holder.spec != want.spec or _is_moving(standing):
         return ""
+    if MachineSlot.of_path(s.me) and MachineSlot.of_path(holder.node):
+        return ""  # machines come and go: nothing moves between them for a better rank, only to where it may stay
     own = standing.order.index(s.me) if s.me in standing.order else None
     if own is None or own >= holder.rank or ahead(s, standing, want) or s.lacks(want):
         return ""

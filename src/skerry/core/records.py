@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from skerry.core.facts import FactBody
-from skerry.core.intent import Body
+from skerry.core.intent import Body, Pool
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +98,10 @@ class MachineSlot(NamedTuple):
     @property
     def path(self) -> str:
         return f"node/{self}"
+
+    def is_beyond(self, pool: Body | None) -> bool:
+        """Whether operators have said that there shall be no such machine."""
+        return isinstance(pool, Pool) and (pool.deleted or self.index >= pool.max)
 
     @classmethod
     def read(cls, text: str) -> MachineSlot | None:

@@ -16,11 +16,12 @@ from skerry.core.constraints import unmet
 from skerry.core.effects import Effect, Note, Publish
 from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.images import Images
-from skerry.core.intent import App, Node, Service
+from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
 from skerry.core.order import order_by_name, order_for
 from skerry.core.presence import Presence
-from skerry.core.records import Slot
+from skerry.core.records import MachineSlot, Slot
+from skerry.core.renting import Renting
 from skerry.core.replicas import Replica, Replicas
 from skerry.core.timing import Timing
 from skerry.core.versions import NOTHING, AppWant, Want
@@ -66,6 +67,7 @@ class Situation:
         self.presence = Presence(timing)
         self.replicas = Replicas()
         self.images = Images()
+        self.renting = Renting()
         self.wishing = Wishing()
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
@@ -172,6 +174,11 @@ class Situation:
         body = self.known.body(f"app/{app}", App)
         return body.volumes if body is not None else {}
 
+    def stays_with_data(self, app: str, service: Service) -> bool:
+        """Whether its slots belong to where their volume is, never to a rented machine. Unlisted volumes aren't disposable."""
+        from_app = self.disposable(app)
+        return any(not from_app.get(mount.volume, False) for mount in service.volumes)
+
     def others_well(self, slot: Slot, spec: str) -> bool:
         """Whether another slot of the service is well in that version: then it is not the version that ails."""
         want = self.want(slot)
@@ -232,7 +239,11 @@ class Situation:
         return [Slot.parse(key) for key in keys]
 
     def is_active(self, node: str) -> bool:
+        """A machine beyond its pool's bounds is draining by the operator's word, whatever its enrolment says."""
         body = self.known.nodes.get(node)
+        slot = MachineSlot.of_path(node)
+        if slot is not None and slot.is_beyond(self.known.body(f"pool/{slot.pool}", Pool)):
+            return False
         return body is not None and body.state == "active"
 
     def barred_until(self, slot: Slot, node: str) -> float:
@@ -264,7 +275,9 @@ class Situation:
             found = {
                 path: node
                 for path, node in self.known.nodes.items()
-                if not unmet(constraints, path, node) and self.known.may_read(app, path)
+                if not unmet(constraints, path, node)
+                and self.known.may_read(app, path)
+                and not (want is not None and MachineSlot.of_path(path) and self.stays_with_data(app, want.service))
             }
             self._eligible[app, service] = found
         return found
@@ -281,6 +294,8 @@ class Situation:
         place = (app, service, -1)
         order = self._orders.get(place)
         if order is None:
-            order = order_by_name(f"{app}.{service}", self.eligible(app, service))[: self.timing.image_keepers]
+            nodes = self.eligible(app, service)
+            fixed = {path: node for path, node in nodes.items() if MachineSlot.of_path(path) is None}
+            order = order_by_name(f"{app}.{service}", fixed or nodes)[: self.timing.image_keepers]
             self._orders[place] = order
         return order

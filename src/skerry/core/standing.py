@@ -47,9 +47,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def has_data(s: Situation, slot: Slot, want: Want) -> bool:
-    """Whether the slot belongs to where its volume is. A volume that the app doesn't list is not disposable."""
-    from_app = s.disposable(slot.app)
-    return any(not from_app.get(mount.volume, False) for mount in want.service.volumes)
+    return s.stays_with_data(slot.app, want.service)
 
 
 def home_of(s: Situation, slot: Slot, want: Want) -> tuple[str, ...]:

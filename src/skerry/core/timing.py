@@ -41,3 +41,15 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     image_keepers: int = 3  # nodes that keep every wanted image and the fallback's
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
+    # Of keepers and the machines that they rent. What an operator decides (join_s, down_s, ...) stands in the pool.
+    rent_look_s: float = 5.0  # so often a keeper asks itself how many machines are needed
+    wish_step_s: float = 60.0  # a pool's wishes are kept in steps of at least this
+    provider_limit_s: float = (
+        60.0  # a call to a provider that has not ended by then is killed: nobody knows what it did
+    )
+    settle_s: float = 150.0  # so long after a create was begun it may still come to be, or be missing from lists
+    list_again_s: float = 10.0  # between two looks at a machine on its way in or out
+    sweep_s: float = 60.0  # between two looks at all that bears the cloud's tag
+    provider_retry_first_s: float = 15.0  # after a provider's failure; doubles
+    provider_retry_most_s: float = 900.0
+    return_slack_s: float = 1800.0  # so long a provider may refuse to take a machine back before a ceiling is passed

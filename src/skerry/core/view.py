@@ -102,6 +102,7 @@ class Scaling(msgspec.Struct, frozen=True):
 
     app: str
     service: str
+    version: str  # of the documents that say so
     replicas: int
     why: str
     min: int
@@ -116,18 +117,21 @@ class Scaling(msgspec.Struct, frozen=True):
     scale: Scale
 
 
-def scaling(s: Situation, app: str, service: str) -> Scaling | None:
-    """For `explain --scale`; None: the service doesn't follow the load."""
+def scalings(s: Situation) -> list[Scaling]:
+    """For `explain --scale`: every service that follows the load."""
+    return [_scaling(s, *key) for key in sorted(s.wishing.initial)]
+
+
+def _scaling(s: Situation, app: str, service: str) -> Scaling:
     key = (app, service)
-    if key not in s.wishing.initial:
-        return None
     found, number = s.wishing.initial[key], number_of(s, key)
     assert found.scale is not None
     step = math.floor(s.wall(s.now) / found.scale.step_s) - 1
     counted = rings(s, key, step).nodes
     told = s.known.about("load", f"{app}.{service}")
     return Scaling(
-        app=app, service=service, replicas=number.replicas, why=number.why, min=number.low, max=number.high,
+        app=app, service=service, version=_version(s.wants[app].newest_versions),
+        replicas=number.replicas, why=number.why, min=number.low, max=number.high,
         median=number.median, initial=found.replicas, step_s=found.scale.step_s, step=step,
         wishes=tuple(
             KeepersWish(name_of(node), wish.replicas, wish.step, wish.why) for node, wish in number.wishes.items()

@@ -133,7 +133,7 @@ def _why(
         why = said.why or f"{median} are wished for"
     if awake and wanted < 1:
         return f"a connection waits on {name_of(awake[0])}"
-    return why if replicas == wanted else f"{why}; within {within[0]} to {within[1]}"
+    return why.removeprefix(f"{wanted}: ") if replicas == wanted else f"{why}; within {within[0]} to {within[1]}"
 
 
 def unwanted(s: Situation, slot: Slot) -> str:

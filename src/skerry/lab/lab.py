@@ -72,7 +72,7 @@ class Lab:
             index = lab.free_index()
             if index is None or any(host.name == name for host in lab.hosts):
                 why = f"there is a host {name} already" if index else "the lab's network is full"
-                raise LabHostState(f"{name} was not added", why, f"skerry lab status --lab {self.name}")
+                raise LabHostState(f"{name} was not added", why, "skerry lab status")
             host = state.Host(name=name, index=index, cloud=cloud)
             lab.hosts.append(host)
             state.save(self.directory, lab)

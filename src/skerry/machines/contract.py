@@ -58,10 +58,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Billing(msgspec.Struct, frozen=True):
-    """What is paid: time rounded up to `step_s`, at least `least_s`."""
+    """What is paid: time rounded up to `step_s`, at least `least_s`, and at least `least_usd` for each machine."""
 
     step_s: float
     least_s: float
+    least_usd: float = 0.0
 
 
 class Provider(Protocol):

@@ -12,6 +12,7 @@ import re
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,24 +45,32 @@ from skerry.machines.domains import (
     resized,
 )
 from skerry.machines.seed import nocloud
+from skerry.machines.tables import read_sizes
 from skerry.machines.virsh import NotSupported, Virsh
 
 log = logging.getLogger(__name__)
 
 ENDPOINT = re.compile(r"(?P<driver>qemu|xen|openvz|test)(?:\+[a-z0-9]{1,16})?://(?:[^@/?]*@)?(?P<host>[^/?]*)/[!-~]*")
-OPTIONS = {"kind", "sizes", "storage", "network", "outside", "address", "gateway", "dns", "cmdline", "host_key"}
+OPTIONS = {
+    "kind",
+    "sizes",
+    "storage",
+    "network",
+    "outside",
+    "address",
+    "gateway",
+    "dns",
+    "cmdline",
+    "host_key",
+}
 SIZES = "small=1,1g,10g;medium=2,2g,20g;large=4,4g,40g"
 CMDLINE = "root=/dev/vda rw console=ttyS0 panic=30"
-HOURS = 730.0  # of a month
 UPLOAD_LIMIT_S = 120.0
+IMAGE_LIMIT_S = 3600.0
 MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
 PROBE_LIMIT_S = 20.0
 SHUTDOWN_LIMIT_S = 60.0
 POLL_S = 0.25
-_SIZE = re.compile(
-    r"([A-Za-z0-9_.-]{1,40})=([0-9]{1,3}),([0-9]{1,6}[mgt]),([0-9]{1,6}[mgt])(?:,([0-9]{1,6}(?:\.[0-9]{1,4})?))?"
-)
-_UNITS = {"m": 20, "g": 30, "t": 40}
 _ADDRESS = re.compile(r"ipv4\s+([0-9.]+)/")
 
 
@@ -103,7 +112,7 @@ class Libvirt:
             return ["containers of OpenVZ get no user data: what makes them join has to be in their template"]
         volumes = self._volumes()
         if not any(name.endswith(".qcow2") for name in volumes):
-            warnings.append(f"there is no image in the storage pool {self._storage}: make one, see docs/providers.md")
+            warnings.append(f"there is no image in the storage pool {self._storage}: skerry machine image makes one")
         if not self._kind and self._driver == "qemu" and (why := self._kvm_fails(volumes)):
             warnings.append(f"machines are emulated, some ten times slower, as KVM does not work there: {why}")
         return warnings
@@ -163,6 +172,27 @@ class Libvirt:
         self.destroy(server)
         return self.create(order)
 
+    def put_image(
+        self, name: str, files: Mapping[str, Path], progress: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Into the host's storage pool: `files` by part (qcow2, vmlinuz, initrd). What is whole there stays: machines stand on it."""
+        volumes = self._volumes()
+        if {f"{name}.{part}" for part in files} <= volumes.keys():
+            progress(f"{name} is there already")
+            return
+        for part, file in files.items():
+            volume = f"{name}.{part}"
+            progress(f"sending {volume}, {file.stat().st_size / 1e6:.0f} MB")
+            if volume in volumes:  # of an upload that was cut off
+                self._virsh.run("vol-delete", "--pool", self._storage, volume)
+            self._virsh.run("vol-create-as", self._storage, volume, f"{file.stat().st_size}B", "--format", "raw")
+            try:
+                self._virsh.run("vol-upload", "--pool", self._storage, volume, str(file), limit_s=IMAGE_LIMIT_S)
+            except BaseException:
+                self._virsh.run("vol-delete", "--pool", self._storage, volume)
+                raise
+        self._virsh.run("pool-refresh", self._storage)
+
     def _make(self, order: Order, size: Size, id: str) -> None:
         """Disks, then the domain, then its start; what is half made by a failure is taken away again."""
         address, volumes = self._address(order.name), self._volumes()
@@ -210,7 +240,7 @@ class Libvirt:
             raise ProviderRefused(
                 f"{order.name} was not made",
                 f"there is no image {order.image!r} in the storage pool {self._storage}",
-                f"one of: {', '.join(sorted(v for v in volumes if v.endswith('.qcow2'))) or 'none yet, see docs/providers.md'}",
+                f"one of: {', '.join(sorted(v for v in volumes if v.endswith('.qcow2'))) or 'none yet: skerry machine image'}",
             )
         disk = f"{order.name}.qcow2"
         if disk in volumes:
@@ -399,19 +429,6 @@ class Libvirt:
             return error.why
         finally:
             self._virsh.run("undefine", name)
-
-
-def read_sizes(text: str) -> list[Size]:
-    """`name=cpus,memory,disk[,USD a month]`, with a semicolon between. Raises BadInput."""
-    sizes = []
-    for part in text.split(";"):
-        match = _SIZE.fullmatch(part.strip())
-        if match is None:
-            raise BadInput(f"{part!r} is no size", "", "name=cpus,memory,disk,USD a month: small=1,1g,10g,0")
-        month = float(match[5] or 0)
-        memory, disk = (int(match[n][:-1]) << _UNITS[match[n][-1]] for n in (3, 4))
-        sizes.append(Size(match[1], float(match[2]), memory, disk, month / HOURS, month))
-    return sizes
 
 
 def _interface(text: str) -> ipaddress.IPv4Interface | None:

@@ -9,7 +9,11 @@ from typing import Any
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider
 
-PROVIDERS: dict[str, str] = {"libvirt": "skerry.machines.libvirt:Libvirt"}
+PROVIDERS: dict[str, str] = {
+    "digitalocean": "skerry.machines.digitalocean:DigitalOcean",
+    "libvirt": "skerry.machines.libvirt:Libvirt",
+    "manual": "skerry.machines.manual:Manual",
+}
 """Name -> "module:class". The class is called with (token, endpoint, options)."""
 
 

@@ -7,7 +7,7 @@ import hashlib
 import msgspec
 
 from skerry.core.intent import App, Body, Node, Release, Service
-from skerry.core.records import Document
+from skerry.core.records import Document, MachineSlot
 
 
 def document(path: str, body: Body, version: int = 1, issued: float = 0.0) -> Document:
@@ -31,9 +31,22 @@ def node(
     return document(f"node/{name}", body, version)
 
 
+def machine(slot: MachineSlot, key: str, address: str, *, version: int = 1) -> Document:
+    """An enrolment as a keeper of the pool signs it, for the key that a machine made at its first boot."""
+    body = Node(
+        signing=key, sealing=key, wireguard=key, certificate="", addresses=(f"{address}:7077",),
+        subnet=f"10.77.{machine_number(slot)}.0/24", salt=f"salt of {slot}", zone=slot.pool,
+    )  # fmt: skip
+    return document(slot.path, body, version)
+
+
+def machine_number(slot: MachineSlot) -> int:
+    return 100 + slot.index
+
+
 def app(name: str, services: dict[str, Service], *, version: int = 1, fallback: str = "", deleted: bool = False,
-        volumes: dict[str, bool] | None = None) -> Document:  # fmt: skip
-    body = App(services=dict(services), fallback=fallback, deleted=deleted, volumes=volumes or {})
+        volumes: dict[str, bool] | None = None, pools: tuple[str, ...] = ()) -> Document:  # fmt: skip
+    body = App(services=dict(services), fallback=fallback, deleted=deleted, volumes=volumes or {}, pools=pools)
     return document(f"app/{name}", body, version)
 
 

@@ -52,6 +52,7 @@ class Machine:
         self.core: NodeCore | None = None
         self.booted_s = 0.0
         self.cpus, self.memory_bytes = 2.0, 1 << 30
+        self.number = int("".join(filter(str.isdigit, name)) or 0)  # of its /24
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
@@ -194,9 +195,8 @@ class Machine:
     def _do_start(self, effect: do.Start) -> None:
         trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
         self._ids += 1
-        number = int("".join(filter(str.isdigit, self.path)) or 0)
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
-                              address=f"10.77.{number}.{2 + self._ids % 250}")  # fmt: skip
+                              address=f"10.77.{self.number}.{2 + self._ids % 250}")  # fmt: skip
         if not {effect.image, effect.init} <= {*self.images, ""}:
             raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:

@@ -130,8 +130,7 @@ class _Story:
         """What each keeper wishes for, and the number that this node goes by."""
         core = self.cluster[node or self._any()].core
         assert core is not None
-        told = core.explain_scale("shop", service)
-        assert told is not None
+        told = next(row for row in core.scalings() if row.service == service)
         lines = [f"{wish.node} wishes {wish.replicas} ({wish.why})" for wish in told.wishes]
         return [*lines, f"{told.replicas} of {told.min} to {told.max}: {told.why}"]
 

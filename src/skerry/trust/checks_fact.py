@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from skerry.core.facts import Claim, FactBody, Load, Lost, Machine, SlotState, Up, Verdict, Wake, Wish
+from skerry.core.facts import Claim, FactBody, Load, Lost, Machine, Rent, SlotState, Up, Verdict, Wake, Wish
 from skerry.core.intent import Node
 from skerry.core.records import Fact, Slot
 from skerry.trust.bounds import (
@@ -27,6 +27,7 @@ from skerry.trust.bounds import (
     within,
 )
 
+MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 MACHINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -80,7 +81,7 @@ def _machine_slot(text: str) -> None:
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
     "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
-    "machine": _machine_slot,
+    "machine": _machine_slot, "rent": lambda text: name(text, "key"),
 }  # fmt: skip
 
 
@@ -123,11 +124,30 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Wake):
         within(body.since, "since", 0, NUMBER_MAX)
     elif isinstance(body, Machine):
-        for field in ("price_usd_hour", "token_until", "since", "spent_usd", "tries"):
+        for field in ("price_usd_hour", "token_until", "created", "since", "tries"):
             within(getattr(body, field), field, 0, NUMBER_MAX)
         need(not body.token or HASH.fullmatch(body.token) is not None, "token", "is a hash of 64 lower-case hex digits")
         matches(body.id or "0", "id", MACHINE_ID, "must be a provider's id of a machine")
+    elif isinstance(body, Rent):
+        _rent(body)
     # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
+
+
+def _rent(body: Rent) -> None:
+    within(body.step_s, "step_s", 1, 31 * 86_400)
+    for field in ("creates", "wishes"):
+        count(getattr(body, field), field, 64)
+        for at, figure in getattr(body, field):
+            within(at, field, 0, NUMBER_MAX)
+            within(figure, field, 0, 10_000)
+    count(body.carried, "carried", 16)
+    for keeper in body.carried:
+        node_path(keeper, "carried")
+    for months in (body.spent_usd, *body.carried.values()):
+        count(months, "spent_usd", 4)
+        for month, usd in months.items():
+            matches(month, "spent_usd", MONTH, "a month is written 2026-11")
+            within(usd, "spent_usd", 0, NUMBER_MAX)
 
 
 def _is_in(address: str, network: str) -> bool:

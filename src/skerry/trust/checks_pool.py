@@ -86,10 +86,7 @@ def machine(path: str, node: Node, of: Pool, cloud: str) -> None:
     name(slot.pool, "path")
     if node.state == "expelled":
         return
-    room = 1 << (24 - ipaddress.IPv4Network(of.network).prefixlen)
-    # One that is more than the pool has now must be drained before it goes; drained it takes no slot.
-    most = room if node.state == "draining" else 0 if of.deleted else of.max
-    need(slot.index < most, "path", f"pool {slot.pool} has {most} machines at most")
+    need(not of.deleted and slot.index < of.max, "path", f"pool {slot.pool} has {of.max} machines at most")
     need(node.salt == salt_of(cloud, slot), "salt", "is the hash of cloud and path for a pool's machine")
     need(node.subnet == subnet_of(of, slot.index), "subnet", "is the pool's network's own for this machine")
     need(node.weight == of.weight, "weight", "must be the pool's")

@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from skerry.core.intent import App, Node, Operator, Policy, Release, Role, Root
-from skerry.core.records import Document, Fact, Record
+from skerry.core.records import Document, Fact, MachineSlot, Record
 from skerry.errors import TrustRefusal
 from skerry.trust import roles
 from skerry.trust.quotas import Author, Mark
@@ -55,13 +55,14 @@ class Holdings:
         self._evidence: dict[str, str] = {}  # path -> hash of the twin that lost
         self._authors: dict[str, Author] = {}
         self._barred: frozenset[str] = frozenset()
+        self._fixed: frozenset[str] = frozenset()  # signing and WireGuard keys of fixed hosts
 
     def copy(self) -> Self:
         """The same documents, to try something on: what the copy takes in changes nothing here. Facts stay behind."""
         other = type(self)(self.cloud)
         other._documents, other._raw, other._nodes = dict(self._documents), dict(self._raw), dict(self._nodes)
         other._lapsed, other._named, other._evidence = set(self._lapsed), dict(self._named), dict(self._evidence)
-        other._barred = self._barred
+        other._barred, other._fixed = self._barred, self._fixed
         return other
 
     # -- what is held
@@ -202,6 +203,12 @@ class Holdings:
             self._check_barred(record.path, record.body, policy)
 
     def _check_barred(self, path: str, node: Node, policy: Policy) -> None:
+        if MachineSlot.of_path(path) is not None and {node.signing, node.wireguard} & self._fixed:
+            raise BarredKey(
+                f"{path} was not accepted",
+                "it has a key of a fixed host: links and tunnel would take the one for the other",
+                "let the machine make keys of its own",
+            )
         own = set(node.barred) - set(policy.readmitted)
         if {node.signing, node.sealing, node.wireguard} & (self._barred | own):
             raise BarredKey(
@@ -293,9 +300,9 @@ class Holdings:
 
     def _judge_again(self, kind: str, held: Document | None) -> None:
         """After a change of root, policy or enrolments: what do the rules say now of what is held?"""
-        before = self._barred
-        self._barred = self._count_barred()
-        if kind == "node" and before == self._barred:
+        before = (self._barred, self._fixed)
+        self._barred, self._fixed = self._count_barred(), self._count_fixed()
+        if kind == "node" and before == (self._barred, self._fixed):
             return
         todo = self._nodes if kind == "node" else self._documents
         for path, document in sorted(todo.items(), key=lambda item: item[0] != "policy"):  # all others rest on it
@@ -321,6 +328,10 @@ class Holdings:
             if body.state == "expelled":
                 keys.update((body.signing, body.sealing, body.wireguard))
         return frozenset((keys - set(policy.readmitted if policy else ())) | set(policy.barred if policy else ()))
+
+    def _count_fixed(self) -> frozenset[str]:
+        fixed = [_node(held) for path, held in self._nodes.items() if MachineSlot.of_path(path) is None]
+        return frozenset(key for node in fixed if node.state != "expelled" for key in (node.signing, node.wireguard))
 
     def _unname(self, held: Document | None) -> tuple[str, ...]:
         """Let go of fallbacks that only the replaced document named."""

@@ -1,0 +1,171 @@
+"""A machine that has joined, and its way out: marked, drained, destroyed, seen to be gone, expelled. It may be taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.core import acting, ledger, needing
+from skerry.core.acting import holds, let_go, look, say, wait
+from skerry.core.berths import NEVER, Berth, Book
+from skerry.core.dealings import Rented
+from skerry.core.facts import Machine
+from skerry.core.intent import Node, Pool
+from skerry.core.matching import destroy, follow, ours, words
+from skerry.core.records import Document, MachineSlot
+
+if TYPE_CHECKING:
+    from skerry.core.renting import Wanted
+    from skerry.core.situation import Situation
+
+MANUAL = "manual"
+
+
+def joined(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    swept = {id for id, machine in book.swept.items() if machine.slot == str(b.slot)}
+    if b.asked_s < book.swept_s and swept != {own.id}:
+        look(s, b, "the sweep shows something else than one machine of its name")
+        return
+    listed = follow(s, book, b, own)
+    if listed is None:
+        return
+    own = listed
+    held = s.known.documents.get(b.slot.path)
+    if wanted == "never":
+        say(s, b, msgspec.structs.replace(own, state="draining"), never(book, of, b))
+    elif b.slot.path not in s.known.nodes:
+        why = "its enrolment was expelled" if held is not None else "it is enrolled no more"
+        say(s, b, msgspec.structs.replace(own, state="returning"), why)
+    elif marked_by_operator(s, of, b.slot):
+        say(s, b, msgspec.structs.replace(own, state="draining"), "an operator has marked it")
+    elif wanted == "no":
+        why = f"{book.target} machines are wanted, and no more were in the last {of.down_s:.0f} s"
+        say(s, b, msgspec.structs.replace(own, state="draining"), why)
+    elif s.presence.is_down(b.slot.path):
+        if b.silent_s is None:
+            b.silent_s = s.now
+        if s.now >= b.silent_s + of.join_s:
+            say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), "it has fallen silent")
+    else:
+        b.silent_s = None
+        _mark(s, of, b, "active", "wanted again")
+
+
+def never(book: Book, of: Pool, b: Berth) -> str:
+    if of.deleted:
+        return "its pool is deleted"
+    return book.returning or f"its pool has {of.max} machines at most"
+
+
+def may_be_marked(s: Situation, of: Pool, slot: MachineSlot) -> bool:
+    """Whether a machine that is too many may be given back: it has joined, and is not too young for it."""
+    said = needing.best_word(s, slot)
+    if said is None or said.state != "joined":
+        return said is not None and said.state == "asked"
+    b = s.renting.berth(slot)
+    age_s = s.wall(s.now) - said.created
+    if holds(s, slot, s.me):  # whoever told us when it was created may have a wrong clock
+        age_s = min(age_s, s.now - (b.known[1] if b.known[0] == said.id else s.now))
+    return age_s >= of.age_s or of.provider == MANUAL
+
+
+def marked_by_operator(s: Situation, of: Pool, slot: MachineSlot) -> bool:
+    """Draining, and no keeper has signed that: it is not for keepers to take it back."""
+    found = s.known.documents.get(slot.path)
+    if not isinstance(found, Document) or not isinstance(found.body, Node) or found.body.state != "draining":
+        return False
+    return bool(found.signers) and not set(found.signers) & set(of.keepers.values())
+
+
+def _mark(s: Situation, of: Pool, b: Berth, state: str, why: str) -> bool:
+    """Have the enrolment say so; True: it does. Beyond the pool's bounds nothing can be signed, and nodes see that themselves."""
+    node = s.known.nodes.get(b.slot.path)
+    if node is None or node.state == state or of.deleted or b.slot.index >= of.max:
+        return True
+    acting.enrol(s, b, node, state, why)
+    return False
+
+
+def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceiling: str = "") -> None:
+    """Until nothing runs there, or the limit is over. Taken back when it is wanted again. `ceiling`: why it must go all the same."""
+    if wanted == "yes" and b.slot.path in s.known.nodes and not marked_by_operator(s, of, b.slot):
+        if _mark(s, of, b, "active", "it is needed again"):
+            say(s, b, msgspec.structs.replace(own, state="joined"), "it is needed again")
+        return
+    if not _mark(s, of, b, "draining", own.why):
+        return
+    path = b.slot.path
+    if s.presence.is_down(path) or path not in s.known.nodes:
+        say(s, b, msgspec.structs.replace(own, state="returning"), "it is down")
+    elif is_empty(s, path):
+        say(s, b, msgspec.structs.replace(own, state="returning"), "nothing runs there any more")
+    elif s.now < b.since_s + of.drain_s:
+        s.renting.next_s = min(s.renting.next_s, b.since_s + of.drain_s)
+    elif (last := last_of(s, path)) and not ceiling:
+        why = f"it holds the last healthy replica of {', '.join(last)}"
+        if own.why != why:
+            s.note("machine-kept", b.slot, why)
+        say(s, b, own, why)
+    else:
+        why = f"drained for {of.drain_s:.0f} s"
+        if last:
+            why = f"{ceiling}; it goes although it holds the last healthy replica of {', '.join(last)}"
+        say(s, b, msgspec.structs.replace(own, state="returning"), why)
+
+
+def is_empty(s: Situation, node: str) -> bool:
+    """Whether a node claims nothing and runs nothing, as it says itself."""
+    told = (about for kind in ("claim", "slot") for about in s.known.facts.get(kind, {}).values())
+    return not any(node in about for about in told)
+
+
+def last_of(s: Situation, node: str) -> list[str]:
+    """Slots of which it alone holds a healthy replica."""
+    return [
+        str(slot)
+        for slot, found in sorted(s.standings.items())
+        if any(c.node == node and c.healthy for c in found.claimants)
+        and not any(c.node != node and c.healthy for c in found.claimants)
+    ]
+
+
+def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    if b.asked_s < b.since_s:
+        look(s, b, "name and tag once more, before it is destroyed")
+        return
+    again_s = s.timing.list_again_s
+    there = ours(s, b, own)
+    due = [m for m in there if s.now >= b.destroyed.get(m.id, NEVER) + 6 * again_s and not m.busy]
+    if due:
+        destroy(s, book, b, due[0], own.why)
+    elif own.id and own.id not in b.destroyed and not there:
+        destroy(s, book, b, Rented(own.id, str(b.slot), own.name, True, "active"), own.why)  # lists may be late
+    elif there or b.asked_s < max(b.destroyed.values(), default=NEVER):
+        look(s, b, "whether it is gone", after_s=b.asked_s + again_s)
+    else:
+        _gone(s, book, of, b, own, wanted)
+
+
+def _gone(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    for id in (own.id, *b.destroyed):
+        if id:
+            ledger.book_it(s, book, id, own.why)
+    b.destroyed, b.absent_s, b.machines = {}, None, ()
+    body = Machine(state="gone", id=own.id, name=own.name, tries=own.tries)
+    if own.tries and wanted == "yes":
+        wait(s, b)
+    say(s, b, body, own.why)
+
+
+def bury(s: Situation, b: Berth, own: Machine, wanted: Wanted) -> None:
+    """It is gone: whoever is enrolled under its path goes, too; then nothing is left to say, unless a dead keeper says otherwise."""
+    node = s.known.nodes.get(b.slot.path)
+    if node is not None:
+        acting.enrol(s, b, node, "expelled", "its machine is gone")
+        return
+    if wanted == "yes" and s.now >= b.again_s:
+        b.taken_s, b.begun_s, b.begun, b.known = s.now, NEVER, "", ("", NEVER)
+        say(s, b, Machine(state="creating", tries=own.tries), "it is wanted again")
+    elif wanted != "yes" and not any(word.id == own.id and word.state != "gone" for word in words(s, b.slot)):
+        let_go(s, b, "it is gone")

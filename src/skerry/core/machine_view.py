@@ -1,0 +1,88 @@
+"""What a node answers about rented machines and their pools: plain values, made when asked. Decides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.core import ledger, needing
+from skerry.core.constraints import name_of
+from skerry.core.facts import Machine, Rent
+from skerry.core.intent import Pool
+from skerry.core.records import MachineSlot
+
+if TYPE_CHECKING:
+    from skerry.core.situation import Situation
+
+
+class MachineRow(msgspec.Struct, frozen=True):
+    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: unix seconds."""
+
+    slot: str
+    state: str
+    keeper: str
+    id: str
+    address: str
+    size: str
+    region: str
+    usd_hour: float
+    since: float
+    up: bool
+    why: str = ""
+
+
+class PoolRow(msgspec.Struct, frozen=True):
+    """One pool. `wanted`, `spent_usd_month`: as the node that is asked reckons; -1 where it keeps no pool and so doesn't."""
+
+    pool: str
+    provider: str
+    min: int
+    max: int
+    wanted: int
+    have: int
+    spent_usd_month: float
+    spend_usd_month: float
+    keepers: tuple[str, ...]
+    why: str = ""
+
+
+def machines(s: Situation) -> list[MachineRow]:
+    pools = [path.removeprefix("pool/") for path in s.known.documents if path.startswith("pool/")]
+    rows = []
+    for slot in sorted(slot for pool in pools for slot in needing.slots_of(s, pool)):
+        said = needing.best_word(s, slot)
+        keeper = next((k for k, body in s.known.about("machine", str(slot)).items() if body == said), "")
+        node = s.known.nodes.get(slot.path)
+        if said is None:
+            said = Machine(state="joined", address=node.addresses[0] if node is not None and node.addresses else "")
+            state = "enrolled"
+        else:
+            state = said.state
+        rows.append(
+            MachineRow(str(slot), state, name_of(keeper), said.id, said.address, said.size, said.region, said.price_usd_hour,
+                       said.since, node is not None and s.presence.is_up(slot.path), said.why)
+        )  # fmt: skip
+    return rows
+
+
+def pools(s: Situation) -> list[PoolRow]:
+    rows = []
+    for path, document in sorted(s.known.documents.items()):
+        of = document.body
+        if not isinstance(of, Pool) or of.deleted:
+            continue
+        name = path.removeprefix("pool/")
+        slots: list[MachineSlot] = sorted(needing.slots_of(s, name))
+        have = sum(needing.standing(s, slot) != "pending" for slot in slots)
+        book = s.renting.books.get(name)
+        kept = book is not None and name in s.renting.kept
+        why = (book.returning or book.trouble or book.create_trouble) if book is not None and kept else ""
+        rents = [body for body in s.known.about("rent", name).values() if isinstance(body, Rent)]
+        told = max((body.wishes[-1][1] for body in rents if body.wishes), default=-1)
+        rows.append(
+            PoolRow(name, of.provider, of.min, of.max, book.target if book is not None and kept else told, have,
+                    round(ledger.spent_usd(s, book), 4) if book is not None and kept else -1.0, of.spend_usd_month,
+                    tuple(name_of(keeper) for keeper in sorted(of.keepers)), why)
+        )  # fmt: skip
+    return rows

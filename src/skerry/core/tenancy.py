@@ -1,0 +1,166 @@
+"""The life of one machine that this keeper looks after, from the wish for it until it is gone.
+
+creating: list by name; what is found is gone on with; else create, and list again. booting: until it is enrolled and says that it is
+up. joined. draining: marked in its enrolment, so that its replicas go elsewhere. returning: destroyed by id, after its name and tag
+were looked at again, and listed until it is no more. Then its enrolment is expelled, and its cost is booked.
+
+Whatever call fails, hangs or is answered to nobody: nothing is remembered but what the fact `machine` and the provider's list
+say, so another keeper, or this one after a restart, goes on from the same place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skerry.core import by_hand, leaving, ledger, needing
+from skerry.core.acting import HELD, call, decline, fail, let_go, look, say
+from skerry.core.berths import NEVER, Berth, Book
+from skerry.core.dealings import CreateMachine
+from skerry.core.facts import Machine
+from skerry.core.intent import Pool
+from skerry.core.leaving import MANUAL
+from skerry.core.matching import chosen, follow, found, has_joined, ours, tell_foreign
+
+if TYPE_CHECKING:
+    from skerry.core.renting import Wanted
+    from skerry.core.situation import Situation
+
+GIVE_UP_WAIT_S = 60.0  # a keeper that has failed to reach the provider so often lets others try
+
+
+def take(s: Situation, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
+    """This slot is ours now. What was known of a machine for it goes on being known."""
+    before = own if own is not None and (own.id or own.token) else needing.best_word(s, b.slot)
+    body = Machine(state="asked" if of.provider == MANUAL else "creating")
+    if before is not None and before.state != "gone":
+        state = before.state if before.state in HELD else "creating"
+        body = msgspec.structs.replace(before, state=state)
+        if before.id:
+            state = state if state != "creating" else "booting"
+            body = msgspec.structs.replace(body, state=state)
+    elif of.provider == MANUAL and b.slot.path in s.known.nodes:
+        body = Machine(state="joined")
+    b.taken_s, b.vacant_s, b.absent_s, b.told = s.now, None, None, ""
+    b.known = (body.id, s.now)
+    say(s, b, body, "it is wanted" if wanted == "yes" else "nobody living looks after it")
+
+
+def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    if of.provider == MANUAL:
+        by_hand.tend(s, of, b, own, wanted)
+        return
+    if b.busy:
+        if s.now < b.busy_until_s:
+            return
+        b.busy = ""  # never answered: what it did shows the list
+    if b.taken_s == NEVER:  # of an earlier life of ours
+        b.taken_s = b.since_s = s.now
+        b.known = (own.id, NEVER)
+        if own.token and own.state == "creating":
+            b.begun, b.begun_s = own.token, s.now
+    if own.id:
+        book.mine.add(own.id)
+    if s.now < max(b.again_s, book.again_s):
+        if book.wait_s >= GIVE_UP_WAIT_S and _others(s, of):
+            decline(s, b, f"the provider can't be reached from here: {book.trouble}")
+        s.renting.next_s = min(s.renting.next_s, max(b.again_s, book.again_s))
+        return
+    if b.asked_s < b.taken_s:
+        look(s, b, "what is there by its name")
+    elif own.state == "creating":
+        _creating(s, book, of, b, own, wanted)
+    elif own.state == "booting":
+        _booting(s, book, of, b, own, wanted)
+    elif own.state == "joined":
+        leaving.joined(s, book, of, b, own, wanted)
+    elif own.state == "draining":
+        leaving.drain(s, of, b, own, wanted, book.returning)
+    elif own.state == "returning":
+        leaving.returning(s, book, of, b, own, wanted)
+
+
+def _others(s: Situation, of: Pool) -> bool:
+    return any(keeper != s.me and keeper in s.known.nodes and s.presence.is_up(keeper) for keeper in of.keepers)
+
+
+def _creating(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    there = chosen(s, b, ours(s, b, own))
+    again_s = s.timing.list_again_s
+    if there is not None:
+        found(s, book, b, own, there, "it is there already")
+        return
+    settled_s = b.begun_s + s.timing.settle_s
+    if b.asked_s < settled_s:
+        look(s, b, "whether what was asked for has come", after_s=min(settled_s, max(b.asked_s + again_s, s.now)))
+        return
+    if own.token:
+        s.note("machine", b.slot, "what was asked for has not come")
+        own = say(s, b, msgspec.structs.replace(own, token="", token_until=0.0, created=0.0, price_usd_hour=0.0,
+                                                tries=own.tries + 1), "what was asked for has not come")  # fmt: skip
+    if wanted != "yes":
+        let_go(s, b, "not needed any more")
+        return
+    tell_foreign(s, b, own)
+    if s.now > b.asked_s + again_s:
+        look(s, b, "what is there by its name")
+        return
+    _create(s, book, of, b, own)
+
+
+def _create(s: Situation, book: Book, of: Pool, b: Berth, own: Machine) -> None:
+    if book.kinds is None or s.now > book.swept_s + 3 * s.timing.sweep_s:
+        say(s, b, own, "waits for what the provider has and lists")
+        return
+    choices = needing.choices(book, of, b.slot.index)
+    if not choices:
+        wants = f"size {of.size}" if of.size else f"{of.cpus:g} CPUs and {of.memory_bytes >> 20} MiB"
+        fail(
+            s,
+            b,
+            own,
+            f"{of.provider} has no {wants} in {', '.join(of.regions) or 'any region'} at that price",
+            "bad-size",
+        )
+        return
+    kind, region = choices[own.tries % len(choices)]
+    book.price_usd_hour = kind.price_usd_hour
+    why = ledger.why_not_rent(s, book, of, kind.price_usd_hour)
+    if not why and s.now < book.create_again_s:
+        why = book.create_trouble
+    if why:
+        say(s, b, own, why)
+        if b.told != why.partition(":")[0]:
+            b.told = why.partition(":")[0]
+            s.note("machine-waits", b.slot, why)
+        return
+    body = msgspec.structs.replace(own, size=kind.name, region=region, price_usd_hour=kind.price_usd_hour)
+    say(s, b, body, f"asks for a {kind.name}" + (f" in {region}" if region else ""))
+    call(s, b, "create", CreateMachine(slot=b.slot, size=kind.name, region=region, token_s=of.join_s,
+                                        reason=f"{book.target} machines are wanted"))  # fmt: skip
+
+
+def _booting(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    if wanted == "never":
+        say(s, b, msgspec.structs.replace(own, state="returning"), leaving.never(book, of, b))
+        return
+    listed = follow(s, book, b, own)
+    if listed is None:
+        return
+    own = listed
+    if has_joined(s, b.slot):
+        b.wait_s = 0.0
+        b.silent_s = None
+        say(
+            s,
+            b,
+            msgspec.structs.replace(own, state="joined", tries=0),
+            f"enrolled and up after {s.now - b.since_s:.0f} s",
+        )
+    elif s.now >= b.since_s + of.join_s:
+        why = f"it has not joined within {of.join_s:.0f} s"
+        say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), why)
+    else:
+        s.renting.next_s = min(s.renting.next_s, b.since_s + of.join_s)
+        look(s, b, "how far it is", after_s=b.asked_s + s.timing.list_again_s)
