@@ -66,7 +66,7 @@ async def status(session: Session) -> dict[str, Any]:
     """One line per host, the answers side by side, and what is not as it should be."""
     answers = await session.everywhere("status")
     rows = await hosts(session)
-    replicas = await ps(session)
+    replicas = [row for row in await ps(session) if row["state"] != "asleep"]
     return {
         "cloud": session.name,
         "id": session.file.id,
