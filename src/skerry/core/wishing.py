@@ -17,14 +17,13 @@ from skerry.core.events import Measured
 from skerry.core.facts import Load, Wish
 from skerry.core.intent import Pool, Scale, Service
 from skerry.core.records import Fact, MachineSlot, Slot
-from skerry.core.scaling import Wished, bounds, median_wish, replica_rule, wish
+from skerry.core.scaling import RING_STEPS, Wished, bounds, median_wish, replica_rule, wish
 from skerry.core.versions import AppWant
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
-RING_MAX = 60
-_SHAPE_STEPS = 6  # the rule looks at so many counts when it goes down
+RING_MAX = RING_STEPS  # all that the rule looks at
 _GRACE_S = 2.0  # so long a keeper waits for figures of the others that are under way
 _SETTLED_S = 10.0  # by then the others have told what they know
 _SILENT_STEPS = 3  # a node that has told nothing new for so long is left out
@@ -241,12 +240,11 @@ def measured(s: Situation, event: Measured) -> None:
     if -_SILENT_STEPS <= missed <= 0:
         return  # told already: our clock was set back a little
     ring = old if old is not None and 0 < missed <= RING_MAX else Load(step_s=event.step_s, step=event.step)
-    keep = _ring_steps(_scale(service))
 
     def on(figures: tuple[float, ...], newest: float) -> tuple[float, ...]:
         """What was missed for a moment is taken as it was before; whoever was away for longer had no load."""
         held = figures[-1:] if missed <= _SILENT_STEPS else (0,) if figures else ()
-        return (*figures, *held * (missed - 1), newest)[-keep:]
+        return (*figures, *held * (missed - 1), newest)[-RING_MAX:]
 
     load = Load(
         step_s=event.step_s, step=event.step, cpu=on(ring.cpu, round(event.cpu, 3)),
@@ -257,12 +255,6 @@ def measured(s: Situation, event: Measured) -> None:
     s.publish("load", name, load if busy else None, "figures of a step" if busy else "there was nothing to do here")
     s.wishing.heard_s[s.me, name] = s.now
     look_at(s, key, s.now)
-
-
-def _ring_steps(scale: Scale) -> int:
-    rule = replica_rule(scale)
-    idle = _idle_steps(scale) if _sleeps(scale) else 0
-    return min(RING_MAX, max(rule.down, rule.up, idle, _SHAPE_STEPS) + 1)
 
 
 def _sleeps(scale: Scale) -> bool:
