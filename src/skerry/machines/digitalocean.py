@@ -53,6 +53,9 @@ ANYWHERE = Target(["0.0.0.0/0", "::/0"])
 OPTIONS = {"ca", "ssh_keys", "vpc"}
 
 
+IMAGE = "debian-12-x64"  # where the pool names none
+
+
 class DigitalOcean:
     """Options: `ca`, a certificate authority as PEM for an endpoint of one's own; `ssh_keys`, numbers or fingerprints with commas
     between; `vpc`, the id of the private network. `pause`, `transport`: for tests."""
@@ -124,7 +127,7 @@ class DigitalOcean:
         body: dict[str, Any] = {
             "name": order.name,
             "size": order.size,
-            "image": int(order.image) if order.image.isdecimal() else order.image,
+            "image": int(order.image) if order.image.isdecimal() else order.image or IMAGE,
             "user_data": order.user_data,
             "tags": list(order.tags),
             "ssh_keys": [int(key) if key.isdecimal() else key for key in self._keys],
