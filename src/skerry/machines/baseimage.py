@@ -6,6 +6,7 @@ cloud-init (NoCloud). Its file system is the whole disk, and grows to the machin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -63,9 +64,11 @@ class ImageFailed(Passing):
 def build(
     folder: Path, name: str, *, suite: str = "bookworm", progress: Progress = lambda line: None
 ) -> dict[str, Path]:
-    """The image's files, by part; made only where they are not there yet. Raises ImageNeeds and ImageFailed."""
+    """The image's files, by part; made only where they aren't there, or of something else. Raises ImageNeeds and ImageFailed."""
     files = {part: folder / f"{name}.{part}" for part in PARTS}
-    if all(file.is_file() for file in files.values()):
+    recipe = folder / f"{name}.recipe"
+    made_by = hashlib.sha256(repr((suite, INCLUDE, FILES, LINKS)).encode()).hexdigest()
+    if all(file.is_file() for file in files.values()) and recipe.is_file() and recipe.read_text() == made_by:
         progress(f"{name} is there already: {folder}")
         return files
     _check()
@@ -86,6 +89,7 @@ def build(
             shutil.copyfile(sorted((tree / "boot").glob(pattern))[-1], work / part)
         for part, file in files.items():
             (work / part).replace(file)
+        recipe.write_text(made_by)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return files
