@@ -63,6 +63,7 @@ class Steps:
         self.lab.up(2)
         self._step("libvirt is up", self.hypervisor.__enter__)
         self._step("image made and sent", self._image)
+        self._step("what QEMU would be told", self._argv)
         self._step("two lab hosts join", self._lab_hosts)
         self._step("pool signed, KVM tried", self._pool)
         self._step(
@@ -84,6 +85,13 @@ class Steps:
 
     def _image(self) -> None:
         self.skerry.run("machine", "image", self.hypervisor.endpoint, "--name", IMAGE, "--folder", str(CACHE))
+
+    def _argv(self) -> None:
+        """What libvirt would say to QEMU, of each golden file that is QEMU's."""
+        for name in ("qemu", "qemu-user-network"):
+            file = ROOT / "tests/machines/golden" / f"{name}.xml"
+            argv = self.hypervisor.virsh("domxml-to-native", "qemu-argv", "--xml", str(file))
+            assert "virtio-blk-pci" in argv and "virtio-net-pci" in argv and "tcg" in argv, argv
 
     def _lab_hosts(self) -> None:
         self.skerry.run("init", "guests", "--recovery-file", str(self.work / "recovery.age"))

@@ -22,6 +22,7 @@ INCLUDE = (
     *("cloud-init", "linux-image-cloud-amd64"),
 )
 DISK_BYTES = 2 << 30
+LABEL = "skerry"
 FETCH_LIMIT_S = 1200.0
 LIMIT_S = 300.0
 
@@ -35,7 +36,7 @@ cloud_final_modules: [scripts_user, final_message]
 """
 FILES = {
     "etc/cloud/cloud.cfg.d/90_skerry.cfg": CLOUD_INIT,
-    "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
+    "etc/fstab": f"LABEL={LABEL} / ext4 defaults 0 1\n",
     "etc/hostname": "localhost\n",
     "etc/machine-id": "",
 }
@@ -83,7 +84,7 @@ def build(
         _run("unshare", "--mount", *debian, str(tree), limit_s=FETCH_LIMIT_S)
         _prepare(tree)
         progress("making the disk")
-        _run("mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(work / "raw"), f"{DISK_BYTES >> 20}M")
+        _run("mke2fs", "-q", "-t", "ext4", "-L", LABEL, "-d", str(tree), str(work / "raw"), f"{DISK_BYTES >> 20}M")
         _run("qemu-img", "convert", "-O", "qcow2", str(work / "raw"), str(work / "qcow2"))
         for part, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
             shutil.copyfile(sorted((tree / "boot").glob(pattern))[-1], work / part)

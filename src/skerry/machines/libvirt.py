@@ -64,7 +64,7 @@ OPTIONS = {
     "host_key",
 }
 SIZES = "small=1,1g,10g;medium=2,2g,20g;large=4,4g,40g"
-CMDLINE = "root=/dev/vda rw console=ttyS0 panic=30"
+CMDLINE = "root=LABEL=skerry rw panic=30"  # disks have other names under each hypervisor
 UPLOAD_LIMIT_S = 120.0
 IMAGE_LIMIT_S = 3600.0
 MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
@@ -211,7 +211,9 @@ class Libvirt:
             network=self._network,
             kernel=kernel,
             initrd=initrd,
-            cmdline=self._options.get("cmdline", CMDLINE),
+            cmdline=self._options.get(
+                "cmdline", f"{CMDLINE} console={'hvc0' if kind.startswith('xenpv') else 'ttyS0'}"
+            ),
             domain_type="test" if self._driver == "test" else "",
             marks=Marks(
                 name=order.name,
