@@ -108,11 +108,14 @@ def test_ps_for_people_and_for_programs(hosts: Hosts, capsys: pytest.CaptureFixt
     since = "2026-01-01T00:00:00.000000+00:00"
     assert json.loads(capsys.readouterr().out) == [{**row, "since": since} for row in PS]
     assert hosts.asked == [("ps", {"subject": "shop"})]
+    why = "2.40 are wanted"
+    hosts.answers["scaling"] = [{"app": "shop", "service": "web", "replicas": 3, "min": 1, "max": 6, "why": why}]
     assert run(["ps"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["SLOT", "NODE", "STATE", "HEALTHY", "VERSION", "IMAGE", "AGE", "WHY"]
     assert shown[1].split()[:6] == ["shop.web/0", "vps-1", "running", "yes", "2", "abababababab"]
     assert "\\x1b[31m which is down" in shown[2]
+    assert shown[-1] == "shop.web: 3 of 1 to 6, because 2.40 are wanted"
 
 
 def test_logs_are_shown_in_one_stream_and_can_not_steer_the_terminal(

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.core.records import MachineSlot
-from skerry.machines.contract import Size, cheapest, name_of, slot_of, tags_of, uuid_of
+from skerry.errors import BadInput
+from skerry.machines.contract import (
+    NoSuchServer,
+    Order,
+    Server,
+    Size,
+    cheapest,
+    name_of,
+    slot_of,
+    tags_of,
+    uuid_of,
+)
+from skerry.machines.manual import BringOne
+from skerry.machines.providers import open_provider
 
 REGIONS = ("ams3", "fra1", "host-1")
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12).filter(lambda w: w.strip("-") == w)
@@ -65,3 +79,29 @@ def test_names_and_uuids_are_a_slots_own_and_lead_back_to_it(one: MachineSlot, o
     assert (uuid_of(cloud, one) == uuid_of(cloud, other)) == (one == other)
     assert uuid_of(cloud, one) != uuid_of("beef" * 16, one)
     assert all(set(tag) <= set("abcdefghijklmnopqrstuvwxyz0123456789-:") for tag in tags_of(cloud, one.pool))
+
+
+@given(slots)
+def test_a_machine_that_a_person_brings_is_asked_for_by_the_very_command(slot: MachineSlot) -> None:
+    provider = open_provider("manual")
+    cloud = "c0ffee" * 10
+    order = Order(name=name_of(cloud, slot), size="", region="", image="", user_data="", tags=tags_of(cloud, slot.pool))
+    with pytest.raises(BringOne) as caught:
+        provider.create(order)
+    assert caught.value.fix == f"skerry host add root@ADDRESS --slot {slot}"
+    assert provider.list(name=order.name) == provider.list() == [] and provider.sizes()[0].name == "any"
+    there = Server(id="1", name=order.name, state="active")
+    provider.destroy(there)
+    with pytest.raises(NoSuchServer):
+        provider.reboot(there)
+
+
+def test_what_no_provider_takes_is_told() -> None:
+    for name, options in (
+        ("clouds-r-us", {}),
+        ("manual", {"token": "x"}),
+        ("libvirt", {"endpoint": "https://example.net"}),
+    ):
+        with pytest.raises(BadInput) as caught:
+            open_provider(name, **options)
+        assert caught.value.fix

@@ -18,8 +18,9 @@ from skerry.core.records import MachineSlot
 from skerry.errors import BadInput
 from skerry.machines.contract import NoSuchServer, ProviderDenied, ProviderRefused, ProviderSilent, tags_of, uuid_of
 from skerry.machines.domains import KINDS, Guest, Marks, domain, mac_of, probe, read_domains, resized
-from skerry.machines.libvirt import Libvirt, read_sizes
+from skerry.machines.libvirt import Libvirt
 from skerry.machines.seed import nocloud
+from skerry.machines.tables import read_sizes
 from skerry.machines.virsh import Virsh, VirshMissing
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -187,6 +188,7 @@ def test_sizes_are_read_and_the_month_is_the_price() -> None:
         ("https://example.net", {}),
         ("qemu:///system", {"sizes": "small"}),
         ("qemu:///system", {"sizes": "small=1,1g,10"}),
+        ("qemu:///system", {"sizes": "small=1,1g,10g;small=2,2g,10g"}),
         ("qemu:///system", {"kind": "bhyve"}),
         ("qemu:///system", {"network": "br0"}),
         ("qemu:///system", {"colour": "red"}),

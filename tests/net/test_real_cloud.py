@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from net.conftest import Cloud
+from skerry.agent.figures import Place
+from skerry.net.flows import Open
 
 pytestmark = pytest.mark.real
 
@@ -290,3 +292,41 @@ def test_an_endpoint_that_does_not_answer_gives_way_to_the_next(cloud: Cloud) ->
         one.call("get", to=cloud.address["a2"], port=80, timeout_s=0.3)
     one.call("look_after", wider=True)
     assert one.call("get", to=cloud.address["a2"], port=80, timeout_s=20) == "a2 10.77.1.1"
+
+
+def counted(cloud: Cloud, *, established: bool = True) -> int:
+    """Connections to port 81 of all replicas, as the hosts count them together."""
+    subnets, total = [host.subnet for host in cloud.hosts], 0
+    for host in cloud.hosts:
+        place = Place(host.subnet, subnets)
+        flows = [Open(*flow) for flow in host.call("flows", to=list(cloud.address.values()))]
+        total += sum(place.counts(flow) and flow.port == 81 and (flow.established or not established) for flow in flows)
+    return total
+
+
+def test_a_connection_counts_once_whichever_way_it_goes_and_a_probe_never(cloud: Cloud) -> None:
+    one, two, three = cloud.hosts
+    known = counted(cloud, established=False)  # of tests before this one
+    ways = [
+        (cloud.outside, one.address, 8001, ""),  # to a replica of the host that was asked
+        (cloud.outside, three.address, 8001, ""),  # through a host without a replica
+        (one, one.address, 8001, ""),  # the host itself, as any client
+        (one, cloud.address["b1"], 81, cloud.netns["a1"]),  # containers by name: on one host
+        (one, cloud.address["a2"], 81, cloud.netns["a1"]),  # and between two
+        (one, one.address, 8001, cloud.netns["a1"]),  # a container through its own host
+    ]
+    before = counted(cloud)
+    for number, (who, to, port, netns) in enumerate(ways, 1):
+        who.call("hold", to=to, port=port, netns=netns)
+        until(lambda number=number: counted(cloud) == before + number)  # type: ignore[misc]
+    cloud.route("a2")
+    cloud.hosts[0].call("hold", to=one.address, port=8001, netns=cloud.netns["a1"])  # the same, to another host
+    until(lambda: counted(cloud) == before + 7)
+    for host in (one, two, three):
+        for name in ("a1", "a2"):
+            host.call("hold", to=cloud.address[name], port=81)  # as probes do
+    assert counted(cloud) == before + 7
+    for place in (*cloud.hosts, cloud.outside):
+        place.call("let_go")
+    until(lambda: counted(cloud) == before)
+    assert counted(cloud, established=False) >= known + 7, "the kernel still knows those that have ended"

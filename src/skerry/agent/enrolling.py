@@ -27,6 +27,7 @@ from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadFormat, Passing, SkerryError, TrustRefusal
 from skerry.machines.contract import Server, name_of
+from skerry.machines.providers import MEETING
 from skerry.mesh import tls
 from skerry.mesh.door import Door
 from skerry.trust import joining
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 STRANGERS = 16  # at once, that have shown nothing yet
 STRANGERS_AN_ADDRESS = 4
+EXPECTED = 64  # machines that operators wait for at once
+ASKED_EACH = 4  # with different keys, for one of them
+AWAITED_S = 120.0  # so long after an operator has last asked
 GUESTS = 32  # at once, whose token counts
 LINE_S = 10.0
 CHUNK_BYTES = 256 << 10
@@ -66,6 +70,14 @@ class SlotTaken(TrustRefusal):
     code = "machine-enrolled"
 
 
+class Expected(msgspec.Struct):
+    """A machine that an operator has made, and waits for. `token`: the hash; `asked`: by signing key, who showed that token."""
+
+    token: str
+    until: float
+    asked: dict[str, dict[str, Any]] = {}
+
+
 class Enrolling:
     """Opens and closes with the pools that are held here; `changed` says that they may be others now."""
 
@@ -78,6 +90,7 @@ class Enrolling:
         self._looks: dict[str, tuple[float, list[Server]]] = {}  # name -> when, and what the provider said
         self._looking: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._expected: dict[MachineSlot, Expected] = {}
         self.port = 0  # where it listens; 0: it doesn't
 
     def changed(self) -> None:
@@ -89,13 +102,15 @@ class Enrolling:
         try:
             while True:
                 self._changed.clear()
-                wanted = bool(self._enrolments.pools())
+                wanted = bool(self._enrolments.pools() or self._awaited())
                 if wanted and server is None:
                     server = await self._open()
                 elif not wanted and server is not None:
                     await self._close(server)
                     server = None
-                await self._changed.wait()
+                until_s = max((e.until for e in self._expected.values()), default=0.0) - self._agent.clock.wall_s()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), until_s if until_s > 0 else None)
         finally:
             if server is not None:
                 await self._close(server)
@@ -132,6 +147,54 @@ class Enrolling:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a stranger was not served", exc_info=task.exception())
+
+    # -- as a meeting point
+
+    def expect(self, slot: MachineSlot, token: str, until: float) -> list[dict[str, Any]]:
+        """An operator has made this machine: let it leave its public keys. Gives who did: {keys, mac, address}. Raises NotHere."""
+        self._meets(slot)
+        held = self._expected.get(slot)
+        if held is None or held.token != token:
+            if len(self._awaited()) >= EXPECTED:
+                raise TooMany(f"{slot} is not awaited", "too many machines are awaited here", "wait for those")
+            held = self._expected[slot] = Expected(token, 0.0)
+        held.until = min(until, self._agent.clock.wall_s() + AWAITED_S)
+        self._changed.set()
+        return list(held.asked.values())
+
+    def _awaited(self) -> dict[MachineSlot, Expected]:
+        now_s = self._agent.clock.wall_s()
+        self._expected = {slot: expected for slot, expected in self._expected.items() if now_s < expected.until}
+        return self._expected
+
+    def _meets(self, slot: MachineSlot | None) -> Pool:
+        """The pool, if this host is its meeting point."""
+        held = self._agent.trusted.document(f"pool/{slot.pool}") if slot is not None else None
+        pool = held.body if held is not None else None
+        meeting = pool.options.get(MEETING, "") if isinstance(pool, Pool) else ""
+        if not isinstance(pool, Pool) or pool.deleted or pool.keepers or f"node/{meeting}" != self._agent.me:
+            raise NotHere("a machine was not let in", "this host keeps no pool of that name", "ask another keeper")
+        return pool
+
+    def _leave(self, asking: joining.Asking, slot: MachineSlot, address: str) -> dict[str, Any]:
+        """Keep a stranger's public keys for the operator. A few: whoever has stolen the token must not keep out the machine."""
+        asked = self._shows(asking.token, slot).asked
+        if asking.keys.signing not in asked and len(asked) >= ASKED_EACH:
+            raise TooMany(f"the keys of a machine at {address} were not kept", f"{len(asked)} wait for {slot} already")
+        asked[asking.keys.signing] = {
+            "keys": msgspec.to_builtins(asking.keys),
+            "mac": asking.mac[:64],
+            "address": address,
+        }
+        return {"wait": True}
+
+    def _shows(self, token: str, slot: MachineSlot) -> Expected:
+        """Raises TokenRefused."""
+        expected = self._awaited().get(slot)
+        facts = [Machine(state="booting", token=expected.token, token_until=expected.until)] if expected else []
+        joining.live(token, facts, self._agent.clock.wall_s())
+        assert expected is not None
+        return expected
 
     # -- one stranger
 
@@ -178,9 +241,13 @@ class Enrolling:
     def _bundle(self, wanted: joining.Wanted) -> Any:
         """Where it lies. Raises TokenRefused, NotHere."""
         slot = MachineSlot.read(wanted.slot)
-        pool = self._pool(slot)
-        assert slot is not None
-        self._live(wanted.token, slot, pool)
+        if slot in self._awaited():
+            pool = self._meets(slot)
+            self._shows(wanted.token, slot)
+        else:
+            pool = self._pool(slot)
+            assert slot is not None
+            self._live(wanted.token, slot, pool)
         path = self._agent.objects.here(pool.bundle) if pool.bundle else None
         if wanted.hash != pool.bundle or path is None:
             why = "it is not here" if wanted.hash == pool.bundle else "the pool's document names another"
@@ -208,6 +275,9 @@ class Enrolling:
         slot = joining.check(asking, agent.trusted.cloud, nonce=nonce, door=tls.fingerprint(agent.files.certificate))
         if self._is_enrolled(slot, asking.keys):  # its answer was lost
             return self._handed_over(slot)
+        if slot in self._awaited():
+            self._meets(slot)
+            return self._leave(asking, slot, address)
         self._guests += 1
         try:
             pool = self._pool(slot)

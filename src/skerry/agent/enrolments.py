@@ -20,19 +20,16 @@ from skerry.core.records import Document, MachineSlot
 from skerry.errors import TrustRefusal
 from skerry.machines.contract import Server
 from skerry.trust import seal
-from skerry.trust.checks_pool import salt_of, subnet_of
 from skerry.trust.documents import sign_document
-from skerry.trust.joining import Keys
+from skerry.trust.joining import Keys, node_of
 from skerry.trust.refusals import CannotOpen
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
-PORT = 7077
 LIFE_S = 90 * 86400.0
 LOOK_S = 1.0
 TURN_S = 5.0  # so much later the next keeper does it
-BARRED_MAX = 250
 
 log = logging.getLogger(__name__)
 
@@ -72,24 +69,16 @@ class Enrolments:
         trusted = self._agent.trusted
         before = trusted.nodes.get(slot.path)
         was = before.body if before is not None and isinstance(before.body, Node) else None
-        own = (keys.signing, keys.sealing, keys.wireguard)
-        old = (was.signing, was.sealing, was.wireguard, *was.barred) if was is not None else ()
-        host = f"[{address}]" if ":" in address else address
-        node = Node(
-            signing=keys.signing,
-            sealing=keys.sealing,
-            wireguard=keys.wireguard,
-            certificate=keys.certificate,
-            addresses=(f"{host}:{PORT}",),
-            subnet=subnet_of(pool, slot.index),
-            salt=salt_of(trusted.cloud, slot),
-            zone=server.region if server.region in pool.regions else slot.pool,
-            weight=pool.weight,
-            labels=pool.labels,
-            bundle=pool.bundle,
-            barred=tuple(dict.fromkeys(key for key in old if key not in own))[:BARRED_MAX],
+        node = node_of(
+            trusted.cloud,
+            slot,
+            pool,
+            keys,
+            address=address,
+            region=server.region,
             floor={path: head[1] for path, head in trusted.heads().items() if path in ("root", "policy")},
             boxes=self._boxes(slot.pool, keys.sealing, {}),
+            was=was,
         )
         return self.sign(slot, node)
 

@@ -163,34 +163,41 @@ class Figures:
         """Seconds of CPU that it took; gauge -> connections that are established, and the ids of all that are known still."""
         began_s = time.thread_time()
         wanted = {(gauge.app, gauge.service): gauge for gauge in gauges}
-        own, all_subnets = self._subnets()
-        networks = [ipaddress.IPv4Network(subnet) for subnet in all_subnets]
-        gateways = {int(network[1]) for network in networks}
-        inside = [(int(network.network_address), int(network.netmask)) for network in networks]
-        mine = ipaddress.IPv4Network(own)
-        my_net, my_mask = int(mine.network_address), int(mine.netmask)
+        place = Place(*self._subnets())
         of = {address: wanted[key] for address, key in self._replicas.items() if key in wanted}
         for slot, address in here.values():
             if (slot.app, slot.service) in wanted and _is_address(address):
                 of[int(ipaddress.IPv4Address(address))] = wanted[slot.app, slot.service]
         found: dict[Gauge, tuple[int, set[int]]] = {gauge: (0, set()) for gauge in gauges}
         for flow in self._network.flows_to(of) if of else ():
-            gauge, local = of[flow.target], flow.target & my_mask == my_net
-            if flow.dialled == flow.target:  # straight to it, from a container: counted where the replica is
-                if not local or flow.source in gateways or not _is_inside(flow.source, inside):
-                    continue
-            elif not local and _is_inside(flow.source, inside):
-                continue  # seen as a direct one where the replica is
-            if (flow.port, PROTOCOLS.get(flow.protocol)) not in gauge.ports:
-                continue
-            established, ids = found[gauge]
-            ids.add(flow.id)
-            found[gauge] = established + flow.established, ids
+            gauge = of[flow.target]
+            if (flow.port, PROTOCOLS.get(flow.protocol)) in gauge.ports and place.counts(flow):
+                established, ids = found[gauge]
+                ids.add(flow.id)
+                found[gauge] = established + flow.established, ids
         return time.thread_time() - began_s, found
 
 
-def _is_inside(address: int, networks: list[tuple[int, int]]) -> bool:
-    return any(address & mask == network for network, mask in networks)
+class Place:
+    """A host among the others, by the networks of their containers: which flows are its to count."""
+
+    def __init__(self, own: str, all_subnets: list[str]) -> None:
+        networks = [ipaddress.IPv4Network(subnet) for subnet in all_subnets]
+        mine = ipaddress.IPv4Network(own)
+        self._gateways = {int(network[1]) for network in networks}
+        self._inside = [(int(network.network_address), int(network.netmask)) for network in networks]
+        self._mine = int(mine.network_address), int(mine.netmask)
+
+    def counts(self, flow: Open) -> bool:
+        """Of the hosts that see a flow just one counts it, and none if it comes from a host itself: a probe."""
+        net, mask = self._mine
+        local = flow.target & mask == net
+        if flow.dialled != flow.target:  # translated here; one from a container to another host is a direct one there
+            return local or not self._is_inside(flow.source)
+        return local and flow.source not in self._gateways and self._is_inside(flow.source)
+
+    def _is_inside(self, address: int) -> bool:
+        return any(address & mask == network for network, mask in self._inside)
 
 
 def _is_address(text: str) -> bool:

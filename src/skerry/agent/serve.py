@@ -11,16 +11,18 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
+from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
 from skerry.core.intent import App, Policy
-from skerry.core.records import Document, Record, Slot, is_meant
+from skerry.core.records import Document, MachineSlot, Record, Slot, is_meant
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
 from skerry.trust import envelope
@@ -78,8 +80,20 @@ class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
 
 
+class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
+    slot: str
+    act: Literal["reboot", "resize"]
+    size: str = ""
+
+
 class Facts(msgspec.Struct, forbid_unknown_fields=True):
     kind: str
+
+
+class Expect(msgspec.Struct, forbid_unknown_fields=True):
+    slot: str
+    token: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]  # SHA-256 of the one that it will show
+    until: float
 
 
 class Reach(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,6 +120,8 @@ class Server:
         self._health = agent.health
         self._upgrade = agent.upgrade
         self._keeper = agent.files.keeper
+        self._enrolling = agent.enrolling
+        self._act = partial(act, agent)
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
@@ -184,6 +200,14 @@ class Server:
 
     async def _verb_explain(self, args: Subject, request: Request) -> Any:
         return [self._core.explain(slot) for slot in self._slots(args.subject)]
+
+    async def _verb_scaling(self, args: Subject, request: Request) -> Any:
+        """Services that follow the load: all, of an app, or the one that is meant."""
+        return [
+            row
+            for row in self._core.scalings()
+            if is_meant([args.subject] if args.subject else [], f"{row.app}.{row.service}/0")
+        ]
 
     def _slots(self, subject: str) -> list[Slot]:
         """The slots that a person means by `web/0`, `guestbook.web/0`, `web` or `guestbook`. Raises NoSuchSubject."""
@@ -281,12 +305,26 @@ class Server:
         barred = policy.body.barred if policy is not None and isinstance(policy.body, Policy) else ()
         return {"key": self._keeper(barred=barred).key}
 
+    async def _verb_expect(self, args: Expect, request: Request) -> Any:
+        """As the meeting point of a pool without keepers: let a machine that an operator made leave its keys here; give those."""
+        slot = MachineSlot.read(args.slot)
+        if slot is None:
+            raise BadInput(f"{args.slot!r} is no machine slot", "", "such as burst/3")
+        return {"asked": self._enrolling.expect(slot, args.token, args.until)}
+
     async def _verb_machines(self, args: Subject, request: Request) -> Any:
         """Rented machines as this node sees them; of one pool, or all."""
         return [row for row in self._core.machines() if args.subject in ("", row.slot.partition("/")[0])]
 
     async def _verb_pools(self, args: Subject, request: Request) -> Any:
         return [row for row in self._core.pools() if args.subject in ("", row.pool)]
+
+    async def _verb_machine_act(self, args: MachineAct, request: Request) -> Any:
+        """Reboot or resize a machine of a pool that this host keeps."""
+        slot = MachineSlot.read(args.slot)
+        if slot is None:
+            raise BadInput(f"{args.slot!r} is no machine slot", "", "such as burst/3")
+        return await self._act(slot, args.act, args.size)
 
     async def _verb_facts(self, args: Facts, request: Request) -> Any:
         """What nodes say under one kind, as they said it: key -> node -> body."""

@@ -119,4 +119,5 @@ def status_of(error: SkerryError) -> int:
 
 def headers_of(problem: Problem) -> dict[str, str]:
     headers = {"Retry-After": str(RETRY_S)} if problem.passing else {}
+    headers |= {"Connection": "close"} if problem.status == 413 else {}  # else the rest of it would still be read
     return headers | ({"WWW-Authenticate": 'Bearer realm="skerry"'} if problem.status == 401 else {})

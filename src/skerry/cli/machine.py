@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from skerry.cli import run
+from skerry.cli.machine_image import command as image
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
@@ -55,6 +57,11 @@ def _token(provider: str, file: Path | None) -> str:
             f"no token for {provider}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
         )
     return str(click.prompt(f"token of {provider}", hide_input=True, err=True)).strip()
+
+
+def _asked_for(file: Path | None) -> Callable[[str], str]:
+    """Only once it turns out that one is needed, and for which provider."""
+    return lambda provider: _token(provider, file)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -115,6 +122,9 @@ def limits(function: Any) -> Any:
     show_default=True,
     help="Its share of slots; a host has 100.",
 )
+@click.option(
+    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; the token must be allowed to."
+)
 @click.option("--meeting", default="", metavar="HOST", help="With --keepers none: where machines wait for an operator.")
 @limits
 @token_file
@@ -132,6 +142,7 @@ def pool_add(
     options: tuple[tuple[str, str], ...],
     labels: tuple[tuple[str, str], ...],
     weight: int,
+    firewall: bool,
     meeting: str,
     keepers: str | None,
     token_file: Path | None,
@@ -166,7 +177,7 @@ def pool_add(
         cloud,
         passphrase_file,
         lambda session: pools.add(
-            session, name, wanted, token=token, keepers=at, progress=terminal.say, warn=terminal.warn
+            session, name, wanted, token=token, keepers=at, firewall=firewall, progress=terminal.say, warn=terminal.warn
         ),
         changes=True,
     )
@@ -257,11 +268,18 @@ def pool_show(terminal: Terminal, name: str, cloud: str, passphrase_file: str | 
 @declare(pool, "rm", example="skerry machine pool rm burst", codes=CHANGES)
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Don't drain its machines first.")
+@token_file
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
 )
 def pool_rm(
-    terminal: Terminal, name: str, now: bool, timeout_s: float, cloud: str, passphrase_file: str | None
+    terminal: Terminal,
+    name: str,
+    now: bool,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
 ) -> None:
     """Return all machines of pool NAME, and forget it."""
     from skerry.client import machines
@@ -270,7 +288,9 @@ def pool_rm(
         terminal,
         cloud,
         passphrase_file,
-        lambda session: machines.pool_rm(session, name, now=now, timeout_s=timeout_s, progress=terminal.say),
+        lambda session: machines.pool_rm(
+            session, name, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+        ),
         changes=True,
     )
     terminal.answer(result, f"pool {name} is removed")
@@ -297,13 +317,56 @@ def show(terminal: Terminal, slot: str, cloud: str, passphrase_file: str | None)
     terminal.answer(found, table([{"field": field, "value": found[field]} for field in found], ("field", "value")))
 
 
+@declare(command, "up", example="skerry machine up burst\nskerry machine up burst/3 --token-file token", codes=CHANGES)
+@click.argument("name", metavar="POOL[/NUMBER]")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long it may take to join."
+)
+@token_file
+def up(
+    terminal: Terminal,
+    name: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Rent a machine of a pool that no host keeps, from here, and let it in.
+
+    The provider's token is read here and goes nowhere else. A machine that does not join in time is returned.
+    """
+    from skerry.client import machine_up
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machine_up.up(
+            session, name, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(
+        result, f"{result['slot']} has joined at {result['address']}; return it: skerry machine rm {result['slot']}"
+    )
+
+
 @declare(command, "rm", example="skerry machine rm burst/3", codes=CHANGES)
 @click.argument("slot")
 @click.option("--now", is_flag=True, help="Don't drain it first.")
+@token_file
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
 )
-def rm(terminal: Terminal, slot: str, now: bool, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
+def rm(
+    terminal: Terminal,
+    slot: str,
+    now: bool,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
     """Drain machine SLOT and return it. Where the load wants it, its keeper rents another one."""
     from skerry.client import machines
 
@@ -311,10 +374,103 @@ def rm(terminal: Terminal, slot: str, now: bool, timeout_s: float, cloud: str, p
         terminal,
         cloud,
         passphrase_file,
-        lambda session: machines.rm(session, slot, now=now, timeout_s=timeout_s, progress=terminal.say),
+        lambda session: machines.rm(
+            session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+        ),
         changes=True,
     )
     terminal.answer(result, f"{slot} is returned")
+
+
+def _act(
+    terminal: Terminal,
+    slot: str,
+    what: Any,
+    size: str,
+    timeout_s: float,
+    file: Path | None,
+    cloud: str,
+    secret: str | None,
+) -> None:
+    from skerry.client import machine_acts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        secret,
+        lambda session: machine_acts.act(
+            session, slot, what, size, token=_asked_for(file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is back" + (f", as a {size}" if size else ""))
+
+
+@declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def reboot(
+    terminal: Terminal,
+    slot: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Have the provider reboot machine SLOT; other hosts run its replicas meanwhile."""
+    _act(terminal, slot, "reboot", "", timeout_s, token_file, cloud, passphrase_file)
+
+
+@declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
+@click.argument("slot")
+@click.argument("size")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def resize(
+    terminal: Terminal,
+    slot: str,
+    size: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Make machine SLOT another SIZE, as its provider calls it: it is switched off and on; its disk stays."""
+    _act(terminal, slot, "resize", size, timeout_s, token_file, cloud, passphrase_file)
+
+
+@declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="900s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def rebuild(
+    terminal: Terminal,
+    slot: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Drain machine SLOT, return it, and have another one in its place: new disk, new keys."""
+    from skerry.client import machine_acts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machine_acts.rebuild(
+            session, slot, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is another machine now")
 
 
 @declare(command, "cost", example="skerry machine cost")
@@ -324,3 +480,6 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, machines.cost)
     terminal.rows(rows, ("pool", "machines", "usd_hour", "spend_usd_month"), empty="no pool")
+
+
+command.add_command(image)

@@ -10,7 +10,7 @@ import click
 
 from skerry.cli import run
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, age, table
+from skerry.cli.output import Terminal, age, clean, table
 
 if TYPE_CHECKING:
     from skerry.client.session import Session
@@ -27,13 +27,30 @@ def command(terminal: Terminal, app: str | None, watch: bool, cloud: str, passph
 
     APP limits it to one app.
     """
-    from skerry.client import views
 
     if watch:
         run.in_cloud(terminal, cloud, passphrase_file, lambda session: _watch(terminal, session, app))
         return
-    rows = run.in_cloud(terminal, cloud, passphrase_file, lambda session: views.ps(session, app))
-    terminal.answer(rows, _text(rows, app))
+    rows, scaled = run.in_cloud(terminal, cloud, passphrase_file, lambda session: _asked(terminal, session, app))
+    terminal.answer(rows, _text(rows, app) + _scaled(scaled))
+
+
+async def _asked(
+    terminal: Terminal, session: Session, app: str | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    from skerry.client import numbers, views
+
+    rows = await views.ps(session, app)
+    return rows, [] if terminal.as_json else await numbers.scalings(session, app or "")
+
+
+def _scaled(rows: list[dict[str, Any]]) -> str:
+    """Below the table: how many there are of what follows the load, which may be none at all."""
+    lines = [
+        f"{clean(row['app'])}.{clean(row['service'])}: {row['replicas']} of {row['min']} to {row['max']}, because {clean(row['why'])}"
+        for row in rows
+    ]
+    return "\n\n" + "\n".join(lines) if lines else ""
 
 
 def _text(rows: list[dict[str, Any]], app: str | None) -> str:

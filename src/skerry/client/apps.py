@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skerry.client import views
+from skerry.client.numbers import bounded, pinned, told
 from skerry.client.session import Session
 from skerry.client.waiting import Progress, held_versions, wait_healthy
 from skerry.core.history import earlier_of
@@ -33,28 +34,37 @@ class NothingBefore(Refusal):
 async def scale(
     session: Session,
     name: str,
-    replicas: int,
+    replicas: int | None = None,
     *,
+    least: int | None = None,
+    most: int | None = None,
     detach: bool = False,
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Change one service's number of replicas: a new version of the app, signed; nothing is restarted.
+    """Change one service's number of replicas, or its bounds: a new version of the app, signed; nothing is restarted.
 
-    `name`: APP.SERVICE, or SERVICE where only one app has it. Raises NoSuchApp.
+    `name`: APP.SERVICE, or SERVICE where only one app has it. Raises NoSuchApp, NotScaled, BadBounds.
     """
     await session.sync()
     app, service = of_service(session, name)
     body = the_app(session, app)
-    before = body.services[service].replicas
-    changed = msgspec.structs.replace(body.services[service], replicas=replicas)
+    before = body.services[service]
+    full = f"{app}.{service}"
+    changed = pinned(before, replicas) if replicas is not None else bounded(full, before, body, least, most)
     wanted = msgspec.structs.replace(body, services={**body.services, service: changed})
-    if before != replicas:
+    if before != changed:
         await session.change([(f"app/{app}", wanted)])
     if not detach:
         versions = held_versions(session, app)
         await wait_healthy(session, app, wanted, versions, timeout_s, progress, only=service)
-    return {"app": app, "service": service, "from": before, "to": replicas}
+    result: dict[str, Any] = {"app": app, "service": service, "from": before.replicas, "to": changed.replicas}
+    if before.scale is not None:
+        dropped = before.scale.schedules and not (changed.scale is not None and changed.scale.schedules)
+        result |= {"bounds": {"from": told(before), "to": told(changed)}} | (
+            {"dropped": "schedules"} if dropped else {}
+        )
+    return result
 
 
 async def rollback(
@@ -100,7 +110,7 @@ async def rollback(
 
 def _with_numbers_of(current: App, before: App, fallback: str) -> App:
     services = {
-        name: msgspec.structs.replace(service, replicas=now.replicas, update=now.update)
+        name: msgspec.structs.replace(service, replicas=now.replicas, update=now.update, scale=now.scale)
         if (now := current.services.get(name)) is not None
         else service
         for name, service in before.services.items()

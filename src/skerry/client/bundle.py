@@ -214,7 +214,9 @@ def _place(path: str) -> str:
 def _own_source() -> Iterable[File]:
     for path in sorted(PACKAGE.rglob("*")):
         inside = path.relative_to(PACKAGE)
-        unwanted = inside.parts[0] in NOT_OURS or "__pycache__" in inside.parts or path.suffix in (".lock", ".gz")
+        unwanted = (
+            inside.parts[0] in NOT_OURS or "__pycache__" in inside.parts or path.suffix in (".lock", ".gz", ".pyi")
+        )
         if path.is_file() and not unwanted and not inside.name.startswith("."):
             yield file_of(f"{python.SITE.removeprefix('usr/')}/skerry/{inside.as_posix()}", path.read_bytes(), "skerry")
 

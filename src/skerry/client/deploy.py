@@ -16,6 +16,7 @@ import msgspec
 
 from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
+from skerry.client.enrolment import opened
 from skerry.client.fitting import check_ports, check_room
 from skerry.client.images import LocalImages
 from skerry.client.push import push
@@ -57,6 +58,8 @@ async def deploy(
     if changes:
         progress(f"signing {', '.join(path for path, _ in changes)}")
         answer = await session.change(changes)
+        if to_machines := opened(session):
+            await session.change(to_machines)
         kept_by = [node.removeprefix("node/") for node in answer["kept_by"]]
         progress(f"accepted, kept by {', '.join(kept_by)}{' alone: no other host answers' if answer['alone'] else ''}")
     else:
@@ -163,7 +166,7 @@ async def diff(
     for path, body in changes:
         held = session.document(path)
         for field, old, new in changed_fields(held.body if held is not None else None, body):
-            if field.startswith(("fallback", "fits", "boxes", "key_id")):
+            if field.startswith(("fallback", "fits", "earlier", "boxes", "key_id")):
                 continue
             if ".environment." in field:  # nobody reads the sealed value, and the plain one is nobody's business
                 old, new = ("(sealed)" if old else None), ("(sealed, another)" if old else "(sealed)") if new else None

@@ -12,11 +12,11 @@ import msgspec
 
 from skerry.client.bundle import Bundle
 from skerry.client.session import PORT, Session
-from skerry.core.intent import Body, Node, Pool, Secret
+from skerry.core.intent import App, Body, Node, Pool, Secret
 from skerry.core.records import Document, MachineSlot
 from skerry.errors import BadInput, Refusal, TrustRefusal, Unreachable
 from skerry.machines.survey import Survey
-from skerry.trust import seal
+from skerry.trust import joining, seal
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 NETWORK = ipaddress.IPv4Network("10.77.0.0/16")  # containers' addresses; a /24 per host
@@ -155,6 +155,73 @@ def enrol(
     return Enrolment(path, body, False, readmitted)
 
 
+def enrol_machine(
+    session: Session, slot: MachineSlot, pool: Pool, keys: joining.Keys, address: str, region: str = ""
+) -> Enrolment:
+    """The enrolment of a pool's machine by an operator: for those that people bring, and for pools without keepers.
+
+    Raises BadInput, NameTaken.
+    """
+    held = session.trusted.nodes.get(slot.path)
+    was = held.body if held is not None and isinstance(held.body, Node) else None
+    mine = was is not None and was.state != "expelled"
+    if mine and was is not None and was.signing != keys.signing:
+        raise NameTaken(f"{slot} was not enrolled", "it has another machine already", f"skerry machine rm {slot}")
+    if slot.index >= pool.max:
+        raise BadInput(
+            f"{slot} was not enrolled", f"pool {slot.pool} has {pool.max} machines at most",
+            f"skerry machine pool set {slot.pool} --max {slot.index + 1}",
+        )  # fmt: skip
+    body = joining.node_of(
+        session.file.id,
+        slot,
+        pool,
+        keys,
+        address=address,
+        region=region,
+        floor={path: head[1] for path, head in session.trusted.heads().items() if path in ("root", "policy")},
+        boxes=machine_boxes(session, slot.pool, keys.sealing, was.boxes if mine and was is not None else {}),
+        was=was,
+    )
+    if mine and was is not None:  # it comes again: nothing is signed anew but what differs
+        body = msgspec.structs.replace(body, barred=was.barred, floor=was.floor, state=was.state)
+    return Enrolment(slot.path, body, body == was)
+
+
+def machine_boxes(session: Session, pool: str, sealing: str, held: dict[str, str]) -> dict[str, str]:
+    """The content keys of all apps that are opened to the pool; what is good already stays as it is."""
+    boxes: dict[str, str] = {}
+    for document in session.documents("app"):
+        app = document.path.removeprefix("app/")
+        secret = session.document(f"secret/{app}")
+        if not isinstance(document.body, App) or document.body.deleted or pool not in document.body.pools:
+            continue
+        if secret is None or not isinstance(secret.body, Secret):
+            continue
+        if held.get(app, "").partition(":")[0] == secret.body.key_id:
+            boxes[app] = held[app]
+        else:
+            box = seal.make_box(session.content_key(secret), sealing, secrets.token_bytes(32))
+            boxes[app] = f"{secret.body.key_id}:{box}"
+    return boxes
+
+
+def opened(session: Session) -> list[tuple[str, Body]]:
+    """Enrolments of machines that no keeper looks after, whose boxes are not what they should be by now."""
+    changes: list[tuple[str, Body]] = []
+    for path, document in session.nodes.items():
+        slot, node = MachineSlot.of_path(path), document.body
+        pool = session.document(f"pool/{slot.pool}") if slot is not None else None
+        if slot is None or pool is None or not isinstance(pool.body, Pool) or not isinstance(node, Node):
+            continue
+        if pool.body.keepers or pool.body.deleted or slot.index >= pool.body.max:
+            continue
+        boxes = machine_boxes(session, slot.pool, node.sealing, node.boxes)
+        if boxes != node.boxes:
+            changes.append((path, msgspec.structs.replace(node, boxes=boxes)))
+    return changes
+
+
 def _subnet(session: Session, path: str) -> str:
     """The lowest /24 that no other host has; the first is left to the cloud itself."""
     nodes = {p: d.body for p, d in session.trusted.nodes.items() if isinstance(d.body, Node)}
@@ -213,7 +280,8 @@ def signed(session: Session, enrolment: Enrolment) -> list[bytes]:
         readmitted = tuple(dict.fromkeys((*policy.readmitted, *enrolment.readmitted)))
         changes.append(("policy", msgspec.structs.replace(policy, readmitted=readmitted)))
     changes.append((enrolment.path, enrolment.body))
-    changes += resealed(session, enrolment.path, enrolment.body.sealing)
+    if MachineSlot.of_path(enrolment.path) is None:  # a pool's machine has its boxes with it
+        changes += resealed(session, enrolment.path, enrolment.body.sealing)
     return [session.draft(path, body) for path, body in changes]
 
 
@@ -230,7 +298,7 @@ def resealed(session: Session, path: str, sealing: str) -> list[tuple[str, Body]
 
 async def hand_over(session: Session, raws: Sequence[bytes], *, without: Collection[str]) -> None:
     """Records to any host but these: they are not in yet, or on its way out. If there is no other, they are only kept here."""
-    others = sorted((n for n in session.nodes if n not in without), key=lambda n: (n != session.preferred, n))
+    others = [node for node in session.candidates() if node not in without]
     unreachable: Unreachable | None = None
     for other in others:
         try:

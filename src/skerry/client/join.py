@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from skerry.client.bundle import find_bundle
-from skerry.client.enrolment import check_barred, enrol, hand_over, handed_over, name_for, signed
+from skerry.client.enrolment import check_barred, enrol, enrol_machine, hand_over, handed_over, name_for, signed
+from skerry.client.machines import slot_named
+from skerry.client.pools import find_pool
 from skerry.client.session import PORT, Session
 from skerry.core.intent import Node
 from skerry.errors import NotInTime, Refusal, SkerryError, Unreachable
 from skerry.machines.install import Install
 from skerry.machines.ssh import Ssh
 from skerry.machines.survey import Survey, judge, survey
+from skerry.trust import joining
 
 JOIN_TIMEOUT_S = 30.0
 TUNNEL_TIMEOUT_S = 5.0  # a tunnel's first handshake: both ends must have heard of the host
@@ -36,35 +41,45 @@ async def add(
     name: str | None = None,
     labels: dict[str, str] | None = None,
     zone: str = "",
+    slot: str = "",
     readmit: bool = False,
     ssh_config: Path | None = None,
     identity: Path | None = None,
+    jump: str = "",
+    host_keys: Sequence[str] = (),
     address: str | None = None,
     timeout_s: float = JOIN_TIMEOUT_S,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Join the host behind `target` (root@address) over one SSH session; afterwards SSH is never used again.
 
+    `slot`: as that machine of a pool (burst/3), which somebody has brought; what it draws is then the pool's to say.
+
     Run again it changes nothing, and mends a broken agent. Raises what `judge` finds, NameTaken, HostBarred, Unreachable,
     NotInTime; until the host was found fit nothing is changed anywhere.
     """
     bundle = find_bundle()
-    with Ssh(target, config=ssh_config, identity=identity) as ssh:
+    with Ssh(target, config=ssh_config, identity=identity, jump=jump, host_keys=host_keys) as ssh:
         found = await asyncio.to_thread(survey, ssh)
         for line in found.lines():
             progress(line)
         check_fit(found, target, session.file.id)
         await _learn(session, found)
-        called = name_for(session, found, name)
+        called = slot or name_for(session, found, name)
         held = session.trusted.nodes.get(f"node/{called}")
         if held is not None and isinstance(held.body, Node) and found.skerry_node == held.path:
             check_barred(session, called, (held.body.signing,), readmit)
         install = Install(ssh, progress)
         await asyncio.to_thread(install.bundle, bundle.path)
         keys = await asyncio.to_thread(install.keys, bundle.version)
-        wanted = enrol(
-            session, found, keys, bundle, called, labels=labels or {}, zone=zone, address=address, readmit=readmit
-        )
+        if slot:
+            machine = slot_named(slot)
+            own, at = msgspec.convert(keys, joining.Keys), address or found.address
+            wanted = enrol_machine(session, machine, find_pool(session, machine.pool), own, at, zone)
+        else:
+            wanted = enrol(
+                session, found, keys, bundle, called, labels=labels or {}, zone=zone, address=address, readmit=readmit
+            )
         new = wanted.path not in session.nodes
         if not wanted.held:
             progress(f"signing {wanted.path}: {wanted.body.addresses[0]}, containers in {wanted.body.subnet}")

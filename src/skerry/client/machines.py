@@ -19,6 +19,7 @@ from skerry.errors import BadInput, NotInTime
 
 POLL_S = 0.5
 OVER = ("gone", "failed")
+MANUAL = "manual"  # its machines are brought and taken away by people
 
 Progress = Callable[[str], None]
 
@@ -108,16 +109,22 @@ async def rm(
     session: Session,
     name: str,
     *,
+    token: Callable[[str], str],
     now: bool = False,
     timeout_s: float = 300.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Drain one machine (not if `now`), take it out of the cloud, and wait until its keeper has returned it.
+    """Drain one machine (not if `now`), take it out of the cloud, and wait until its keeper has returned it. Where no host keeps
+    its pool, it is returned from here: `token` gives the provider's.
 
     Raises NoSuchMachine, NotInTime.
     """
     await session.sync()
     slot = slot_named(name)
+    if by_hand(session, slot.pool):
+        from skerry.client.machine_up import down
+
+        return await down(session, name, token=token, now=now, timeout_s=timeout_s, progress=progress)
     end_s = time.monotonic() + timeout_s
     document = session.nodes.get(slot.path)
     if document is None and slot not in await told(session):
@@ -130,6 +137,12 @@ async def rm(
         progress(f"{slot} is out of the cloud")
     await wait_gone(session, lambda each: each == slot, end_s, progress, f"skerry machine rm {slot}")
     return {"slot": str(slot), "state": "gone"}
+
+
+def by_hand(session: Session, pool: str) -> bool:
+    """Whether operators rent and return the machines of this pool."""
+    held = pools.all_pools(session).get(pool)
+    return held is not None and not held.keepers and held.provider != MANUAL
 
 
 async def expel(session: Session, slot: MachineSlot) -> None:
@@ -162,11 +175,15 @@ async def pool_rm(
     session: Session,
     name: str,
     *,
+    token: Callable[[str], str],
     now: bool = False,
     timeout_s: float = 600.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """No machine of the pool any more, then no pool. `now`: they are not drained first. Raises NoSuchPool, NotInTime."""
+    """No machine of the pool any more, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
+
+    Raises NoSuchPool, NotInTime.
+    """
     await session.sync()
     pool = pools.find_pool(session, name)
     end_s = time.monotonic() + timeout_s
@@ -174,7 +191,10 @@ async def pool_rm(
         progress(f"{name}: no machines any more")
         await session.change([(f"pool/{name}", msgspec.structs.replace(pool, min=0, max=0))])
     slots = [slot for path in session.nodes if (slot := MachineSlot.of_path(path)) is not None and slot.pool == name]
-    if now:
+    if by_hand(session, name):
+        for slot in slots:
+            await rm(session, str(slot), token=token, now=now, timeout_s=timeout_s, progress=progress)
+    elif now:
         for slot in slots:
             await expel(session, slot)
     again = f"skerry machine pool rm {name}"

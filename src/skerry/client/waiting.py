@@ -9,12 +9,14 @@ from contextlib import aclosing
 from typing import Any
 
 from skerry.client import views
+from skerry.client.numbers import scalings
 from skerry.client.session import Session
 from skerry.core.intent import App
 from skerry.errors import NotInTime, Refusal, SkerryError
 
 LOOK_S = 0.5  # between two looks at who has an image
 TROUBLED = ("exited", "failed")
+ASLEEP = "asleep"
 Progress = Callable[[str], None]
 Versions = tuple[int, int]  # of the app document and of the release
 
@@ -54,7 +56,8 @@ async def wait_healthy(
 
     Raises RolloutFailed as soon as the hosts say so, NotInTime (it goes on by itself).
     """
-    total = sum(service.replicas for name, service in wanted.services.items() if only in ("", name))
+    fixed = sum(s.replicas for name, s in wanted.services.items() if only in ("", name) and s.scale is None)
+    scaled = {name for name, s in wanted.services.items() if only in ("", name) and s.scale is not None}
     deadline_s = time.monotonic() + timeout_s
     said: set[str] = set()
 
@@ -67,10 +70,14 @@ async def wait_healthy(
     async with aclosing(views.changes(session, app)) as changes:
         async for told in changes:
             rows = [row for row in told if only in ("", row["service"])]
+            numbers = await _numbers(session, app, versions) if scaled else {}
+            total = fixed + sum(numbers.get(name, 1) for name in scaled)
             known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
             done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
             if known:
                 for row in rows:
+                    if row["state"] == ASLEEP:
+                        say(f"{row['service']} is at zero: this version starts at its next connection")
                     if row["state"] in TROUBLED and not row["finished"]:
                         say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
                 _judge(app, wanted, rows, say)
@@ -86,6 +93,12 @@ async def wait_healthy(
                     f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
                 )
     raise AssertionError("rows are followed until one of these")
+
+
+async def _numbers(session: Session, app: str, versions: Versions) -> dict[str, int]:
+    """How many replicas the services that follow the load have now, as far as the host that answers knows these documents."""
+    rows = await scalings(session, app)
+    return {row["service"]: row["replicas"] for row in rows if is_known({"wanted": row["version"]}, versions)}
 
 
 class _Spreading:

@@ -104,9 +104,9 @@ class NodeCore:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""
         return view.explain(self._s, slot)
 
-    def explain_scale(self, app: str, service: str) -> view.Scaling | None:
-        """For `explain --scale`: figures, wishes, bounds, the number; None if the service doesn't follow the load."""
-        return view.scaling(self._s, app, service)
+    def scalings(self) -> list[view.Scaling]:
+        """For `explain --scale`: of each service that follows the load its figures, wishes, bounds and number."""
+        return view.scalings(self._s)
 
     # --- in order: who lives, what is wanted, what to do ---------------------------------------------------------------
 

@@ -1,7 +1,11 @@
 """How many replicas or machines there should be: one rule for both. Pure: figures come in as rings, a number and why go out.
 
 Nothing is remembered between two calls: two nodes that hold the same rings, or one that started anew, say the same.
-Figures are in units of what ONE replica or machine may take; steps are whole, the newest is the last of a ring.
+Figures are in units of what ONE replica or machine may have to do; steps are whole, the newest is the last of a ring.
+
+The rule: the highest mean of a few steps in the way down, and on top of it the room that this load's own ups and downs have
+asked for of late; but never more than its highest step with a tenth to spare. The plain rule (the highest step of the way
+down at 80 % or 90 %) pays the same spare for a calm load as for a wild one; `skerry sim elastic` compares both on a trace.
 """
 
 from __future__ import annotations
@@ -10,19 +14,26 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skerry.core.intent import Scale, Schedule
+from skerry.core.intent import Pool, Scale, Schedule
 
 DAY_MINUTES = 1440
+RING_STEPS = 60  # so many figures a node publishes; more are not looked at
+MACHINE_STEP_S = 60.0
+STAY_S = 600.0  # what was added stays for so long: it has to be paid for anyway, and nothing flaps
+QUICK_STEPS = 3  # what starts within so many is there before a load has run away from its mean
+RISES_LEAST = 10  # with fewer of them nothing is known of the load's ups and downs
 
 
 class Rule(NamedTuple):
-    """The rule's numbers. `target`: which share of what a unit may take is right; 1.0 where figures count targets already."""
+    """The rule's numbers, in steps where they are counts."""
 
-    target: float = 0.9
-    band: float = 0.1  # so little off the target, in either direction, changes nothing
-    up: int = 1  # up: what was wanted in each of so many steps
-    down: int = 30  # down: only to the most that was wanted in so many steps
-    rise: float = 0.1  # up by at most this share (at least one) a step, unless twice as many are wanted
+    ahead: int = 3  # from the newest figure to the step in which what is asked for now serves
+    mean: int = 8  # so many steps make the level
+    nth: int = 3  # of the rises in the ring, which one decides: the third highest, for two may be chance
+    spare: float = 0.9  # the highest step, at this utilisation, is always enough
+    up: int = 1  # up only to what was wanted in each of so many
+    down: int = 30  # down only to what the highest level of so many asks for
+    stay: int = 10  # and to no less than was wanted in any of so many: what was added stays for so long
     fall: float = 0.1  # down by at most this share (at least one) in `fall_steps`
     fall_steps: int = 5
 
@@ -32,47 +43,85 @@ class Wished(NamedTuple):
     why: str
 
 
-def replica_rule(scale: Scale) -> Rule:
-    """For replicas: the operator's target stands, figures come in units of it."""
-    return Rule(target=1.0, up=_steps(scale.up_s, scale.step_s), down=_steps(scale.down_s, scale.step_s))
+class Need(NamedTuple):
+    """`units`: what is needed after the newest step, as a broken number, and what made it so much."""
+
+    units: float
+    why: str
+
+
+def rule_of(
+    start_s: float, *, step_s: float, up_s: float = 0.0, down_s: float = 1800.0, stay_s: float = STAY_S
+) -> Rule:
+    """The rule for what takes `start_s` to start. What starts slowly is judged by the highest rise: it comes too late for any."""
+    start, down = math.ceil(start_s / step_s), _steps(down_s, step_s)
+    return Rule(
+        ahead=min(max(start, 0) + 1, RING_STEPS // 2),
+        nth=3 if start <= QUICK_STEPS else 1,
+        up=_steps(up_s, step_s),
+        down=down,
+        stay=min(_steps(stay_s, step_s), down),
+    )
+
+
+def replica_rule(scale: Scale, start_s: float = 10.0) -> Rule:
+    """For replicas of which one is at its target when a figure says 1.0."""
+    return rule_of(start_s, step_s=scale.step_s, up_s=scale.up_s, down_s=scale.down_s)
+
+
+def machine_rule(pool: Pool, start_s: float = 120.0) -> Rule:
+    """For machines: `start_s` is what was measured from asking to serving."""
+    return rule_of(start_s, step_s=MACHINE_STEP_S, down_s=pool.down_s, stay_s=pool.age_s)
+
+
+def need(demand: Sequence[float], rule: Rule) -> Need:
+    """What the load asks for, before it is compared with what there is."""
+    figures = [_sane(figure) for figure in demand[-RING_STEPS:]]
+    means = _means(figures, rule.mean)
+    level, highest, last = max(means[-rule.down :]), max(figures[-rule.down :]), figures[-1]
+    rises = sorted(
+        (figures[at + rule.ahead] - means[at] for at in range(rule.mean - 1, len(figures) - rule.ahead)), reverse=True
+    )
+    roomy = Need(highest / rule.spare, f"at most {highest:.2f} in the last {rule.down} steps, at {rule.spare:.0%}")
+    if len(rises) < RISES_LEAST:
+        return roomy
+    rise = rises[min(rule.nth, len(rises)) - 1]
+    close = Need(level + rise, f"a level of {level:.2f} in the last {rule.down} steps, {rise:+.2f} for ups and downs")
+    best = min(close, roomy)
+    return best if best.units >= last else Need(last, f"{last:.2f} in the newest step")
 
 
 def wish(demand: Sequence[float], counts: Sequence[int], rule: Rule) -> Wished:
     """How many there should be after the newest step.
 
-    `demand[k]`: the load of step k, in units of what one may take; `counts[k]`: how many there were (for machines: asked for
-    or there, and not draining). Oldest first; rings of unequal length are laid together at their ends.
+    `demand[k]`: the load of step k, in units of what one may have to do; `counts[k]`: how many there were (for machines:
+    asked for or there, and not draining). Oldest first; rings of unequal length are laid together at their ends.
     """
     now = max(counts[-1], 0) if counts else 0
     if not demand:
         return Wished(now, f"{now}: no figures yet")
-    wanted = [_units(figure / rule.target) for figure in demand]
-    last = wanted[-1]
-    exact = _sane(demand[-1]) / rule.target
-    if last > now:
-        if now and exact <= now * (1 + rule.band):
-            return Wished(now, f"{now}: {exact:.2f} are wanted, which is within the dead band of {rule.band:.0%}")
-        held = min(wanted[-max(rule.up, 1) :])
-        if held <= now or len(wanted) < rule.up:
-            return Wished(now, f"{now}: {last} are wanted, but not yet for {rule.up} steps")
-        most = now + max(1, math.floor(now * rule.rise))
-        if held >= 2 * now:
-            return Wished(held, f"{held}: {exact:.2f} are wanted, twice as many as there are or more: all at once")
-        if held > most:
-            return Wished(most, f"{most}: {held} are wanted, up by a tenth (at least one) a step")
-        return Wished(held, f"{held}: {exact:.2f} are wanted")
-    window = wanted[-max(rule.down, 1) :]
-    highest = max(window)
-    if len(window) < rule.down or highest >= now:
-        if last == now:
-            return Wished(now, f"{now}: {exact:.2f} are wanted")
-        known = f"the most of the last {rule.down} steps" if len(window) >= rule.down else "the past is not known yet"
-        return Wished(now, f"{now}: {exact:.2f} are wanted, but {known}: {max(highest, now)}")
-    before = max([now, *counts[-rule.fall_steps :]])
-    least = before - max(1, math.floor(before * rule.fall))
-    if highest < least:
-        return Wished(min(least, now), f"{min(least, now)}: down by a tenth (at least one) in {rule.fall_steps} steps")
-    return Wished(highest, f"{highest}: the most that was wanted in the last {rule.down} steps")
+    units, why = need(demand, rule)
+    wanted = _whole(units)
+    if wanted == now:
+        return Wished(now, f"{now}: {why}")
+    if wanted > now:
+        for back in range(1, rule.up):
+            wanted = min(wanted, _wanted_before(demand, back, rule, now))
+        if wanted <= now:
+            return Wished(now, f"{now}: more are wanted, but not yet for {rule.up} steps: {why}")
+        return Wished(wanted, f"{wanted}: {why}")
+    if len(demand) < rule.down:
+        return Wished(now, f"{now}: down only once {rule.down} steps are known, {len(demand)} are: {why}")
+    for back in range(1, rule.stay):
+        wanted = max(wanted, _wanted_before(demand, back, rule, 0))
+        if wanted >= now:
+            return Wished(now, f"{now}: fewer would do, but not yet for {rule.stay} steps: {why}")
+    lately = max(counts[-rule.fall_steps :])
+    least = lately - max(1, math.floor(lately * rule.fall))
+    if wanted < least:
+        slowly = min(least, now)
+        return Wished(slowly, f"{slowly}: down to {wanted}, a tenth (at least one) in {rule.fall_steps} steps: {why}")
+    return Wished(wanted, f"{wanted}: {why}")
 
 
 def median_wish(wishes: Sequence[int], low: int, high: int) -> int | None:
@@ -111,10 +160,20 @@ def _steps(seconds: float, step_s: float) -> int:
     return max(1, math.ceil(seconds / step_s))
 
 
+def _wanted_before(demand: Sequence[float], back: int, rule: Rule, unknown: int) -> int:
+    """How many were wanted `back` steps ago."""
+    return _whole(need(demand[:-back], rule).units) if back < len(demand) else unknown
+
+
+def _means(figures: Sequence[float], steps: int) -> list[float]:
+    """The mean of each figure and those before it, `steps` in all (fewer at the beginning)."""
+    return [math.fsum(figures[max(0, at - steps + 1) : at + 1]) / min(at + 1, steps) for at in range(len(figures))]
+
+
 def _sane(figure: float) -> float:
     """Figures come from other nodes: what is no number, or negative, is no load."""
     return min(figure, 1e9) if figure > 0 else 0.0  # a NaN is not greater than 0
 
 
-def _units(figure: float) -> int:
-    return math.ceil(_sane(figure) - 1e-9)
+def _whole(units: float) -> int:
+    return math.ceil(units - 1e-9)

@@ -13,11 +13,15 @@ from skerry.core.intent import Scale
 from skerry.core.records import Slot
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
-from skerry.core.wishing import number_of, rings
+from skerry.core.versions import Want
+from skerry.core.waking import at_zero
+from skerry.core.wishing import number_of, rings, unwanted
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of `ps`. `node` "" and state "waiting": nobody holds it. `since`: unix seconds. `claims`: best first."""
+    """One line of `ps`. `node` "" and state "waiting": nobody holds it; "asleep": nobody is to.
+
+    `since`: unix seconds. `claims`: best first."""
 
     slot: str
     app: str
@@ -98,6 +102,7 @@ class Scaling(msgspec.Struct, frozen=True):
 
     app: str
     service: str
+    version: str  # of the documents that say so
     replicas: int
     why: str
     min: int
@@ -112,18 +117,21 @@ class Scaling(msgspec.Struct, frozen=True):
     scale: Scale
 
 
-def scaling(s: Situation, app: str, service: str) -> Scaling | None:
-    """For `explain --scale`; None: the service doesn't follow the load."""
+def scalings(s: Situation) -> list[Scaling]:
+    """For `explain --scale`: every service that follows the load."""
+    return [_scaling(s, *key) for key in sorted(s.wishing.initial)]
+
+
+def _scaling(s: Situation, app: str, service: str) -> Scaling:
     key = (app, service)
-    if key not in s.wishing.initial:
-        return None
     found, number = s.wishing.initial[key], number_of(s, key)
     assert found.scale is not None
     step = math.floor(s.wall(s.now) / found.scale.step_s) - 1
     counted = rings(s, key, step).nodes
     told = s.known.about("load", f"{app}.{service}")
     return Scaling(
-        app=app, service=service, replicas=number.replicas, why=number.why, min=number.low, max=number.high,
+        app=app, service=service, version=_version(s.wants[app].newest_versions),
+        replicas=number.replicas, why=number.why, min=number.low, max=number.high,
         median=number.median, initial=found.replicas, step_s=found.scale.step_s, step=step,
         wishes=tuple(
             KeepersWish(name_of(node), wish.replicas, wish.step, wish.why) for node, wish in number.wishes.items()
@@ -140,7 +148,20 @@ def rows(s: Situation) -> list[Row]:
     slots = {*s.standings}
     for kind in ("claim", "slot"):
         slots |= {slot for key in s.known.facts.get(kind, {}) if (slot := Slot.read(key)) is not None}
-    return [row for slot in sorted(slots) if (row := _row(s, slot)) is not None]
+    found = {slot: row for slot in slots if (row := _row(s, slot)) is not None}
+    for app, app_want in s.wants.items():
+        for service, want in app_want.services.items():
+            first = Slot(app, service, 0)
+            if first not in found and at_zero(s, app, service):
+                found[first] = _asleep(s, first, want)
+    return [found[slot] for slot in sorted(found)]
+
+
+def _asleep(s: Situation, slot: Slot, want: Want) -> Row:
+    """Of a service that is at zero: which version will run when it is woken."""
+    return Row(str(slot), slot.app, slot.service, "", "asleep", False, _version(want.versions), want.image, s.wall(s.now),
+               (), unwanted(s, slot), wanted=_newest(s, slot), failed=_failed(s, slot),
+               verdict=_verdict(s, slot), allows=want.service.allow)  # fmt: skip
 
 
 def _row(s: Situation, slot: Slot) -> Row | None:

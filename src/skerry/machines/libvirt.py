@@ -45,7 +45,7 @@ from skerry.machines.domains import (
     resized,
 )
 from skerry.machines.seed import nocloud
-from skerry.machines.userdata import MEETING
+from skerry.machines.tables import read_sizes
 from skerry.machines.virsh import NotSupported, Virsh
 
 log = logging.getLogger(__name__)
@@ -62,21 +62,15 @@ OPTIONS = {
     "dns",
     "cmdline",
     "host_key",
-    MEETING,
 }
 SIZES = "small=1,1g,10g;medium=2,2g,20g;large=4,4g,40g"
 CMDLINE = "root=/dev/vda rw console=ttyS0 panic=30"
-HOURS = 730.0  # of a month
 UPLOAD_LIMIT_S = 120.0
 IMAGE_LIMIT_S = 3600.0
 MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
 PROBE_LIMIT_S = 20.0
 SHUTDOWN_LIMIT_S = 60.0
 POLL_S = 0.25
-_SIZE = re.compile(
-    r"([A-Za-z0-9_.-]{1,40})=([0-9]{1,3}),([0-9]{1,6}[mgt]),([0-9]{1,6}[mgt])(?:,([0-9]{1,6}(?:\.[0-9]{1,4})?))?"
-)
-_UNITS = {"m": 20, "g": 30, "t": 40}
 _ADDRESS = re.compile(r"ipv4\s+([0-9.]+)/")
 
 
@@ -118,7 +112,7 @@ class Libvirt:
             return ["containers of OpenVZ get no user data: what makes them join has to be in their template"]
         volumes = self._volumes()
         if not any(name.endswith(".qcow2") for name in volumes):
-            warnings.append(f"there is no image in the storage pool {self._storage}: make one, see docs/providers.md")
+            warnings.append(f"there is no image in the storage pool {self._storage}: skerry machine image makes one")
         if not self._kind and self._driver == "qemu" and (why := self._kvm_fails(volumes)):
             warnings.append(f"machines are emulated, some ten times slower, as KVM does not work there: {why}")
         return warnings
@@ -246,7 +240,7 @@ class Libvirt:
             raise ProviderRefused(
                 f"{order.name} was not made",
                 f"there is no image {order.image!r} in the storage pool {self._storage}",
-                f"one of: {', '.join(sorted(v for v in volumes if v.endswith('.qcow2'))) or 'none yet, see docs/providers.md'}",
+                f"one of: {', '.join(sorted(v for v in volumes if v.endswith('.qcow2'))) or 'none yet: skerry machine image'}",
             )
         disk = f"{order.name}.qcow2"
         if disk in volumes:
@@ -435,19 +429,6 @@ class Libvirt:
             return error.why
         finally:
             self._virsh.run("undefine", name)
-
-
-def read_sizes(text: str) -> list[Size]:
-    """`name=cpus,memory,disk[,USD a month]`, with a semicolon between. Raises BadInput."""
-    sizes = []
-    for part in text.split(";"):
-        match = _SIZE.fullmatch(part.strip())
-        if match is None:
-            raise BadInput(f"{part!r} is no size", "", "name=cpus,memory,disk,USD a month: small=1,1g,10g,0")
-        month = float(match[5] or 0)
-        memory, disk = (int(match[n][:-1]) << _UNITS[match[n][-1]] for n in (3, 4))
-        sizes.append(Size(match[1], float(match[2]), memory, disk, month / HOURS, month))
-    return sizes
 
 
 def _interface(text: str) -> ipaddress.IPv4Interface | None:

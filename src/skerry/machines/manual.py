@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from skerry.errors import BadInput, Refusal
 from skerry.machines.contract import Billing, NoSuchServer, Order, Server, Size
+from skerry.machines.tables import read_sizes
 
 ADDRESS = "ADDRESS"
+SIZES = "any=1,1g,10g,0"
 
 
 class BringOne(Refusal):
@@ -17,7 +19,7 @@ class BringOne(Refusal):
 
 
 class Manual:
-    """It takes neither token nor endpoint. Machines are as they are brought: there are no sizes, prices or orders."""
+    """It takes neither token nor endpoint. Of what size machines will be brought, and what they cost, says the option `sizes`."""
 
     name: ClassVar[str] = "manual"
     billing: ClassVar[Billing] = Billing(step_s=1.0, least_s=0.0)
@@ -26,12 +28,15 @@ class Manual:
     def __init__(self, token: str, endpoint: str, options: dict[str, str]) -> None:
         if token or endpoint:
             raise BadInput("machines that a person brings need no token and no endpoint", "", "leave them out")
+        if unknown := sorted(set(options) - {"sizes"}):
+            raise BadInput(f"manual takes no option {unknown[0]!r}", "", "it has one: sizes")
+        self._sizes = read_sizes(options.get("sizes", SIZES))
 
     def check(self) -> list[str]:
         return []
 
     def sizes(self) -> list[Size]:
-        return []
+        return self._sizes
 
     def list(self, *, name: str = "", tag: str = "") -> list[Server]:
         return []
@@ -57,6 +62,6 @@ class Manual:
 
 
 def command_for(order: Order) -> str:
-    """What a person runs, with the address of the machine that was brought. The slot is in the order's own name and tag."""
-    pool = next(tag for tag in order.tags if tag.startswith("skerry-pool:")).partition("-")[2].partition("-")[2]
-    return f"skerry host add root@{ADDRESS} --slot {pool}/{order.name.rpartition('-')[2]}"
+    """What a person runs, with the address of the machine that was brought. A name says its slot: sk-<cloud>-<pool>-<index>."""
+    pool, _, index = order.name.split("-", 2)[2].rpartition("-")
+    return f"skerry host add root@{ADDRESS} --slot {pool}/{index}"

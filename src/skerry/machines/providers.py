@@ -12,6 +12,7 @@ from skerry.machines.contract import Provider
 PROVIDERS: dict[str, str] = {
     "digitalocean": "skerry.machines.digitalocean:DigitalOcean",
     "libvirt": "skerry.machines.libvirt:Libvirt",
+    "manual": "skerry.machines.manual:Manual",
 }
 """Name -> "module:class". The class is called with (token, endpoint, options)."""
 

@@ -92,7 +92,7 @@ class AsyncClient:
 
     async def watch_events(self, *, tail: int = 0, follow: bool = True) -> AsyncGenerator[Event]:
         """Events as they come, after the last `tail` of each host; for ever. A host that can't be asked is told by `unanswered`."""
-        async with aclosing(views.events(self._connection.session, follow=follow, tail=tail)) as rows:  # type: ignore[type-var]
+        async with aclosing(views.events(self._connection.session, follow=follow, tail=tail)) as rows:
             async for row in rows:
                 yield msgspec.convert(row, Event)
 
@@ -105,7 +105,7 @@ class AsyncClient:
     ) -> AsyncGenerator[LogLine]:
         """Lines as they come, after the last `tail`; for ever."""
         rows = views.logs(self._connection.session, list(targets), follow=follow, tail=tail, since=since_s)
-        async with aclosing(rows) as lines:  # type: ignore[type-var]
+        async with aclosing(rows) as lines:
             async for row in lines:
                 yield msgspec.convert(row, LogLine)
 

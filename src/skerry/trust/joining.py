@@ -14,15 +14,19 @@ from collections.abc import Iterable
 import msgspec
 
 from skerry.core.facts import Machine
+from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import TrustRefusal
 from skerry.trust import bounds
+from skerry.trust.checks_pool import salt_of, subnet_of
 from skerry.trust.identity import Signer, certifies, verify
 from skerry.trust.refusals import FalseSignature
 
 LINE_BYTES = 8 << 10  # of what a stranger says
 CERTIFICATE_BYTES = 1024
 TOKEN_MAX = 128
+BARRED_MAX = 250
+NODE_PORT = 7077
 WAITING = ("asked", "creating", "booting")  # states of a slot in which its machine may become a node
 
 
@@ -128,4 +132,39 @@ def live(token: str, facts: Iterable[Machine], now_s: float, *, states: tuple[st
         "a machine was not let in",
         "its token is not this slot's, or not any more",
         "the slot's keeper makes another one",
+    )
+
+
+def node_of(
+    cloud: str,
+    slot: MachineSlot,
+    pool: Pool,
+    keys: Keys,
+    *,
+    address: str,
+    region: str,
+    floor: dict[str, int],
+    boxes: dict[str, str],
+    was: Node | None = None,
+) -> Node:
+    """The enrolment of a pool's machine: all but keys and address is settled by the pool and the path. `was`: of the machine that
+    the slot had before; its keys stay barred.
+    """
+    own = (keys.signing, keys.sealing, keys.wireguard)
+    old = (was.signing, was.sealing, was.wireguard, *was.barred) if was is not None else ()
+    return Node(
+        signing=keys.signing,
+        sealing=keys.sealing,
+        wireguard=keys.wireguard,
+        certificate=keys.certificate,
+        addresses=(f"[{address}]:{NODE_PORT}" if ":" in address else f"{address}:{NODE_PORT}",),
+        subnet=subnet_of(pool, slot.index),
+        salt=salt_of(cloud, slot),
+        zone=region if region in pool.regions else slot.pool,
+        weight=pool.weight,
+        labels=pool.labels,
+        bundle=pool.bundle,
+        barred=tuple(dict.fromkeys(key for key in old if key not in own))[:BARRED_MAX],
+        floor=floor,
+        boxes=boxes,
     )

@@ -110,27 +110,41 @@ def check_scale(service: Service, value: Value, replicas: Value | None, disposab
     """What only shows beside the rest of the service. `replicas`: where `deploy.replicas` stands."""
     scale = service.scale
     assert scale is not None
-    most = max(scale.max, *(schedule.max for schedule in scale.schedules), 1)
-    least = min([scale.min, *(schedule.min for schedule in scale.schedules if schedule.min >= 0)])
     if replicas is not None and not scale.min <= service.replicas <= scale.max:
         replicas.mistake(
             f"{service.replicas} is not within the {scale.min} to {scale.max} of x-skerry: scale",
             "with scale it is how many there are at first: choose one within, or remove it",
         )
+    for what, fix in conflicts(service, disposable):
+        value.mistake(what, fix)
+
+
+def conflicts(service: Service, disposable: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
+    """(what, fix) of whatever in a service doesn't go with its scale."""
+    scale = service.scale
+    assert scale is not None
+    most = max(scale.max, *(schedule.max for schedule in scale.schedules), 1)
+    least = min([scale.min, *(schedule.min for schedule in scale.schedules if schedule.min >= 0)])
     if not (scale.cpu or scale.connections) and most > max(least, 1):
-        value.mistake("has no target", "write target: {cpu: 60%}, or {connections: 50}")
+        yield "has no target", "write target: {cpu: 60%}, or {connections: 50}"
     if scale.connections and not (service.ports or service.expose):
-        value.mistake("there is no port on which connections could be counted", "add ports or expose, or aim at cpu")
-    if least == 0 and not any(port.protocol == "tcp" for port in service.ports):
-        value.mistake(
-            "min 0 needs a published TCP port: only a connection to one wakes what sleeps", "add ports, or write min: 1"
+        yield "there is no port on which connections could be counted", "add ports or expose, or aim at cpu"
+    if least == 0 and not (service.expose or any(port.protocol == "tcp" for port in service.ports)):
+        yield (
+            "min 0 needs a TCP port: only a connection wakes what sleeps",
+            "add ports, or expose for services that find it by its name, or write min: 1",
+        )
+    if least == 0 and (datagrams := next((port for port in service.ports if port.protocol == "udp"), None)):
+        yield (
+            f"UDP port {datagrams.published} doesn't go with min 0: a datagram can't be held, and wakes nothing",
+            "write min: 1, or make a service of its own of what speaks UDP",
         )
     kept = [mount.volume for mount in service.volumes if not disposable.get(mount.volume, False)]
     if kept and most > 1:
-        value.mistake(
+        yield (
             f"volume {kept[0]} is not disposable, so max can only be 1: each replica would keep data of its own, "
             "and what goes with the load would leave its data behind",
             f"write max: 1, or volumes: {{{kept[0]}: {{x-skerry: {{disposable: true}}}}}}, or deploy: replicas instead of scale",
         )
     if service.restart.condition != "any":
-        value.mistake("a job ends by itself: it can't follow the load", "remove scale, or write restart: always")
+        yield "a job ends by itself: it can't follow the load", "remove scale, or write restart: always"

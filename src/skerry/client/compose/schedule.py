@@ -120,3 +120,14 @@ def offsets(zone: str, year: int) -> tuple[tuple[float, int], ...]:
             out.append(((at + timedelta(minutes=high)).timestamp(), east(then)))
         at = then
     return tuple(out[:OFFSETS_MAX])
+
+
+def in_words(schedule: Schedule) -> str:
+    """As it could have been written, but for the zone, of which only the offsets are left."""
+    groups = {days: word for word, days in _GROUPS.items() if word != "every day"}
+    days = groups.get(schedule.days) or ",".join(DAYS[day] for day in schedule.days)
+    times = "-".join(
+        f"{at // 60}" + (f":{at % 60:02}" if at % 60 else "") for at in (schedule.from_minute, schedule.to_minute)
+    )
+    said = [f"{word} {n}" for word, n in (("min", schedule.min), ("max", schedule.max)) if n >= 0]
+    return f"{days} {times}: {', '.join(said)}"
