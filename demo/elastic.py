@@ -42,7 +42,7 @@ class Elastic(Demo):
             token.write_text(place["token"])
             self.skerry.run(
                 "machine", "pool", "add", POOL, "--provider", "digitalocean", "--endpoint", place["endpoint"],
-                "--token-file", str(token), "--size", "s-2vcpu-2gb", "--min", "0", "--max", "3", "--spend", "20",
+                "--token-file", str(token), "--size", "s-2vcpu-2gb", "--regions", "ams3,fra1", "--min", "0", "--max", "3", "--spend", "20",
                 "--keepers", "vps-1,vps-2", "--down", "15s", "--age", "20s", "--drain", "30s", "--join", "120s",
             )  # fmt: skip
             self._control = place["control"]
