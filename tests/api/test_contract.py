@@ -73,9 +73,7 @@ def map_path_parameters(ctx: schemathesis.HookContext, parameters: dict[str, str
     database=None,
 )
 def test_every_answer_is_one_that_the_document_promises(case: schemathesis.Case, served: Served, token: str) -> None:
-    case.call_and_validate(
-        base_url=served.url, headers={"Authorization": f"Bearer {token}"}, checks=CHECKS, timeout=30
-    )
+    case.call_and_validate(base_url=served.url, headers={"Authorization": f"Bearer {token}"}, checks=CHECKS, timeout=30)
 
 
 def test_the_document_is_good_openapi() -> None:

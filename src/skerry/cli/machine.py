@@ -378,6 +378,56 @@ def rm(
     terminal.answer(result, f"{slot} is returned")
 
 
+def _changing(name: str, example: str, words: str, timeout: str, *, size: bool = False) -> None:
+    """reboot, resize, rebuild: alike but for what the provider is asked."""
+
+    def function(
+        terminal: Terminal,
+        slot: str,
+        now: bool,
+        timeout_s: float,
+        token_file: Path | None,
+        cloud: str,
+        passphrase_file: str | None,
+        **more: Any,
+    ) -> None:
+        from skerry.client import reconfigure
+
+        work = getattr(reconfigure, name)
+        result = run.in_cloud(
+            terminal,
+            cloud,
+            passphrase_file,
+            lambda session: work(
+                session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say, **more
+            ),
+            changes=True,
+        )
+        terminal.answer(result, f"{slot}: {result['did']}")
+
+    function.__doc__ = words
+    made: Any = token_file(function)
+    made = click.option(
+        "--timeout", "timeout_s", type=Duration(), default=timeout, show_default=True, help="How long it may take."
+    )(made)
+    made = click.option("--now", is_flag=True, help="Don't drain it first.")(made)
+    if size:
+        made = click.option("--size", required=True, metavar="NAME", help="The provider's name of a size.")(made)
+    declare(command, name, example=example, codes=CHANGES)(click.argument("slot")(made))
+
+
+_changing(
+    "reboot", "skerry machine reboot burst/3", "Drain machine SLOT, restart it, and let it take replicas again.", "300s"
+)
+_changing(
+    "resize", "skerry machine resize burst/3 --size s-2vcpu-2gb", "Give machine SLOT another size, within what its pool may spend.",
+    "600s", size=True,
+)  # fmt: skip
+_changing(
+    "rebuild", "skerry machine rebuild burst/3", "Return machine SLOT and have its slot filled anew: new disk, new keys.", "600s"
+)  # fmt: skip
+
+
 @declare(command, "cost", example="skerry machine cost")
 def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     """Show what the machines of each pool cost."""
