@@ -122,6 +122,9 @@ def limits(function: Any) -> Any:
     show_default=True,
     help="Its share of slots; a host has 100.",
 )
+@click.option(
+    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; the token must be allowed to."
+)
 @click.option("--meeting", default="", metavar="HOST", help="With --keepers none: where machines wait for an operator.")
 @limits
 @token_file
@@ -139,6 +142,7 @@ def pool_add(
     options: tuple[tuple[str, str], ...],
     labels: tuple[tuple[str, str], ...],
     weight: int,
+    firewall: bool,
     meeting: str,
     keepers: str | None,
     token_file: Path | None,
@@ -173,7 +177,7 @@ def pool_add(
         cloud,
         passphrase_file,
         lambda session: pools.add(
-            session, name, wanted, token=token, keepers=at, progress=terminal.say, warn=terminal.warn
+            session, name, wanted, token=token, keepers=at, firewall=firewall, progress=terminal.say, warn=terminal.warn
         ),
         changes=True,
     )
@@ -378,54 +382,95 @@ def rm(
     terminal.answer(result, f"{slot} is returned")
 
 
-def _changing(name: str, example: str, words: str, timeout: str, *, size: bool = False) -> None:
-    """reboot, resize, rebuild: alike but for what the provider is asked."""
+def _act(
+    terminal: Terminal,
+    slot: str,
+    what: Any,
+    size: str,
+    timeout_s: float,
+    file: Path | None,
+    cloud: str,
+    secret: str | None,
+) -> None:
+    from skerry.client import machine_acts
 
-    def function(
-        terminal: Terminal,
-        slot: str,
-        now: bool,
-        timeout_s: float,
-        token_file: Path | None,
-        cloud: str,
-        passphrase_file: str | None,
-        **more: Any,
-    ) -> None:
-        from skerry.client import reconfigure
-
-        work = getattr(reconfigure, name)
-        result = run.in_cloud(
-            terminal,
-            cloud,
-            passphrase_file,
-            lambda session: work(
-                session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say, **more
-            ),
-            changes=True,
-        )
-        terminal.answer(result, f"{slot}: {result['did']}")
-
-    function.__doc__ = words
-    made: Any = token_file(function)
-    made = click.option(
-        "--timeout", "timeout_s", type=Duration(), default=timeout, show_default=True, help="How long it may take."
-    )(made)
-    made = click.option("--now", is_flag=True, help="Don't drain it first.")(made)
-    if size:
-        made = click.option("--size", required=True, metavar="NAME", help="The provider's name of a size.")(made)
-    declare(command, name, example=example, codes=CHANGES)(click.argument("slot")(made))
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        secret,
+        lambda session: machine_acts.act(
+            session, slot, what, size, token=_asked_for(file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is back" + (f", as a {size}" if size else ""))
 
 
-_changing(
-    "reboot", "skerry machine reboot burst/3", "Drain machine SLOT, restart it, and let it take replicas again.", "300s"
+@declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
 )
-_changing(
-    "resize", "skerry machine resize burst/3 --size s-2vcpu-2gb", "Give machine SLOT another size, within what its pool may spend.",
-    "600s", size=True,
-)  # fmt: skip
-_changing(
-    "rebuild", "skerry machine rebuild burst/3", "Return machine SLOT and have its slot filled anew: new disk, new keys.", "600s"
-)  # fmt: skip
+@token_file
+def reboot(
+    terminal: Terminal,
+    slot: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Have the provider reboot machine SLOT; other hosts run its replicas meanwhile."""
+    _act(terminal, slot, "reboot", "", timeout_s, token_file, cloud, passphrase_file)
+
+
+@declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
+@click.argument("slot")
+@click.argument("size")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def resize(
+    terminal: Terminal,
+    slot: str,
+    size: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Make machine SLOT another SIZE, as its provider calls it: it is switched off and on; its disk stays."""
+    _act(terminal, slot, "resize", size, timeout_s, token_file, cloud, passphrase_file)
+
+
+@declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="900s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def rebuild(
+    terminal: Terminal,
+    slot: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Drain machine SLOT, return it, and have another one in its place: new disk, new keys."""
+    from skerry.client import machine_acts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machine_acts.rebuild(
+            session, slot, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is another machine now")
 
 
 @declare(command, "cost", example="skerry machine cost")

@@ -66,7 +66,7 @@ async def status(session: Session) -> dict[str, Any]:
     """One line per host, the answers side by side, and what is not as it should be."""
     answers = await session.everywhere("status")
     rows = await hosts(session)
-    replicas = await ps(session)
+    replicas = [row for row in await ps(session) if row["state"] != "asleep"]
     return {
         "cloud": session.name,
         "id": session.file.id,
@@ -167,7 +167,8 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
                 await queue.put({"node": name, **row})
         except SkerryError as error:
             silent.append(f"{name} did not answer: {error}")
-            refused.extend([error] if isinstance(error, Refusal) else [])
+            if isinstance(error, Refusal):
+                refused.append(error)
             await queue.put({"node": name, "time": 0.0 if verb == "events" else "", "unanswered": str(error)})
         await queue.put(None)
 

@@ -158,9 +158,8 @@ def _booting(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted:
             msgspec.structs.replace(own, state="joined", tries=0),
             f"enrolled and up after {s.now - b.since_s:.0f} s",
         )
-    elif s.now >= b.since_s + of.join_s:
-        why = f"it has not joined within {of.join_s:.0f} s"
+    elif s.now >= b.since_s + leaving.patience_s(s, of):
+        why = f"it has not joined within {s.now - b.since_s:.0f} s"
         say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), why)
     else:
-        s.renting.next_s = min(s.renting.next_s, b.since_s + of.join_s)
         look(s, b, "how far it is", after_s=b.asked_s + s.timing.list_again_s)

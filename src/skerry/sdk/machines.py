@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from skerry.client import machine_up, machines, pools, reconfigure
+from skerry.client import machine_acts, machine_up, machines, pools
 from skerry.core import intent
 from skerry.sdk.connection import Connection, Progress
-from skerry.sdk.values import Cost, Machine, MachineChanged, Pool, PoolChanged
+from skerry.sdk.values import Cost, Machine, Pool, PoolChanged
 
 NETWORK = "10.77.0.0/16"  # as the whole cloud's: a pool's own block is found when it is added
 
@@ -169,50 +169,56 @@ class Machines:
         self,
         slot: str,
         *,
-        now: bool = False,
         token: str | None = None,
         timeout_s: float = 300.0,
         progress: Progress = lambda line: None,
-    ) -> MachineChanged:
-        """Drain it (unless `now`), restart it, and wait until it takes replicas again. Raises NoSuchMachine, NotInTime."""
+    ) -> Machine:
+        """Have it restarted and wait until its agent is back; other hosts run its replicas meanwhile.
+
+        Raises NoSuchMachine, NotInTime, what the provider refuses.
+        """
         async with self._connection.changing(f"node/{slot}") as session:
-            done = await reconfigure.reboot(
-                session, slot, token=lambda of: _token(of, token), now=now, timeout_s=timeout_s, progress=progress
+            await machine_acts.act(
+                session, slot, "reboot", token=lambda of: _token(of, token), timeout_s=timeout_s, progress=progress
             )
-        return msgspec.convert(done, MachineChanged)
+        return await self.get(slot)
 
     async def resize(
         self,
         slot: str,
         size: str,
         *,
-        now: bool = False,
         token: str | None = None,
         timeout_s: float = 600.0,
         progress: Progress = lambda line: None,
-    ) -> MachineChanged:
-        """Give it another of the provider's sizes, within what the pool may spend; it is restarted. Raises NoSuchSize, Mismatch."""
+    ) -> Machine:
+        """Give it another of the provider's sizes: it is switched off and on, its disk stays. Raises as `reboot`."""
         async with self._connection.changing(f"node/{slot}") as session:
-            done = await reconfigure.resize(
-                session, slot, size, token=lambda of: _token(of, token), now=now, timeout_s=timeout_s, progress=progress
+            await machine_acts.act(
+                session,
+                slot,
+                "resize",
+                size,
+                token=lambda of: _token(of, token),
+                timeout_s=timeout_s,
+                progress=progress,
             )
-        return msgspec.convert(done, MachineChanged)
+        return await self.get(slot)
 
     async def rebuild(
         self,
         slot: str,
         *,
-        now: bool = False,
         token: str | None = None,
-        timeout_s: float = 600.0,
+        timeout_s: float = 900.0,
         progress: Progress = lambda line: None,
-    ) -> MachineChanged:
-        """Return it and have its slot filled anew, with a new disk and new keys. Raises NoSuchMachine, NotInTime."""
+    ) -> Machine:
+        """Drain and return it, and have another one in its place: new disk, new keys. Raises NoSuchMachine, NotInTime."""
         async with self._connection.changing(f"node/{slot}") as session:
-            done = await reconfigure.rebuild(
-                session, slot, token=lambda of: _token(of, token), now=now, timeout_s=timeout_s, progress=progress
+            await machine_acts.rebuild(
+                session, slot, token=lambda of: _token(of, token), timeout_s=timeout_s, progress=progress
             )
-        return msgspec.convert(done, MachineChanged)
+        return await self.get(slot)
 
 
 def _token(provider: str, given: str | None) -> str:

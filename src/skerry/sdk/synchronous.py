@@ -29,7 +29,6 @@ from skerry.sdk.values import (
     Joined,
     LogLine,
     Machine,
-    MachineChanged,
     Pool,
     PoolChanged,
     Removed,
@@ -351,43 +350,31 @@ class Machines:
         return self._beside.run(self._its.rm(slot, now=now, token=token, timeout_s=timeout_s, progress=progress))
 
     def reboot(
-        self,
-        slot: str,
-        *,
-        now: bool = False,
-        token: str | None = None,
-        timeout_s: float = 300.0,
-        progress: Progress = lambda line: None,
-    ) -> MachineChanged:
-        """Drain it (unless `now`), restart it, and wait until it takes replicas again. Raises NoSuchMachine, NotInTime."""
-        return self._beside.run(self._its.reboot(slot, now=now, token=token, timeout_s=timeout_s, progress=progress))
+        self, slot: str, *, token: str | None = None, timeout_s: float = 300.0, progress: Progress = lambda line: None
+    ) -> Machine:
+        """Have it restarted and wait until its agent is back; other hosts run its replicas meanwhile.
+
+        Raises NoSuchMachine, NotInTime, what the provider refuses.
+        """
+        return self._beside.run(self._its.reboot(slot, token=token, timeout_s=timeout_s, progress=progress))
 
     def resize(
         self,
         slot: str,
         size: str,
         *,
-        now: bool = False,
         token: str | None = None,
         timeout_s: float = 600.0,
         progress: Progress = lambda line: None,
-    ) -> MachineChanged:
-        """Give it another of the provider's sizes, within what the pool may spend; it is restarted. Raises NoSuchSize, Mismatch."""
-        return self._beside.run(
-            self._its.resize(slot, size, now=now, token=token, timeout_s=timeout_s, progress=progress)
-        )
+    ) -> Machine:
+        """Give it another of the provider's sizes: it is switched off and on, its disk stays. Raises as `reboot`."""
+        return self._beside.run(self._its.resize(slot, size, token=token, timeout_s=timeout_s, progress=progress))
 
     def rebuild(
-        self,
-        slot: str,
-        *,
-        now: bool = False,
-        token: str | None = None,
-        timeout_s: float = 600.0,
-        progress: Progress = lambda line: None,
-    ) -> MachineChanged:
-        """Return it and have its slot filled anew, with a new disk and new keys. Raises NoSuchMachine, NotInTime."""
-        return self._beside.run(self._its.rebuild(slot, now=now, token=token, timeout_s=timeout_s, progress=progress))
+        self, slot: str, *, token: str | None = None, timeout_s: float = 900.0, progress: Progress = lambda line: None
+    ) -> Machine:
+        """Drain and return it, and have another one in its place: new disk, new keys. Raises NoSuchMachine, NotInTime."""
+        return self._beside.run(self._its.rebuild(slot, token=token, timeout_s=timeout_s, progress=progress))
 
 
 class Images:

@@ -312,15 +312,6 @@ class Machine(Value, frozen=True):
     replicas: tuple[str, ...] = ()
 
 
-class MachineChanged(Value, frozen=True):
-    """`did`: in words. `seconds`: from the beginning until it took replicas again."""
-
-    slot: str
-    did: str
-    seconds: float = 0.0
-    size: str = ""
-
-
 class Cost(Value, frozen=True):
     """Of a pool: `machines` that are paid, `usd_hour` of all of them now, `spend_usd_month` that operators allow."""
 

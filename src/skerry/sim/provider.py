@@ -79,7 +79,7 @@ class Provider:
     def __init__(
         self, cluster: Cluster, market: Market, trouble: Callable[[int, str], Trouble] = lambda n, act: ""
     ) -> None:
-        self.cluster, self.market, self._trouble = cluster, market, trouble
+        self.cluster, self.market, self.trouble = cluster, market, trouble
         self.droplets: dict[str, Droplet] = {}
         self.calls: list[Call] = []
         self.wrong: list[str] = []
@@ -88,7 +88,7 @@ class Provider:
         self.revive_after_s: float | None = 40.0
         self.clock_off_s = 0.0  # of its `created_at`
         self._used: set[str] = set()
-        self._ids = 0
+        self._ids = self._tokens = 0
         cluster.watchers.append(self._see)
 
     @property
@@ -106,7 +106,8 @@ class Provider:
         elif isinstance(effect, deal.ListKinds):
             self._call(machine, "kinds", effect.pool, "", effect.reason, lambda: self._kinds(effect))
         elif isinstance(effect, deal.CreateMachine):
-            token = hashlib.sha256(f"{machine.path} {machine.boots} {len(self.calls)}".encode()).hexdigest()
+            self._tokens += 1
+            token = hashlib.sha256(f"token {self._tokens}".encode()).hexdigest()
             # The hash is told first: on disk before anybody is asked, as agent/keeper.py does.
             self.cluster.clock.after(0.0, lambda: self._begin(machine, effect, token))
         elif isinstance(effect, deal.DestroyMachine):
@@ -127,7 +128,7 @@ class Provider:
     def _call(
         self, keeper: Machine, act: str, pool: str, subject: str, reason: str, done: Callable[[], Event | None]
     ) -> None:
-        trouble = self._trouble(len(self.calls), act) or ("hang" if keeper.path in self.cut else "")
+        trouble = self.trouble(len(self.calls), act) or ("hang" if keeper.path in self.cut else "")
         self.calls.append(Call(self.now_s, keeper.path, act, subject, trouble, reason))
         market = self.market
 
@@ -259,10 +260,10 @@ class Provider:
             if droplet.node is not None and droplet.node.on:
                 droplet.node.power_cut()
 
-    def spent_usd(self) -> float:
-        """What all ours have cost by now; the whole of it lies in one month."""
+    def spent_usd(self, *, asked_for: bool = False) -> float:
+        """What all ours (that a keeper asked for) have cost by now; the whole of it lies in one month."""
         seconds = [max(60.0, (d.gone_s if d.gone_s is not None else self.now_s) - d.created_s)
-                   for d in self.droplets.values() if d.ours]  # fmt: skip
+                   for d in self.droplets.values() if d.ours and (d.by or not asked_for)]  # fmt: skip
         return sum(seconds) * self.market.price_usd_hour / 3600.0
 
     # --- joining: what agent and machine do on port 7078 --------------------------------------------------------------------

@@ -63,15 +63,18 @@ class PoolChange(Body, frozen=True):
 
 
 class Size(Body, frozen=True):
-    """`size`: the provider's name of it. `now`: don't drain it first."""
+    """`size`: the provider's name of it."""
 
     size: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    now: bool = False
     timeout_s: Timeout = 600.0
 
 
 class How(Query, frozen=True):
     now: Annotated[bool, msgspec.Meta(description="Don't drain it first.")] = False
+    timeout_s: Timeout = 600.0
+
+
+class InTime(Query, frozen=True):
     timeout_s: Timeout = 600.0
 
 
@@ -163,7 +166,7 @@ def _key(machine: Machine) -> str:
 
 @routes.add(
     "post", "/v1/pools/{pool}/machines", "Rent a machine of a pool that no host keeps", "machines:{pool}", gives=Operation,
-    query=How, status=202, long=True,
+    query=InTime, status=202, long=True,
 )  # fmt: skip
 async def rent_machine(call: Call) -> Start:
     """With the provider's token in the environment of the serving machine. 409 where keepers rent: change `min` of the pool."""
@@ -184,12 +187,12 @@ async def get_machine(call: Call) -> Machine:
 
 
 @routes.add(
-    "post", "/v1/pools/{pool}/machines/{index}/reboot", "Restart a machine", "machines:{pool}", gives=Operation, query=How,
+    "post", "/v1/pools/{pool}/machines/{index}/reboot", "Restart a machine", "machines:{pool}", gives=Operation, query=InTime,
     status=202, long=True,
 )  # fmt: skip
 async def reboot_machine(call: Call) -> Start:
-    """Drained first; it takes replicas again once its agent has started anew."""
-    return await _change(call, "reboot", now=call.query.now, timeout_s=call.query.timeout_s)
+    """Other hosts run its replicas meanwhile."""
+    return await _change(call, "reboot", timeout_s=call.query.timeout_s)
 
 
 @routes.add(
@@ -197,17 +200,17 @@ async def reboot_machine(call: Call) -> Start:
     body=Size, status=202, long=True,
 )  # fmt: skip
 async def resize_machine(call: Call) -> Start:
-    """Within what the pool may spend; it is restarted for it, its disk stays as it is."""
-    return await _change(call, "resize", call.body.size, now=call.body.now, timeout_s=call.body.timeout_s)
+    """It is switched off and on; its disk stays."""
+    return await _change(call, "resize", call.body.size, timeout_s=call.body.timeout_s)
 
 
 @routes.add(
     "post", "/v1/pools/{pool}/machines/{index}/rebuild", "Return a machine and fill its slot anew", "machines:{pool}",
-    gives=Operation, query=How, status=202, long=True,
+    gives=Operation, query=InTime, status=202, long=True,
 )  # fmt: skip
 async def rebuild_machine(call: Call) -> Start:
-    """A new disk and new keys. Where hosts keep the pool, they rent the new one if load or `min` wants it."""
-    return await _change(call, "rebuild", now=call.query.now, timeout_s=call.query.timeout_s)
+    """Drained first. A new disk and new keys; not in time where its keepers find no need for another one."""
+    return await _change(call, "rebuild", timeout_s=call.query.timeout_s)
 
 
 @routes.add(
