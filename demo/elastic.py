@@ -134,7 +134,9 @@ class Elastic(Demo):
             self.skerry.run("deploy", str(compose))
             own = [wake.own_start_s(self.lab, wake.SERVER, 8990) for _ in range(wake.OWN_STARTS)]
             hosts = [machine.address for machine in self.lab.status() if machine.name.startswith("vps-")]
-            found = wake.overhead(wake.wakes(self._all_asleep, hosts, wake.PORT, WAKES), median(own))
+            found = wake.overhead(
+                wake.wakes(lambda: wake.is_asleep(self.lab, self.skerry), hosts, wake.PORT, WAKES), median(own)
+            )
             self.figures["wake_overhead_ms_p50"], self.figures["wake_overhead_ms_p99"] = (
                 found["wake_overhead_ms_p50"],
                 found["wake_overhead_ms_p99"],
@@ -143,14 +145,6 @@ class Elastic(Demo):
                 "waking costs, beyond the own start",
                 f"{found['wake_overhead_ms_p50']:.0f} ms p50, {found['wake_overhead_ms_p99']:.0f} ms p99",
             )
-
-    def _all_asleep(self) -> bool:
-        """As every host sees it."""
-        return all(
-            rows and all(row["state"] == "asleep" for row in rows)
-            for host in self.up()
-            for rows in [[row for row in self.skerry.json("ps", "--host", host) if row["app"] == wake.APP]]
-        )
 
     def story(self) -> None:
         with self.step(9, "skerry explain --scale, skerry machine cost and skerry events tell the story"):
