@@ -28,6 +28,7 @@ from skerry.sim.watched import Watch
 print = functools.partial(print, flush=True)
 
 QUIET_S = 160.0  # after the last fault: by then everything is as it should be
+SHORT_QUIET_S = 110.0
 LONG_QUIET_S = 330.0  # where hosts were lost or cut off: whoever doesn't see most of them waits longer
 
 
@@ -95,7 +96,7 @@ class Run:
         cloud.deploy(sum(cloud.cluster[name].on for name in cloud.hosts) or 1)
         cloud.pool(max=0)
         calm = case.dead_s is None and case.parted_s is None and case.cut_s is None and not case.rate
-        cloud.run(QUIET_S if calm else LONG_QUIET_S)
+        cloud.run((SHORT_QUIET_S if case.short else QUIET_S) if calm else LONG_QUIET_S)
         return [*self.watch.wrong, *cloud.provider.wrong, *self.watch.at_the_end()]
 
     def _break(self, begin_s: float) -> None:
