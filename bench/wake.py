@@ -65,7 +65,7 @@ def measure(cloud: Cloud) -> dict[str, Any]:
     times = wakes(lambda: is_asleep(cloud.lab, cloud.skerry), addresses, PORT, WAKES)
     figures = overhead(times, median(own))
     cloud.tell(f"{len(times)} wakes: {figures}")
-    cloud.run("rm", APP, "--yes")
+    cloud.run("rm", APP)
     return figures
 
 
