@@ -167,7 +167,8 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
                 await queue.put({"node": name, **row})
         except SkerryError as error:
             silent.append(f"{name} did not answer: {error}")
-            refused += [error] if isinstance(error, Refusal) else []
+            if isinstance(error, Refusal):
+                refused.append(error)
             await queue.put({"node": name, "time": 0.0 if verb == "events" else "", "unanswered": str(error)})
         await queue.put(None)
 

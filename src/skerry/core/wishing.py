@@ -23,7 +23,6 @@ from skerry.core.versions import AppWant
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
-RING_MAX = RING_STEPS  # all that the rule looks at
 _GRACE_S = 2.0  # so long a keeper waits for figures of the others that are under way
 _SETTLED_S = 10.0  # by then the others have told what they know
 _SILENT_STEPS = 3  # a node that has told nothing new for so long is left out
@@ -236,15 +235,15 @@ def measured(s: Situation, event: Measured) -> None:
     name = ".".join(key)
     mine = sum(r.healthy is True and r.phase == "running" for r in s.replicas if r.slot[:2] == key)
     old = s.known.of(s.me, "load", name, Load)
-    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_MAX + 1
+    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_STEPS + 1
     if -_SILENT_STEPS <= missed <= 0:
         return  # told already: our clock was set back a little
-    ring = old if old is not None and 0 < missed <= RING_MAX else Load(step_s=event.step_s, step=event.step)
+    ring = old if old is not None and 0 < missed <= RING_STEPS else Load(step_s=event.step_s, step=event.step)
 
     def on(figures: tuple[float, ...], newest: float) -> tuple[float, ...]:
         """What was missed for a moment is taken as it was before; whoever was away for longer had no load."""
         held = figures[-1:] if missed <= _SILENT_STEPS else (0,) if figures else ()
-        return (*figures, *held * (missed - 1), newest)[-RING_MAX:]
+        return (*figures, *held * (missed - 1), newest)[-RING_STEPS:]
 
     load = Load(
         step_s=event.step_s, step=event.step, cpu=on(ring.cpu, round(event.cpu, 3)),
@@ -263,7 +262,7 @@ def _sleeps(scale: Scale) -> bool:
 
 
 def _idle_steps(scale: Scale) -> int:
-    return min(RING_MAX, math.ceil(scale.idle_s / scale.step_s))
+    return min(RING_STEPS, math.ceil(scale.idle_s / scale.step_s))
 
 
 def _whole(figures: tuple[float, ...]) -> tuple[int, ...]:

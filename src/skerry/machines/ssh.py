@@ -161,6 +161,10 @@ class Ssh:
             raise SshFailed(f"{self.target} said too much", f"{argv[0]} printed {len(out)} bytes")
         return out
 
+    def address(self) -> str:
+        """Where ssh's configuration says that it is: a name or an address."""
+        return hostkeys.configured([*self._argv, "--", self._destination], "hostname")
+
     def close(self) -> None:
         """End the connection. May be called twice."""
         if self._master is not None:

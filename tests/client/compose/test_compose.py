@@ -285,7 +285,7 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ),
         ("x-skerry: {scale: {min: 0, max: 3, target: {cpu: 60%}}}", "min 0 needs a TCP port"),
         (
-            "ports: ['53:53', '53:53/udp']\n    x-skerry: {scale: {min: 0, max: 1}}",
+            "ports: ['53:53', '53:53/udp'], x-skerry: {scale: {min: 0, max: 1}}",
             "UDP port 53 doesn't go with min 0",
         ),
         ("x-skerry: {scale: {max: 3, target: {cpu: 60%}, schedule: [daily 8-20: min 0]}}", "min 0 needs a TCP port"),
