@@ -35,6 +35,7 @@ from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
 from skerry.machines.contract import Server
 from skerry.net.flows import Open
+from skerry.net.ports import Asleep
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
 from skerry.store.records import RecordStore
@@ -54,6 +55,8 @@ class NoNetwork:
         self._subnet = ipaddress.ip_network(subnet)
         self.ports: Sequence[Any] = ()
         self.names: Mapping[str, Sequence[str]] = {}
+        self.asleep = Asleep()
+        self.holder = f"127.0.0.1:{free_port()}"
         self.flows: Callable[[], list[Open]] = list
         self._next = 0
 
@@ -73,8 +76,19 @@ class NoNetwork:
     def adopt(self, container_id: str, address: str) -> None:
         pass
 
-    async def route(self, ports: Sequence[tuple[Port, Sequence[Target]]], names: Mapping[str, Sequence[str]]) -> None:
-        self.ports, self.names = ports, names
+    def stand_in(self, service: str) -> str:
+        return ""
+
+    def free_stand_ins(self, keep: Iterable[str]) -> None:
+        pass
+
+    async def route(
+        self,
+        ports: Sequence[tuple[Port, Sequence[Target]]],
+        names: Mapping[str, Sequence[str]],
+        asleep: Asleep = Asleep(),  # noqa: B008 - frozen
+    ) -> None:
+        self.ports, self.names, self.asleep = ports, names, asleep
 
     def resolv_conf(self, app: str) -> bytes:
         return b""

@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from dnslib import QTYPE, DNSRecord
+from msgspec.structs import replace
 
-from skerry.core.effects import Target
+from skerry.agent import waking
+from skerry.agent.waking import Activators, led
+from skerry.core.effects import Dormant, Target
 from skerry.core.intent import Port
 from skerry.core.records import Slot
 from skerry.errors import SkerryError
@@ -139,9 +142,34 @@ class Worker:
                     (Port(**port), [Target(slot=Slot("a", "s", 0), node="node/x", address=x) for x in addresses])
                     for port, addresses in a["ports"]
                 ]
+                dormant = [Dormant("shop", name, **of) for name, of in a.get("dormant", {}).items()]
+                dormant = [replace(of, ports=tuple(Port(**port) for port in of.ports)) for of in dormant]
+                if dormant:
+                    self.waking.tell(dormant, n.stand_in)
+                    await self.waking.ready()
                 began = time.perf_counter()
-                await n.route(routes, a.get("names", {}))
+                await n.route(routes, *led(dict(a.get("names", {})), dormant, n.stand_in))
                 return time.perf_counter() - began
+            case "wake":  # the agent's side of the activator
+                self.knocks: list[Any] = []
+                self.waking = Activators(
+                    Path("/run/skn"),
+                    n.holder,
+                    "v1",
+                    post=self.knocks.append,
+                    note=lambda *_: None,
+                    why=str,
+                    linger_s=0.0,
+                )
+                await self.waking.start()
+            case "sleep":  # for ever: nothing is left to wake
+                waking.purge(Path("/run/skn"))
+                await self.waking.close()
+                n.free_stand_ins(())
+            case "knocks":
+                return [[knock.service, knock.n] for knock in self.knocks]
+            case "activator":
+                return [pid for _, pid in self.waking._all.values()]
             case "forget":
                 await n.forget(a["addresses"])
             case "resolv_conf":

@@ -59,4 +59,5 @@ def test_the_least_that_must_pass() -> None:
     assert wanted_rules("input", GROUND) == [
         'iifname "skv*" ip daddr 10.77.1.1 counter accept',
         'iifname "skerry0" ip daddr 10.77.1.1 counter accept',
+        "ip daddr 10.77.1.1 tcp dport 7079 counter accept",
     ]

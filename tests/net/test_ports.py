@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from skerry.core.effects import Target
 from skerry.core.intent import Port
 from skerry.core.records import Slot
-from skerry.net.ports import Ground, chosen, port_rules, render
+from skerry.net.ports import Asleep, Ground, chosen, port_rules, render
 
 GROUND = Ground(
     subnet="10.77.1.0/24", cloud_net="10.77.0.0/16", gateway="10.77.1.1", tunnel="skerry0", veth_prefix="skv"
@@ -37,13 +37,22 @@ CASES = {
         (Port(target=6379, published=6379), []),
     ],
     "all elsewhere": [(WEB, [target("10.77.3.10"), target("10.77.2.10"), target("10.77.20.10")])],
+    "two asleep, one of them by its name too, one awake": [
+        (WEB, []),
+        (Port(target=6379, published=6379), [target("10.77.1.9")]),
+    ],
+}
+ASLEEP = {
+    "two asleep, one of them by its name too, one awake": Asleep(
+        (8001, 8000, 6379, 0), ("10.77.1.254", "10.78.0.1", "x")
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_whole_table(name: str) -> None:
     file = GOLDEN / f"{name.replace(' ', '-').replace(',', '')}.nft"
-    text = render(CASES[name], GROUND)
+    text = render(CASES[name], GROUND, ASLEEP.get(name, Asleep()))
     if os.environ.get("REWRITE"):  # read the difference before you commit it
         file.write_text(text)
     assert text == file.read_text()
@@ -53,7 +62,7 @@ def test_the_whole_table(name: str) -> None:
 def test_nft_takes_it(name: str) -> None:
     if not shutil.which("nft") or os.geteuid():
         pytest.skip("needs nft and root")
-    text = render(CASES[name], GROUND)
+    text = render(CASES[name], GROUND, ASLEEP.get(name, Asleep()))
     done = subprocess.run(
         ["unshare", "-n", "nft", "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from net.bench import Host
 from net.conftest import Cloud
+from net.test_real_cloud import until
 
 pytestmark = pytest.mark.real
 
@@ -39,6 +41,24 @@ def published(lone: Cloud, name: str = "web") -> str:
     answer: str = lone.outside.call("get", to=host.address, port=8000)
     found = host.call("ask", server=host.gateway, name="web.shop.internal", netns=lone.netns[name])
     assert found["found"] == [lone.address[name]]
+    return answer.split()[0]
+
+
+def woken(lone: Cloud) -> str:
+    """The same with a service at zero: who knocks from outside is let in to where it is held. Then no trace of it."""
+    host, address = lone.hosts[0], lone.address["web"]
+    host.call("wake")
+    sleeper = {"ports": ROUTES, "targets": []}
+    host.call("route", ports=[[ROUTES[0], []]], dormant={"sleeper": sleeper})
+    with ThreadPoolExecutor() as beside:
+        asking = beside.submit(lone.outside.run, "curl", "-s", "-m", "15", f"http://{host.address}:8000/")
+        until(lambda: bool(host.call("knocks")))
+        host.call("route", ports=[[ROUTES[0], [address]]], dormant={"sleeper": {**sleeper, "targets": [address]}})
+        answer = asking.result(20)
+    (pid,) = host.call("activator")
+    host.call("sleep")
+    host.call("route", ports=[[ROUTES[0], [address]]])
+    until(lambda: not host.run("pgrep", "-F", "/dev/stdin", stdin=f"{pid}\n", check=False))
     return answer.split()[0]
 
 
@@ -81,6 +101,7 @@ def test_a_host_with_dockers_and_ufws_kind_of_firewall(lone: Cloud) -> None:
     shown = host.run("iptables", "-S")
     assert "-A FORWARD -i sknv+" in shown and "-P FORWARD DROP" in shown, "iptables itself must still read its chains"
     assert host.call("start") == [], "run twice it changes nothing"
+    assert woken(lone) == "web"
     host.run("iptables", "-F", "FORWARD")  # a firewall that is reloaded
     host.call("look_after")
     assert published(lone) == "web"
@@ -116,6 +137,7 @@ def test_an_old_hosts_iptables(lone: Cloud) -> None:
     ]
     assert host.call("start") == []
     assert published(lone) == "web"
+    assert woken(lone) == "web"
     host.call("purge")
     assert state(host) == before
 

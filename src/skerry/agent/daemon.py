@@ -39,6 +39,7 @@ from skerry.agent.upkeep import Upkeep
 from skerry.agent.uploads import Uploads
 from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
+from skerry.agent.waking import Activators, led
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
@@ -188,6 +189,7 @@ class Agent:
             note=self.events.append,
         )
         self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
+        self.waking: Activators
         self.enrolments = Enrolments(self)
         self.enrolling = Enrolling(self, self.enrolments)
         self._targets: dict[str, str] = {}  # container address -> node, of the routes in force
@@ -229,6 +231,15 @@ class Agent:
         for line in await self.network.start():
             self.events.append("host", self.me, line)
         self.routes = Routes(self._route)
+        self.waking = Activators(
+            self.files.run,
+            self.network.holder,
+            upgrade.version_here(),
+            post=self.loop.post,
+            note=self.events.append,
+            why=lambda slot: self.loop.core.explain(slot).awaits,
+        )
+        await self.waking.start()
         self.containers = Containers(
             self.runtime,
             self.network,
@@ -248,6 +259,7 @@ class Agent:
             wall_s=self.clock.wall_s,
             post=self.loop.post,
             spawn=self.loop.spawn,
+            held=self.waking.passing,
         )
         self.server = Server(self)
         self.loop.carriers = self._carriers()
@@ -280,6 +292,8 @@ class Agent:
         await self.loop.close()
         await self.prober.close()
         await self.mesh.close()
+        if hasattr(self, "waking"):
+            await self.waking.close()
         if hasattr(self, "network"):
             await self.network.close()
         if hasattr(self, "runtime"):
@@ -384,6 +398,8 @@ class Agent:
         )
 
     def _route_wanted(self, effect: do.Route) -> None:
+        """Who waits for a service is led there at once; the rules, for those who come later, take some milliseconds more."""
+        self.waking.tell(effect.dormant, self.network.stand_in)
         self.figures.routed(effect)
         self.routes.carry(effect)
 
@@ -394,7 +410,10 @@ class Agent:
 
     async def _route(self, effect: do.Route) -> None:
         """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""
-        await self.network.route(effect.ports, dict(effect.names))
+        await self.waking.ready()
+        names, asleep = led(dict(effect.names), effect.dormant, self.network.stand_in)
+        await self.network.route(effect.ports, names, asleep)
+        self.network.free_stand_ins({of.name for of in effect.dormant})
         targets = {t.address: t.node for _, some in effect.ports for t in some}
         linked = {self.me, *self.mesh.neighbours()}
         gone = [a for a, node in self._targets.items() if a not in targets and node not in linked]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.agent import waking
 from skerry.agent.asking import Answer, Question
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
@@ -89,6 +90,7 @@ async def purge(files: HostFiles) -> None:
     assert isinstance(runtime, OciRuntime)
     await runtime.purge()
     await runtime.close()
+    waking.purge(files.run)
     membership = files.membership()
     enrolment = held(files, membership.cloud).nodes.get(membership.node) if membership else None
     if enrolment is not None and isinstance(enrolment.body, Node):

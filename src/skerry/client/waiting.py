@@ -16,6 +16,7 @@ from skerry.errors import NotInTime, Refusal, SkerryError
 
 LOOK_S = 0.5  # between two looks at who has an image
 TROUBLED = ("exited", "failed")
+ASLEEP = "asleep"
 Progress = Callable[[str], None]
 Versions = tuple[int, int]  # of the app document and of the release
 
@@ -75,6 +76,8 @@ async def wait_healthy(
             done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
             if known:
                 for row in rows:
+                    if row["state"] == ASLEEP:
+                        say(f"{row['service']} is at zero: this version starts at its next connection")
                     if row["state"] in TROUBLED and not row["finished"]:
                         say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
                 _judge(app, wanted, rows, say)

@@ -36,6 +36,7 @@ def decide_service(s: Situation, app: str, service: str) -> None:
     mine = {slot for slot in (*s.own_slots(), *s.replicas.slots()) if slot.app == app and slot.service == service}
     for slot in [slot for slot in s.standings if slot[:2] == (app, service) and slot not in slots]:
         del s.standings[slot]
+        s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
     for slot in sorted({*slots, *mine}):
         want = s.want(slot)
         if want is not None:

@@ -97,15 +97,37 @@ class Target(msgspec.Struct, frozen=True):
     address: str
 
 
+class Dormant(msgspec.Struct, frozen=True):
+    """A service that may be at zero: while it has no `targets`, connections to it are held, and wake it.
+
+    `ports`: its published TCP ports; `names`: those that lead to it alone. `targets`: addresses of healthy replicas, own
+    first. `rising`: of one that runs, while no probe is there to say when it is well. `limit_s`: how long a start may take.
+    """
+
+    app: str
+    service: str
+    ports: tuple[Port, ...] = ()
+    names: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    rising: tuple[str, ...] = ()
+    limit_s: float = 60.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.app}.{self.service}"
+
+
 class Route(Effect, frozen=True, kw_only=True):
     """The whole wanted state of published ports and names, replacing what was before.
 
     `ports`: published port -> where it may go, own node's first. `names`: fully qualified ("store.guestbook.internal")
-    -> IPv4 addresses of healthy replicas (an empty tuple: the name exists, nothing healthy).
+    -> IPv4 addresses of healthy replicas (an empty tuple: the name exists, nothing healthy). `dormant`: every service that
+    may be at zero, whether or not it is.
     """
 
     ports: tuple[tuple[Port, tuple[Target, ...]], ...]
     names: tuple[tuple[str, tuple[str, ...]], ...]
+    dormant: tuple[Dormant, ...] = ()
 
 
 class Gauge(msgspec.Struct, frozen=True, kw_only=True):

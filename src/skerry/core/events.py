@@ -175,6 +175,14 @@ class Timer(Event, frozen=True):
     """The time that Wake asked for has come."""
 
 
+class Knocked(Event, frozen=True):
+    """So many connections wait here now for a service that has no healthy replica; 0: they were answered or have left."""
+
+    app: str
+    service: str
+    n: int
+
+
 class VolumeGone(Event, frozen=True):
     """An operator had a named volume of an app removed here: slots that have no other data here may go elsewhere.
 

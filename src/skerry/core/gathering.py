@@ -20,6 +20,7 @@ from skerry.core.events import (
     ImageReady,
     ImageRoom,
     Initialising,
+    Knocked,
     LinkDown,
     LinkUp,
     Measured,
@@ -35,6 +36,7 @@ from skerry.core.records import Document, Fact, Slot
 from skerry.core.replicas import Replica
 from skerry.core.restarts import again, told
 from skerry.core.situation import Situation
+from skerry.core.waking import knocked
 from skerry.core.witnessing import witnessed
 
 _OF_SLOTS = ("claim", "decline", "slot")
@@ -89,9 +91,11 @@ def _dropped(s: Situation, slot: Slot, node: str) -> None:
 
     Beside one that does so, others let go to it in good faith, and its claim may be gone again before theirs is.
     """
-    standing = s.standings.get(slot)
-    if standing is None or standing.winner is None or standing.winner.node != node or s.want(slot) is None:
+    standing, want = s.standings.get(slot), s.want(slot)
+    if standing is None or standing.winner is None or standing.winner.node != node or want is None:
         return
+    if want.service.scale is not None and slot.index >= want.service.scale.min:
+        return  # fewer may be wanted by facts that have not come here yet
     heirs = any(claimant.done and claimant.node != node for claimant in standing.claimants)
     lured = any(s.drops.ever(slot, other) for other in standing.order if other != node)
     if not heirs and not lured and s.is_active(node) and node in standing.order:
@@ -105,7 +109,7 @@ def _of_a_former_life(s: Situation, record: Fact) -> None:
     """
     if not s.known.accept(record):
         return
-    if record.kind in ("saw", "lost", "decline"):
+    if record.kind in ("saw", "lost", "decline", "wake"):
         s.publish(record.kind, record.key, None, "this node has started anew")
     slot = Slot.read(record.key) if record.kind in ("claim", "slot") else None
     if slot is None:
@@ -254,6 +258,10 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
         tending.probed(s, r, event.ok, event.detail)
 
 
+def _knocked(s: Situation, event: Knocked) -> None:
+    knocked(s, event)
+
+
 # --- images and volumes -----------------------------------------------------------------------------------------------
 
 
@@ -299,7 +307,7 @@ def _volume_gone(s: Situation, event: VolumeGone) -> None:
 
 def awaken(s: Situation) -> None:
     """All that the disk held is in: what of our former life goes on, and what has no meaning any more."""
-    for kind in ("saw", "lost", "decline"):
+    for kind in ("saw", "lost", "decline", "wake"):
         for key in [key for key, about in s.known.facts.get(kind, {}).items() if s.me in about]:
             s.publish(kind, key, None, "this node has started anew")
     s.republish = {("slot", str(slot)) for slot in s.own_slots()}
@@ -371,6 +379,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ContainerExited: _exited,
     ContainerStopped: _stopped,
     ProbeAnswered: _probed,
+    Knocked: _knocked,
     ImageReady: _image_ready,
     ImageRoom: _image_room,
     ImageFailed: _image_failed,

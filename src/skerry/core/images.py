@@ -21,6 +21,7 @@ from skerry.core.intent import SETUP_SHELL, Service
 from skerry.core.order import order_by_name
 from skerry.core.restarts import next_backoff
 from skerry.core.versions import NOTHING
+from skerry.core.waking import warms
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
@@ -140,6 +141,8 @@ class Images:
                 if s.me in s.keepers(app, service):
                     for image in images:
                         wanted[image] = f"one of those that keep {app}.{service}"
+                elif warms(s, app, service):
+                    wanted |= dict.fromkeys(images, f"first to run {app}.{service} when it wakes")
         for slot in s.own_claims():
             want_slot = s.want(slot)
             if want_slot is not None:

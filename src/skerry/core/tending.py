@@ -11,6 +11,7 @@ from skerry.core.replicas import Phase, Replica
 from skerry.core.restarts import again, next_backoff, told
 from skerry.core.situation import Failing, Situation
 from skerry.core.standing import home_of
+from skerry.core.waking import at_zero
 from skerry.core.words import with_words
 
 _UNKNOWN = "no document that is held here describes this version any more"
@@ -73,6 +74,8 @@ def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
         return ""
     for depends in service.depends_on:
         want = s.wants[r.slot.app].services.get(depends.service) if r.slot.app in s.wants else None
+        if at_zero(s, r.slot.app, depends.service):
+            continue  # its name leads to where a connection is held, and wakes it
         slots = [Slot(r.slot.app, depends.service, i) for i in range(want.service.replicas if want is not None else 0)]
         if depends.condition == "completed":
             ready = completed(s, r.slot.app, depends.service)
@@ -276,7 +279,7 @@ def fail(s: Situation, r: Replica, why: str) -> None:
     until = cannot(s, r.slot, r.spec, why)
     want = s.want(r.slot)
     at_home = want is not None and s.me in home_of(s, r.slot, want) and r.started_s > 0
-    if r.phase in ("running", "starting"):
+    if r.phase == "running":  # one that could not be started has left nothing to stop
         stop(s, r, f"failed: {why}")
         r.then_again = at_home
         r.again_s = until if at_home else None

@@ -13,11 +13,15 @@ from skerry.core.intent import Scale
 from skerry.core.records import Slot
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
-from skerry.core.wishing import number_of, rings
+from skerry.core.versions import Want
+from skerry.core.waking import at_zero
+from skerry.core.wishing import number_of, rings, unwanted
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One line of `ps`. `node` "" and state "waiting": nobody holds it. `since`: unix seconds. `claims`: best first."""
+    """One line of `ps`. `node` "" and state "waiting": nobody holds it; "asleep": nobody is to.
+
+    `since`: unix seconds. `claims`: best first."""
 
     slot: str
     app: str
@@ -144,7 +148,20 @@ def rows(s: Situation) -> list[Row]:
     slots = {*s.standings}
     for kind in ("claim", "slot"):
         slots |= {slot for key in s.known.facts.get(kind, {}) if (slot := Slot.read(key)) is not None}
-    return [row for slot in sorted(slots) if (row := _row(s, slot)) is not None]
+    found = {slot: row for slot in slots if (row := _row(s, slot)) is not None}
+    for app, app_want in s.wants.items():
+        for service, want in app_want.services.items():
+            first = Slot(app, service, 0)
+            if first not in found and at_zero(s, app, service):
+                found[first] = _asleep(s, first, want)
+    return [found[slot] for slot in sorted(found)]
+
+
+def _asleep(s: Situation, slot: Slot, want: Want) -> Row:
+    """Of a service that is at zero: which version will run when it is woken."""
+    return Row(str(slot), slot.app, slot.service, "", "asleep", False, _version(want.versions), want.image, s.wall(s.now),
+               (), unwanted(s, slot), wanted=_newest(s, slot), failed=_failed(s, slot),
+               verdict=_verdict(s, slot), allows=want.service.allow)  # fmt: skip
 
 
 def _row(s: Situation, slot: Slot) -> Row | None:

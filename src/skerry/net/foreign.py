@@ -25,12 +25,13 @@ _LEGACY_CHAINS = {"forward": "FORWARD", "input": "INPUT"}
 def wanted_rules(hook: str, ground: Ground) -> list[str]:
     """What must pass:
 
-    forwarded packets of containers and tunnel; of what the host takes in, questions to the gateway.
+    forwarded packets of containers and tunnel; of what the host takes in, questions to the gateway, and who is held there.
     """
     veths, tunnel = f'"{ground.veth_prefix}*"', f'"{ground.tunnel}"'
     if hook == "forward":
         return [f"{side} {device} counter accept" for device in (veths, tunnel) for side in ("iifname", "oifname")]
-    return [f"iifname {device} ip daddr {ground.gateway} counter accept" for device in (veths, tunnel)]
+    held = f"ip daddr {ground.gateway} tcp dport {ground.holder} counter accept"
+    return [*(f"iifname {device} ip daddr {ground.gateway} counter accept" for device in (veths, tunnel)), held]
 
 
 def strict_chains(listed: list[dict[str, Any]], ground: Ground) -> Iterator[dict[str, Any]]:
@@ -110,14 +111,16 @@ class Foreign:
         for hook, chain in _LEGACY_CHAINS.items():
             if action == "-I" and f"-P {chain} DROP" not in shown:
                 continue
-            for device in (f"{g.veth_prefix}+", g.tunnel):
-                arguments = ["-i", device, "-j", "ACCEPT"], ["-o", device, "-j", "ACCEPT"]
-                if hook == "input":
-                    arguments = (["-d", f"{g.gateway}/32", "-i", device, "-j", "ACCEPT"],)  # type: ignore[assignment]
-                for rule in arguments:
-                    if (f"-A {chain} {' '.join(rule)}" in shown) == (action == "-D"):
-                        run_now([self._binaries.iptables_legacy, "-w", action, chain, *rule])
-                        changed.append(f"let containers and tunnel through iptables' chain {chain}")
+            devices = (f"{g.veth_prefix}+", g.tunnel)
+            if hook == "input":
+                passes = [["-d", f"{g.gateway}/32", "-i", device] for device in devices]
+                passes.append(["-d", f"{g.gateway}/32", "-p", "tcp", "-m", "tcp", "--dport", str(g.holder)])
+            else:
+                passes = [[side, device] for device in devices for side in ("-i", "-o")]
+            for rule in passes:
+                if (f"-A {chain} {' '.join(rule)} -j ACCEPT" in shown) == (action == "-D"):
+                    run_now([self._binaries.iptables_legacy, "-w", action, chain, *rule, "-j", "ACCEPT"])
+                    changed.append(f"let containers and tunnel through iptables' chain {chain}")
         return sorted(set(changed))
 
 

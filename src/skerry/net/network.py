@@ -23,7 +23,7 @@ from skerry.core.intent import Port
 from skerry.errors import BadInput, SkerryError
 from skerry.net import flows
 from skerry.net import ports as rules
-from skerry.net.addresses import Addresses, network_of
+from skerry.net.addresses import Addresses, NoAddressLeft, network_of
 from skerry.net.commands import Binaries, CommandFailed
 from skerry.net.foreign import Foreign
 from skerry.net.forwarding import Forwarding
@@ -34,6 +34,7 @@ from skerry.net.veth import Attachment, Veths
 
 LOOK_S = 5.0  # how often it is looked whether tunnel, address and rules are still there
 LOOK_WIDER_S = 30.0  # the same for endpoints that don't answer
+_STAND_IN = "="  # before a service's name among the holders of addresses: no container's id begins so
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class _Routes(msgspec.Struct, frozen=True):
 
     ports: tuple[tuple[Port, tuple[Target, ...]], ...] = ()
     names: dict[str, tuple[str, ...]] = {}
+    asleep: rules.Asleep = rules.Asleep()
 
 
 class Network:
@@ -116,7 +118,7 @@ class Network:
             # After a boot the own containers are gone and the saved rules would lead nowhere; names are right either
             # way.
             if not self._nft.has(f"table ip {self._ground.table}"):
-                self._routes = msgspec.structs.replace(self._routes, ports=())
+                self._routes = msgspec.structs.replace(self._routes, ports=(), asleep=rules.Asleep())
             await self._apply()
         changed += await self._foreign.let_in()
         if self._keeper is None:
@@ -168,12 +170,45 @@ class Network:
 
     def attached(self) -> dict[str, str]:
         """Container id -> address, as on the list: what no container answers to may be detached."""
-        return self._addresses.held()
+        return {id: address for id, address in self._addresses.held().items() if id[0] != _STAND_IN}
 
-    async def route(self, ports: Sequence[tuple[Port, Sequence[Target]]], names: Mapping[str, Sequence[str]]) -> None:
+    @property
+    def holder(self) -> str:
+        """Where rules lead whoever knocks at a service at zero: address:port, for the activator to listen on."""
+        return f"{self._gateway}:{self._ground.holder}"
+
+    def stand_in(self, service: str) -> str:
+        """The address that stands in for a service by its name while nobody is there, "" if there is none left."""
+        key = f"{_STAND_IN}{service}"
+        held = self._addresses.get(key)
+        if held is None:
+            try:
+                held = self._addresses.take(key)
+            except NoAddressLeft as error:
+                log.warning("%s can't be woken by its name: %s", service, error)
+                return ""
+            self._save_addresses()
+        return held
+
+    def free_stand_ins(self, keep: Collection[str]) -> None:
+        """Of all services but these."""
+        gone = [key for key in self._addresses.held() if key[0] == _STAND_IN and key[1:] not in keep]
+        for key in gone:
+            self._addresses.free(key)
+        if gone:
+            self._save_addresses()
+
+    async def route(
+        self,
+        ports: Sequence[tuple[Port, Sequence[Target]]],
+        names: Mapping[str, Sequence[str]],
+        asleep: rules.Asleep = rules.Asleep(),  # noqa: B008 - frozen
+    ) -> None:
         """The whole wanted state of published ports and names (as in the effect Route), in one atomic step."""
         routes = _Routes(
-            tuple((port, tuple(targets)) for port, targets in ports), {name: tuple(a) for name, a in names.items()}
+            tuple((port, tuple(targets)) for port, targets in ports),
+            {name: tuple(a) for name, a in names.items()},
+            asleep,
         )
         async with self._lock:
             if self._applied and routes == self._routes:
@@ -251,7 +286,7 @@ class Network:
         await self.close()
 
     async def _apply(self) -> None:
-        text = rules.render(self._routes.ports, self._ground)
+        text = rules.render(self._routes.ports, self._ground, self._routes.asleep)
         if text != self._applied:
             await self._nft.run(text)
             self._applied = text

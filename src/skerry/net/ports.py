@@ -18,6 +18,7 @@ from skerry.core.intent import Port
 from skerry.net.addresses import network_of
 
 Routes = Sequence[tuple[Port, Sequence[Target]]]
+HOLDER_PORT = 7079  # of the gateway address: whoever knocks at a service at zero is held there
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,18 +31,31 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     veth_prefix: str
     closed: tuple[int, ...] = (7077, 7078)
     table: str = "skerry"
+    holder: int = HOLDER_PORT
 
 
-def render(routes: Routes, ground: Ground) -> str:
+class Asleep(msgspec.Struct, frozen=True):
+    """What leads to where connections are held, on the gateway address.
+
+    `published`: TCP ports with nobody healthy behind them. `addresses`: of our subnet, each standing in for a service by its
+    name, whether it sleeps now or not: a client may remember it.
+    """
+
+    published: tuple[int, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  # noqa: B008 - frozen
     """The whole table, as one transaction for `nft -f`: made if missing, deleted, filled."""
     g, veths, tunnel = ground, f'"{ground.veth_prefix}*"', f'"{ground.tunnel}"'
     closed = ", ".join(str(p) for p in g.closed)
+    stand_ins, holder = [a for a in asleep.addresses if _is_in(a, g.subnet)], f"{g.gateway}:{g.holder}"
     lines = [
         f"table ip {g.table}",
         f"delete table ip {g.table}",
         f"table ip {g.table} {{",
         "\tchain ports {",
-        *(f"\t\t{rule}" for rule in port_rules(routes, g)),
+        *(f"\t\t{rule}" for rule in port_rules(routes, g, asleep)),
         "\t}",
         # Before connection tracking: sources that can't be where they come from, and the host's loopback,
         # which route_localnet would open to a container that forges packets.
@@ -56,6 +70,7 @@ def render(routes: Routes, ground: Ground) -> str:
         "\tchain pre {",
         "\t\ttype nat hook prerouting priority -100; policy accept;",
         "\t\tfib daddr type local jump ports",
+        *(f"\t\tip protocol tcp ip daddr {{ {', '.join(stand_ins)} }} dnat to {holder}" for _ in stand_ins[:1]),
         "\t}",
         "\tchain out {",
         "\t\ttype nat hook output priority -100; policy accept;",
@@ -84,6 +99,7 @@ def render(routes: Routes, ground: Ground) -> str:
         f"\t\tudp dport {{ {closed} }} drop",
         f"\t\tip daddr {g.gateway} udp dport 53 accept",
         f"\t\tip daddr {g.gateway} tcp dport 53 accept",
+        f"\t\tip daddr {g.gateway} tcp dport {g.holder} ct status dnat accept",
         f"\t\tip daddr {g.gateway} icmp type echo-request accept",
         f"\t\tip daddr {g.gateway} drop",
         "\t}",
@@ -107,16 +123,21 @@ def render(routes: Routes, ground: Ground) -> str:
     return "\n".join(lines)
 
 
-def port_rules(routes: Routes, ground: Ground) -> list[str]:
-    """One rule for each published port that has a healthy replica.
+def port_rules(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> list[str]:  # noqa: B008 - frozen
+    """One rule for each published port that has a healthy replica, or is asleep.
 
     The others are left to the host, which refuses at once. Of two apps with one port, the first given has it.
     """
     rules = []
+    held = set(asleep.published)
     for port, targets in sorted(routes, key=lambda route: (route[0].published, route[0].protocol)):
         possible = 0 < port.published < 65536 and 0 < port.target < 65536  # one that isn't must not block the others
         if possible and (addresses := chosen(targets, ground)):
             rules.append(f"{port.protocol} dport {port.published} dnat to {_spread(addresses)}:{port.target}")
+            held -= {port.published} if port.protocol == "tcp" else set()
+    if held := {port for port in held if 0 < port < 65536}:
+        ports = ", ".join(map(str, sorted(held)))
+        rules.append(f"tcp dport {{ {ports} }} dnat to {ground.gateway}:{ground.holder}")
     return rules
 
 
@@ -133,6 +154,13 @@ def chosen(targets: Sequence[Target], ground: Ground) -> list[str]:
                 found.append(address)
     found.sort()
     return [str(address) for address in found if address in own] or [str(address) for address in found]
+
+
+def _is_in(address: str, subnet: str) -> bool:
+    try:
+        return IPv4Address(address) in network_of(subnet)
+    except ValueError:
+        return False
 
 
 def _spread(addresses: list[str]) -> str:

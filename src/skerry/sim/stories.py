@@ -14,7 +14,6 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.facts import FactBody, Wake
 from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Scale, Service, Update, VolumeMount, init_of
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
@@ -127,19 +126,6 @@ class _Story:
         """From now on so many connections at once, spread over its replicas."""
         self.cluster.loads["shop", service] = lambda now_s: float(connections)
 
-    def do_wake(self, service: str, on: str, node: str) -> None:
-        """A connection waits: `wake web on vps-2`. `sleep web on vps-2`: it has been answered."""
-        self._fact(node, "wake", f"shop.{service}", Wake(since=1.0))
-
-    def do_sleep(self, service: str, on: str, node: str) -> None:
-        self._fact(node, "wake", f"shop.{service}", None)
-
-    def _fact(self, node: str, kind: str, key: str, body: FactBody | None) -> None:
-        machine = self.cluster[node]
-        assert machine.core is not None
-        machine.core._s.known.put(machine.path, kind, key, body)
-        machine._do_publish(do.Publish(kind=kind, key=key, body=body))
-
     def do_wishes(self, service: str, node: str = "") -> list[str]:
         """What each keeper wishes for, and the number that this node goes by."""
         core = self.cluster[node or self._any()].core
@@ -200,6 +186,10 @@ class _Story:
                 if str(container.slot) == f"shop.{slot}":
                     container.answers_s = 1e9
 
+    def do_knock(self, service: str, node: str, n: str = "1") -> None:
+        """So many connections to it wait there now: `knock web vps-3`, `knock web vps-3 0`."""
+        self.cluster[node].step(ev.Knocked("shop", service, int(n)))
+
     def do_drain(self, name: str, state: str = "draining") -> None:
         self.versions[name] = self.versions.get(name, 1) + 1
         self.cluster.accept(self._any(), docs.node(name, state=state, version=self.versions[name]))
@@ -236,6 +226,9 @@ class _Story:
         return [
             f"{port.published} -> {', '.join(f'{_short(t.slot)} on {_name(t.node)}' for t in targets) or 'nobody'}"
             for port, targets in route.ports
+        ] + [
+            f"{_short(of.app)}.{of.service} may sleep: {', '.join(of.targets or of.rising) or 'who knocks is held'}"
+            for of in route.dormant
         ]
 
     def _any(self) -> str:

@@ -283,8 +283,12 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
             "x-skerry: {scale: {max: 3, target: {cpu: 60%}, step: 2s, down: 30m}}",
             "0s to 120s: figures of 60 steps are kept",
         ),
-        ("x-skerry: {scale: {min: 0, max: 3, target: {cpu: 60%}}}", "min 0 needs a published TCP port"),
-        ("x-skerry: {scale: {max: 3, target: {cpu: 60%}, schedule: [daily 8-20: min 0]}}", "min 0 needs a published"),
+        ("x-skerry: {scale: {min: 0, max: 3, target: {cpu: 60%}}}", "min 0 needs a TCP port"),
+        (
+            "ports: ['53:53', '53:53/udp'], x-skerry: {scale: {min: 0, max: 1}}",
+            "UDP port 53 doesn't go with min 0",
+        ),
+        ("x-skerry: {scale: {max: 3, target: {cpu: 60%}, schedule: [daily 8-20: min 0]}}", "min 0 needs a TCP port"),
         (
             "x-skerry: {scale: {max: 3, target: {cpu: 60%}}}, deploy: {replicas: 5}",
             "services.web.deploy.replicas: 5 is not within the 1 to 3 of x-skerry: scale (with scale it is how many there are at",

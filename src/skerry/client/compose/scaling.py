@@ -129,10 +129,15 @@ def conflicts(service: Service, disposable: Mapping[str, bool]) -> Iterator[tupl
         yield "has no target", "write target: {cpu: 60%}, or {connections: 50}"
     if scale.connections and not (service.ports or service.expose):
         yield "there is no port on which connections could be counted", "add ports or expose, or aim at cpu"
-    if least == 0 and not any(port.protocol == "tcp" for port in service.ports):
+    if least == 0 and not (service.expose or any(port.protocol == "tcp" for port in service.ports)):
         yield (
-            "min 0 needs a published TCP port: only a connection to one wakes what sleeps",
-            "add ports, or write min: 1",
+            "min 0 needs a TCP port: only a connection wakes what sleeps",
+            "add ports, or expose for services that find it by its name, or write min: 1",
+        )
+    if least == 0 and (datagrams := next((port for port in service.ports if port.protocol == "udp"), None)):
+        yield (
+            f"UDP port {datagrams.published} doesn't go with min 0: a datagram can't be held, and wakes nothing",
+            "write min: 1, or make a service of its own of what speaks UDP",
         )
     kept = [mount.volume for mount in service.volumes if not disposable.get(mount.volume, False)]
     if kept and most > 1:
