@@ -49,10 +49,10 @@ build/.apt-guest: Makefile
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
-.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt pyproject.toml | build/.apt
+.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt tests/machines/requirements.txt pyproject.toml | build/.apt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt -r tests/machines/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
