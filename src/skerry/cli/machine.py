@@ -181,10 +181,10 @@ def pool_add(
         ),
         changes=True,
     )
-    by, at = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
+    by, where = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
     then = f"kept by {by}" if by else f"next: skerry machine up {name}"
     terminal.answer(
-        result, f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {at}: 7078/tcp"
+        result, f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp"
     )
 
 
