@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MANUAL = "manual"
 CUT_OFF_TIMES = 6
+MARKED_S = 2.0  # by then all have heard of the mark, and what was claimed there before is known here
 
 
 def joined(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
@@ -102,7 +103,10 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
         say(s, b, msgspec.structs.replace(own, state="returning"), ceiling or "it is down")
     elif b.silent_s:
         s.renting.next_s = min(s.renting.next_s, s.now + s.timing.rent_look_s)  # others may hear it
+    elif is_empty(s, path) and s.now < b.since_s + MARKED_S:
+        s.renting.next_s = min(s.renting.next_s, b.since_s + MARKED_S)
     elif is_empty(s, path):
+        b.empty = True
         why = "nothing runs there any more"
         say(s, b, msgspec.structs.replace(own, state="returning"), f"{ceiling}; {why}" if ceiling else why)
     elif s.now < b.since_s + of.drain_s:
@@ -157,9 +161,9 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         if wanted == "yes":
             say(s, b, msgspec.structs.replace(own, state="joined"), "it is there and needed")
             return
-        if b.silent_s is not None and not is_empty(s, b.slot.path):
-            b.silent_s = None
-            say(s, b, msgspec.structs.replace(own, state="draining"), "it is heard again, and something runs on it")
+        if (b.silent_s is not None or b.empty) and not is_empty(s, b.slot.path):
+            b.silent_s, b.empty = None, False
+            say(s, b, msgspec.structs.replace(own, state="draining"), "something runs on it after all")
             return
     if b.asked_s < b.since_s:
         look(s, b, "name and tag once more, before it is destroyed")
