@@ -181,9 +181,10 @@ def pool_add(
         ),
         changes=True,
     )
-    by = ", ".join(result["keepers"])
+    by, doors = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
+    then = f"kept by {by}" if by else f"next: skerry machine up {name}"
     terminal.answer(
-        result, f"pool {name}: {result['most']}; " + (f"kept by {by}" if by else f"next: skerry machine up {name}")
+        result, f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {doors}: 7078/tcp"
     )
 
 

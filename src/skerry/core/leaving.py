@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MANUAL = "manual"
 CUT_OFF_TIMES = 6
+MARKED_S = 2.0  # by then all have heard of the mark, and what was claimed there before is known here
 
 
 def joined(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
@@ -46,7 +47,7 @@ def joined(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: W
     elif s.presence.is_down(b.slot.path):
         if b.silent_s is None:
             b.silent_s = s.now
-        if s.now >= b.silent_s + patience_s(s, of):
+        if is_given_up(s, of, b.silent_s):
             say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), "it has fallen silent")
     else:
         b.silent_s = None
@@ -98,11 +99,14 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
         return
     path = b.slot.path
     b.silent_s = (b.silent_s or s.now) if s.presence.is_down(path) else None
-    if path not in s.known.nodes or (b.silent_s and (s.now >= b.silent_s + patience_s(s, of) or wanted == "never")):
+    if path not in s.known.nodes or (b.silent_s and (is_given_up(s, of, b.silent_s) or wanted == "never")):
         say(s, b, msgspec.structs.replace(own, state="returning"), ceiling or "it is down")
     elif b.silent_s:
         s.renting.next_s = min(s.renting.next_s, s.now + s.timing.rent_look_s)  # others may hear it
+    elif is_empty(s, path) and s.now < b.since_s + MARKED_S:
+        s.renting.next_s = min(s.renting.next_s, b.since_s + MARKED_S)
     elif is_empty(s, path):
+        b.empty = True
         why = "nothing runs there any more"
         say(s, b, msgspec.structs.replace(own, state="returning"), f"{ceiling}; {why}" if ceiling else why)
     elif s.now < b.since_s + of.drain_s:
@@ -119,15 +123,21 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
         say(s, b, msgspec.structs.replace(own, state="returning"), why)
 
 
-def patience_s(s: Situation, of: Pool) -> float:
-    """How long a machine may be silent. A keeper that doesn't see most of the fixed hosts is the one that is cut off, mostly:
-    it gives nothing back soon that the others may well hear.
+def is_given_up(s: Situation, of: Pool, since_s: float) -> bool:
+    """Whether a machine has been silent for too long. A keeper that doesn't see most of the fixed hosts is the one that is cut
+    off, mostly: it gives nothing back soon that the others may well hear, and counts anew when it sees them again.
     """
+    r = s.renting
+    if r.is_cut_off:
+        return s.now >= since_s + CUT_OFF_TIMES * of.join_s
+    return s.now >= max(since_s, r.cut_off_s) + of.join_s
+
+
+def is_cut_off(s: Situation) -> bool:
     fixed = [
         path for path, node in s.known.nodes.items() if MachineSlot.of_path(path) is None and node.state == "active"
     ]
-    seen = sum(s.presence.is_up(path) for path in fixed)
-    return of.join_s * (1 if 2 * seen > len(fixed) else CUT_OFF_TIMES)
+    return 2 * sum(s.presence.is_up(path) for path in fixed) <= len(fixed)
 
 
 def is_empty(s: Situation, node: str) -> bool:
@@ -151,9 +161,9 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         if wanted == "yes":
             say(s, b, msgspec.structs.replace(own, state="joined"), "it is there and needed")
             return
-        if b.silent_s is not None and not is_empty(s, b.slot.path):
-            b.silent_s = None
-            say(s, b, msgspec.structs.replace(own, state="draining"), "it is heard again, and something runs on it")
+        if (b.silent_s is not None or b.empty) and not is_empty(s, b.slot.path):
+            b.silent_s, b.empty = None, False
+            say(s, b, msgspec.structs.replace(own, state="draining"), "something runs on it after all")
             return
     if b.asked_s < b.since_s:
         look(s, b, "name and tag once more, before it is destroyed")
