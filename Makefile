@@ -9,13 +9,13 @@ APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wir
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
 APT_REAL := docker-registry docker.io buildah strace uidmap procps \
-            libvirt-clients libxml2-utils libarchive-tools  # what images are handed to and watched with, libvirt's test driver: for tests alone
+            libvirt-clients libvirt-daemon qemu-utils libxml2-utils libarchive-tools sudo  # what images are handed to and watched with, libvirt's test driver: for tests alone
 APT_ELASTIC := wrk  # makes the load
-APT_GUEST := qemu-system-x86 e2fsprogs
+APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images guest soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images guest guests soak sim fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -113,8 +113,12 @@ e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2
 
-soak: setup bundle build/.apt-guest  ## the guest, then an hour of random faults and deploys: make soak MINUTES=10 SEED=7
+guests: setup bundle build/.apt-guest  ## libvirt and QEMU: a guest of one's own hypervisor joins a cloud and runs a container; 10 minutes
+	$(BIN)/python -m soak.guests
+
+soak: setup bundle build/.apt-guest  ## the guest, guests by libvirt, then an hour of random faults and deploys: make soak MINUTES=10 SEED=7
 	@guest=0; $(BIN)/python -m soak.cgroup2 || guest=1; \
+	$(BIN)/python -m soak.guests || guest=1; \
 	$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) && exit $$guest
 
 MINUTES ?= 60

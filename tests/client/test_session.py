@@ -46,17 +46,17 @@ async def test_a_host_that_did_not_answer_is_asked_last_by_later_commands_until_
     home = cloud.home(tmp_path / "home")
     await cloud.stop("vps-1")
     async with Session(home, lambda what: "") as first:
-        assert first._candidates()[0] == "node/vps-1"
+        assert first.candidates()[0] == "node/vps-1"
         await first.sync(1)
     async with Session(home, lambda what: "") as second:
-        assert second._candidates()[-1] == "node/vps-1"
+        assert second.candidates()[-1] == "node/vps-1"
     await cloud.start("vps-1")
     async with Session(home, lambda what: "") as third:
         await third.request("status", node="node/vps-1")
     async with Session(home, lambda what: "") as fourth:
-        assert fourth._candidates()[0] == "node/vps-1"
+        assert fourth.candidates()[0] == "node/vps-1"
     (home.path / "silent.json").write_bytes(b"no JSON")
-    assert Session(home, lambda what: "")._candidates()[0] == "node/vps-1"
+    assert Session(home, lambda what: "").candidates()[0] == "node/vps-1"
 
 
 async def test_a_host_that_does_not_answer_is_named_and_makes_no_clock_of_another_look_wrong(

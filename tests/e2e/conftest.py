@@ -44,7 +44,8 @@ class Cloud:
         return [host["name"] for host in self.skerry.json("host", "ls") if host["state"] == "up"]
 
     def machines(self) -> list[Machine]:
-        return self.lab.status()
+        """The fixed ones; those that a pool has rented come and go beside them."""
+        return [machine for machine in self.lab.status() if machine.name.startswith("vps-")]
 
     def names(self) -> list[str]:
         return [machine.name for machine in self.machines()]

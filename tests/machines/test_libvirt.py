@@ -75,7 +75,7 @@ def guest(kind: str, **changes: object) -> Guest:
         seed="/var/lib/libvirt/images/sk-c0ffeec0ff-burst-3.iso",
         kernel="/var/lib/libvirt/images/debian-12.vmlinuz",
         initrd="/var/lib/libvirt/images/debian-12.initrd",
-        cmdline="root=/dev/vda rw console=ttyS0 panic=30",
+        cmdline="root=LABEL=skerry rw panic=30 console=ttyS0",
         network="bridge:br0",
         marks=Marks(
             name="sk-c0ffeec0ff-burst-3",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from skerry.errors import BadFormat
 from skerry.machines.ssh import Ssh
-from skerry.machines.survey import Listener, Survey, judge, parse_survey, survey
+from skerry.machines.survey import NAMESPACES, Listener, Survey, judge, parse_survey, survey
 
 RENTED = """\
 skerry-survey 1
@@ -22,6 +24,13 @@ kernel 6.1.0-18-cloud-amd64
 arch x86_64
 systemd 252
 cgroups 2
+controllers cpuset cpu io memory hugetlb pids rdma misc
+cgroups_writable yes
+namespace mount
+namespace process
+namespace network
+namespace name
+namespace message
 memory_kib 996176
 cpus 1
 disk_kib 21474836
@@ -58,7 +67,7 @@ udp    2: 00000000000000000000000000000000:1BA5 00000000000000000000000000000000
 """
 GOOD = Survey(
     hostname="vps-1", user="root", arch="x86_64", systemd=252, cgroups=2, overlay=True, veth=True, nftables=True, tun=True,
-    disk_free_bytes=20 << 30,
+    cgroups_writable=True, controllers=("cpu", "memory", "pids"), namespaces=NAMESPACES, disk_free_bytes=20 << 30,
 )  # fmt: skip
 
 
@@ -85,8 +94,33 @@ def test_a_tiny_old_container_lacks_nearly_everything_and_hears_it_all_at_once()
     assert found.listeners == (Listener("tcp", 22), Listener("udp", 7077))
     assert found.clock_offset_s == -300.0
     problems = judge(found, cloud="c10d")
-    assert [p.code for p in problems] == ["host-lacks"] * 5 + ["host-disk-full", "host-port-taken"]
+    assert {p.code for p in problems} == {"host-lacks", "host-disk-full", "host-port-taken"}
     assert all(p.what == "tiny can't join" and p.why and p.fix for p in problems)
+    told = "\n".join(p.why for p in problems)
+    for word in (
+        "systemd",
+        "mount, process, network, name, message namespaces",
+        "cgroup controller memory",
+        "overlayfs",
+        "veth",
+    ):
+        assert word in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("openvz", "an OpenVZ container"), ("lxc", "an LXC container"), ("podman", "podman")]
+)
+def test_a_container_of_somebody_elses_is_recognised_and_hears_what_its_host_keeps_from_it(
+    kind: str, words: str
+) -> None:
+    found = msgspec.structs.replace(
+        GOOD, container=kind, overlay=False, namespaces=("network",), cgroups_writable=False
+    )
+    assert any(words in line for line in found.lines())
+    problems = judge(found)
+    assert len(problems) == 3
+    assert all(words in p.why and "nesting" in p.fix for p in problems)
+    assert judge(msgspec.structs.replace(GOOD, container=kind)) == [], "one that has all of it may join"
 
 
 def test_a_good_host_has_nothing_in_its_way() -> None:
@@ -100,6 +134,9 @@ def test_a_good_host_has_nothing_in_its_way() -> None:
         ({"arch": "riscv64"}, "host-lacks"),
         ({"systemd": 0}, "host-lacks"),
         ({"overlay": False}, "host-lacks"),
+        ({"controllers": ("cpu", "pids")}, "host-lacks"),
+        ({"cgroups": 0}, "host-lacks"),
+        ({"user": "debian", "no_sudo": "sudo: a password is required", "overlay": False}, "host-not-root"),
         ({"disk_free_bytes": 400 << 20}, "host-disk-full"),
         ({"skerry_cloud": "07e4", "skerry_node": "node/x"}, "host-other-cloud"),
         ({"listeners": (Listener("udp", 7077, "openvpn", 5),)}, "host-port-taken"),
@@ -161,3 +198,14 @@ def test_a_lab_host_is_seen_as_it_is(ssh: Ssh) -> None:
     assert abs(found.clock_offset_s) < 2
     assert ("tcp", 22, "sshd") in {(one.protocol, one.port, one.process) for one in found.listeners}
     assert ssh.run(["find", "/etc", "/opt", "/var/lib", "/root", "-printf", "%p %T@\\n"]) == before
+
+
+@pytest.mark.real
+def test_what_a_host_may_not_do_is_found_by_trying(ssh: Ssh) -> None:
+    """Root without the right to mount or to make namespaces, as in a container of OpenVZ or LXC: listed is all, had is nothing."""
+    script = resources.files("skerry.machines").joinpath("survey.sh").read_bytes()
+    drop = ["setpriv", "--bounding-set", "-sys_admin,-net_admin", "--inh-caps", "-sys_admin,-net_admin"]
+    found = parse_survey(ssh.run([*drop, "sh", "-s"], input=script).decode(), now_s=0.0)
+    assert found.user == "root" and found.namespaces == () and not found.overlay
+    told = "\n".join(p.why for p in judge(found))
+    assert "namespaces" in told and "overlayfs" in told

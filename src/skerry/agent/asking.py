@@ -31,16 +31,20 @@ LIMIT_S = 60.0
 ANSWER_BYTES = 16 << 20
 
 
+Act = Literal["list", "sizes", "create", "destroy", "reboot", "resize"]
+
+
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     token: str
     endpoint: str
     options: dict[str, str]
-    act: Literal["list", "sizes", "create", "destroy"]
+    act: Act
     name: str = ""
     tag: str = ""
     order: Order | None = None
     server: Server | None = None
+    size: str = ""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +67,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     trouble: Trouble | None = None
 
 
-def question(pool: Pool, token: str, act: Literal["list", "sizes", "create", "destroy"], **more: object) -> Question:
+def question(pool: Pool, token: str, act: Act, **more: object) -> Question:
     asked = {"provider": pool.provider, "token": token, "endpoint": pool.endpoint, "options": pool.options, "act": act}
     return msgspec.convert({**asked, **{key: msgspec.to_builtins(value) for key, value in more.items()}}, Question)
 
@@ -113,6 +117,10 @@ def answer(asked: Question) -> Answer:
             return Answer(servers=[provider.create(asked.order)])
         if asked.act == "destroy" and asked.server is not None:
             provider.destroy(asked.server)
+        if asked.act == "reboot" and asked.server is not None:
+            provider.reboot(asked.server)
+        if asked.act == "resize" and asked.server is not None:
+            provider.resize(asked.server, asked.size)
         return Answer()
     except SkerryError as error:
         return Answer(trouble=trouble_of(error))

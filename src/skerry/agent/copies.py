@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from skerry.core.gossip import Send, SendMessage
 from skerry.core.messages import HoldsAnswer, HoldsAsk
+from skerry.core.records import MachineSlot
 
 AGAIN_S = 0.25  # who hasn't got them yet is asked again: perhaps they wait there for what they rest on
 
@@ -33,15 +34,19 @@ class Copies:
         self._asked: dict[int, asyncio.Future[str]] = {}
 
     async def second(self, hashes: Sequence[str], within_s: float) -> str:
-        """A neighbour that has synced all of these documents (payload hashes); "" if none said so in time."""
+        """A neighbour that has synced all of these documents (payload hashes); "" if none said so in time.
+
+        A fixed host, if one is linked: a pool's machine may be gone tomorrow, and its disk with it.
+        """
         number = next(self._numbers)
         found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asked[number] = found
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    while self._neighbours():
-                        self._carry(SendMessage(p, HoldsAsk(number, tuple(hashes))) for p in self._neighbours())
+                    while linked := self._neighbours():
+                        fixed = [peer for peer in linked if MachineSlot.of_path(peer) is None]
+                        self._carry(SendMessage(p, HoldsAsk(number, tuple(hashes))) for p in fixed or linked)
                         await asyncio.wait([found], timeout=AGAIN_S)
                         if found.done():
                             return found.result()

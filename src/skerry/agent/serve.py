@@ -11,10 +11,12 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
+from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
@@ -78,6 +80,12 @@ class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
 
 
+class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
+    slot: str
+    act: Literal["reboot", "resize"]
+    size: str = ""
+
+
 class Facts(msgspec.Struct, forbid_unknown_fields=True):
     kind: str
 
@@ -113,6 +121,7 @@ class Server:
         self._upgrade = agent.upgrade
         self._keeper = agent.files.keeper
         self._enrolling = agent.enrolling
+        self._act = partial(act, agent)
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
@@ -309,6 +318,13 @@ class Server:
 
     async def _verb_pools(self, args: Subject, request: Request) -> Any:
         return [row for row in self._core.pools() if args.subject in ("", row.pool)]
+
+    async def _verb_machine_act(self, args: MachineAct, request: Request) -> Any:
+        """Reboot or resize a machine of a pool that this host keeps."""
+        slot = MachineSlot.read(args.slot)
+        if slot is None:
+            raise BadInput(f"{args.slot!r} is no machine slot", "", "such as burst/3")
+        return await self._act(slot, args.act, args.size)
 
     async def _verb_facts(self, args: Facts, request: Request) -> Any:
         """What nodes say under one kind, as they said it: key -> node -> body."""

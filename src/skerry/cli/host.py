@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,35 @@ def command() -> None:
 
 
 def ssh_options(function: Any) -> Any:
-    """`ssh`'s own configuration is used; these only point it elsewhere."""
+    """Gives `ssh`: what the client's functions take of it by name. `ssh`'s own configuration is used; these only add to it."""
+
+    @functools.wraps(function)
+    def by_ssh(
+        *args: Any, ssh_config: Path | None, identity: Path | None, jump: str, host_keys: tuple[str, ...], **more: Any
+    ) -> Any:
+        ssh = {"ssh_config": ssh_config, "identity": identity, "jump": jump, "host_keys": host_keys}
+        return function(*args, ssh=ssh, **more)
+
     file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    function = click.option("--identity", type=file, default=None, metavar="FILE", help="The private key for ssh.")(
-        function
-    )
-    return click.option("--ssh-config", type=file, default=None, metavar="FILE", help="Instead of ~/.ssh/config.")(
-        function
-    )
+    options = (
+        click.option("--ssh-config", type=file, default=None, metavar="FILE", help="Instead of ~/.ssh/config."),
+        click.option("--identity", type=file, default=None, metavar="FILE", help="The private key for ssh."),
+        click.option("-J", "--jump", default="", metavar="USER@HOST", help="The host on the way, as ssh's -J."),
+        click.option("--host-key", "host_keys", multiple=True, metavar="SHA256:...",
+                     help="Its key's fingerprint, where nobody is there to be asked; repeatable."),
+    )  # fmt: skip
+    for option in reversed(options):
+        by_ssh = option(by_ssh)
+    return by_ssh
 
 
-@declare(command, "add", example="skerry host add root@198.51.100.7 --label disk=ssd --zone a", codes=CHANGES)
+@declare(
+    command,
+    "add",
+    example="skerry host add root@198.51.100.7 --label disk=ssd --zone a\n"
+    "skerry host add debian@10.0.0.8:2222 --jump root@198.51.100.7 --host-key SHA256:8xGQ…",
+    codes=CHANGES,
+)
 @click.argument("target")
 @click.option("--name", default=None, help="Its name in the cloud; else its own host name.")
 @click.option(
@@ -63,12 +82,14 @@ def add(
     address: str | None,
     readmit: bool,
     timeout_s: float,
-    ssh_config: Path | None,
-    identity: Path | None,
+    ssh: dict[str, Any],
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
     """Join the machine behind TARGET (root@ADDRESS) by one SSH session.
+
+    Another user than root needs sudo without a password. A host's key that is not known yet is shown at the terminal, and asked
+    for. What would stand in the way says skerry doctor --host.
 
     Run again it changes nothing and mends a broken agent. SSH is not used afterwards.
     """
@@ -86,8 +107,7 @@ def add(
             labels=dict(labels),
             zone=zone,
             slot=slot,
-            ssh_config=ssh_config,
-            identity=identity,
+            **ssh,
             address=address,
             readmit=readmit,
             timeout_s=timeout_s,
@@ -126,8 +146,7 @@ def rm(
     name: str,
     purge: bool,
     target: str | None,
-    ssh_config: Path | None,
-    identity: Path | None,
+    ssh: dict[str, Any],
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
@@ -139,9 +158,7 @@ def rm(
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: leave.rm(
-            session, name, purge, target=target, ssh_config=ssh_config, identity=identity, progress=terminal.say
-        ),
+        work=lambda session: leave.rm(session, name, purge, target=target, **ssh, progress=terminal.say),
     )
     _warn_of_data(terminal, result)
     _warn_of_tokens(terminal, result)
@@ -268,8 +285,7 @@ def _warn_of_tokens(terminal: Terminal, result: dict[str, Any]) -> None:
 def adopt(
     terminal: Terminal,
     targets: tuple[str, ...],
-    ssh_config: Path | None,
-    identity: Path | None,
+    ssh: dict[str, Any],
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
@@ -284,7 +300,7 @@ def adopt(
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: work(session, targets, ssh_config=ssh_config, identity=identity, progress=terminal.say),
+        work=lambda session: work(session, targets, **ssh, progress=terminal.say),
     )
     apps = f", with {', '.join(result['apps'])}" if result["apps"] else ""
     terminal.answer(result, f"{', '.join(result['hosts'])}: adopted{apps}")

@@ -122,6 +122,9 @@ def limits(function: Any) -> Any:
     show_default=True,
     help="Its share of slots; a host has 100.",
 )
+@click.option(
+    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; the token must be allowed to."
+)
 @click.option("--meeting", default="", metavar="HOST", help="With --keepers none: where machines wait for an operator.")
 @limits
 @token_file
@@ -139,6 +142,7 @@ def pool_add(
     options: tuple[tuple[str, str], ...],
     labels: tuple[tuple[str, str], ...],
     weight: int,
+    firewall: bool,
     meeting: str,
     keepers: str | None,
     token_file: Path | None,
@@ -173,13 +177,14 @@ def pool_add(
         cloud,
         passphrase_file,
         lambda session: pools.add(
-            session, name, wanted, token=token, keepers=at, progress=terminal.say, warn=terminal.warn
+            session, name, wanted, token=token, keepers=at, firewall=firewall, progress=terminal.say, warn=terminal.warn
         ),
         changes=True,
     )
-    by = ", ".join(result["keepers"])
+    by, at = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
+    then = f"kept by {by}" if by else f"next: skerry machine up {name}"
     terminal.answer(
-        result, f"pool {name}: {result['most']}; " + (f"kept by {by}" if by else f"next: skerry machine up {name}")
+        result, f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {at}: 7078/tcp"
     )
 
 
@@ -376,6 +381,97 @@ def rm(
         changes=True,
     )
     terminal.answer(result, f"{slot} is returned")
+
+
+def _act(
+    terminal: Terminal,
+    slot: str,
+    what: Any,
+    size: str,
+    timeout_s: float,
+    file: Path | None,
+    cloud: str,
+    secret: str | None,
+) -> None:
+    from skerry.client import machine_acts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        secret,
+        lambda session: machine_acts.act(
+            session, slot, what, size, token=_asked_for(file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is back" + (f", as a {size}" if size else ""))
+
+
+@declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def reboot(
+    terminal: Terminal,
+    slot: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Have the provider reboot machine SLOT; other hosts run its replicas meanwhile."""
+    _act(terminal, slot, "reboot", "", timeout_s, token_file, cloud, passphrase_file)
+
+
+@declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
+@click.argument("slot")
+@click.argument("size")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def resize(
+    terminal: Terminal,
+    slot: str,
+    size: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Make machine SLOT another SIZE, as its provider calls it: it is switched off and on; its disk stays."""
+    _act(terminal, slot, "resize", size, timeout_s, token_file, cloud, passphrase_file)
+
+
+@declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)
+@click.argument("slot")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default="900s", show_default=True, help="How long to wait for it."
+)
+@token_file
+def rebuild(
+    terminal: Terminal,
+    slot: str,
+    timeout_s: float,
+    token_file: Path | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Drain machine SLOT, return it, and have another one in its place: new disk, new keys."""
+    from skerry.client import machine_acts
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: machine_acts.rebuild(
+            session, slot, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+        ),
+        changes=True,
+    )
+    terminal.answer(result, f"{slot} is another machine now")
 
 
 @declare(command, "cost", example="skerry machine cost")

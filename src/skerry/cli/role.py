@@ -144,4 +144,8 @@ def rm(
         lines.append(f"turned back: {', '.join(result['turned_back'])}")
     if result.get("secrets_it_could_read"):
         lines.append(f"change the secrets that it could read: {', '.join(result['secrets_it_could_read'])}")
+    if pools := result.get("tokens_it_could_read"):
+        lines.append(
+            f"replace the provider's token of {', '.join(pools)}: skerry machine pool set {pools[0]} --token-file FILE"
+        )
     terminal.answer(result, "\n".join(lines))

@@ -66,6 +66,8 @@ async def adopt(
     *,
     ssh_config: Path | None = None,
     identity: Path | None = None,
+    jump: str = "",
+    host_keys: Sequence[str] = (),
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Take these hosts and their apps into this cloud. Raises what `host add` raises, NothingToAdopt, SeveralClouds."""
@@ -73,7 +75,10 @@ async def adopt(
     if session.nodes:
         await session.sync()
     with contextlib.ExitStack() as stack:
-        sshs = [stack.enter_context(Ssh(target, config=ssh_config, identity=identity)) for target in targets]
+        sshs = [
+            stack.enter_context(Ssh(target, config=ssh_config, identity=identity, jump=jump, host_keys=host_keys))
+            for target in targets
+        ]
         looked = await asyncio.gather(*(asyncio.to_thread(survey, ssh) for ssh in sshs))
         for ssh, found in zip(sshs, looked, strict=True):
             _check(session, ssh.target, found)

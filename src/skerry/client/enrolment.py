@@ -298,7 +298,7 @@ def resealed(session: Session, path: str, sealing: str) -> list[tuple[str, Body]
 
 async def hand_over(session: Session, raws: Sequence[bytes], *, without: Collection[str]) -> None:
     """Records to any host but these: they are not in yet, or on its way out. If there is no other, they are only kept here."""
-    others = sorted((n for n in session.nodes if n not in without), key=lambda n: (n != session.preferred, n))
+    others = [node for node in session.candidates() if node not in without]
     unreachable: Unreachable | None = None
     for other in others:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ async def add(
     readmit: bool = False,
     ssh_config: Path | None = None,
     identity: Path | None = None,
+    jump: str = "",
+    host_keys: Sequence[str] = (),
     address: str | None = None,
     timeout_s: float = JOIN_TIMEOUT_S,
     progress: Progress = lambda line: None,
@@ -57,7 +59,7 @@ async def add(
     NotInTime; until the host was found fit nothing is changed anywhere.
     """
     bundle = find_bundle()
-    with Ssh(target, config=ssh_config, identity=identity) as ssh:
+    with Ssh(target, config=ssh_config, identity=identity, jump=jump, host_keys=host_keys) as ssh:
         found = await asyncio.to_thread(survey, ssh)
         for line in found.lines():
             progress(line)

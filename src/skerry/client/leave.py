@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,8 @@ async def rm(
     target: str | None = None,
     ssh_config: Path | None = None,
     identity: Path | None = None,
+    jump: str = "",
+    host_keys: Sequence[str] = (),
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Take a host out of the cloud and leave the machine as it was; `purge` also deletes its volumes and keys there.
@@ -73,7 +75,7 @@ async def rm(
     if MachineSlot.of_path(document.path) is not None:
         raise OfAPool(f"{name} was not removed", "it is a pool's machine", f"skerry machine rm {name}")
     pools = sorted(kept_by(session, document.path))
-    with Ssh(target or ssh_target(node), config=ssh_config, identity=identity) as ssh:
+    with Ssh(target or ssh_target(node), config=ssh_config, identity=identity, jump=jump, host_keys=host_keys) as ssh:
         found = await asyncio.to_thread(survey, ssh)
         if found.skerry_cloud and (found.skerry_cloud, found.skerry_node) != (session.file.id, document.path):
             raise NotOurHost(ssh.target, name, found.skerry_node)

@@ -16,16 +16,16 @@ from typing import Any
 import msgspec
 
 from skerry.client import roles
-from skerry.client.bundle import Bundle, find_bundle
+from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import NAME, find, pool_block
 from skerry.client.session import Session
-from skerry.client.upgrade import OneFile
+from skerry.client.upgrade import hand_bundle
 from skerry.core.intent import Body, Node, Policy, Pool, Role
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, Refusal
-from skerry.machines.contract import Provider, Size, cheapest
+from skerry.machines.contract import Provider, Size, cheapest, tags_of
 from skerry.machines.providers import MEETING, open_provider
-from skerry.mesh.streams import offer_objects
+from skerry.machines.userdata import ENROL_PORT
 from skerry.trust import seal
 from skerry.trust.roles import OPERATORS
 
@@ -223,11 +223,13 @@ async def add(
     *,
     token: str = "",
     keepers: Sequence[str] | None = None,
+    firewall: bool = False,
     progress: Progress = lambda line: None,
     warn: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Sign pool `name`. `wanted`: without network, keepers, tokens and bundle, which are found here. `keepers`: None for the first
-    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point.
+    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point. `firewall`: the provider's own, before
+    its machines.
 
     Raises PoolTaken, NoSuchHost, NoSuchSize, and what the provider refuses, with nothing changed.
     """
@@ -241,6 +243,9 @@ async def add(
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
     progress(looked.most(wanted))
+    if firewall:
+        await asyncio.to_thread(_firewall, session, name, wanted, token)
+        progress("its machines are behind the provider's firewall: 7077 alone is open from outside")
     keys = await keeper_keys(session, at)
     holders = [*keys] if keys else [f"node/{wanted.options[MEETING]}"]
     await hand_bundle(session, bundle, holders, progress)
@@ -266,8 +271,20 @@ async def add(
         "most": looked.most(pool),
         "keepers": [path.removeprefix("node/") for path in keys],
         "network": pool.network,
+        "open_ports": {path.removeprefix("node/"): f"{ENROL_PORT}/tcp" for path in holders},
         "warnings": list(looked.warnings),
     }
+
+
+def _firewall(session: Session, name: str, wanted: Pool, token: str) -> None:
+    """Raises BadInput where the provider has none, and as providers do."""
+    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
+    ensure = getattr(provider, "ensure_firewall", None)
+    if ensure is None:
+        raise BadInput(
+            f"pool {name} was not added", f"{wanted.provider} has no firewall of its own", "leave out --firewall"
+        )
+    ensure(tags_of(session.file.id, name)[1])
 
 
 def _check_name(session: Session, name: str) -> None:
@@ -359,17 +376,6 @@ async def keeper_keys(session: Session, paths: Sequence[str]) -> dict[str, str]:
     """The keeper key of each of these hosts, made there now if there was none. Raises Unreachable."""
     answers = await asyncio.gather(*(session.request("keeper-key", node=path) for path in paths))
     return {path: str(answer["key"]) for path, answer in zip(paths, answers, strict=True)}
-
-
-async def hand_bundle(session: Session, bundle: Bundle, paths: Sequence[str], progress: Progress) -> None:
-    """The agent that new machines begin with lies on whoever gives it to them."""
-    for path in paths:
-        progress(f"handing agent {bundle.version} to {path.removeprefix('node/')} for its machines")
-        stream, _ = await session.open("/objects/put", path)
-        try:
-            await offer_objects(stream, [bundle.sha256], OneFile(bundle))
-        finally:
-            await stream.close()
 
 
 def sealed(session: Session, token: str, keepers: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from skerry.client.session import Session
-from skerry.core.intent import Body, Operator, Policy, Release, Role, Root, Secret
+from skerry.core.intent import Body, Operator, Policy, Pool, Release, Role, Root, Secret
 from skerry.core.records import Document
 from skerry.errors import BadInput, Refusal
 from skerry.trust import genesis, seal
@@ -93,6 +93,13 @@ async def add_operator(session: Session, name: str, public: Operator, root_keys:
         raws.append(
             session.draft(document.path, msgspec.structs.replace(body, boxes={**body.boxes, operator.key: box}))
         )
+    for document in session.documents("pool"):
+        pool = document.body
+        if isinstance(pool, Pool) and not pool.deleted and session.signer.key in pool.tokens:
+            token = seal.open_token(session.own.sealing, pool.tokens[session.signer.key])
+            box = seal.make_box(token.encode(), operator.sealing, secrets.token_bytes(32))
+            changed = msgspec.structs.replace(pool, tokens={**pool.tokens, operator.key: box})
+            raws.append(session.draft(document.path, changed))
     await session.put(raws)
     return {"name": name, "kinds": list(with_key.kinds), "paths": list(with_key.paths)}
 
@@ -158,6 +165,11 @@ async def rm(
     readable = [
         d.path.removeprefix("secret/") for d in session.documents("secret") if _secret(d).boxes.keys() & {*gone}
     ]
+    tokens = [
+        d.path.removeprefix("pool/")
+        for d in session.documents("pool")
+        if isinstance(d.body, Pool) and d.body.tokens.keys() & {*gone}
+    ]
     again = without(session, changed, gone, roles, policy_epoch=new_root.policy_epoch, instead=back)
     await session.put([*raws, *again])
     return {
@@ -166,6 +178,7 @@ async def rm(
         "turned_back": sorted(back),
         "barred": list(gone),
         "secrets_it_could_read": readable,
+        "tokens_it_could_read": tokens,
     }
 
 
@@ -191,6 +204,11 @@ def without(
         if barred & body.boxes.keys():
             boxes = {holder: box for holder, box in body.boxes.items() if holder not in barred}
             bodies[document.path] = msgspec.structs.replace(body, boxes=boxes)
+    for document in session.documents("pool"):
+        pool = document.body
+        if isinstance(pool, Pool) and barred & pool.tokens.keys():
+            tokens = {holder: box for holder, box in pool.tokens.items() if holder not in barred}
+            bodies[document.path] = msgspec.structs.replace(pool, tokens=tokens)
     bodies |= instead or {}
     order = sorted(bodies, key=lambda path: (not path.startswith("node/"), path))
     return [*raws, *(session.draft(path, bodies[path], epoch=epochs.get(path)) for path in order)]

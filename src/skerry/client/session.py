@@ -17,7 +17,7 @@ from skerry.client.home import CloudHome
 from skerry.client.keys import Passphrase
 from skerry.client.known import Known
 from skerry.core.intent import Body, Node
-from skerry.core.records import Document
+from skerry.core.records import Document, MachineSlot
 from skerry.errors import BadFormat, NoSuchSubject, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
@@ -123,7 +123,7 @@ class Session(Known):
 
     async def _greeted(self, node: str | None) -> tuple[Stream, str, str]:
         """A stream for one request, who is at its end, and the nonce to sign; one that was answered before is used again."""
-        first = node or next(iter(self._candidates()), "")
+        first = node or next(iter(self.candidates()), "")
         while idle := self._idle.get(first):
             stream = idle.pop()
             if await is_alive(stream, DIAL_TIMEOUT_S):
@@ -160,7 +160,7 @@ class Session(Known):
 
     async def open(self, path: str, node: str | None = None) -> tuple[Stream, str]:
         """A stream to `node`, or to the first host that answers; pinned to its enrolment. Raises Unreachable, NoSuchSubject."""
-        candidates = [node] if node else self._candidates()
+        candidates = [node] if node else self.candidates()
         whys = []
         for candidate in candidates:
             document = self.nodes.get(candidate)
@@ -200,13 +200,21 @@ class Session(Known):
 
     def turn_away(self) -> None:
         """The host that was asked last has ended in the middle: another one is asked first from now on."""
-        others = [node for node in self._candidates() if node != self.preferred]
+        others = [node for node in self.candidates() if node != self.preferred]
         self.preferred = others[0] if others else None
 
-    def _candidates(self) -> list[str]:
-        """The host that answered last, then the others; those that were silent a while ago come last: each costs seconds."""
+    def candidates(self) -> list[str]:
+        """The host that answered last, then the others; those that were silent a while ago come last: each costs seconds.
+
+        Fixed hosts come before machines of pools: what is handed to a machine alone goes with it.
+        """
         lately_s = time.time() - SILENT_S
-        return sorted(self.nodes, key=lambda n: (n != self.preferred, self._silent.get(n, 0.0) > lately_s, n))
+
+        def rank(node: str) -> tuple[bool, bool, bool, str]:
+            silent = node != self.preferred and self._silent.get(node, 0.0) > lately_s
+            return (silent, MachineSlot.of_path(node) is not None, node != self.preferred, node)
+
+        return sorted(self.nodes, key=rank)
 
     # -- learning
 
@@ -214,7 +222,7 @@ class Session(Known):
         """Learn the newest documents from up to `hosts` hosts; gives who answered. Raises Unreachable when none did."""
         answered: list[str] = []
         errors: list[SkerryError] = []
-        left = self._candidates()
+        left = self.candidates()
         while left and len(answered) < hosts:
             asked, left = left[: hosts - len(answered)], left[hosts - len(answered) :]
             for node, error in zip(asked, await asyncio.gather(*map(self._learn_from, asked)), strict=True):

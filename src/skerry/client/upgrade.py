@@ -17,7 +17,10 @@ import msgspec
 from skerry.client.bundle import Bundle, find_bundle
 from skerry.client.enrolment import find
 from skerry.client.session import Session
+from skerry.core.intent import Node, Pool
+from skerry.core.records import MachineSlot
 from skerry.errors import NotInTime, Passing, SkerryError, Unreachable
+from skerry.machines.providers import MEETING
 from skerry.mesh.streams import offer_objects
 
 REJOIN_LIMIT_S = 60.0
@@ -56,7 +59,33 @@ async def upgrade(
     names = list(names) or [n.removeprefix("node/") for n in sorted(session.nodes)]
     for name in names:
         find(session, name)
-    return [await _one(session, name, bundle, limit_s, progress) for name in names]
+    rows = [await _one(session, name, bundle, limit_s, progress) for name in names]
+    await _of_pools(session, bundle, progress)
+    return rows
+
+
+async def _of_pools(session: Session, bundle: Bundle, progress: Progress) -> None:
+    """Once all fixed hosts run it, machines that are rented from now on begin with it, too."""
+    fixed = [document.body for path, document in session.nodes.items() if MachineSlot.of_path(path) is None]
+    if any(isinstance(body, Node) and body.bundle != bundle.sha256 for body in fixed):
+        return
+    for document in session.documents("pool"):
+        pool = document.body
+        if not isinstance(pool, Pool) or pool.deleted or pool.bundle == bundle.sha256:
+            continue
+        await hand_bundle(session, bundle, [*pool.keepers] or [f"node/{pool.options.get(MEETING, '')}"], progress)
+        await session.change([(document.path, msgspec.structs.replace(pool, bundle=bundle.sha256))])
+
+
+async def hand_bundle(session: Session, bundle: Bundle, paths: Sequence[str], progress: Progress) -> None:
+    """The agent that new machines begin with lies on whoever gives it to them."""
+    for path in paths:
+        progress(f"handing agent {bundle.version} to {path.removeprefix('node/')} for its machines")
+        stream, _ = await session.open("/objects/put", path)
+        try:
+            await offer_objects(stream, [bundle.sha256], OneFile(bundle))
+        finally:
+            await stream.close()
 
 
 async def _one(session: Session, name: str, bundle: Bundle, limit_s: float, progress: Progress) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 from skerry.client.session import Session
 from skerry.core.records import is_meant
-from skerry.errors import NoSuchSubject, SkerryError, Unreachable
+from skerry.errors import NoSuchSubject, Refusal, SkerryError, Unreachable
 from skerry.sizes import size
 
 SILENCE_S = 3.0  # a host whose rows are followed speaks each second
@@ -107,15 +107,16 @@ async def volume_rm(session: Session, node: str, app: str, volume: str) -> dict[
     return dict(await session.request("volume-rm", {"app": app, "volume": volume}, node=f"node/{node}"))
 
 
-async def events(session: Session, *, follow: bool = False, tail: int = 100) -> AsyncIterator[dict[str, Any]]:
+async def events(session: Session, *, follow: bool = False, tail: int = 100) -> AsyncGenerator[dict[str, Any]]:
     """All hosts' events: the past in order of time, then (follow) as they come."""
-    async for row in _merged(session, "events", {"targets": [], "follow": follow, "tail": tail}, follow):
-        yield row
+    async with aclosing(_merged(session, "events", {"targets": [], "follow": follow, "tail": tail}, follow)) as rows:
+        async for row in rows:
+            yield row
 
 
 async def logs(
     session: Session, targets: list[str], *, follow: bool = False, tail: int = 100, since: float = 0.0
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text.
 
     Raises NoSuchSubject for one that neither runs nor left a line.
@@ -123,11 +124,11 @@ async def logs(
     unknown = await _unknown(session, targets)
     if unknown and follow:
         raise _no_such(unknown)
-    async for row in _merged(
-        session, "logs", {"targets": targets, "follow": follow, "tail": tail, "since": rfc3339(since)}, follow
-    ):
-        unknown -= {target for target in unknown if is_meant([target], row.get("slot", ""))}
-        yield row
+    args = {"targets": targets, "follow": follow, "tail": tail, "since": rfc3339(since)}
+    async with aclosing(_merged(session, "logs", args, follow)) as rows:
+        async for row in rows:
+            unknown -= {target for target in unknown if is_meant([target], row.get("slot", ""))}
+            yield row
     if unknown:
         raise _no_such(unknown)
 
@@ -150,12 +151,13 @@ def rfc3339(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds") if unix_s else ""
 
 
-async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncIterator[dict[str, Any]]:
+async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncGenerator[dict[str, Any]]:
     """Streams of all hosts as one. The past is sorted by time; a host that can't be asked is told as a row of its own.
 
-    Raises Unreachable when there is none that can be asked.
+    Raises Unreachable when there is none that can be asked, or what they refused.
     """
     silent: list[str] = []
+    refused: list[SkerryError] = []
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(1000)
 
     async def one(node: str) -> None:
@@ -165,6 +167,8 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
                 await queue.put({"node": name, **row})
         except SkerryError as error:
             silent.append(f"{name} did not answer: {error}")
+            if isinstance(error, Refusal):
+                refused.append(error)
             await queue.put({"node": name, "time": 0.0 if verb == "events" else "", "unanswered": str(error)})
         await queue.put(None)
 
@@ -181,7 +185,7 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
             else:
                 past.append(row)
         if len(silent) == len(tasks):
-            raise session.unreached(silent)
+            raise refused[0] if refused else session.unreached(silent)
         for row in sorted(past, key=lambda r: r["time"])[-args["tail"] :]:
             yield row
     finally:

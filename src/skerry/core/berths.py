@@ -38,6 +38,7 @@ class Berth(msgspec.Struct):
     vacant_s: float | None = None  # since when it is wanted and nobody has it
     rival_s: float | None = None  # since when a better keeper holds it, too
     silent_s: float | None = None  # since when a machine that had joined is down
+    empty: bool = False  # it is given back because nothing ran there
     enrol_s: float = NEVER
     told: str = ""  # the last thing that was said of it in `events`
 

@@ -24,13 +24,18 @@ def review(s: Situation, book: Book, of: Pool) -> None:
     held = _held(s)
     for id in [id for id in book.unknown_s if id not in book.swept or id in held]:
         del book.unknown_s[id]
+        book.told.pop(id, None)
     for id, machine in sorted(book.swept.items()):
         if not machine.tagged or id in held or _is_anothers(s, book, machine):
             continue
         since_s = book.unknown_s.get(id)
         if since_s is None:
             book.unknown_s[id] = s.now
-            s.note("unknown-machine", id, f"{machine.name} belongs to no slot: it is given back in {of.grace_s:.0f} s")
+        elif s.now >= since_s + s.timing.sweep_s and id not in book.told:  # not of one that has just been destroyed
+            book.told[id] = "unknown"
+            s.note(
+                "unknown-machine", id, f"{machine.name} belongs to no slot: it is given back after {of.grace_s:.0f} s"
+            )
         elif s.now >= since_s + of.grace_s and s.now >= book.again_s and _is_first(s, book, of):
             _return(s, book, machine, of)
 

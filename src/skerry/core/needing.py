@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median_low
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 OVERHEAD_BYTES = 224 << 20  # of a machine's memory: its system, and the agent with what it keeps free
+HOLE_STEPS = 2  # so many without a wish are a hole: what was needed then isn't known
 KEPT = 30  # steps of `down_s` in which wishes are kept
 
 
@@ -28,16 +30,19 @@ def look(s: Situation, book: Book, of: Pool) -> None:
 
 
 def highest_wish(s: Situation, book: Book, of: Pool) -> int:
-    """Of the last `down_s`, by our own fact. As long as that doesn't reach back so far nothing is given back."""
+    """Of the last `down_s`, by our own fact. While that doesn't reach back so far, or has a hole, nothing is given back."""
     rent = s.known.of(s.me, "rent", book.pool, Rent)
     step_s = step_of(s, of)
     now = int(s.wall(s.now) // step_s)
-    kept = [
-        (at, figure) for at, figure in (rent.wishes if rent is not None and rent.step_s == step_s else ()) if at <= now
-    ]
-    if not kept or (now - kept[0][0]) * step_s < of.down_s:
-        return of.max
-    return max(book.wish, max(figure for at, figure in kept if (now - at) * step_s <= of.down_s + step_s))
+    begin = now - math.ceil(of.down_s / step_s)
+    highest, last = book.wish, begin
+    for at, figure in rent.wishes if rent is not None and rent.step_s == step_s else ():
+        if at - last > HOLE_STEPS and at > begin:
+            return of.max
+        if at >= begin:
+            highest = max(highest, figure)
+        last = at
+    return highest if now - last <= HOLE_STEPS else of.max
 
 
 def step_of(s: Situation, of: Pool) -> float:
@@ -73,7 +78,8 @@ def wish(s: Situation, book: Book, of: Pool) -> int:
     if packed.more:
         return len(have) + packed.more
     candidates = sorted(have, key=lambda slot: (here[slot] != "pending", -slot.index))
-    return len(have) - len(spared(items, bins, [slot.path for slot in candidates]))
+    settled = [item._replace(at=packed.placed.get(item.name, item.at)) for item in items]
+    return len(have) - len(spared(settled, bins, [slot.path for slot in candidates]))
 
 
 def standing(s: Situation, slot: MachineSlot) -> Literal["real", "pending", "draining", "leaving"]:
@@ -215,12 +221,13 @@ def kinds_for(book: Book, of: Pool) -> list[Kind]:
 
 
 def choices(book: Book, of: Pool, index: int) -> list[tuple[Kind, str]]:
-    """(size, region) in the order in which machine `index` tries them: its own region first, the cheapest size in all of them."""
-    regions = of.regions or ("",)
-    turned = [regions[(index + i) % len(regions)] for i in range(len(regions))]
-    return [
-        (kind, region)
-        for kind in kinds_for(book, of)
-        for region in turned
-        if not region or not kind.regions or region in kind.regions
-    ]
+    """(size, region) in the order in which machine `index` tries them: its own region first, the cheapest size in all of them.
+
+    A pool that names no regions takes any where the size is to be had.
+    """
+    found = []
+    for kind in kinds_for(book, of):
+        regions = [region for region in of.regions if not kind.regions or region in kind.regions]
+        regions = regions if of.regions else list(kind.regions) or [""]
+        found += [(kind, regions[(index + i) % len(regions)]) for i in range(len(regions))]
+    return found

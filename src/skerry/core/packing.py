@@ -57,10 +57,13 @@ class Bin(msgspec.Struct):
 
 
 class Packed(NamedTuple):
-    """`more`: machines beyond those that are there; `homeless`: items that would not fit even on an empty one."""
+    """`more`: machines beyond those that are there; `homeless`: items that would not fit even on an empty one; `placed`: item ->
+    host, of those that fit now.
+    """
 
     more: int
     homeless: tuple[str, ...]
+    placed: dict[str, str]
 
 
 def decreasing(items: Iterable[Item]) -> list[Item]:
@@ -74,7 +77,7 @@ def pack(items: Iterable[Item], bins: Sequence[Bin], pool: str, size: Size | Non
     another. `size` None: not known yet, so one machine is thought to hold whatever doesn't fit.
     """
     new: list[Bin] = []
-    homeless = []
+    homeless, placed = [], {}
     for item in decreasing(items):
         bin = next((bin for bin in (*bins, *new) if bin.takes(item)), None)
         if bin is None and item.pools[:1] == (pool,):
@@ -87,7 +90,8 @@ def pack(items: Iterable[Item], bins: Sequence[Bin], pool: str, size: Size | Non
             new.append(bin)
         if bin is not None:
             bin.put(item)
-    return Packed(len(new), tuple(homeless))
+            placed[item.name] = bin.path
+    return Packed(len(new), tuple(homeless), placed)
 
 
 def _new_bin(pool: str, number: int, size: Size | None) -> Bin:

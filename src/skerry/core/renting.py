@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from skerry.core import acting, ghosts, leaving, ledger, needing, tenancy
 from skerry.core import dealings as deal
-from skerry.core.berths import Berth, Book
+from skerry.core.berths import NEVER, Berth, Book
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
 from skerry.core.order import order_by_name
@@ -35,6 +35,8 @@ class Renting:
         self.pools_changed = True
         self.kept: tuple[str, ...] = ()  # pools that name us
         self.books: dict[str, Book] = {}
+        self.is_cut_off = False  # we don't see most of the fixed hosts
+        self.cut_off_s = NEVER  # when that was last so
 
     def book(self, pool: str) -> Book:
         found = self.books.get(pool)
@@ -68,6 +70,8 @@ def review(s: Situation) -> None:
     if s.now < ready_s:
         r.next_s = min(r.next_s, ready_s)
         return
+    r.is_cut_off = leaving.is_cut_off(s)
+    r.cut_off_s = s.now if r.is_cut_off else r.cut_off_s
     for pool in r.kept:
         of = s.known.body(f"pool/{pool}", Pool)
         assert of is not None
@@ -224,13 +228,17 @@ def _take_in_turn(
 
 
 def _read_begun(s: Situation, book: Book) -> None:
-    """Creates that others have begun, by arrival: what they asked for may still come."""
+    """Creates that were begun, by arrival: what they asked for may still come. Who takes the token back says that it can't."""
+    tokens: dict[int, set[str]] = {}
     for key, about in s.known.facts.get("machine", {}).items():
         slot = MachineSlot.read(key)
         if slot is None or slot.pool != book.pool:
             continue
-        for body in about.values():
-            if isinstance(body, Machine) and body.token and body.state in ("creating", "failed"):
-                berth = s.renting.berth(slot)
-                if berth.begun != body.token:
-                    berth.begun, berth.begun_s = body.token, s.now
+        found = tokens[slot.index] = {body.token for body in about.values() if isinstance(body, Machine) and body.token}
+        berth = s.renting.berth(slot)
+        for token in sorted(found - {berth.begun}):
+            if not any(isinstance(b, Machine) and b.token == token and b.id for b in about.values()):
+                berth.begun, berth.begun_s = token, s.now
+    for index, berth in book.berths.items():
+        if berth.begun and berth.begun not in tokens.get(index, set()):
+            berth.begun, berth.begun_s = "", NEVER

@@ -62,6 +62,9 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
             b.begun, b.begun_s = own.token, s.now
     if own.id:
         book.mine.add(own.id)
+    if own.state == "creating" and not own.token and wanted != "yes" and b.slot.path not in s.known.nodes:
+        let_go(s, b, "not needed any more")
+        return
     if s.now < max(b.again_s, book.again_s):
         if book.wait_s >= GIVE_UP_WAIT_S and _others(s, of):
             decline(s, b, f"the provider can't be reached from here: {book.trouble}")
@@ -99,13 +102,18 @@ def _creating(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         s.note("machine", b.slot, "what was asked for has not come")
         own = say(s, b, msgspec.structs.replace(own, token="", token_until=0.0, created=0.0, price_usd_hour=0.0,
                                                 tries=own.tries + 1), "what was asked for has not come")  # fmt: skip
-    if wanted != "yes":
-        let_go(s, b, "not needed any more")
-        return
-    tell_foreign(s, b, own)
     if s.now > b.asked_s + again_s:
         look(s, b, "what is there by its name")
         return
+    if b.slot.path in s.known.nodes:
+        if s.presence.is_up(b.slot.path):
+            say(s, b, msgspec.structs.replace(own, state="joined"), "it is up, and the provider doesn't list it")
+        else:
+            say(s, b, msgspec.structs.replace(own, state="gone"), "its machine is no more")
+        return
+    if wanted != "yes":
+        return  # at the next look it is let go
+    tell_foreign(s, b, own)
     _create(s, book, of, b, own)
 
 
@@ -158,9 +166,8 @@ def _booting(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted:
             msgspec.structs.replace(own, state="joined", tries=0),
             f"enrolled and up after {s.now - b.since_s:.0f} s",
         )
-    elif s.now >= b.since_s + of.join_s:
-        why = f"it has not joined within {of.join_s:.0f} s"
+    elif leaving.is_given_up(s, of, b.since_s):
+        why = f"it has not joined within {s.now - b.since_s:.0f} s"
         say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), why)
     else:
-        s.renting.next_s = min(s.renting.next_s, b.since_s + of.join_s)
         look(s, b, "how far it is", after_s=b.asked_s + s.timing.list_again_s)

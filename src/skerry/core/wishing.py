@@ -17,15 +17,14 @@ from skerry.core.events import Measured
 from skerry.core.facts import Load, Wish
 from skerry.core.intent import Pool, Scale, Service
 from skerry.core.records import Fact, MachineSlot, Slot
-from skerry.core.scaling import Wished, bounds, median_wish, replica_rule, wish
+from skerry.core.scaling import RING_STEPS, Wished, bounds, median_wish, replica_rule, wish
 from skerry.core.versions import AppWant
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
-RING_MAX = 60
-_SHAPE_STEPS = 6  # the rule looks at so many counts when it goes down
 _GRACE_S = 2.0  # so long a keeper waits for figures of the others that are under way
+_SETTLED_S = 10.0  # by then the others have told what they know
 _SILENT_STEPS = 3  # a node that has told nothing new for so long is left out
 _MINUTE_S = 60.0  # schedules begin and end on one
 
@@ -63,6 +62,7 @@ class Wishing:
         self.initial: dict[Key, Service] = {}  # scaled services, with the `replicas` of their documents
         self.numbers: dict[Key, Number] = {}
         self.heard_s: dict[tuple[str, str], float] = {}  # (node, "app.service") -> when its newest figures came
+        self.remembered: set[tuple[str, str]] = set()  # those of them that our disk held
         self.turns: dict[Key, Turn] = {}
         self.gauges: tuple[Gauge, ...] = ()
         self.unmeasured = False  # the agent is to be told what to measure
@@ -170,8 +170,11 @@ def look_at(s: Situation, key: Key, at_s: float) -> None:
 
 
 def heard(s: Situation, record: Fact, from_disk: bool) -> None:
-    if record.kind == "load" and not from_disk:
+    if record.kind == "load":
         s.wishing.heard_s[record.node, record.key] = s.now
+        s.wishing.remembered.discard((record.node, record.key))
+        if from_disk:
+            s.wishing.remembered.add((record.node, record.key))
     app, _, service = record.key.partition(".")
     if (app, service) in s.wishing.initial and (record.kind != "load" or s.me in keepers(s)):
         look_at(s, (app, service), s.now)
@@ -201,7 +204,11 @@ def measure(s: Situation) -> None:
     if not s.wishing.unmeasured:
         return
     s.wishing.unmeasured = False
-    gauges = tuple(_gauge(key, service) for key, service in sorted(s.wishing.initial.items()))
+    gauges = tuple(
+        gauge
+        for key, service in sorted(s.wishing.initial.items())
+        if (gauge := _gauge(key, service)).cpu or gauge.connections
+    )
     if gauges != s.wishing.gauges:
         s.wishing.gauges = gauges
         s.out.append(Measure(gauges=gauges, reason="these services follow the load"))
@@ -209,11 +216,10 @@ def measure(s: Situation) -> None:
 
 def _gauge(key: Key, service: Service) -> Gauge:
     scale = _scale(service)
-    sleeps = scale.min == 0 or any(schedule.min == 0 for schedule in scale.schedules)  # as waking.may_sleep
     ports = {(port.target, port.protocol) for port in service.ports} | {(port, "tcp") for port in service.expose}
     return Gauge(
         app=key[0], service=key[1], step_s=scale.step_s, ports=tuple(sorted(ports)), cpu=scale.cpu > 0,
-        connections=scale.connections > 0 or sleeps,
+        connections=scale.connections > 0 or _sleeps(scale),
     )  # fmt: skip
 
 
@@ -229,15 +235,15 @@ def measured(s: Situation, event: Measured) -> None:
     name = ".".join(key)
     mine = sum(r.healthy is True and r.phase == "running" for r in s.replicas if r.slot[:2] == key)
     old = s.known.of(s.me, "load", name, Load)
-    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_MAX + 1
+    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_STEPS + 1
     if -_SILENT_STEPS <= missed <= 0:
         return  # told already: our clock was set back a little
-    ring = old if old is not None and 0 < missed <= RING_MAX else Load(step_s=event.step_s, step=event.step)
-    keep = _ring_steps(_scale(service))
+    ring = old if old is not None and 0 < missed <= RING_STEPS else Load(step_s=event.step_s, step=event.step)
 
     def on(figures: tuple[float, ...], newest: float) -> tuple[float, ...]:
-        """What was missed is taken as it was before: a node that was away for a moment was not without load."""
-        return (*figures, *figures[-1:] * (missed - 1), newest)[-keep:]
+        """What was missed for a moment is taken as it was before; whoever was away for longer had no load."""
+        held = figures[-1:] if missed <= _SILENT_STEPS else (0,) if figures else ()
+        return (*figures, *held * (missed - 1), newest)[-RING_STEPS:]
 
     load = Load(
         step_s=event.step_s, step=event.step, cpu=on(ring.cpu, round(event.cpu, 3)),
@@ -250,13 +256,13 @@ def measured(s: Situation, event: Measured) -> None:
     look_at(s, key, s.now)
 
 
-def _ring_steps(scale: Scale) -> int:
-    rule = replica_rule(scale)
-    return min(RING_MAX, max(rule.down, rule.up, _idle_steps(scale), _SHAPE_STEPS) + 1)
+def _sleeps(scale: Scale) -> bool:
+    """Whether there may be none at all, always or at some times."""
+    return scale.min == 0 or any(schedule.min == 0 for schedule in scale.schedules)
 
 
 def _idle_steps(scale: Scale) -> int:
-    return min(RING_MAX, math.ceil(scale.idle_s / scale.step_s))
+    return min(RING_STEPS, math.ceil(scale.idle_s / scale.step_s))
 
 
 def _whole(figures: tuple[float, ...]) -> tuple[int, ...]:
@@ -278,7 +284,7 @@ class Rings(msgspec.Struct, frozen=True):
 
 
 def rings(s: Situation, key: Key, step: int) -> Rings:
-    """Nodes that are down or silent are left out. A node whose clock is wrong counts steps of its own: its newest is now."""
+    """Nodes that are not up, or silent, are left out. A node whose clock is wrong counts steps of its own: its newest is now."""
     name, step_s = ".".join(key), _scale(s.wishing.initial[key]).step_s
     placed: dict[str, tuple[Load, int]] = {}  # node -> figures, and how many steps they end before `step`
     late = []
@@ -288,9 +294,11 @@ def rings(s: Situation, key: Key, step: int) -> Rings:
             continue
         if heard_s is None or s.now - heard_s > _SILENT_STEPS * step_s + _GRACE_S:
             continue
-        if node != s.me and s.presence.is_down(node):
-            continue
         ends = step - load.step
+        if (node != s.me and not s.presence.is_up(node)) or (
+            abs(ends) > _SILENT_STEPS and (node, name) in s.wishing.remembered
+        ):
+            continue
         if 0 < ends <= _SILENT_STEPS:
             late.append(node)
         placed[node] = (load, ends if abs(ends) <= _SILENT_STEPS else 0)
@@ -327,6 +335,8 @@ def _wish(s: Situation, key: Key) -> None:
     _look_at(s, key, (step + 2) * scale.step_s)
     if own is not None and step <= own.step <= step + _SILENT_STEPS:
         return  # made; (a step far ahead is of a clock that was set back)
+    if (step + 1) * scale.step_s < s.wall(s.boot_s) + min(_SETTLED_S, scale.step_s):
+        return  # right after our start we know little: what we wished for before stands
     all_rings = rings(s, key, step)
     if all_rings.late and now < turn.due_s:
         _look_at(s, key, turn.due_s)

@@ -6,6 +6,7 @@ cloud-init (NoCloud). Its file system is the whole disk, and grows to the machin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ INCLUDE = (
     *("cloud-init", "linux-image-cloud-amd64"),
 )
 DISK_BYTES = 2 << 30
+LABEL = "skerry"
 FETCH_LIMIT_S = 1200.0
 LIMIT_S = 300.0
 
@@ -34,7 +36,7 @@ cloud_final_modules: [scripts_user, final_message]
 """
 FILES = {
     "etc/cloud/cloud.cfg.d/90_skerry.cfg": CLOUD_INIT,
-    "etc/fstab": "/dev/vda / ext4 defaults 0 1\n",
+    "etc/fstab": f"LABEL={LABEL} / ext4 defaults 0 1\n",
     "etc/hostname": "localhost\n",
     "etc/machine-id": "",
 }
@@ -63,9 +65,11 @@ class ImageFailed(Passing):
 def build(
     folder: Path, name: str, *, suite: str = "bookworm", progress: Progress = lambda line: None
 ) -> dict[str, Path]:
-    """The image's files, by part; made only where they are not there yet. Raises ImageNeeds and ImageFailed."""
+    """The image's files, by part; made only where they aren't there, or of something else. Raises ImageNeeds and ImageFailed."""
     files = {part: folder / f"{name}.{part}" for part in PARTS}
-    if all(file.is_file() for file in files.values()):
+    recipe = folder / f"{name}.recipe"
+    made_by = hashlib.sha256(repr((suite, INCLUDE, FILES, LINKS)).encode()).hexdigest()
+    if all(file.is_file() for file in files.values()) and recipe.is_file() and recipe.read_text() == made_by:
         progress(f"{name} is there already: {folder}")
         return files
     _check()
@@ -80,12 +84,13 @@ def build(
         _run("unshare", "--mount", *debian, str(tree), limit_s=FETCH_LIMIT_S)
         _prepare(tree)
         progress("making the disk")
-        _run("mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(work / "raw"), f"{DISK_BYTES >> 20}M")
+        _run("mke2fs", "-q", "-t", "ext4", "-L", LABEL, "-d", str(tree), str(work / "raw"), f"{DISK_BYTES >> 20}M")
         _run("qemu-img", "convert", "-O", "qcow2", str(work / "raw"), str(work / "qcow2"))
         for part, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
             shutil.copyfile(sorted((tree / "boot").glob(pattern))[-1], work / part)
         for part, file in files.items():
             (work / part).replace(file)
+        recipe.write_text(made_by)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return files

@@ -8,6 +8,7 @@ real one needs the scope droplet:admin, with which whoever has the token may tak
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -39,6 +40,7 @@ from skerry.machines.digitalocean_shapes import (
     OfAccount,
     OfAction,
     OfDroplet,
+    RegionPage,
     Rule,
     SizePage,
     SizeRow,
@@ -49,6 +51,9 @@ ACTION_LIMIT_S = 300.0
 POLL_S = 1.0
 ANYWHERE = Target(["0.0.0.0/0", "::/0"])
 OPTIONS = {"ca", "ssh_keys", "vpc"}
+
+
+IMAGE = "debian-12-x64"  # where the pool names none
 
 
 class DigitalOcean:
@@ -122,7 +127,7 @@ class DigitalOcean:
         body: dict[str, Any] = {
             "name": order.name,
             "size": order.size,
-            "image": int(order.image) if order.image.isdecimal() else order.image,
+            "image": int(order.image) if order.image.isdecimal() else order.image or IMAGE,
             "user_data": order.user_data,
             "tags": list(order.tags),
             "ssh_keys": [int(key) if key.isdecimal() else key for key in self._keys],
@@ -180,7 +185,8 @@ class DigitalOcean:
             try:
                 self._act(server, {"type": "resize", "size": size, "disk": False})
             except (Refusal, NoCapacity):
-                self._act(server, {"type": "power_on"})
+                with contextlib.suppress(Refusal, Passing):  # if it stays off, the next try goes on from there
+                    self._act(server, {"type": "power_on"})
                 raise
             found = self._get(server.id)
         if found.status == "off":
@@ -214,6 +220,10 @@ class DigitalOcean:
     def _sizes(self) -> Sequence[SizeRow]:
         call = Call("list sizes", "GET", "/v2/sizes", ("sizes:read", "regions:read"))
         return self._api.pages(call, SizePage, lambda page: page.sizes, lambda row: row.slug)
+
+    def _regions(self) -> set[str]:
+        call = Call("list regions", "GET", "/v2/regions", ("regions:read",))
+        return {row.slug for row in self._api.pages(call, RegionPage, lambda page: page.regions, lambda row: row.slug)}
 
     def _get(self, id: str) -> Droplet:
         if not id.isascii() or not id.isdecimal() or not 0 < int(id) <= NOBODY:
@@ -268,7 +278,8 @@ class DigitalOcean:
         """A refused order whose words say nothing: is it what no order can change just now?"""
         try:
             row = next((row for row in self._sizes() if row.slug == order.size), None)
-            if row and (not row.available or (order.region and order.region not in row.regions)):
+            known = not order.region or order.region in self._regions()
+            if row and known and not (row.available and order.region in (*row.regions, "")):
                 return NoCapacity(refused.what, f"{order.size} can't be had in {order.region} just now ({refused.why})")
             account = self._api.ask(ACCOUNT, OfAccount).account
             if len(self.list()) >= account.droplet_limit:

@@ -144,6 +144,10 @@ class SizePage(Page, frozen=True, kw_only=True):
     sizes: Annotated[list[SizeRow], msgspec.Meta(max_length=200)]
 
 
+class RegionPage(Page, frozen=True, kw_only=True):
+    regions: Annotated[list[Slug], msgspec.Meta(max_length=200)]
+
+
 class KeyPage(Page, frozen=True, kw_only=True):
     ssh_keys: Annotated[list[Key], msgspec.Meta(max_length=200)]
 

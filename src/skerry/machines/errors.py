@@ -42,6 +42,12 @@ class SshHostKeyUnknown(TrustRefusal):
     code = "ssh-host-key-unknown"
 
 
+class SshHostKeyOther(TrustRefusal):
+    """The host's key is not the one that was named."""
+
+    code = "ssh-host-key-other"
+
+
 class SshUnreachable(Unreachable):
     """No connection to the host's SSH server."""
 

@@ -64,11 +64,12 @@ OPTIONS = {
     "host_key",
 }
 SIZES = "small=1,1g,10g;medium=2,2g,20g;large=4,4g,40g"
-CMDLINE = "root=/dev/vda rw console=ttyS0 panic=30"
+CMDLINE = "root=LABEL=skerry rw panic=30"  # disks have other names under each hypervisor
 UPLOAD_LIMIT_S = 120.0
 IMAGE_LIMIT_S = 3600.0
 MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
 PROBE_LIMIT_S = 20.0
+PROBES = 16  # names that they have: libvirt keeps a log for each
 SHUTDOWN_LIMIT_S = 60.0
 POLL_S = 0.25
 _ADDRESS = re.compile(r"ipv4\s+([0-9.]+)/")
@@ -210,7 +211,9 @@ class Libvirt:
             network=self._network,
             kernel=kernel,
             initrd=initrd,
-            cmdline=self._options.get("cmdline", CMDLINE),
+            cmdline=self._options.get(
+                "cmdline", f"{CMDLINE} console={'hvc0' if kind.startswith('xenpv') else 'ttyS0'}"
+            ),
             domain_type="test" if self._driver == "test" else "",
             marks=Marks(
                 name=order.name,
@@ -410,12 +413,15 @@ class Libvirt:
         kernel = next((path for name, path in sorted(volumes.items()) if name.endswith(".vmlinuz")), "")
         if not kernel:
             return "there is no kernel in the storage pool to try it with"
-        name = f"skerry-probe-{uuid.uuid4().hex[:8]}"
+        name = f"skerry-probe-{uuid.uuid4().int % PROBES}"
         try:
             self._virsh.run("domcapabilities", "--virttype", "kvm", "--machine", "q35")
             self._define(probe(name, kernel))
         except ProviderRefused as refused:
-            return refused.why
+            if "already exists" not in refused.why:
+                return refused.why
+            self._virsh.run("undefine", name)  # left by a probe that was cut off; one that runs goes on
+            raise ProviderSilent("KVM is being tried", f"{name} is there") from None
         try:
             self._virsh.run("start", name)
             end_s = time.monotonic() + PROBE_LIMIT_S
@@ -426,9 +432,14 @@ class Libvirt:
                 time.sleep(POLL_S)
             return "" if state == "shut off (shutdown)" else f"a guest ended at once: {state}"
         except SkerryError as error:
-            return error.why
+            return _last_words(error.why)
         finally:
             self._virsh.run("undefine", name)
+
+
+def _last_words(text: str) -> str:
+    """QEMU's own, of all that libvirt tells of a start that failed."""
+    return text.rpartition("qemu-system-")[2].partition(": ")[2] or text
 
 
 def _interface(text: str) -> ipaddress.IPv4Interface | None:

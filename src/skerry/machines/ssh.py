@@ -1,5 +1,8 @@
 """One host over the system's own `ssh`: its configuration, agent and jump hosts work as in the operator's terminal.
 
+A host's key is never taken in silence, whatever the configuration says: ssh asks at the terminal and shows the fingerprint, or
+the right one was named. Who comes in as another user than root works through sudo, where that asks nothing.
+
 Runs argument lists, quoted once for the remote shell. What the commands mean is not known here. On POSIX one connection
 is opened at the first command and all others go through it (one login, one question for a passphrase); on Windows, whose
 ssh can't share a connection, each command makes its own.
@@ -8,7 +11,6 @@ ssh can't share a connection, each command makes its own.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import shutil
@@ -21,11 +23,13 @@ from pathlib import Path
 from typing import IO
 
 from skerry.errors import SkerryError
+from skerry.machines import hostkeys
 from skerry.machines.errors import (
     BadTarget,
     RemoteFailed,
     SshFailed,
     SshHostKeyChanged,
+    SshHostKeyOther,
     SshHostKeyUnknown,
     SshMissing,
     SshNotInTime,
@@ -62,10 +66,22 @@ _UNREACHABLE = (
 class Ssh:
     """A target such as `root@198.51.100.7`, `root@host:2222` or `root@[2001:db8::1]:22`. Use as a context manager."""
 
-    def __init__(self, target: str, config: Path | None = None, identity: Path | None = None) -> None:
-        """`config`, `identity`: as ssh's -F and -i. Raises BadTarget or SshMissing; connects only when needed."""
+    def __init__(
+        self,
+        target: str,
+        config: Path | None = None,
+        identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
+    ) -> None:
+        """`config`, `identity`, `jump`: as ssh's -F, -i and -J (one host). `host_keys`: fingerprints, of which its key must have one.
+
+        Raises BadTarget, BadInput or SshMissing; connects only when needed.
+        """
         self.target = target
+        self.no_root = ""  # why its commands don't run as root
         self._destination, port = parse_target(target)
+        self._wanted_keys = hostkeys.checked(host_keys)
         program = shutil.which("ssh")
         if program is None:
             raise SshMissing("there is no ssh program here", "hosts are joined over SSH", "install an OpenSSH client")
@@ -74,12 +90,16 @@ class Ssh:
             chosen += ["-F", str(config)]
         if identity:
             chosen += ["-i", str(identity), "-o", "IdentitiesOnly=yes"]
+        if jump:
+            chosen += _through(jump, chosen)
         if port:
             chosen += ["-p", str(port)]
         self._by_hand = shlex.join(["ssh", *chosen, self._destination])
         self._argv = [program, *chosen]
         self._argv += ["-o", f"ConnectTimeout={CONNECT_LIMIT_S}", "-o", "ServerAliveInterval=5"]
         self._argv += ["-o", "ServerAliveCountMax=3", "-o", "LogLevel=ERROR"]
+        self._settled: list[str] | None = None  # options that say which key the host may have
+        self._prefix: list[str] | None = None  # None: who we are there was not asked yet
         self._shares = sys.platform != "win32"
         self._master: subprocess.Popen[bytes] | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -93,15 +113,24 @@ class Ssh:
         SshHostKeyUnknown, SshUnreachable, SshNotInTime, SshFailed.
         """
         self._connect()
+        if self._prefix is None:
+            self._prefix = []
+            self._become_root()
+        return self._remote([*self._prefix, *argv], input, timeout_s, what)
+
+    def _remote(
+        self, argv: Sequence[str], input: bytes | IO[bytes] | None = None, timeout_s: float = 60.0, what: str = ""
+    ) -> bytes:
+        self._connect()
         share = ["-S", str(self._control), "-o", "ControlMaster=no"] if self._shares else []
         given = input if isinstance(input, bytes | None) else None
         stdin = subprocess.PIPE if given is not None else (input if given is not input else subprocess.DEVNULL)
         process = subprocess.Popen(
-            [*self._argv, *share, "-T", "--", self._destination, shlex.join(argv)],
+            [*self._argv, *(self._settled or []), *share, "-T", "--", self._destination, shlex.join(argv)],
             stdin=stdin,  # type: ignore[arg-type]
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=hostkeys.english(),
         )
         try:
             out, err = process.communicate(given, timeout=timeout_s)
@@ -132,6 +161,10 @@ class Ssh:
             raise SshFailed(f"{self.target} said too much", f"{argv[0]} printed {len(out)} bytes")
         return out
 
+    def address(self) -> str:
+        """Where ssh's configuration says that it is: a name or an address."""
+        return hostkeys.configured([*self._argv, "--", self._destination], "hostname")
+
     def close(self) -> None:
         """End the connection. May be called twice."""
         if self._master is not None:
@@ -140,7 +173,7 @@ class Ssh:
             self._master = None
         if self._directory is not None:
             self._directory.cleanup()
-            self._directory = None
+            self._directory = self._settled = None
 
     def __enter__(self) -> Ssh:
         return self
@@ -156,14 +189,17 @@ class Ssh:
 
     def _connect(self) -> None:
         """Open the shared connection, as a child of ours: not ssh's own background process, which would hold our pipes."""
-        if not self._shares or (self._master is not None and self._master.poll() is None):
+        if self._shares and self._master is not None and self._master.poll() is None:
+            return
+        self._settle_host_key()
+        if not self._shares:
             return
         control = self._control
         control.unlink(missing_ok=True)
         with open(control.with_name("words"), "w+b") as words:
-            argv = [*self._argv, "-M", "-N", "-T", "-S", str(control), "--", self._destination]
+            argv = [*self._argv, *(self._settled or []), "-M", "-N", "-T", "-S", str(control), "--", self._destination]
             self._master = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words, env=_environment()
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words, env=hostkeys.english()
             )
             end = time.monotonic() + LOGIN_LIMIT_S
             while not control.exists():
@@ -180,8 +216,57 @@ class Ssh:
                     )
                 time.sleep(0.005)
 
-    def _problem(self, words: str) -> SkerryError | None:
-        """What ssh's own words mean, if they are words of ssh."""
+    def _settle_host_key(self) -> None:
+        """Which key the host may have: one that was named; else one that is known, or that a person agrees to at the terminal."""
+        if self._settled is None and self._wanted_keys:
+            self._settled = self._pinned()
+        elif self._settled is None:
+            lax = hostkeys.configured([*self._argv, "--", self._destination], "stricthostkeychecking")
+            self._settled = ["-o", "StrictHostKeyChecking=ask"] if lax in hostkeys.LAX else []
+
+    def _pinned(self) -> list[str]:
+        """Options by which the host's key has to be the named one, which is remembered, too. Raises SshHostKeyOther."""
+        seen: dict[str, str] = {}
+        for algorithm in hostkeys.ALGORITHMS:
+            for key in self._shown(algorithm):
+                seen[key.kind] = key.fingerprint
+                if key.fingerprint in self._wanted_keys:
+                    hostkeys.remember([*self._argv, "--", self._destination], key)
+                    return hostkeys.pin(key, self._control.with_name("known"))
+        raise SshHostKeyOther(
+            f"no SSH session with {self.target}",
+            f"its key is {', '.join(seen.values())}, and not the one that was named",
+            "compare with what its provider, or its console, says; a machine that was installed anew has another key",
+        )
+
+    def _shown(self, algorithm: str = "") -> list[hostkeys.HostKey]:
+        """The key that the host shows to anybody; [] if it has none of that kind. Raises why it can't be reached."""
+        place = self._control.with_name("shown")
+        try:
+            found, words = hostkeys.shown(
+                [*self._argv, "-T", "--", self._destination, "true"], place, algorithm, LOGIN_LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            raise SshUnreachable(f"no SSH session with {self.target}", "its key was not shown", self._by_hand) from None
+        if not found and "no matching host key type" not in words and (known := self._problem(words, ask=False)):
+            raise known
+        return found
+
+    def _become_root(self) -> None:
+        """Who is not root there, and may be by sudo without a password, is from now on. Why not stands in `no_root`."""
+        told = self._remote(["sh", "-c", 'id -u; echo "$SSH_CONNECTION"']).decode(errors="replace").splitlines()
+        uid, connection = told[-2:] if len(told) > 1 else ("", "")
+        if uid == "0":
+            return
+        try:
+            self._remote(["sudo", "-n", "true"])
+        except RemoteFailed as failed:
+            self.no_root = failed.stderr.splitlines()[-1] if failed.stderr else "sudo failed"
+            return
+        self._prefix = ["sudo", "-n", "--", "env", f"SSH_CONNECTION={connection}"]
+
+    def _problem(self, words: str, *, ask: bool = True) -> SkerryError | None:
+        """What ssh's own words mean, if they are words of ssh. `ask`: a host whose key isn't known is asked for it."""
         what, last = f"no SSH session with {self.target}", words.splitlines()[-1].strip() if words else ""
         if "REMOTE HOST IDENTIFICATION HAS CHANGED" in words or ("host key for" in words and "has changed" in words):
             return SshHostKeyChanged(
@@ -190,11 +275,7 @@ class Ssh:
                 f"ask whoever runs it; if its key really is a new one: ssh-keygen -R {self._name()}",
             )
         if "Host key verification failed" in words:
-            return SshHostKeyUnknown(
-                what,
-                f"the host's key is not known here yet: {last}",
-                f"log in once by hand and compare: {self._by_hand}",
-            )
+            return self._unknown(what, last, ask)
         if "Permission denied" in words or "Too many authentication failures" in words:
             return SshWrongKey(
                 what,
@@ -204,6 +285,23 @@ class Ssh:
         if any(sign in words for sign in _UNREACHABLE):
             return SshUnreachable(what, last, f"check address, port and firewall; by hand: {self._by_hand}")
         return None
+
+    def _unknown(self, what: str, last: str, ask: bool) -> SkerryError:
+        try:
+            shown = self._shown() if ask else []
+        except SkerryError:
+            shown = []
+        if not shown:  # whoever stands before it
+            return SshHostKeyUnknown(
+                what,
+                f"the key of a host on the way, or its own, is not known here yet: {last}",
+                f"log in once by hand and compare: {self._by_hand}",
+            )
+        return SshHostKeyUnknown(
+            what,
+            f"its key is not known here yet, and nobody agreed to it: {shown[0].fingerprint} ({shown[0].kind})",
+            f"compare it with what its provider, or its console, says, and name it: --host-key {shown[0].fingerprint}",
+        )
 
     def _name(self) -> str:
         """As known_hosts calls it."""
@@ -224,6 +322,15 @@ def parse_target(target: str) -> tuple[str, int]:
     return user + (match["v6"] or match["host"]), int(match["port"] or 0)
 
 
+def _through(jump: str, chosen: Sequence[str]) -> list[str]:
+    """As -J, but our own configuration and key count on the way, too. Raises BadTarget."""
+    destination, port = parse_target(jump)
+    if not chosen:
+        return ["-J", jump]
+    argv = ["ssh", *chosen, *(["-p", str(port)] if port else []), "-W", "[%h]:%p", "--", destination]
+    return ["-o", f"ProxyCommand={shlex.join(argv)}"]
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Without waiting for what it may still say: the shared connection has its pipes, too."""
     process.kill()
@@ -232,8 +339,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(OSError):  # what was not yet sent
                 pipe.close()
     process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """ssh's messages in English, or their meaning can't be told."""
-    return {**os.environ, "LC_ALL": "C"}

@@ -21,6 +21,9 @@ DISK_BYTES = 500 << 20
 CLOCK_LIMIT_S = 60.0
 MAX_TEXT = 256 << 10
 MAX_LINES = 4000
+NAMESPACES = ("mount", "process", "network", "name", "message")
+CONTROLLERS = ("cpu", "memory", "pids")
+CONTAINERS = {"openvz": "an OpenVZ container", "lxc": "an LXC container", "lxc-libvirt": "an LXC container"}
 KNOWN = {"nginx", "apache2", "caddy", "haproxy", "lighttpd", "traefik", "httpd"}
 _SS = re.compile(
     r"(?P<protocol>tcp|udp)\s+\S+\s+\d+\s+\d+\s+\S*:(?P<port>\d{1,5})\s+\S+(?:\s+(?P<users>users:\S.*))?\s*"
@@ -47,7 +50,12 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     arch: str = ""
     user: str = ""
     systemd: int = 0  # version; 0: not pid 1
+    no_sudo: str = ""  # why the user that is not root can't become it
+    container: str = ""  # what it is itself a container of, in systemd's words: openvz, lxc
     cgroups: int = 0  # 1, 2; 0: none
+    cgroups_writable: bool = False
+    controllers: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
     overlay: bool = False
     veth: bool = False
     nftables: bool = False
@@ -72,6 +80,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.cpus} cpus, {self.memory_bytes / 2**30:.1f} GiB memory, {self.disk_free_bytes / 2**30:.1f} GiB free"
         )
         found = [f"{self.hostname}: {kind}", size]
+        if self.container:
+            found.append(f"it is {_container(self)}: its kernel is its host's")
         if self.docker:
             found.append("Docker is here: its containers and rules stay as they are")
         if self.ufw:
@@ -98,7 +108,8 @@ def survey(ssh: Ssh) -> Survey:
     script = resources.files("skerry.machines").joinpath("survey.sh").read_bytes()
     sent_s = time.time()
     answer = ssh.run(["sh", "-s"], input=script, timeout_s=60.0, what=f"{ssh.target} could not be looked at")
-    return parse_survey(answer.decode(errors="replace"), sent_s=sent_s, now_s=time.time())
+    found = parse_survey(answer.decode(errors="replace"), sent_s=sent_s, now_s=time.time())
+    return msgspec.structs.replace(found, no_sudo=ssh.no_root)
 
 
 def parse_survey(text: str, *, now_s: float, sent_s: float | None = None) -> Survey:
@@ -115,6 +126,7 @@ def parse_survey(text: str, *, now_s: float, sent_s: float | None = None) -> Sur
         )
     values: dict[str, str] = {}
     listeners: set[Listener] = set()
+    namespaces: list[str] = []
     for line in lines[1:]:
         key, _, value = line.partition(" ")
         value = value.strip()[:4096]
@@ -122,6 +134,8 @@ def parse_survey(text: str, *, now_s: float, sent_s: float | None = None) -> Sur
             listeners |= _from_ss(value)
         elif key in ("tcp", "udp"):
             listeners |= _from_proc(key, value)
+        elif key == "namespace" and value in NAMESPACES:
+            namespaces.append(value)
         elif value:
             values.setdefault(key, value)
     node = _json(values.get("node", ""))
@@ -135,7 +149,11 @@ def parse_survey(text: str, *, now_s: float, sent_s: float | None = None) -> Sur
         arch=values.get("arch", ""),
         user=values.get("user", ""),
         systemd=int(_number(values, "systemd", int, 0)),
+        container=values.get("container", ""),
         cgroups=int(_number(values, "cgroups", int, 0)),
+        cgroups_writable=values.get("cgroups_writable") == "yes",
+        controllers=tuple(values.get("controllers", "").split()),
+        namespaces=tuple(namespaces),
         overlay=values.get("overlay") == "yes",
         veth=values.get("veth") == "yes",
         nftables=values.get("nftables") == "yes",
@@ -160,10 +178,6 @@ def judge(survey: Survey, *, cloud: str = "", arch: str = "x86_64") -> list[Refu
     name = survey.hostname or "the host"
     what = f"{name} can't join"
     problems: list[Refusal] = []
-    if survey.user != "root":
-        problems.append(
-            NotRoot(what, f"we came in as {survey.user or 'somebody unknown'}", "use root: skerry host add root@HOST")
-        )
     if survey.arch != arch:
         problems.append(
             HostLacks(
@@ -174,18 +188,8 @@ def judge(survey: Survey, *, cloud: str = "", arch: str = "x86_64") -> list[Refu
         )
     if not survey.systemd:
         problems.append(HostLacks(what, "systemd is not what runs it", "use a distribution with systemd"))
-    if not survey.cgroups:
-        problems.append(HostLacks(what, "no cgroups are mounted", "boot it with a kernel and systemd that have them"))
-    for here, feature in (
-        (survey.overlay, "overlayfs"),
-        (survey.veth, "veth"),
-        (survey.nftables, "nftables"),
-        (survey.tun or survey.wireguard, "TUN devices or WireGuard"),
-    ):
-        if not here:
-            problems.append(
-                HostLacks(what, f"its kernel {survey.kernel} has no {feature}", "use a VPS with its own, recent kernel")
-            )
+    # What only root may try says nothing about the host if it was not root who tried.
+    problems += _kernel(survey, what) if survey.user == "root" else [_not_root(survey, what)]
     if survey.disk_free_bytes < DISK_BYTES and not survey.skerry_version:
         problems.append(
             DiskFull(
@@ -209,6 +213,49 @@ def judge(survey: Survey, *, cloud: str = "", arch: str = "x86_64") -> list[Refu
             )
         )
     return problems
+
+
+def _not_root(survey: Survey, what: str) -> Refusal:
+    user = survey.user or "somebody unknown"
+    if not survey.no_sudo:
+        return NotRoot(what, f"we came in as {user}", "use root: skerry host add root@HOST")
+    return NotRoot(
+        what,
+        f"we came in as {user}, who can't become root by sudo without a password: {survey.no_sudo}",
+        f"use root, or let {user} do so, there as root: echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{user}",
+    )
+
+
+def _kernel(survey: Survey, what: str) -> list[Refusal]:
+    """What containers need and this kernel, or the host of which this is a container, does not give."""
+    missing = [name for name in NAMESPACES if name not in survey.namespaces]
+    lacks = [f"{', '.join(missing)} namespaces"] if missing else []
+    if not survey.cgroups:
+        lacks.append("cgroups")
+    else:
+        lacks += [f"cgroup controller {name}" for name in CONTROLLERS if name not in survey.controllers]
+        lacks += [] if survey.cgroups_writable else ["cgroups that can be written"]
+    for here, feature in (
+        (survey.overlay, "overlayfs"),
+        (survey.veth, "veth"),
+        (survey.nftables, "nftables"),
+        (survey.tun or survey.wireguard, "TUN devices or WireGuard"),
+    ):
+        if not here:
+            lacks.append(feature)
+    if survey.container:
+        whose = f"it is {_container(survey)}, whose host gives it no"
+        fix = "ask its provider for nesting and TUN, or take a machine with a kernel of its own (KVM)"
+    else:
+        whose, fix = f"its kernel {survey.kernel} has no", "use a machine with its own, recent kernel"
+    return [HostLacks(what, f"{whose} {feature}", _FIXES.get(feature, fix)) for feature in lacks]
+
+
+_FIXES = {"cgroup controller memory": "add cgroup_enable=memory to its kernel's command line"}  # as on a Raspberry Pi
+
+
+def _container(survey: Survey) -> str:
+    return CONTAINERS.get(survey.container, f"a container ({survey.container})")
 
 
 def _ours(survey: Survey, other: Listener) -> bool:

@@ -1,6 +1,7 @@
 # What this host is: read and tried, nothing changed. Sent to `sh -s` by machines/survey.py; lines of "key value".
-# Kernel features are tried in a network namespace that ends with the command; else looked up among the kernel's modules
-# and symbols, as the smallest hosts have neither ip nor nft.
+# Kernel features are tried in namespaces that end with the command, as a container of OpenVZ or LXC may list what its host
+# does not let it have; veth and nftables else looked up among the kernel's modules and symbols, as the smallest hosts have
+# neither ip nor nft.
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 echo "skerry-survey 1"
 echo "clock $(date +%s.%N)"
@@ -12,7 +13,17 @@ echo "distribution $(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$NAME}"
 echo "kernel $(uname -r)"
 echo "arch $(uname -m)"
 [ -d /run/systemd/system ] && echo "systemd $(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')"
-case $(stat -fc %T /sys/fs/cgroup 2>/dev/null) in cgroup2fs) echo "cgroups 2" ;; tmpfs) echo "cgroups 1" ;; esac
+case $(stat -fc %T /sys/fs/cgroup 2>/dev/null) in
+cgroup2fs) echo "cgroups 2"; echo "controllers $(cat /sys/fs/cgroup/cgroup.controllers)"; trial=/sys/fs/cgroup/skerry-survey ;;
+tmpfs)
+    echo "cgroups 1"
+    echo "controllers $(awk '$4 == 1 { print $1 }' /proc/cgroups | while read -r one; do [ -d "/sys/fs/cgroup/$one" ] && echo "$one"; done | tr '\n' ' ')"
+    trial=/sys/fs/cgroup/memory/skerry-survey ;;
+esac
+[ -n "$trial" ] && mkdir "$trial" 2>/dev/null && rmdir "$trial" && echo "cgroups_writable yes"
+kind=$(systemd-detect-virt --container 2>/dev/null)
+[ -d /proc/vz ] && [ ! -d /proc/bc ] && kind=openvz
+[ -n "$kind" ] && [ "$kind" != none ] && echo "container $kind"
 echo "memory_kib $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 echo "cpus $(nproc)"
 state=/var/lib; [ -d /var/lib/skerry ] && state=/var/lib/skerry
@@ -22,7 +33,11 @@ has() { # has MODULE SYMBOL
     grep -qw "$2" /proc/kallsyms 2>/dev/null || [ -d "/sys/module/$1" ] || modprobe -nq "$1" 2>/dev/null
 }
 yes() { echo "$1 yes"; }
-{ grep -qw overlay /proc/filesystems || modprobe -nq overlay 2>/dev/null; } && yes overlay
+for one in m:mount p:process n:network u:name i:message; do
+    unshare "-${one%%:*}" true 2>/dev/null && echo "namespace ${one#*:}"
+done
+unshare -m sh -c 'mount -t tmpfs none /tmp && cd /tmp && mkdir a b c d &&
+    mount -t overlay none -o lowerdir=a,upperdir=b,workdir=c d && : >d/file' 2>/dev/null && yes overlay
 { unshare -n ip link add a type veth peer name b 2>/dev/null || has veth veth_setup; } && yes veth
 { unshare -n nft list ruleset >/dev/null 2>&1 || has nf_tables nft_do_chain; } && yes nftables
 { { [ -c /dev/net/tun ] && (: <>/dev/net/tun) 2>/dev/null; } || modprobe -nq tun 2>/dev/null; } && yes tun

@@ -17,6 +17,7 @@ from skerry.errors import NotInTime
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
 from skerry.sdk.hosts import Hosts
+from skerry.sdk.machines import Machines, Pools
 from skerry.sdk.store import Images, Roles, Volumes
 from skerry.sdk.values import Event, LogLine, NotHealthy, Replica, Status
 
@@ -39,6 +40,8 @@ class AsyncClient:
         self.apps = Apps(self._connection)
         self.hosts = Hosts(self._connection)
         self.images = Images(self._connection)
+        self.machines = Machines(self._connection)
+        self.pools = Pools(self._connection)
         self.roles = Roles(self._connection)
         self.volumes = Volumes(self._connection)
 
@@ -92,7 +95,7 @@ class AsyncClient:
 
     async def watch_events(self, *, tail: int = 0, follow: bool = True) -> AsyncGenerator[Event]:
         """Events as they come, after the last `tail` of each host; for ever. A host that can't be asked is told by `unanswered`."""
-        async with aclosing(views.events(self._connection.session, follow=follow, tail=tail)) as rows:  # type: ignore[type-var]
+        async with aclosing(views.events(self._connection.session, follow=follow, tail=tail)) as rows:
             async for row in rows:
                 yield msgspec.convert(row, Event)
 
@@ -105,7 +108,7 @@ class AsyncClient:
     ) -> AsyncGenerator[LogLine]:
         """Lines as they come, after the last `tail`; for ever."""
         rows = views.logs(self._connection.session, list(targets), follow=follow, tail=tail, since=since_s)
-        async with aclosing(rows) as lines:  # type: ignore[type-var]
+        async with aclosing(rows) as lines:
             async for row in lines:
                 yield msgspec.convert(row, LogLine)
 

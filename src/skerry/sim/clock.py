@@ -12,13 +12,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._count = itertools.count()
 
-    def at(self, at_s: float, act: Callable[[], None]) -> None:
+    def at(self, at_s: float, act: Callable[[], object]) -> None:
         heapq.heappush(self._queue, (max(at_s, self.now_s), next(self._count), act))
 
-    def after(self, delay_s: float, act: Callable[[], None]) -> None:
+    def after(self, delay_s: float, act: Callable[[], object]) -> None:
         self.at(self.now_s + delay_s, act)
 
     def run_until(self, end_s: float) -> None:

@@ -31,7 +31,10 @@ SIGNAL = re.compile(r"(SIG)?[A-Z][A-Z0-9]{1,8}([+-][0-9]{1,2})?|[1-9][0-9]?")
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
 HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 ALIAS = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")  # one label of a name: never another app's
-CONSTRAINT = re.compile(r"(node|zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+CONSTRAINT = re.compile(
+    r"((zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)|node(==|!=)([a-z0-9-]{1,63}/(?=[0-9]))?)"
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+)
 URL_PATH = re.compile(r"/[!-~]{0,511}")
 REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}")  # it is shown in `ps`
 DAY_S = 86_400.0

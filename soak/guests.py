@@ -1,0 +1,188 @@
+"""`make guests`: machines of one's own hypervisor. libvirt and QEMU for real (by emulation), from a base image of mmdebstrap's to a
+container that runs in a guest of a lab cloud, and back until nothing is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from demo.clients import ask
+from demo.skerry import Skerry
+from rich.console import Console
+
+from skerry.lab.lab import Lab
+from soak.cloud import ROOT
+from soak.hypervisor import Hypervisor
+
+CACHE = Path("/var/lib/skerry-lab/.base/machines")
+IMAGE = "debian-12"
+PORT = 8092
+ADDRESS = 210  # the last byte of the first guest's address in the lab's network
+JOIN_S = 900.0  # by emulation, on a busy machine
+COMPOSE = """\
+name: inside
+x-skerry: {pools: [guests]}
+services:
+  web:
+    x-skerry: {image: {recipe: python, context: web, entrypoint: [python3, -m, uvicorn, guestbook:app, --host, 0.0.0.0]}}
+    ports: ["8092:8000"]
+    healthcheck: {test: curl -f http://localhost:8000/healthz, interval: 5s, timeout: 5s, start_period: 180s}
+    deploy:
+      replicas: 1
+      placement: {constraints: [node.labels.kind == guest]}
+      resources: {limits: {memory: 160M, pids: 64}}
+"""
+
+
+class Steps:
+    def __init__(self, name: str, console: Console) -> None:
+        self.console = console
+        self.work = ROOT / "build" / name
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        self.lab = Lab(name)
+        self.folder = Path(tempfile.mkdtemp(prefix="skerry-guests-", dir="/var/tmp"))
+        self.folder.chmod(0o755)  # QEMU runs as a user of its own
+        self.hypervisor = Hypervisor(self.folder, str(self.lab.directory / "wires"))
+        self.skerry = Skerry(self.work / "home", self._hear)
+        self.figures: dict[str, Any] = {}
+
+    def _hear(self, line: str) -> None:
+        self.console.print(f"      {line}", style="dim", markup=False)
+
+    def run(self) -> None:
+        self.lab.down()
+        self.lab.up(2)
+        self._step("libvirt is up", self.hypervisor.__enter__)
+        self._step("image made and sent", self._image)
+        self._step("what QEMU would be told", self._argv)
+        self._step("two lab hosts join", self._lab_hosts)
+        self._step("pool signed, KVM tried", self._pool)
+        self._step(
+            "a guest is rented and joins",
+            lambda: self.skerry.run("machine", "up", "guests", "--timeout", f"{JOIN_S:g}s"),
+        )
+        self._step("what it is", self._facts)
+        self._step("a container runs in it and answers", self._deploy)
+        self._step("the app is taken away", lambda: self.skerry.run("rm", "inside"))
+        self._step("drained and returned", lambda: self.skerry.run("machine", "rm", "guests/0", "--timeout", "300s"))
+        self._step("nothing is left of it", self._nothing_left)
+
+    def _step(self, what: str, act: Any) -> None:
+        begun_s = time.monotonic()
+        self.console.print(f"[bold]{what}[/]")
+        act()
+        self.figures[what] = round(time.monotonic() - begun_s, 1)
+        self.console.print(f"      done in {self.figures[what]} s")
+
+    def _image(self) -> None:
+        self.skerry.run("machine", "image", self.hypervisor.endpoint, "--name", IMAGE, "--folder", str(CACHE))
+
+    def _argv(self) -> None:
+        """What libvirt would say to QEMU."""
+        argv = self.hypervisor.virsh(
+            "domxml-to-native", "qemu-argv", "--xml", str(ROOT / "tests/machines/golden/qemu.xml")
+        )
+        assert "virtio-blk-pci" in argv and "virtio-net-pci" in argv and "tcg" in argv, argv
+
+    def _lab_hosts(self) -> None:
+        self.skerry.run("init", "guests", "--recovery-file", str(self.work / "recovery.age"))
+        for machine in self.lab.status():
+            target = ("host", "add", f"root@{machine.address}", "--name", machine.name)
+            self.skerry.run(*target, "--ssh-config", str(self.lab.ssh_config()), quiet=True)
+
+    def _pool(self) -> None:
+        network = self.lab.status()[0].address.rpartition(".")[0]
+        options = {
+            "network": "bridge:bridge0",
+            "address": f"{network}.{ADDRESS}/24",
+            "sizes": "small=1,1g,6g,0",
+        }
+        self.skerry.run(
+            *("machine", "pool", "add", "guests", "--provider", "libvirt", "--endpoint", self.hypervisor.endpoint),
+            *(word for key, value in options.items() for word in ("--option", f"{key}={value}")),
+            *("--size", "small", "--image", IMAGE, "--max", "2", "--label", "kind=guest"),
+            *("--keepers", "none", "--meeting", "vps-1", "--join", f"{JOIN_S:g}s"),
+        )  # fmt: skip
+
+    def _facts(self) -> None:
+        (row,) = self.skerry.json("machine", "ls", "guests")
+        domains = self.hypervisor.virsh("list", "--all", "--name").split()
+        xml = self.hypervisor.virsh("dumpxml", domains[0])
+        self.figures["facts"] = {"kind": xml.split("type='", 1)[1].split("'")[0], "disk_mb": self._disk_mb(domains[0])}
+        assert len(domains) == 1 and row["address"].endswith(f".{ADDRESS}"), (domains, row)
+        host = next(row for row in self.skerry.json("host", "ls") if row["name"] == "guests/0")
+        assert host["state"] == "up", host
+
+    def _disk_mb(self, name: str) -> int:
+        return (self.hypervisor.images / f"{name}.qcow2").stat().st_blocks * 512 >> 20
+
+    def _deploy(self) -> None:
+        app = self.work / "app"
+        shutil.copytree(ROOT / "examples" / "guestbook", app)
+        (app / "compose.yaml").write_text(COMPOSE)
+        self.skerry.run("deploy", str(app / "compose.yaml"), "--detach")
+        self.skerry.wait("a replica in the guest", self._healthy, JOIN_S)
+        for machine in self.lab.status():
+            self.skerry.wait(f"an answer through {machine.name}", lambda m=machine: self._answers(m.address), 60)  # type: ignore[misc]
+        network = self.lab.status()[0].address.rpartition(".")[0]
+        self.skerry.wait("an answer of the guest itself", lambda: self._answers(f"{network}.{ADDRESS}"), 60)
+
+    def _healthy(self) -> bool:
+        rows = [row for row in self.skerry.json("ps") if row["service"] == "web"]
+        return len(rows) == 1 and rows[0]["healthy"] and rows[0]["node"] == "guests/0"
+
+    def _answers(self, address: str) -> bool:
+        return not ask(f"{address}:{PORT}", path="/healthz")[1]
+
+    def _nothing_left(self) -> None:
+        assert self.hypervisor.virsh("list", "--all", "--name").split() == []
+        left = sorted(path.name for path in self.hypervisor.images.iterdir())
+        assert left == [f"{IMAGE}.{part}" for part in ("initrd", "qcow2", "vmlinuz")], left
+        assert "guests/0" not in [row["name"] for row in self.skerry.json("host", "ls")]
+
+    def close(self) -> list[str]:
+        consoles = self.folder / "var/log/libvirt/qemu"
+        if consoles.is_dir():
+            shutil.copytree(consoles, self.work / "consoles", dirs_exist_ok=True)
+        self.hypervisor.__exit__()
+        self.lab.down()
+        shutil.rmtree(self.folder)
+        return self.lab.leftovers()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="soak.guests", description=__doc__)
+    parser.add_argument("--name", default="guests", help="of the lab")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
+    console = Console(highlight=False, soft_wrap=True)
+    steps = Steps(options.name, console)
+    wrong = ""
+    try:
+        steps.run()
+    except KeyboardInterrupt:
+        wrong = "interrupted"
+    except Exception as error:  # the figures until then, and the clean-up, matter as much
+        wrong = f"{type(error).__name__}: {error}"
+        (steps.work / "wrong").write_text(wrong)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        left = steps.close()
+    figures = {**steps.figures, "wrong": wrong, "leftovers": left}
+    (ROOT / "build" / "guests.json").write_text(json.dumps(figures, indent=2) + "\n")
+    console.print(f"[red]{wrong}[/]" if wrong else "[green]guests of one's own hypervisor: all held[/]", markup=True)
+    return 1 if wrong or left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What must hold while keepers rent, whatever the provider does: by the provider's books, not by what keepers believe."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from skerry.core import dealings as deal
+from skerry.core import effects as do
+from skerry.core.records import MachineSlot
+from skerry.sim.machine import Machine
+from skerry.sim.provider import Droplet
+from skerry.sim.rented import Cloud
+
+LOOK_S = 1.0
+CALLS_A_MINUTE = (
+    90  # of one keeper: with these short times a look each three seconds at each of three machines, and sweeps
+)
+SHRINKING = ("nothing runs there any more", "drained for")
+
+
+class Watch:
+    """Looks each second, and at each destroy. `wrong`: sentences about what does not hold."""
+
+    def __init__(self, cloud: Cloud, ceiling_usd: float) -> None:
+        self.cloud, self.ceiling_usd = cloud, ceiling_usd
+        self.wrong: list[str] = []
+        self.most = 0
+        self._double_s: dict[str, float] = {}  # slot -> since when it has two
+        self._parted = False
+        self._told: set[str] = set()
+        cloud.cluster.watchers.insert(0, self._see)  # before the provider does it
+        self._look()
+
+    @property
+    def _now_s(self) -> float:
+        return self.cloud.cluster.clock.now_s
+
+    def parted(self) -> None:
+        self._parted = True
+
+    def healed(self) -> None:
+        self._parted = False
+        self._double_s.clear()  # as long as keepers don't hear one another each may have its own
+
+    def _say(self, key: str, what: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self.wrong.append(f"{self._now_s:.1f}: {what}")
+
+    def _look(self) -> None:
+        provider, of = self.cloud.provider, self.cloud.of
+        self.most = max(self.most, of.max)
+        ours = [droplet for droplet in provider.living() if droplet.ours and MachineSlot.read(droplet.slot)]
+        counts = Counter(droplet.slot for droplet in ours if droplet.by)
+        for slot in [slot for slot in self._double_s if counts[slot] < 2]:
+            del self._double_s[slot]
+        for slot, count in counts.items():
+            if count > 1 and not self._parted:
+                since_s = self._double_s.setdefault(slot, self._now_s)
+                if self._now_s - since_s > of.grace_s:
+                    self._say(f"double {slot}", f"{slot} has {count} machines for more than {of.grace_s:.0f} s")
+        if len(counts) > self.most:
+            self._say("max", f"{len(counts)} slots have machines, {self.most} is the most")
+        spent = provider.spent_usd(asked_for=True)
+        if spent > self.ceiling_usd + 1e-9:
+            self._say("ceiling", f"{spent:.4f} USD are spent of {self.ceiling_usd}")
+        self.cloud.cluster.clock.after(LOOK_S, self._look)
+
+    def _see(self, machine: Machine, effect: do.Effect) -> None:
+        if not isinstance(effect, deal.DestroyMachine):
+            return
+        droplet = self.cloud.provider.droplets.get(effect.id)
+        slot = MachineSlot.read(droplet.slot) if droplet is not None else None
+        if droplet is None or slot is None or droplet.gone_s is not None or slot.is_beyond(self.cloud.of):
+            return
+        age_s = self._now_s - droplet.created_s
+        if effect.reason.startswith(SHRINKING) and age_s < self.cloud.of.age_s and "ceiling" not in effect.reason:
+            self._say(f"young {droplet.id}", f"{droplet.slot} is given back {age_s:.0f} s old: {effect.reason}")
+        if "ceiling" not in effect.reason:
+            self._check_last(machine, droplet, effect.reason)
+
+    def _check_last(self, keeper: Machine, droplet: Droplet, reason: str) -> None:
+        """No wanted slot's only healthy replica is on it."""
+        if droplet.node is None or not droplet.node.on or self._parted:
+            return
+        now_s = self._now_s
+        holders = defaultdict(list)
+        for machine in self.cloud.cluster.machines.values():
+            for c in machine.containers.values() if machine.on else ():
+                if c.running and not c.stopping and c.answers_s <= now_s:
+                    holders[c.slot].append(machine)
+        for slot, machines in holders.items():
+            wanted = keeper.core is not None and keeper.core._s.want(slot) is not None
+            if wanted and machines == [droplet.node]:
+                self._say(f"last {slot}", f"{droplet.slot} goes with the last healthy replica of {slot}: {reason}")
+
+    def at_the_end(self) -> list[str]:
+        """After quiet, with a most of 0: nothing of ours is left, nowhere, and nobody says otherwise."""
+        wrong = [
+            f"{droplet.id} ({droplet.slot or 'no slot'}) was forgotten"
+            for droplet in self.cloud.provider.living()
+            if droplet.ours
+        ]
+        for name in self.cloud.hosts:
+            core = self.cloud.cluster[name].core
+            if core is None:
+                continue
+            wrong += [f"{name} still has {path} as a node" for path in core._s.known.nodes if MachineSlot.of_path(path)]
+            said = core.all_said("machine")
+            living = {path for path in self.cloud.keepers if self.cloud.cluster.machines[path].on}
+            wrong += [
+                f"{name} hears {keeper} say of {slot}: {body.state}"  # type: ignore[union-attr]
+                for slot, about in said.items()
+                for keeper, body in about.items()
+                if keeper in living and body.state != "gone"  # type: ignore[union-attr]
+            ]
+        minutes = max(1.0, self._now_s / 60.0)
+        by = Counter(call.keeper for call in self.cloud.provider.calls)
+        wrong += [f"{keeper} made {n} calls" for keeper, n in by.items() if n > minutes * CALLS_A_MINUTE]
+        return wrong
