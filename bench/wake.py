@@ -14,12 +14,16 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from demo.skerry import Skerry
+
 from bench.cloud import Cloud
 from bench.static_server import archive
+from skerry.lab.lab import Lab
 
 WAKES = 60
 OWN_STARTS = 15
 APP, PORT = "wake", 8089
+SERVER = ("busybox", "httpd", "-f", "-p", "8990", "-h", "/")
 ANSWER_S = 30.0
 COMPOSE = f"""\
 name: {APP}
@@ -57,11 +61,11 @@ def measure(cloud: Cloud) -> dict[str, Any]:
     compose.write_text(COMPOSE)
     cloud.run("deploy", str(compose))
     addresses = [machine.address for machine in cloud.lab.status()]
-    own = [own_start_s(cloud, ["busybox", "httpd", "-f", "-p", "8990", "-h", "/"], 8990) for _ in range(OWN_STARTS)]
-    times = wakes(lambda: is_asleep(cloud), addresses, PORT, WAKES)
+    own = [own_start_s(cloud.lab, SERVER, 8990) for _ in range(OWN_STARTS)]
+    times = wakes(lambda: is_asleep(cloud.lab, cloud.skerry), addresses, PORT, WAKES)
     figures = overhead(times, median(own))
     cloud.tell(f"{len(times)} wakes: {figures}")
-    cloud.run("rm", APP, "--yes")
+    cloud.run("rm", APP)
     return figures
 
 
@@ -99,19 +103,19 @@ def overhead(times: Sequence[float], own_start_s: float) -> dict[str, Any]:
     }
 
 
-def own_start_s(cloud: Cloud, argv: Sequence[str], port: int) -> float:
+def own_start_s(lab: Lab, argv: Sequence[str], port: int) -> float:
     """How long a program takes by itself, on one of the hosts, from its execution until its port takes a connection."""
-    host = cloud.lab.status()[0].name
-    done = cloud.lab.exec(host, ["python3", "-c", OWN_START, str(port), *argv], timeout_s=30)
+    host = lab.status()[0].name
+    done = lab.exec(host, ["python3", "-c", OWN_START, str(port), *argv], timeout_s=30)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, argv, done.stdout, done.stderr)
     return float(done.stdout)
 
 
-def is_asleep(cloud: Cloud, app: str = APP) -> bool:
+def is_asleep(lab: Lab, skerry: Skerry, app: str = APP) -> bool:
     """On every host: each knows that nothing of it is wanted, and no container of it is left."""
-    for machine in cloud.lab.status():
-        rows = [row for row in cloud.ps(machine.name) if row["app"] == app]
+    for machine in lab.status():
+        rows = [row for row in skerry.ask("ps", {"subject": ""}, node=machine.name) if row["app"] == app]
         if not rows or any(row["state"] != "asleep" for row in rows):
             return False
     return True

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from demo import attack
 from demo.clients import Clients, Watch, ask, entries
-from demo.skerry import Skerry
+from demo.skerry import CommandFailed, Skerry
 from skerry.lab.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -216,6 +216,10 @@ class Demo:
         try:
             for step in steps:
                 step()
+        except (CommandFailed, TimeoutError, OSError):
+            with contextlib.suppress(CommandFailed):  # what the cloud has to say about it
+                console.print(self.skerry.run("events", "--tail", "40", quiet=True), style="dim", markup=False)
+            raise
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # from here on only the clean-up matters
             console.print("taking everything down")

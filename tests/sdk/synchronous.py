@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "src" / "skerry" / "sdk"
-PARTS = ("apps", "hosts", "store")
+PARTS = ("apps", "hosts", "machines", "store")
 CLIENT = "asynchronous"
 NEEDED = {"collections.abc": "Iterator", "skerry.sdk.apps": "Compose", "skerry.sdk.beside": "Beside", "typing": "Any"}
 HEAD = '''"""`skerry.Client`: what `skerry.AsyncClient` does, for programs without an event loop; streams are iterators.

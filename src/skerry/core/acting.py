@@ -91,15 +91,21 @@ def enrol(s: Situation, b: Berth, node: Node, state: str, why: str) -> None:
     s.renting.next_s = min(s.renting.next_s, b.enrol_s + ENROL_AGAIN_S)
 
 
-def fail(s: Situation, b: Berth, own: Machine, why: str, code: str, after_s: float = 0.0) -> None:
-    """This keeper can't have a machine for the slot now: it tries again later, and others may meanwhile."""
+def fail(
+    s: Situation, b: Berth, own: Machine, why: str, code: str, *, after_s: float = 0.0, ours: bool = False
+) -> None:
+    """There can be no machine for the slot now: another size or region later, each time after a longer pause.
+
+    `ours`: the reason is this keeper's own (its token, say): it declines, and others try at once. Else they would only be
+    refused, too: the slot stays with us.
+    """
     wait(s, b, after_s)
     if b.told != code:
         b.told = code
         s.note("machine-failed", b.slot, why)
-    body = msgspec.structs.replace(own, state="failed", tries=own.tries + 1, token="", token_until=0.0, created=0.0)
+    body = msgspec.structs.replace(own, tries=own.tries + 1, token="", token_until=0.0, created=0.0)
     b.begun_s, b.begun = NEVER, ""
-    say(s, b, body, why)
+    say(s, b, msgspec.structs.replace(body, state="failed" if ours else "creating"), why)
 
 
 def wait(s: Situation, b: Berth, after_s: float = 0.0) -> None:

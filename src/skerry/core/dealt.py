@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 
+OURS = ("provider-denied", "cannot-open", "unknown-provider", "bad-input", "no-pool")
+"""Failures that another keeper need not have: its token is another, or its host's programs."""
+
+
 def _listed(s: Situation, event: MachinesListed) -> None:
     book = s.renting.book(event.pool)
     _works(s, book, "list")
@@ -126,7 +130,7 @@ def _create_failed(s: Situation, book: Book, event: ProviderFailed) -> None:
     if own is None or own.state != "creating":
         return
     if event.acted == "no":
-        acting.fail(s, b, own, event.why, event.code, event.after_s)
+        acting.fail(s, b, own, event.why, event.code, after_s=event.after_s, ours=event.code in OURS)
     else:
         acting.say(s, b, own, f"whether it was created must be looked up: {event.why}")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 MANUAL = "manual"
+CUT_OFF_TIMES = 6
+MARKED_S = 2.0  # by then all have heard of the mark, and what was claimed there before is known here
 
 
 def joined(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
@@ -45,7 +47,7 @@ def joined(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: W
     elif s.presence.is_down(b.slot.path):
         if b.silent_s is None:
             b.silent_s = s.now
-        if s.now >= b.silent_s + of.join_s:
+        if is_given_up(s, of, b.silent_s):
             say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), "it has fallen silent")
     else:
         b.silent_s = None
@@ -96,10 +98,17 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
     if not _mark(s, of, b, "draining", own.why):
         return
     path = b.slot.path
-    if s.presence.is_down(path) or path not in s.known.nodes:
-        say(s, b, msgspec.structs.replace(own, state="returning"), "it is down")
+    b.silent_s = (b.silent_s or s.now) if s.presence.is_down(path) else None
+    if path not in s.known.nodes or (b.silent_s and (is_given_up(s, of, b.silent_s) or wanted == "never")):
+        say(s, b, msgspec.structs.replace(own, state="returning"), ceiling or "it is down")
+    elif b.silent_s:
+        s.renting.next_s = min(s.renting.next_s, s.now + s.timing.rent_look_s)  # others may hear it
+    elif is_empty(s, path) and s.now < b.since_s + MARKED_S:
+        s.renting.next_s = min(s.renting.next_s, b.since_s + MARKED_S)
     elif is_empty(s, path):
-        say(s, b, msgspec.structs.replace(own, state="returning"), "nothing runs there any more")
+        b.empty = True
+        why = "nothing runs there any more"
+        say(s, b, msgspec.structs.replace(own, state="returning"), f"{ceiling}; {why}" if ceiling else why)
     elif s.now < b.since_s + of.drain_s:
         s.renting.next_s = min(s.renting.next_s, b.since_s + of.drain_s)
     elif (last := last_of(s, path)) and not ceiling:
@@ -112,6 +121,23 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
         if last:
             why = f"{ceiling}; it goes although it holds the last healthy replica of {', '.join(last)}"
         say(s, b, msgspec.structs.replace(own, state="returning"), why)
+
+
+def is_given_up(s: Situation, of: Pool, since_s: float) -> bool:
+    """Whether a machine has been silent for too long. A keeper that doesn't see most of the fixed hosts is the one that is cut
+    off, mostly: it gives nothing back soon that the others may well hear, and counts anew when it sees them again.
+    """
+    r = s.renting
+    if r.is_cut_off:
+        return s.now >= since_s + CUT_OFF_TIMES * of.join_s
+    return s.now >= max(since_s, r.cut_off_s) + of.join_s
+
+
+def is_cut_off(s: Situation) -> bool:
+    fixed = [
+        path for path, node in s.known.nodes.items() if MachineSlot.of_path(path) is None and node.state == "active"
+    ]
+    return 2 * sum(s.presence.is_up(path) for path in fixed) <= len(fixed)
 
 
 def is_empty(s: Situation, node: str) -> bool:
@@ -131,6 +157,14 @@ def last_of(s: Situation, node: str) -> list[str]:
 
 
 def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+    if not b.destroyed and wanted != "never" and s.presence.is_up(b.slot.path) and b.slot.path in s.known.nodes:
+        if wanted == "yes":
+            say(s, b, msgspec.structs.replace(own, state="joined"), "it is there and needed")
+            return
+        if (b.silent_s is not None or b.empty) and not is_empty(s, b.slot.path):
+            b.silent_s, b.empty = None, False
+            say(s, b, msgspec.structs.replace(own, state="draining"), "something runs on it after all")
+            return
     if b.asked_s < b.since_s:
         look(s, b, "name and tag once more, before it is destroyed")
         return

@@ -221,12 +221,13 @@ def kinds_for(book: Book, of: Pool) -> list[Kind]:
 
 
 def choices(book: Book, of: Pool, index: int) -> list[tuple[Kind, str]]:
-    """(size, region) in the order in which machine `index` tries them: its own region first, the cheapest size in all of them."""
-    regions = of.regions or ("",)
-    turned = [regions[(index + i) % len(regions)] for i in range(len(regions))]
-    return [
-        (kind, region)
-        for kind in kinds_for(book, of)
-        for region in turned
-        if not region or not kind.regions or region in kind.regions
-    ]
+    """(size, region) in the order in which machine `index` tries them: its own region first, the cheapest size in all of them.
+
+    A pool that names no regions takes any where the size is to be had.
+    """
+    found = []
+    for kind in kinds_for(book, of):
+        regions = [region for region in of.regions if not kind.regions or region in kind.regions]
+        regions = regions if of.regions else list(kind.regions) or [""]
+        found += [(kind, regions[(index + i) % len(regions)]) for i in range(len(regions))]
+    return found

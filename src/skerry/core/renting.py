@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from skerry.core import acting, ghosts, leaving, ledger, needing, tenancy
 from skerry.core import dealings as deal
-from skerry.core.berths import Berth, Book
+from skerry.core.berths import NEVER, Berth, Book
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
 from skerry.core.order import order_by_name
@@ -35,6 +35,8 @@ class Renting:
         self.pools_changed = True
         self.kept: tuple[str, ...] = ()  # pools that name us
         self.books: dict[str, Book] = {}
+        self.is_cut_off = False  # we don't see most of the fixed hosts
+        self.cut_off_s = NEVER  # when that was last so
 
     def book(self, pool: str) -> Book:
         found = self.books.get(pool)
@@ -68,6 +70,8 @@ def review(s: Situation) -> None:
     if s.now < ready_s:
         r.next_s = min(r.next_s, ready_s)
         return
+    r.is_cut_off = leaving.is_cut_off(s)
+    r.cut_off_s = s.now if r.is_cut_off else r.cut_off_s
     for pool in r.kept:
         of = s.known.body(f"pool/{pool}", Pool)
         assert of is not None
@@ -183,7 +187,7 @@ def _look_after(s: Situation, book: Book, of: Pool, berth: Berth, wanted: Wanted
             s.publish("machine", str(berth.slot), None, f"{rival.removeprefix('node/')} has it", sync=True)
     elif own is not None and own.state == "gone":
         leaving.bury(s, berth, own, wanted)
-    elif _is_there(s, berth.slot) or wanted == "yes":
+    elif _is_there(s, book, berth.slot) or wanted == "yes":
         _take_in_turn(s, book, of, berth, order, own, wanted)
     else:
         berth.vacant_s = None
@@ -191,12 +195,13 @@ def _look_after(s: Situation, book: Book, of: Pool, berth: Berth, wanted: Wanted
             s.publish("machine", str(berth.slot), None, "not wanted any more", sync=True)
 
 
-def _is_there(s: Situation, slot: MachineSlot) -> bool:
+def _is_there(s: Situation, book: Book, slot: MachineSlot) -> bool:
     """Whether somebody must look after it even if nobody wants it: it is enrolled, or a dead keeper may have a machine for it."""
     about = [body for body in s.known.about("machine", str(slot)).values() if isinstance(body, Machine)]
     gone = {body.id for body in about if body.state == "gone"}
     left = any(
-        body.state != "gone" and (body.id or body.token) and (not body.id or body.id not in gone) for body in about
+        body.state != "gone" and (body.id not in gone if body.id else body.token and body.token not in book.void)
+        for body in about
     )
     return left or slot.path in s.known.nodes
 
@@ -218,19 +223,23 @@ def _take_in_turn(
         ahead += not (s.presence.is_down(keeper) or declined)
     turn_s = berth.vacant_s + ahead * of.join_s
     if s.now >= turn_s and s.me in order:
-        tenancy.take(s, of, berth, own, wanted)
+        tenancy.take(s, book, of, berth, own, wanted)
     else:
         s.renting.next_s = min(s.renting.next_s, max(turn_s, s.now + 0.001))
 
 
 def _read_begun(s: Situation, book: Book) -> None:
-    """Creates that others have begun, by arrival: what they asked for may still come."""
+    """Creates that were begun, by arrival: what they asked for may still come. Who takes the token back says that it can't."""
+    tokens: dict[int, set[str]] = {}
     for key, about in s.known.facts.get("machine", {}).items():
         slot = MachineSlot.read(key)
         if slot is None or slot.pool != book.pool:
             continue
-        for body in about.values():
-            if isinstance(body, Machine) and body.token and body.state in ("creating", "failed"):
-                berth = s.renting.berth(slot)
-                if berth.begun != body.token:
-                    berth.begun, berth.begun_s = body.token, s.now
+        found = tokens[slot.index] = {body.token for body in about.values() if isinstance(body, Machine) and body.token}
+        berth = s.renting.berth(slot)
+        for token in sorted(found - {berth.begun} - book.void):
+            if not any(isinstance(b, Machine) and b.token == token and b.id for b in about.values()):
+                berth.begun, berth.begun_s = token, s.now
+    for index, berth in book.berths.items():
+        if berth.begun and berth.begun not in tokens.get(index, set()):
+            berth.begun, berth.begun_s = "", NEVER

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from skerry.core.intent import Pool
@@ -38,13 +39,16 @@ class Paid(NamedTuple):
 
 
 def month_of(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m")
+    day = datetime.fromtimestamp(wall, UTC)
+    return f"{day.year:04}-{day.month:02}"
 
 
+@lru_cache(maxsize=16)
 def begin_of(month: str) -> float:
-    return datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC).timestamp()
+    return datetime(int(month[:4]), int(month[5:]), 1, tzinfo=UTC).timestamp()
 
 
+@lru_cache(maxsize=16)
 def end_of(month: str) -> float:
     year, number = int(month[:4]), int(month[5:])
     return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GIVE_UP_WAIT_S = 60.0  # a keeper that has failed to reach the provider so often lets others try
 
 
-def take(s: Situation, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
+def take(s: Situation, book: Book, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
     """This slot is ours now. What was known of a machine for it goes on being known."""
     before = own if own is not None and (own.id or own.token) else needing.best_word(s, b.slot)
     body = Machine(state="asked" if of.provider == MANUAL else "creating")
@@ -42,6 +42,8 @@ def take(s: Situation, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) 
             body = msgspec.structs.replace(body, state=state)
     elif of.provider == MANUAL and b.slot.path in s.known.nodes:
         body = Machine(state="joined")
+    if body.token in book.void:
+        body = msgspec.structs.replace(body, token="", token_until=0.0, created=0.0)
     b.taken_s, b.vacant_s, b.absent_s, b.told = s.now, None, None, ""
     b.known = (body.id, s.now)
     say(s, b, body, "it is wanted" if wanted == "yes" else "nobody living looks after it")
@@ -62,6 +64,9 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
             b.begun, b.begun_s = own.token, s.now
     if own.id:
         book.mine.add(own.id)
+    if own.state == "creating" and not own.token and wanted != "yes" and b.slot.path not in s.known.nodes:
+        let_go(s, b, "not needed any more")
+        return
     if s.now < max(b.again_s, book.again_s):
         if book.wait_s >= GIVE_UP_WAIT_S and _others(s, of):
             decline(s, b, f"the provider can't be reached from here: {book.trouble}")
@@ -96,16 +101,22 @@ def _creating(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         look(s, b, "whether what was asked for has come", after_s=min(settled_s, max(b.asked_s + again_s, s.now)))
         return
     if own.token:
+        book.void.add(own.token)
         s.note("machine", b.slot, "what was asked for has not come")
         own = say(s, b, msgspec.structs.replace(own, token="", token_until=0.0, created=0.0, price_usd_hour=0.0,
                                                 tries=own.tries + 1), "what was asked for has not come")  # fmt: skip
-    if wanted != "yes":
-        let_go(s, b, "not needed any more")
-        return
-    tell_foreign(s, b, own)
     if s.now > b.asked_s + again_s:
         look(s, b, "what is there by its name")
         return
+    if b.slot.path in s.known.nodes:
+        if s.presence.is_up(b.slot.path):
+            say(s, b, msgspec.structs.replace(own, state="joined"), "it is up, and the provider doesn't list it")
+        else:
+            say(s, b, msgspec.structs.replace(own, state="gone"), "its machine is no more")
+        return
+    if wanted != "yes":
+        return  # at the next look it is let go
+    tell_foreign(s, b, own)
     _create(s, book, of, b, own)
 
 
@@ -158,9 +169,8 @@ def _booting(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted:
             msgspec.structs.replace(own, state="joined", tries=0),
             f"enrolled and up after {s.now - b.since_s:.0f} s",
         )
-    elif s.now >= b.since_s + of.join_s:
-        why = f"it has not joined within {of.join_s:.0f} s"
+    elif leaving.is_given_up(s, of, b.since_s):
+        why = f"it has not joined within {s.now - b.since_s:.0f} s"
         say(s, b, msgspec.structs.replace(own, state="returning", tries=own.tries + 1), why)
     else:
-        s.renting.next_s = min(s.renting.next_s, b.since_s + of.join_s)
         look(s, b, "how far it is", after_s=b.asked_s + s.timing.list_again_s)

@@ -62,6 +62,10 @@ class State(msgspec.Struct, kw_only=True):
         """Where the lab's provider of machines answers, if it has one; our own end of the wire is .254."""
         return f"{self.subnet}.253"
 
+    @property
+    def provider_mac(self) -> str:
+        return f"02:5b:{self.network // 256:02x}:{self.network % 256:02x}:00:fd"
+
     def free_index(self) -> int | None:
         """The lowest that no host has: addresses are given again, as providers do. None: the network is full."""
         taken = {host.index for host in self.hosts}

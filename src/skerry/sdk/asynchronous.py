@@ -17,6 +17,7 @@ from skerry.errors import NotInTime
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
 from skerry.sdk.hosts import Hosts
+from skerry.sdk.machines import Machines, Pools
 from skerry.sdk.store import Images, Roles, Volumes
 from skerry.sdk.values import Event, LogLine, NotHealthy, Replica, Status
 
@@ -39,6 +40,8 @@ class AsyncClient:
         self.apps = Apps(self._connection)
         self.hosts = Hosts(self._connection)
         self.images = Images(self._connection)
+        self.machines = Machines(self._connection)
+        self.pools = Pools(self._connection)
         self.roles = Roles(self._connection)
         self.volumes = Volumes(self._connection)
 

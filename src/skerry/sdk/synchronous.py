@@ -12,13 +12,14 @@ from typing import Any
 from skerry.client import join
 from skerry.client.keys import Passphrase
 from skerry.core.intent import Operator
-from skerry.sdk import apps, asynchronous, hosts, store
+from skerry.sdk import apps, asynchronous, hosts, machines, store
 from skerry.sdk.apps import Compose
 from skerry.sdk.beside import Beside
 from skerry.sdk.connection import Progress
 from skerry.sdk.values import (
     App,
     Change,
+    Cost,
     Deployed,
     Drained,
     Event,
@@ -27,6 +28,9 @@ from skerry.sdk.values import (
     Image,
     Joined,
     LogLine,
+    Machine,
+    Pool,
+    PoolChanged,
     Removed,
     Replica,
     Role,
@@ -154,6 +158,8 @@ class Hosts:
         address: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
         readmit: bool = False,
         timeout_s: float = join.JOIN_TIMEOUT_S,
         progress: Progress = lambda line: None,
@@ -161,7 +167,8 @@ class Hosts:
         """Join the machine behind `target` ("root@198.51.100.7") by one SSH session; again, it mends a broken agent.
 
         `name`: else its own host name. `address`: where other hosts reach it, if not where ssh does. `identity`: ssh's private
-        key. Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
+        key; `jump`: the host on the way; `host_keys`: fingerprints of its key ("SHA256:…"), as nobody is asked.
+        Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
         """
         return self._beside.run(
             self._its.add(
@@ -172,6 +179,8 @@ class Hosts:
                 address=address,
                 ssh_config=ssh_config,
                 identity=identity,
+                jump=jump,
+                host_keys=host_keys,
                 readmit=readmit,
                 timeout_s=timeout_s,
                 progress=progress,
@@ -197,18 +206,190 @@ class Hosts:
         target: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
         progress: Progress = lambda line: None,
     ) -> HostRemoved:
         """Take it out of the cloud by SSH and leave the machine as it was before. `purge`: its volumes and keys go, too."""
         return self._beside.run(
             self._its.rm(
-                name, purge=purge, prev=prev, target=target, ssh_config=ssh_config, identity=identity, progress=progress
+                name,
+                purge=purge,
+                prev=prev,
+                target=target,
+                ssh_config=ssh_config,
+                identity=identity,
+                jump=jump,
+                host_keys=host_keys,
+                progress=progress,
             )
         )
 
     def wait(self, name: str, state: str = "up", *, timeout_s: float = 60.0) -> Host:
         """Wait until the cloud sees the host in this state. Raises NotInTime, NoSuchHost."""
         return self._beside.run(self._its.wait(name, state, timeout_s=timeout_s))
+
+
+class Pools:
+    """`client.pools`."""
+
+    def __init__(self, its: machines.Pools, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self) -> list[Pool]:
+        """All pools that are not removed, by name."""
+        return self._beside.run(self._its.ls())
+
+    def get(self, name: str) -> Pool:
+        """Raises NoSuchPool."""
+        return self._beside.run(self._its.get(name))
+
+    def add(
+        self,
+        name: str,
+        provider: str,
+        *,
+        max: int,
+        min: int = 0,
+        size: str = "",
+        cpus: float = 0.0,
+        memory_bytes: int = 0,
+        price_usd_month: float = 0.0,
+        spend_usd_month: float = 0.0,
+        regions: Sequence[str] = (),
+        image: str = "",
+        endpoint: str = "",
+        options: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+        keepers: Sequence[str] | None = None,
+        token: str | None = None,
+        progress: Progress = lambda line: None,
+    ) -> PoolChanged:
+        """Let keepers rent up to `max` machines. `size`: the provider's name of one, else the cheapest with `cpus` and
+        `memory_bytes` for at most `price_usd_month`. `spend_usd_month`: of all; 0: what so many cost at most.
+
+        `keepers`: names of fixed hosts; None: the first two; (): operators rent by hand, and `options["meeting"]` names the host
+        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN. Raises PoolTaken, NoSuchSize, what the provider refuses.
+        """
+        return self._beside.run(
+            self._its.add(
+                name,
+                provider,
+                max=max,
+                min=min,
+                size=size,
+                cpus=cpus,
+                memory_bytes=memory_bytes,
+                price_usd_month=price_usd_month,
+                spend_usd_month=spend_usd_month,
+                regions=regions,
+                image=image,
+                endpoint=endpoint,
+                options=options,
+                labels=labels,
+                keepers=keepers,
+                token=token,
+                progress=progress,
+            )
+        )
+
+    def set(
+        self,
+        name: str,
+        *,
+        changes: dict[str, Any],
+        keepers: Sequence[str] | None = None,
+        token: str = "",
+        prev: str | None = None,
+        progress: Progress = lambda line: None,
+    ) -> PoolChanged:
+        """Change fields of a pool (min, max, size, spend_usd_month, regions, image, creates_per_hour, down_s, join_s, drain_s, age_s,
+        grace_s), its provider's token, or who keeps it. Raises NoSuchPool, NoSuchSize, ChangedMeanwhile."""
+        return self._beside.run(
+            self._its.set(name, changes=changes, keepers=keepers, token=token, prev=prev, progress=progress)
+        )
+
+    def rm(
+        self,
+        name: str,
+        *,
+        now: bool = False,
+        token: str | None = None,
+        prev: str | None = None,
+        timeout_s: float = 600.0,
+        progress: Progress = lambda line: None,
+    ) -> None:
+        """Return all its machines (drained first, unless `now`) and forget it. Raises NoSuchPool, NotInTime, ChangedMeanwhile."""
+        return self._beside.run(
+            self._its.rm(name, now=now, token=token, prev=prev, timeout_s=timeout_s, progress=progress)
+        )
+
+    def cost(self) -> list[Cost]:
+        """What the machines of each pool cost now, as their keepers tell."""
+        return self._beside.run(self._its.cost())
+
+
+class Machines:
+    """`client.machines`. A machine is named by its slot: `burst/3`. `token`: the provider's, where it is not sealed to operators."""
+
+    def __init__(self, its: machines.Machines, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self, pool: str = "") -> list[Machine]:
+        """Of all pools, without a name. Raises NoSuchPool."""
+        return self._beside.run(self._its.ls(pool))
+
+    def get(self, slot: str) -> Machine:
+        """Raises NoSuchMachine."""
+        return self._beside.run(self._its.get(slot))
+
+    def add(
+        self, pool: str, *, token: str | None = None, timeout_s: float = 600.0, progress: Progress = lambda line: None
+    ) -> Machine:
+        """Rent one of a pool that no host keeps (POOL, or POOL/NUMBER), from here.
+
+        Raises KeptPool, NotInTime, what the provider refuses.
+        """
+        return self._beside.run(self._its.add(pool, token=token, timeout_s=timeout_s, progress=progress))
+
+    def rm(
+        self,
+        slot: str,
+        *,
+        now: bool = False,
+        token: str | None = None,
+        timeout_s: float = 300.0,
+        progress: Progress = lambda line: None,
+    ) -> None:
+        """Drain it (unless `now`) and return it; where load wants it, its keeper rents another. Raises NoSuchMachine, NotInTime."""
+        return self._beside.run(self._its.rm(slot, now=now, token=token, timeout_s=timeout_s, progress=progress))
+
+    def reboot(
+        self, slot: str, *, token: str | None = None, timeout_s: float = 300.0, progress: Progress = lambda line: None
+    ) -> Machine:
+        """Have it restarted and wait until its agent is back; other hosts run its replicas meanwhile.
+
+        Raises NoSuchMachine, NotInTime, what the provider refuses.
+        """
+        return self._beside.run(self._its.reboot(slot, token=token, timeout_s=timeout_s, progress=progress))
+
+    def resize(
+        self,
+        slot: str,
+        size: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 600.0,
+        progress: Progress = lambda line: None,
+    ) -> Machine:
+        """Give it another of the provider's sizes: it is switched off and on, its disk stays. Raises as `reboot`."""
+        return self._beside.run(self._its.resize(slot, size, token=token, timeout_s=timeout_s, progress=progress))
+
+    def rebuild(
+        self, slot: str, *, token: str | None = None, timeout_s: float = 900.0, progress: Progress = lambda line: None
+    ) -> Machine:
+        """Drain and return it, and have another one in its place: new disk, new keys. Raises NoSuchMachine, NotInTime."""
+        return self._beside.run(self._its.rebuild(slot, token=token, timeout_s=timeout_s, progress=progress))
 
 
 class Images:
@@ -290,6 +471,8 @@ class Client:
         self.apps = Apps(self._its.apps, self._beside)
         self.hosts = Hosts(self._its.hosts, self._beside)
         self.images = Images(self._its.images, self._beside)
+        self.machines = Machines(self._its.machines, self._beside)
+        self.pools = Pools(self._its.pools, self._beside)
         self.roles = Roles(self._its.roles, self._beside)
         self.volumes = Volumes(self._its.volumes, self._beside)
 

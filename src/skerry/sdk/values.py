@@ -244,3 +244,78 @@ class Status(Value, frozen=True):
     not_healthy: tuple[NotHealthy, ...] = ()
     failed: dict[str, str] = {}
     silent: dict[str, str] = {}
+
+
+class Pool(Value, frozen=True):
+    """Machines that may be rented, as operators signed it. Amounts are USD; `…_s` seconds. 0 or "": not said.
+
+    `size`: the provider's name, else the least (`cpus`, `memory_bytes`) and the most (`price_usd_month`, of one).
+    `spend_usd_month`: of all. `keepers`, `tokens`: hosts that rent, and those that the provider's token is sealed to. `etag`: for
+    `prev`.
+    """
+
+    name: str
+    provider: str
+    max: int
+    min: int = 0
+    network: str = ""
+    size: str = ""
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    price_usd_month: float = 0.0
+    spend_usd_month: float = 0.0
+    regions: tuple[str, ...] = ()
+    image: str = ""
+    endpoint: str = ""
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    weight: int = 100
+    creates_per_hour: int = 10
+    join_s: float = 0.0
+    down_s: float = 0.0
+    drain_s: float = 0.0
+    age_s: float = 0.0
+    grace_s: float = 0.0
+    keepers: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+    etag: str = ""
+
+
+class PoolChanged(Value, frozen=True):
+    """`most`: what it may cost, in words. `warnings`: of the provider's token and account."""
+
+    pool: str
+    changed: tuple[str, ...] = ()
+    most: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Machine(Value, frozen=True):
+    """A machine of a pool, `burst/3`. `state`: asked, creating, booting, joined, draining, returning, failed. `since`: unix seconds.
+
+    `id` and `name`: the provider's. `usd_hour`: its price. `replicas`, `subnet`, `apps_it_may_read`: of one that was asked for alone.
+    """
+
+    slot: str
+    state: str
+    address: str = ""
+    size: str = ""
+    region: str = ""
+    usd_hour: float = 0.0
+    id: str = ""
+    name: str = ""
+    since: float = 0.0
+    keeper: str = ""
+    why: str = ""
+    subnet: str = ""
+    apps_it_may_read: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
+
+
+class Cost(Value, frozen=True):
+    """Of a pool: `machines` that are paid, `usd_hour` of all of them now, `spend_usd_month` that operators allow."""
+
+    pool: str
+    machines: int
+    usd_hour: float
+    spend_usd_month: float

@@ -27,7 +27,9 @@ from skerry.sim.watched import Watch
 
 print = functools.partial(print, flush=True)
 
-QUIET_S = 240.0  # after the last fault: by then everything is as it should be
+QUIET_S = 160.0  # after the last fault: by then everything is as it should be
+SHORT_QUIET_S = 110.0
+LONG_QUIET_S = 330.0  # where hosts were lost or cut off: whoever doesn't see most of them waits longer
 
 
 class Case(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,11 +46,14 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     clock_off_s: float = 0.0  # of the provider
     revive_s: float | None = 30.0  # after a kill
     ghosts: int = 0  # forgotten machines with our tag
+    short: bool = False  # one machine comes and goes
 
 
-STORY: tuple[tuple[float, int], ...] = ((0.0, 2), (5.0, 4), (75.0, 3), (135.0, 2), (200.0, 3), (270.0, 2))
+STORY: tuple[tuple[float, int], ...] = ((0.0, 2), (5.0, 4), (75.0, 3), (135.0, 2), (200.0, 3))
 """(seconds, replicas): two fit on the fixed hosts, each further one wants a machine."""
 END_S = 290.0  # then the pool's most is 0
+SHORT: tuple[tuple[float, int], ...] = ((0.0, 2), (5.0, 3), (60.0, 2))
+SHORT_END_S = 125.0
 
 
 class Run:
@@ -77,17 +82,21 @@ class Run:
         clock, begin_s = cloud.cluster.clock, cloud.cluster.clock.now_s
         cloud.pool(spend_usd_month=case.ceiling_usd)
         extra = len(cloud.hosts) - 2  # of three hosts the third holds one replica more
-        for at_s, replicas in STORY:
+        for at_s, replicas in SHORT if case.short else STORY:
             clock.at(begin_s + at_s, functools.partial(cloud.deploy, replicas + extra))
         for index in range(case.ghosts):
             clock.at(begin_s + 10.0, functools.partial(cloud.provider.add, ("burst/7", "")[index % 2], ours=True))
         self._break(begin_s)
-        cloud.run(END_S)
+        cloud.run(SHORT_END_S if case.short else END_S)
         self.quiet = True
+        cloud.run(max(0.0, (case.revive_s or 0.0) - 10.0))  # whoever was killed last is there again
         cloud.cluster.wires.heal()
         cloud.provider.cut.clear()
+        # Else a machine stays for ever, as it holds the last replica of a slot that has no room elsewhere.
+        cloud.deploy(sum(cloud.cluster[name].on for name in cloud.hosts) or 1)
         cloud.pool(max=0)
-        cloud.run(QUIET_S)
+        calm = case.dead_s is None and case.parted_s is None and case.cut_s is None and not case.rate
+        cloud.run((SHORT_QUIET_S if case.short else QUIET_S) if calm else LONG_QUIET_S)
         return [*self.watch.wrong, *cloud.provider.wrong, *self.watch.at_the_end()]
 
     def _break(self, begin_s: float) -> None:
@@ -116,7 +125,7 @@ class Run:
         self.watch.parted()
 
     def _kill_the_busiest(self) -> None:
-        by = Counter(droplet.by for droplet in self.cloud.provider.living())
+        by = Counter(droplet.by for droplet in self.cloud.provider.living() if droplet.by)
         path = by.most_common(1)[0][0] if by else "node/vps-1"
         machine = self.cloud.cluster.machines[path]
         if machine.on:
@@ -140,16 +149,16 @@ def calls_of(case: Case) -> list[str]:
     return [call.act for call in tried.cloud.provider.calls]
 
 
-def singles(keepers: Iterable[int] = (1, 2, 3), lists: int = 12) -> Iterator[Case]:
+def singles(keepers: Iterable[int] = (1, 2, 3), lists: int = 12, *, short: bool = False) -> Iterator[Case]:
     """Every create and destroy with every trouble; of the looks every so many with what can happen to a look."""
     for many in keepers:
         looks = 0
-        for number, act in enumerate(calls_of(Case(keepers=many))):
+        for number, act in enumerate(calls_of(Case(keepers=many, short=short))):
             looks += act in ("list", "kinds")
             for trouble in TROUBLES:
                 of_looks = trouble in ("error", "hang", "denied", "rate", "foreign", "kill-before", "kill-after")
                 if act in ("create", "destroy") or (of_looks and looks % lists == 0):
-                    yield Case(keepers=many, faults={number: trouble})
+                    yield Case(keepers=many, faults={number: trouble}, short=short)
 
 
 def combined() -> Iterator[Case]:
@@ -174,10 +183,11 @@ def some(seeds: Iterable[int]) -> Iterator[Case]:
         chance = random.Random(f"case {seed}")
         from_s = chance.uniform(0, 250)
         span = (round(from_s, 1), round(min(END_S, from_s + chance.uniform(5, 120)), 1))
+        keepers = chance.choice((1, 2, 2, 3))
         yield Case(
-            seed=seed, keepers=chance.choice((1, 2, 2, 3)), rate=chance.choice((0.02, 0.05, 0.1, 0.3)),
+            seed=seed, keepers=keepers, rate=chance.choice((0.02, 0.05, 0.1, 0.3)),
             parted_s=span if chance.random() < 0.4 else None, cut_s=span if chance.random() < 0.2 else None,
-            dead_s=round(from_s, 1) if chance.random() < 0.2 else None,
+            dead_s=round(from_s, 1) if chance.random() < 0.2 and keepers > 1 else None,
             ceiling_usd=chance.choice((20.0, 20.0, 0.03, 0.05, 0.08)), clock_off_s=chance.choice((0.0, 0.0, 3600.0, -3600.0)),
             revive_s=chance.choice((5.0, 30.0, 60.0)), ghosts=chance.choice((0, 0, 1, 2)),
         )  # fmt: skip

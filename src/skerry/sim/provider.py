@@ -86,6 +86,7 @@ class Provider:
         self.cut: set[str] = set()
         self.killed: deque[tuple[str, float]] = deque()
         self.revive_after_s: float | None = 40.0
+        self.asking = ""  # who made the newest call
         self.clock_off_s = 0.0  # of its `created_at`
         self._used: set[str] = set()
         self._ids = self._tokens = 0
@@ -128,6 +129,7 @@ class Provider:
     def _call(
         self, keeper: Machine, act: str, pool: str, subject: str, reason: str, done: Callable[[], Event | None]
     ) -> None:
+        self.asking = keeper.path
         trouble = self.trouble(len(self.calls), act) or ("hang" if keeper.path in self.cut else "")
         self.calls.append(Call(self.now_s, keeper.path, act, subject, trouble, reason))
         market = self.market
@@ -237,6 +239,15 @@ class Provider:
         self.droplets[droplet.id] = droplet
         return droplet
 
+    def bring(self, slot: MachineSlot) -> None:
+        """A person brings a machine, and an operator enrols it."""
+        droplet = self.add(str(slot), ours=False)
+        droplet.address = "203.0.113.9"
+        keeper = next(machine for machine in self.cluster.machines.values() if machine.on)
+        of = keeper.disk[f"pool/{slot.pool}"]
+        assert isinstance(of, Document) and isinstance(of.body, Pool)
+        self._let_in(keeper, droplet, slot, "ann")
+
     def _foreign(self, slot: str) -> None:
         if MachineSlot.read(slot) is not None and not any(d.slot == slot and not d.ours for d in self.living()):
             self.add(slot, ours=False)
@@ -290,16 +301,16 @@ class Provider:
             known = word is not None and word.state in ("creating", "booting", "failed") and word.id in ("", droplet.id)
             if machine.path in held.body.keepers and known and droplet.token not in self._used:
                 self._used.add(droplet.token)
-                self._let_in(machine, droplet, slot, held.body)
+                self._let_in(machine, droplet, slot, held.body.keepers[machine.path])
                 return
         self.cluster.clock.after(3.0, lambda: self._knock(droplet))
 
-    def _let_in(self, keeper: Machine, droplet: Droplet, slot: MachineSlot, of: Pool) -> None:
+    def _let_in(self, keeper: Machine, droplet: Droplet, slot: MachineSlot, signer: str) -> None:
         before = keeper.disk.get(slot.path)
         version = before.version + 1 if isinstance(before, Document) else 1
         key = hashlib.sha256(f"key of {droplet.id}".encode()).hexdigest()
         enrolment = docs.machine(slot, key, droplet.address, version=version)
-        enrolment = msgspec.structs.replace(enrolment, signers=(of.keepers[keeper.path],))
+        enrolment = msgspec.structs.replace(enrolment, signers=(signer,))
         droplet.joined = True
         keeper.receive(enrolment, "")
         old = self.cluster.machines.get(slot.path)

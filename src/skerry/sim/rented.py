@@ -56,19 +56,26 @@ class Cloud:
         return self._versions[path]
 
     def _via(self) -> str:
-        return next(name for name in self.hosts if self.cluster[name].on)
+        """A host that is up; "": none is, and operators try again later."""
+        return next((name for name in self.hosts if self.cluster[name].on), "")
 
     def pool(self, **changed: Any) -> None:
+        if not self._via():
+            self.cluster.clock.after(5.0, lambda: self.pool(**changed))
+            return
         self.of = msgspec.structs.replace(self.of, **changed)
         self.cluster.accept(self._via(), docs.document("pool/burst", self.of, self._version("pool")))
 
     def deploy(self, replicas: int, memory_bytes: int = REPLICA_BYTES) -> None:
         """App `shop` with so many replicas of `web`, opened to the pool."""
+        via = self._via()
+        if not via:
+            self.cluster.clock.after(5.0, lambda: self.deploy(replicas, memory_bytes))
+            return
         for name in self.hosts:
             give_image(self.cluster, name, "web")
         service = Service(replicas=replicas, probe=PROBE, needs=Needs(reserve_memory_bytes=memory_bytes))
         app = docs.app("shop", {"web": service}, version=self._version("app"), pools=("burst",))
-        via = self._via()
         if app.version == 1:
             self.cluster.accept(via, docs.release("shop", {"web": "web"}))
         self.cluster.accept(via, app)

@@ -1,10 +1,18 @@
 """What the API offers, by subject. Each route is one call of the SDK."""
 
-from skerry.api.routes import apps, cloud, hosts, operations, store, watch
+from skerry.api.routes import apps, cloud, hosts, machines, operations, store, watch
 from skerry.api.table import Route
 
 ROUTES: list[Route] = [
     route
-    for part in (cloud.routes, apps.routes, hosts.routes, store.routes, operations.routes, watch.routes)
+    for part in (
+        cloud.routes,
+        apps.routes,
+        hosts.routes,
+        machines.routes,
+        store.routes,
+        operations.routes,
+        watch.routes,
+    )
     for route in part.all
 ]

@@ -91,8 +91,10 @@ def main() -> None:
     cgroups.make(job.lab, CGROUP)
     cgroups.join(job.lab, CGROUP)
     lab = Lab(job.lab, directory)
-    wires, address = directory / "wires", state.load(directory, job.lab).provider
-    batch = "".join(f"addr replace {each} dev bridge0\n" for each in (f"{address}/24", f"{firstboot.METADATA}/32"))
+    wires, lab_state = directory / "wires", state.load(directory, job.lab)
+    address = lab_state.provider
+    batch = f"link set dev bridge0 address {lab_state.provider_mac}\n"  # else it is its ports' lowest, and so changes with hosts
+    batch += "".join(f"addr replace {each} dev bridge0\n" for each in (f"{address}/24", f"{firstboot.METADATA}/32"))
     run(["nsenter", f"--net={wires}", "ip", "-batch", "-"], input=batch)
     context: ssl.SSLContext | None = None
     ca = ""
