@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import subprocess
 import time
@@ -14,7 +13,6 @@ from typing import Any
 
 from demo.skerry import COMMAND, Skerry
 
-from skerry.client.home import Home
 from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.lab.lab import Lab
@@ -93,17 +91,10 @@ class Cloud:
     # -- asked in this process: a command's own start would be the coarsest part of a figure
 
     def ask(self, verb: str, args: Any = None, *, node: str = "") -> Any:
-        """One answer of a host, of `node` if given."""
-
-        async def once() -> Any:
-            async with self.session() as session:
-                return await session.request(verb, args, node=f"node/{node}" if node else None)
-
-        return asyncio.run(once())
+        return self.skerry.ask(verb, args, node=node)
 
     def session(self) -> Session:
-        home = Home.find({"SKERRY_HOME": str(self.skerry.home)})
-        return Session(home.choose("", {}), lambda what: "")
+        return self.skerry.session()
 
     def ps(self, node: str = "") -> list[dict[str, Any]]:
         return list(self.ask("ps", {"subject": ""}, node=node))

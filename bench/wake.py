@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from demo.skerry import Skerry
+
 from bench.cloud import Cloud
 from bench.static_server import archive
 from skerry.lab.lab import Lab
@@ -60,10 +62,10 @@ def measure(cloud: Cloud) -> dict[str, Any]:
     cloud.run("deploy", str(compose))
     addresses = [machine.address for machine in cloud.lab.status()]
     own = [own_start_s(cloud.lab, SERVER, 8990) for _ in range(OWN_STARTS)]
-    times = wakes(lambda: is_asleep(cloud), addresses, PORT, WAKES)
+    times = wakes(lambda: is_asleep(cloud.lab, cloud.skerry), addresses, PORT, WAKES)
     figures = overhead(times, median(own))
     cloud.tell(f"{len(times)} wakes: {figures}")
-    cloud.run("rm", APP, "--yes")
+    cloud.run("rm", APP)
     return figures
 
 
@@ -110,10 +112,10 @@ def own_start_s(lab: Lab, argv: Sequence[str], port: int) -> float:
     return float(done.stdout)
 
 
-def is_asleep(cloud: Cloud, app: str = APP) -> bool:
+def is_asleep(lab: Lab, skerry: Skerry, app: str = APP) -> bool:
     """On every host: each knows that nothing of it is wanted, and no container of it is left."""
-    for machine in cloud.lab.status():
-        rows = [row for row in cloud.ps(machine.name) if row["app"] == app]
+    for machine in lab.status():
+        rows = [row for row in skerry.ask("ps", {"subject": ""}, node=machine.name) if row["app"] == app]
         if not rows or any(row["state"] != "asleep" for row in rows):
             return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,6 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from skerry.client.home import Home
+from skerry.client.session import Session
 
 COMMAND = Path(sys.executable).with_name("skerry")
 
@@ -74,6 +78,18 @@ class Skerry:
             raise CommandFailed(f"skerry {' '.join(args)} was to be refused and was not: {done.stdout[-500:]}")
         error: dict[str, Any] = json.loads(done.stdout)["error"]
         return done.returncode, error
+
+    def ask(self, verb: str, args: Any = None, *, node: str = "") -> Any:
+        """One answer of a host, of `node` if given; in this process: a command's own start would be the coarsest part of a figure."""
+
+        async def once() -> Any:
+            async with self.session() as session:
+                return await session.request(verb, args, node=f"node/{node}" if node else None)
+
+        return asyncio.run(once())
+
+    def session(self) -> Session:
+        return Session(Home.find({"SKERRY_HOME": str(self.home)}).choose("", {}), lambda what: "")
 
     def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Until `condition` gives something true; its value. Commands that fail meanwhile count as not yet."""

@@ -274,8 +274,8 @@ def test_a_node_that_starts_anew_goes_on_with_its_ring_and_changes_no_number() -
         assert numbers(cluster) == {6}, "a keeper that forgot would tear down"
     cluster.run(20.0)
     after = cluster["vps-2"].core._s.known.about("load", "shop.web")["node/vps-2"]  # type: ignore[union-attr]
-    assert isinstance(after, Load) and len(after.cpu) == 7 and after.step > before.step
-    assert after.connections[0] == before.connections[-1], "the past is still in it"
+    assert isinstance(after, Load) and after.step > before.step
+    assert after.connections[: len(before.connections)] == before.connections, "the past is still in it"
     assert numbers(cluster) == {6}
 
 
@@ -323,13 +323,13 @@ def test_a_node_that_dies_is_left_out_and_one_whose_clock_is_wrong_counts() -> N
 
 
 def test_figures_of_one_step_are_waited_for_a_moment_and_taken_as_before_if_they_stay_away() -> None:
-    cluster = deployed(3, scaled(max=9), load=150)
+    cluster = deployed(3, scaled(max=9), load=130)
     cluster.run(20.0)
     assert numbers(cluster) == {3}
     cluster["vps-2"].gauges = ()  # it lives and tells no figures any more
     load(cluster, 600)
     cluster.run(10.0)
-    began = [life for life in cluster.history if isinstance(life.effect, do.Note) and "twice" in life.effect.reason]
+    began = [life for life in cluster.history if isinstance(life.effect, do.Note) and "-> 9" in life.effect.reason]
     assert began and 1.9 < (CLOCK_AT_ZERO + began[0].at_s) % 10 < 2.2
     assert numbers(cluster) == {9}
 
@@ -387,11 +387,13 @@ def ring(*connections: float, cpu: float = 0.0, replicas: int = 2) -> Rings:
 
 
 def test_of_two_targets_the_one_that_asks_for_more_counts() -> None:
-    both = msgspec.structs.replace(scaled(cpu=0.5), needs=Needs(cpus_limit=0.5))
-    assert wished_for(both, ring(100, cpu=1.0), 2, 1).number == 4, "one core is four times a half of half a core"
-    assert wished_for(both, ring(200, cpu=0.1), 2, 1).number == 4
+    half = msgspec.structs.replace(scaled(cpu=0.5), needs=Needs(cpus_limit=0.5))
+    connected, busy = wished_for(half, ring(140, cpu=0.1), 2, 1), wished_for(half, ring(100, cpu=0.85), 2, 1)
+    assert (connected.number, busy.number) == (4, 4), "140 are 2.8 times the target, and 0.85 cores 3.4 times"
     reserved = msgspec.structs.replace(scaled(cpu=0.5, connections=0), needs=Needs(reserve_cpus=2.0))
-    assert wished_for(reserved, ring(0, cpu=4.0), 2, 1).number == 4
+    assert wished_for(reserved, ring(0, cpu=3.4), 2, 1).number == 4
+    bare = scaled(cpu=0.5, connections=0)
+    assert wished_for(bare, ring(0, cpu=1.7), 2, 1).number == 4, "without either, of one core"
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.integers(0, 9), st.integers(0, 2))

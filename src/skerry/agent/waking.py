@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SOCKET, PIDS = "activator.sock", "activator.pids"  # in /run/skerry
 BACK_S = 0.5  # one that runs comes back within it
 BEGIN_S = 10.0
+LOOK_S = 0.05
+AGAIN_S = 30.0  # after one that could not begin
 LINGER_S = 1.0  # so long at least every host can hear of a knock
 LINE_BYTES = 1 << 20
 
@@ -60,6 +62,7 @@ class Activators:
         self._counted: dict[str, int] = {}
         self._came = asyncio.Event()
         self._begins = asyncio.Lock()
+        self._again_s = 0.0  # not before
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -103,8 +106,9 @@ class Activators:
 
     async def ready(self) -> None:
         """Wait until one listens, if there is anything to hold; the rules may lead to it then."""
-        if not self._table or self._own is not None:
-            return
+        loop = asyncio.get_running_loop()
+        if not self._table or self._own is not None or loop.time() < self._again_s:
+            return  # after one that could not begin the rules don't wait for the next
         async with self._begins:
             if self._server is None:
                 await self._hear_them()
@@ -112,23 +116,30 @@ class Activators:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BACK_S):
                         await self._one_of_ours()
-            if self._own is None:
-                await asyncio.to_thread(self._begin)
-                try:
-                    async with asyncio.timeout(BEGIN_S):
+            if self._own is not None or loop.time() < self._again_s:
+                return
+            process, end_s = await asyncio.to_thread(self._begin), loop.time() + BEGIN_S
+            while self._own is None and process.poll() is None and loop.time() < end_s:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
                         await self._one_of_ours()
-                except TimeoutError:
-                    self._note("activator", "", f"it did not begin within {BEGIN_S:.0f} s: connections are not held")
+            if self._own is None:
+                self._again_s = loop.time() + AGAIN_S
+                how = f"ended with {process.returncode}" if process.returncode is not None else "says nothing"
+                self._note(
+                    "activator", "", f"what holds connections on {self._listen} {how}: services at zero sleep on"
+                )
+                loop.call_later(AGAIN_S, self._again)
 
     async def _one_of_ours(self) -> None:
         while self._own is None:
             self._came.clear()
             await self._came.wait()
 
-    def _begin(self) -> None:
+    def _begin(self) -> subprocess.Popen[bytes]:
         """As a program of its own: an import of ours would bring the whole agent with it."""
         command = [sys.executable, "-I", "-m", activator.__name__, "--listen", self._listen]
-        subprocess.Popen(
+        return subprocess.Popen(
             [*command, "--control", str(self._run / SOCKET), "--version", self._version],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -151,14 +162,14 @@ class Activators:
             if self._server is not None and self._server.is_serving():
                 self._count()
                 if self._own is writer:
+                    log.warning("the activator ended; starting another")
                     self._own = None
                     self._again()
             writer.close()
 
     def _again(self) -> None:
         """It was killed: those who knock shall not meet a closed door for long."""
-        if self._table:
-            log.warning("the activator ended; starting another")
+        if self._table and self._own is None:
             task = asyncio.get_running_loop().create_task(self.ready())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -25,6 +25,7 @@ from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, Refusal
 from skerry.machines.contract import Provider, Size, cheapest, tags_of
 from skerry.machines.providers import MEETING, open_provider
+from skerry.machines.userdata import ENROL_PORT
 from skerry.trust import seal
 from skerry.trust.roles import OPERATORS
 
@@ -270,6 +271,7 @@ async def add(
         "most": looked.most(pool),
         "keepers": [path.removeprefix("node/") for path in keys],
         "network": pool.network,
+        "open_ports": {path.removeprefix("node/"): f"{ENROL_PORT}/tcp" for path in holders},
         "warnings": list(looked.warnings),
     }
 

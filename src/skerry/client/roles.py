@@ -75,6 +75,18 @@ async def add_ci(session: Session, name: str, public: Operator, apps: Sequence[s
     return {"name": name, "kinds": list(role.kinds), "paths": list(role.paths)}
 
 
+async def set_ci_apps(session: Session, name: str, apps: Sequence[str]) -> None:
+    """Let a CI key release the images of these apps, too. None is taken away: what it signed would stand on nothing."""
+    await session.sync()
+    policy, role = session.policy, _role(session, name)
+    paths = tuple(dict.fromkeys((*role.paths, *(f"release/{app}" for app in apps))))
+    if role.kinds != ("release",):
+        raise BadInput(f"role {name} was not changed", "it is no CI role", "see skerry role ls")
+    if paths != role.paths:
+        roles = tuple(msgspec.structs.replace(r, paths=paths) if r.name == name else r for r in policy.roles)
+        await session.change([("policy", msgspec.structs.replace(policy, roles=roles))])
+
+
 async def add_operator(session: Session, name: str, public: Operator, root_keys: Sequence[Signer]) -> dict[str, Any]:
     """Another person: into the root, into the role of operators, and every app's secret is opened to that key."""
     await session.sync()

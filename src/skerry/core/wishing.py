@@ -17,14 +17,12 @@ from skerry.core.events import Measured
 from skerry.core.facts import Load, Wish
 from skerry.core.intent import Pool, Scale, Service
 from skerry.core.records import Fact, MachineSlot, Slot
-from skerry.core.scaling import Wished, bounds, median_wish, replica_rule, wish
+from skerry.core.scaling import RING_STEPS, Wished, bounds, median_wish, replica_rule, wish
 from skerry.core.versions import AppWant
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
-RING_MAX = 60
-_SHAPE_STEPS = 6  # the rule looks at so many counts when it goes down
 _GRACE_S = 2.0  # so long a keeper waits for figures of the others that are under way
 _SETTLED_S = 10.0  # by then the others have told what they know
 _SILENT_STEPS = 3  # a node that has told nothing new for so long is left out
@@ -237,16 +235,15 @@ def measured(s: Situation, event: Measured) -> None:
     name = ".".join(key)
     mine = sum(r.healthy is True and r.phase == "running" for r in s.replicas if r.slot[:2] == key)
     old = s.known.of(s.me, "load", name, Load)
-    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_MAX + 1
+    missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_STEPS + 1
     if -_SILENT_STEPS <= missed <= 0:
         return  # told already: our clock was set back a little
-    ring = old if old is not None and 0 < missed <= RING_MAX else Load(step_s=event.step_s, step=event.step)
-    keep = _ring_steps(_scale(service))
+    ring = old if old is not None and 0 < missed <= RING_STEPS else Load(step_s=event.step_s, step=event.step)
 
     def on(figures: tuple[float, ...], newest: float) -> tuple[float, ...]:
         """What was missed for a moment is taken as it was before; whoever was away for longer had no load."""
         held = figures[-1:] if missed <= _SILENT_STEPS else (0,) if figures else ()
-        return (*figures, *held * (missed - 1), newest)[-keep:]
+        return (*figures, *held * (missed - 1), newest)[-RING_STEPS:]
 
     load = Load(
         step_s=event.step_s, step=event.step, cpu=on(ring.cpu, round(event.cpu, 3)),
@@ -259,19 +256,13 @@ def measured(s: Situation, event: Measured) -> None:
     look_at(s, key, s.now)
 
 
-def _ring_steps(scale: Scale) -> int:
-    rule = replica_rule(scale)
-    idle = _idle_steps(scale) if _sleeps(scale) else 0
-    return min(RING_MAX, max(rule.down, rule.up, idle, _SHAPE_STEPS) + 1)
-
-
 def _sleeps(scale: Scale) -> bool:
     """Whether there may be none at all, always or at some times."""
     return scale.min == 0 or any(schedule.min == 0 for schedule in scale.schedules)
 
 
 def _idle_steps(scale: Scale) -> int:
-    return min(RING_MAX, math.ceil(scale.idle_s / scale.step_s))
+    return min(RING_STEPS, math.ceil(scale.idle_s / scale.step_s))
 
 
 def _whole(figures: tuple[float, ...]) -> tuple[int, ...]:

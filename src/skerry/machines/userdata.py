@@ -56,10 +56,11 @@ def user_data(
     `machine` fact holds. `limit_s`: how long it tries. `secret`: without keepers, by which the operator who made it knows the
     machine's keys, though a host between them would change them.
     """
+    first = slot.index % max(len(meet), 1)  # each machine begins with another one
     asked = {
         "cloud": cloud,
         "slot": str(slot),
-        "meet": [list(point) for point in meet],
+        "meet": [list(point) for point in (*meet[first:], *meet[:first])],
         "bundle": bundle,
         "token": token,
         "secret": secret,
@@ -110,12 +111,14 @@ def fetch(address, fingerprint, path):
         answer = json.loads(lines.readline(65536))
         if "size" not in answer:
             raise ValueError(answer.get("error", {}).get("what", "it has no agent"))
-        digest, left = hashlib.sha256(), min(int(answer["size"]), 1 << 30)
+        digest, left, end_s = hashlib.sha256(), min(int(answer["size"]), 1 << 30), time.monotonic() + 300
         with open(path, "wb") as file:
             while left > 0:
                 data = lines.read(min(left, 1 << 18))
                 if not data:
                     raise ValueError("it ended in the middle")
+                if time.monotonic() > end_s:
+                    raise ValueError("it is too slow")
                 digest.update(data)
                 file.write(data)
                 left -= len(data)

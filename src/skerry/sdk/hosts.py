@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,8 @@ class Hosts:
         address: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
         readmit: bool = False,
         timeout_s: float = join.JOIN_TIMEOUT_S,
         progress: Progress = lambda line: None,
@@ -64,7 +67,8 @@ class Hosts:
         """Join the machine behind `target` ("root@198.51.100.7") by one SSH session; again, it mends a broken agent.
 
         `name`: else its own host name. `address`: where other hosts reach it, if not where ssh does. `identity`: ssh's private
-        key. Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
+        key; `jump`: the host on the way; `host_keys`: fingerprints of its key ("SHA256:…"), as nobody is asked.
+        Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
         """
         async with self._connection.changing("hosts") as session:
             done = await join.add(
@@ -76,6 +80,8 @@ class Hosts:
                 readmit=readmit,
                 ssh_config=ssh_config,
                 identity=identity,
+                jump=jump,
+                host_keys=host_keys,
                 address=address,
                 timeout_s=timeout_s,
                 progress=progress,
@@ -108,12 +114,22 @@ class Hosts:
         target: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
         progress: Progress = lambda line: None,
     ) -> HostRemoved:
         """Take it out of the cloud by SSH and leave the machine as it was before. `purge`: its volumes and keys go, too."""
         async with self._connection.changing(f"node/{name}", prev, lambda: self._etag(name)) as session:
             done = await leave.rm(
-                session, name, purge, target=target, ssh_config=ssh_config, identity=identity, progress=progress
+                session,
+                name,
+                purge,
+                target=target,
+                ssh_config=ssh_config,
+                identity=identity,
+                jump=jump,
+                host_keys=host_keys,
+                progress=progress,
             )
         return msgspec.convert(done, HostRemoved)
 

@@ -158,6 +158,8 @@ class Hosts:
         address: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
         readmit: bool = False,
         timeout_s: float = join.JOIN_TIMEOUT_S,
         progress: Progress = lambda line: None,
@@ -165,7 +167,8 @@ class Hosts:
         """Join the machine behind `target` ("root@198.51.100.7") by one SSH session; again, it mends a broken agent.
 
         `name`: else its own host name. `address`: where other hosts reach it, if not where ssh does. `identity`: ssh's private
-        key. Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
+        key; `jump`: the host on the way; `host_keys`: fingerprints of its key ("SHA256:…"), as nobody is asked.
+        Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
         """
         return self._beside.run(
             self._its.add(
@@ -176,6 +179,8 @@ class Hosts:
                 address=address,
                 ssh_config=ssh_config,
                 identity=identity,
+                jump=jump,
+                host_keys=host_keys,
                 readmit=readmit,
                 timeout_s=timeout_s,
                 progress=progress,
@@ -201,12 +206,22 @@ class Hosts:
         target: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
         progress: Progress = lambda line: None,
     ) -> HostRemoved:
         """Take it out of the cloud by SSH and leave the machine as it was before. `purge`: its volumes and keys go, too."""
         return self._beside.run(
             self._its.rm(
-                name, purge=purge, prev=prev, target=target, ssh_config=ssh_config, identity=identity, progress=progress
+                name,
+                purge=purge,
+                prev=prev,
+                target=target,
+                ssh_config=ssh_config,
+                identity=identity,
+                jump=jump,
+                host_keys=host_keys,
+                progress=progress,
             )
         )
 

@@ -52,6 +52,7 @@ class Machine:
         self.core: NodeCore | None = None
         self.booted_s = 0.0
         self.cpus, self.memory_bytes = 2.0, 1 << 30
+        self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
         self.number = int("".join(filter(str.isdigit, name)) or 0)  # of its /24
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
@@ -74,7 +75,7 @@ class Machine:
         self.linked, self.watches, self.route, self.gauges = {}, {}, None, ()
         now = self.cluster.clock.now_s
         self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
-                            agent="sim", clock=CLOCK_AT_ZERO + now, new=self.new))  # fmt: skip
+                            agent="sim", clock=CLOCK_AT_ZERO + self.clock_off_s + now, new=self.new))  # fmt: skip
         self._load()
         for c in list(self.containers.values()):
             if not c.stopping:
@@ -318,7 +319,7 @@ class Machine:
             self._at_the_end_of_its_step(gauge)
 
     def _at_the_end_of_its_step(self, gauge: do.Gauge) -> None:
-        now_s = CLOCK_AT_ZERO + self.cluster.clock.now_s
+        now_s = CLOCK_AT_ZERO + self.clock_off_s + self.cluster.clock.now_s
         step = math.floor(now_s / gauge.step_s)
 
         def tell() -> None:

@@ -10,6 +10,7 @@ import traceback
 from skerry.core import effects as do
 from skerry.sim.scenario import Scenario
 from skerry.sim.siege import Siege
+from skerry.sim.tides import Tides
 
 print = functools.partial(print, flush=True)  # a run that is ended early has told what it found
 
@@ -21,13 +22,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, default=6)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--siege", action="store_true", help="one node is captured (sim/siege.py)")
-    kind.add_argument("--whole", action="store_true", help="with real trust and gossip (sim/whole.py)")
+    kind.add_argument("--tides", action="store_true", help="services follow a load that rises and falls (sim/tides.py)")
+    parser.add_argument("--whole", action="store_true", help="with real trust and gossip (sim/whole.py)")
     parser.add_argument("--show", action="store_true", help="tell what happened in those that fail")
     given = parser.parse_args(arguments)
     failed = 0
     for seed in range(given.first, given.first + given.seeds):
         scenario: Siege | Scenario
-        scenario = Siege(seed) if given.siege else Scenario(seed, faults=given.faults, whole=given.whole)
+        if given.siege:
+            scenario = Siege(seed)
+        else:
+            of = Tides if given.tides else Scenario
+            scenario = of(seed, faults=given.faults, whole=given.whole)
         try:
             wrong = scenario.run()
         except Exception:
@@ -35,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         if wrong:
             failed += 1
             print(f"seed {seed}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
-            which = "--siege " if given.siege else f"--faults {given.faults} {'--whole ' if given.whole else ''}"
+            kinds = [word for word, on in (("--whole", given.whole), ("--tides", given.tides)) if on]
+            which = "--siege " if given.siege else " ".join(["--faults", str(given.faults), *kinds, ""])
             print(f"  again, at this commit: python -m skerry.sim.run {which}--seeds 1 --first {seed} --show")
             if given.show:
                 print("\n".join([*scenario.log, *wrong, *_story(scenario)]))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from skerry.core import effects as do
 from skerry.core.events import ImageReady
 from skerry.core.intent import Depends, Needs, Port, Probe, Release, Service, Update, VolumeMount, init_of
 from skerry.core.records import Document
@@ -91,23 +92,33 @@ class Scenario:
         """What was wrong, in sentences; none is good."""
         self.deploy()
         self.cluster.run(5.0)
-        acts: list[Callable[[], None]] = [
-            self.cut_power, self.cut_power, self.restart_agent, self.part, self.kill_container, self.deploy, self.deploy_bad,
-            self.drain, self.scale,
-        ]  # fmt: skip
-        acts += [self.skew_clock, self.lose_disk] if self.whole else []
+        acts = self._acts()
         for _ in range(self.faults):
             self.chance.choice(acts)()
             self.cluster.run(self.chance.choice([0.05, 0.5, 2.0, 5.0, 30.0]))
         self.peace()
-        self.cluster.run(_SETTLE_S)
+        self.settle()
         moved = len(self.cluster.history)
-        wrong = [*held_once(self.cluster), *self.ledger.wrong()]
+        wrong = [*self.wrong_at_the_end(), *self.ledger.wrong()]
         if not wrong:
             self.cluster.run(QUIET_S / 2)
-            wrong = held_once(self.cluster)
-            wrong += [f"still busy: {life}" for life in self.cluster.history[moved:][:3]]
+            wrong = self.wrong_at_the_end()
+            busy = [life for life in self.cluster.history[moved:] if not _is_figure(life.effect)]
+            wrong += [f"still busy: {life}" for life in busy[:3]]
         return wrong + self.checker.wrong
+
+    def _acts(self) -> list[Callable[[], None]]:
+        acts: list[Callable[[], None]] = [
+            self.cut_power, self.cut_power, self.restart_agent, self.part, self.kill_container, self.deploy, self.deploy_bad,
+            self.drain, self.scale,
+        ]  # fmt: skip
+        return acts + ([self.skew_clock, self.lose_disk] if self.whole else [])
+
+    def settle(self) -> None:
+        self.cluster.run(_SETTLE_S)
+
+    def wrong_at_the_end(self) -> list[str]:
+        return held_once(self.cluster)
 
     # --- what may happen ----------------------------------------------------------------------------------------------
 
@@ -271,6 +282,11 @@ class Scenario:
             self.say(f"{name} is gone")
             self.cluster[name].power_cut()
         self.names = [name for name in self.names if name not in self.gone]
+
+
+def _is_figure(effect: do.Effect) -> bool:
+    """What is told once a step, whether or not anything changes."""
+    return isinstance(effect, do.Publish) and effect.kind in ("load", "wish")
 
 
 def _is_bad(release: Release) -> bool:

@@ -17,7 +17,8 @@ Text = Annotated[str, msgspec.Meta(max_length=253)]
 class Join(Body, frozen=True):
     """`target`: as ssh has it, root@ADDRESS; ssh's own keys and configuration on the serving machine are used.
 
-    `name`: else its own host name. `address`: where other hosts reach it, if not where ssh does.
+    `name`: else its own host name. `host_keys`: fingerprints of its key ("SHA256:…"), as nobody is asked. `address`: where other
+    hosts reach it, if not where ssh does.
     """
 
     target: Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@\[\]-]*$")]
@@ -26,6 +27,7 @@ class Join(Body, frozen=True):
     zone: Text = ""
     address: Text = ""
     readmit: bool = False
+    host_keys: Annotated[list[Text], msgspec.Meta(max_length=8)] = []
     timeout_s: Timeout = 30.0
 
 
@@ -62,6 +64,7 @@ async def join_host(call: Call) -> Start:
             zone=body.zone,
             address=body.address or None,
             readmit=body.readmit,
+            host_keys=body.host_keys,
             timeout_s=body.timeout_s,
             progress=progress,
         )

@@ -1,0 +1,126 @@
+"""What there is, written as a folder of files, so that people can begin. Nothing that is there is overwritten."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skerry.client import pools
+from skerry.client.apps import live
+from skerry.client.enrolment import ssh_target
+from skerry.client.folder.compose_out import compose_of, seconds
+from skerry.client.folder.plan import ci_roles, fixed_hosts
+from skerry.client.session import Session
+from skerry.core.intent import App, Node, Pool, Release, Role
+from skerry.errors import Refusal
+from skerry.trust import seal
+
+_POOL = Pool(provider="", max=0, network="")
+
+
+class FolderNotEmpty(Refusal):
+    """`export` overwrites nothing."""
+
+    code = "folder-not-empty"
+    exit_code = 2
+
+
+async def export(session: Session, folder: Path, *, secrets: bool = False) -> dict[str, Any]:
+    """`secrets`: the plain values of apps' environments, too, each in its .env (mode 600).
+
+    Gives {files, notes}: what a file can't say stands in the notes and at its head. Raises FolderNotEmpty.
+    """
+    await session.sync(1)
+    files, notes = _files(session, secrets)
+    _write(folder, files)
+    return {"files": list(files), "notes": notes}
+
+
+def _files(session: Session, secrets: bool) -> tuple[dict[str, str], list[str]]:
+    notes: list[str] = []
+    files: dict[str, str] = {
+        "hosts.yaml": _yaml({"hosts": {name: _host(node) for name, node in sorted(fixed_hosts(session).items())}}),
+        "pools.yaml": _yaml({"pools": {name: _pool(pool) for name, pool in pools.all_pools(session).items()}}),
+        "roles.yaml": _yaml({"roles": {name: _role(role) for name, role in sorted(ci_roles(session).items())}}),
+    }
+    for name, app in sorted(live(session).items()):
+        release = session.document(f"release/{name}")
+        body = release.body if release is not None and isinstance(release.body, Release) else None
+        content, lost = compose_of(name, app, body)
+        told = [f"# not said here: {line}\n" for line in lost]
+        notes += [f"apps/{name}: {line}" for line in lost]
+        sealed = sorted({key for service in app.services.values() for key in service.environment})
+        if sealed and not secrets:
+            told.append(
+                f"# values for {', '.join(sealed)} are sealed: set them, or write them into .env beside this file\n"
+            )
+        files[f"apps/{name}/compose.yaml"] = "".join(told) + _yaml(content)
+        if sealed and secrets:
+            files[f"apps/{name}/.env"] = _environment(session, name, app)
+    return files, notes
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    """Raises FolderNotEmpty."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FolderNotEmpty(f"nothing was written to {folder}", "there is something in it", "name a new folder")
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600 if path.name == ".env" else 0o644)
+        path.write_text(text, encoding="utf-8")
+
+
+def _host(node: Node) -> dict[str, Any]:
+    said = {
+        "target": ssh_target(node),
+        "zone": node.zone,
+        "labels": dict(node.labels),
+        "images": f"{node.image_budget_bytes}b" if node.image_budget_bytes else "",
+    }
+    return {key: value for key, value in said.items() if value} | (
+        {"state": "draining"} if node.state == "draining" else {}
+    )
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    said: dict[str, Any] = {"provider": pool.provider, "min": pool.min, "max": pool.max}
+    names = {"size": "size", "cpus": "cpus", "price": "price_usd_month", "spend": "spend_usd_month", "image": "image",
+             "endpoint": "endpoint", "weight": "weight", "creates_per_hour": "creates_per_hour"}  # fmt: skip
+    for key, field in names.items():
+        if (value := getattr(pool, field)) != getattr(_POOL, field):
+            said[key] = value
+    for key in ("join", "down", "drain", "age", "grace"):
+        if (value := getattr(pool, f"{key}_s")) != getattr(_POOL, f"{key}_s"):
+            said[key] = seconds(value)
+    if pool.memory_bytes:
+        said["memory"] = f"{pool.memory_bytes}b"
+    lists = {"regions": list(pool.regions), "options": dict(pool.options), "labels": dict(pool.labels)}
+    return said | {k: v for k, v in lists.items() if v} | {"keepers": [p.removeprefix("node/") for p in pool.keepers]}
+
+
+def _role(role: Role) -> dict[str, Any]:
+    return {"key": role.keys[0] if role.keys else "", "apps": [path.removeprefix("release/") for path in role.paths]}
+
+
+def _environment(session: Session, name: str, app: App) -> str:
+    """Raises CannotOpen."""
+    key = session.content_key(session.document(f"secret/{name}"))
+    plain: dict[str, str] = {}
+    for service in app.services.values():
+        plain |= seal.open_values(key, service.environment)
+    return "".join(f"{variable}={msgspec.json.encode(value).decode()}\n" for variable, value in sorted(plain.items()))
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    out = StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()

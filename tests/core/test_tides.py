@@ -1,0 +1,14 @@
+"""Whatever the load, the machines and a liar among them do. `python -m skerry.sim.run --tides --seeds 1 --first SEED --show`."""
+
+from __future__ import annotations
+
+from skerry.sim.tides import Tides
+
+
+def test_numbers_stay_within_their_bounds_and_all_nodes_come_to_the_one_that_the_load_needs() -> None:
+    for seed in range(10):
+        assert Tides(seed).run() == [], f"seed {seed}"
+
+
+def test_the_same_with_real_trust_and_gossip() -> None:
+    assert Tides(1, whole=True).run() == []
