@@ -184,7 +184,8 @@ def pool_add(
     by, doors = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
     then = f"kept by {by}" if by else f"next: skerry machine up {name}"
     terminal.answer(
-        result, f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {doors}: 7078/tcp"
+        result,
+        f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {doors}: 7078/tcp",
     )
 
 
