@@ -11,6 +11,7 @@ APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alo
 APT_REAL := docker-registry docker.io buildah strace uidmap procps \
             libvirt-clients libvirt-daemon qemu-utils libxml2-utils libarchive-tools sudo  # what images are handed to and watched with, libvirt's test driver: for tests alone
 APT_ELASTIC := wrk  # makes the load
+APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it
 APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
@@ -38,7 +39,7 @@ build/.apt-e2e: Makefile
 	$(call install,$(APT_E2E))
 
 build/.apt-real: Makefile
-	$(call install,$(APT_REAL))
+	$(call install,$(APT_REAL) $(APT_NODE))
 
 build/.apt-elastic: Makefile
 	$(call install,$(APT_ELASTIC))
@@ -48,10 +49,10 @@ build/.apt-guest: Makefile
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
-.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt pyproject.toml | build/.apt
+.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt tests/machines/requirements.txt pyproject.toml | build/.apt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt -r tests/machines/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -105,7 +106,14 @@ HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.p
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS LINKS PROGRAMS)
 
-real: setup build/.apt-real  ## real containers, namespaces, machines
+prism: build/prism/.done   ## a second opinion on what is asked of DigitalOcean: for tests alone
+
+build/prism/.done: tests/machines/prism/package-lock.json | build/.apt-real
+	@rm -rf build/prism && mkdir -p build/prism && cp tests/machines/prism/package*.json build/prism/
+	npm ci --prefix build/prism --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+real: setup build/.apt-real prism  ## real containers, namespaces, machines
 	$(call side_by_side,real and not e2e,IMAGES)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from tests.ports import free_port
 
+from skerry.agent.asking import Answer, Question, Trouble
 from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles, Membership
 from skerry.agent.host import Parts
@@ -182,6 +183,7 @@ class SmallCloud:
                 memory_bytes=1 << 30,
                 enrol_port=self.enrol_ports[name],
                 servers=self._servers,
+                ask=_nobody,
             )
             self.agents[name] = Agent(self.files[name], parts)
             await self.agents[name].start()
@@ -233,6 +235,11 @@ class SmallCloud:
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.agents):
             await self.agents.pop(name).close()
+
+
+async def _nobody(asked: Question) -> Answer:
+    """No provider of these clouds can be reached: what keepers want of it never comes."""
+    return Answer(trouble=Trouble(code="provider-silent", why="there is none in a small cloud"))
 
 
 def put_image(objects: Any, files: Mapping[str, bytes]) -> str:

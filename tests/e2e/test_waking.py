@@ -133,7 +133,7 @@ def test_agents_that_start_anew_cut_neither_who_waits_nor_who_passes(sleeper: Sl
         connection.sendall(page)
     cloud.skerry.wait("it to be healthy", lambda: any(row["healthy"] for row in cloud.ps(APP)))
     for name in cloud.names():
-        cloud.kill_agent(name)
+        cloud.inside(name, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", "skerry")
     cloud.wait_well()
     for name in cloud.names():
         cloud.inside(name, "systemctl", "restart", "skerry")

@@ -86,10 +86,6 @@ class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
     size: str = ""
 
 
-class Facts(msgspec.Struct, forbid_unknown_fields=True):
-    kind: str
-
-
 class Expect(msgspec.Struct, forbid_unknown_fields=True):
     slot: str
     token: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]  # SHA-256 of the one that it will show
@@ -325,10 +321,6 @@ class Server:
         if slot is None:
             raise BadInput(f"{args.slot!r} is no machine slot", "", "such as burst/3")
         return await self._act(slot, args.act, args.size)
-
-    async def _verb_facts(self, args: Facts, request: Request) -> Any:
-        """What nodes say under one kind, as they said it: key -> node -> body."""
-        return self._core.all_said(args.kind)
 
     # -- images
 

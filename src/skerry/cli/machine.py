@@ -181,11 +181,11 @@ def pool_add(
         ),
         changes=True,
     )
-    by, doors = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
+    by, where = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
     then = f"kept by {by}" if by else f"next: skerry machine up {name}"
     terminal.answer(
         result,
-        f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {doors}: 7078/tcp",
+        f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp",
     )
 
 
@@ -481,7 +481,8 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     from skerry.client import machines
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, machines.cost)
-    terminal.rows(rows, ("pool", "machines", "usd_hour", "spend_usd_month"), empty="no pool")
+    columns = ("pool", "machines", "wanted", "usd_hour", "spent_usd_month", "spend_usd_month", "why")
+    terminal.rows(rows, columns, empty="no pool")
 
 
 command.add_command(image)

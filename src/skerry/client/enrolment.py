@@ -80,9 +80,10 @@ def name_for(session: Session, found: Survey, name: str | None) -> str:
             f"{name!r} can't be a host's name", "it has small letters, digits and dashes, at most 63",
             "give one: --name vps-1",
         )  # fmt: skip
-    if f"node/{name}" in session.nodes:
+    if f"node/{name}" in session.nodes or name in pool_networks(session):
+        what = "another host" if f"node/{name}" in session.nodes else "a pool"
         raise NameTaken(
-            f"the host was not joined as {name}", "another host of this cloud has that name", "choose one: --name OTHER"
+            f"the host was not joined as {name}", f"{what} of this cloud has that name", "choose one: --name OTHER"
         )
     return name
 

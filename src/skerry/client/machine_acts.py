@@ -42,7 +42,8 @@ async def act(
     else:
         said = (await told(session)).get(slot)
         pool = pools.find_pool(session, slot.pool)
-        keeper = said.keeper if said is not None and said.keeper in pool.keepers else next(iter(pool.keepers))
+        held = f"node/{said.keeper}" if said is not None else ""
+        keeper = held if held in pool.keepers else next(iter(pool.keepers))
         await session.request("machine-act", {"slot": str(slot), "act": what, "size": size}, node=keeper)
     end_s = time.monotonic() + timeout_s
     while (await wait_for_answer(session, slot.path, max(1.0, end_s - time.monotonic())))["start"] == start:

@@ -12,13 +12,14 @@ import msgspec
 from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.session import Session
-from skerry.core.facts import Machine
-from skerry.core.intent import Node
+from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
-from skerry.errors import BadInput, NotInTime
+from skerry.errors import BadInput, NotInTime, Unreachable
+from skerry.machines.contract import name_of
 
 POLL_S = 0.5
 OVER = ("gone", "failed")
+NOBODYS = ("gone", "enrolled")  # no keeper has anything to give back
 MANUAL = "manual"  # its machines are brought and taken away by people
 
 Progress = Callable[[str], None]
@@ -29,23 +30,24 @@ class NoSuchMachine(BadInput):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What is said of one slot: by which keeper, and what."""
+    """What keepers say of one slot, as the host that was asked sees it. `state`: "enrolled" where none says anything."""
 
+    slot: str
+    state: str
     keeper: str
-    fact: Machine
+    id: str
+    address: str
+    size: str
+    region: str
+    usd_hour: float
+    since: float
+    up: bool
+    why: str = ""
 
 
-async def told(session: Session) -> dict[MachineSlot, Told]:
-    """The fact that counts of each slot: of several keepers' one that is not over, of these the newest."""
-    answer = await session.request("facts", {"kind": "machine"})
-    facts = msgspec.convert(answer, dict[str, dict[str, Machine]], strict=False)
-    found: dict[MachineSlot, Told] = {}
-    for key, about in facts.items():
-        slot = MachineSlot.read(key)
-        if slot is not None and about:
-            keeper = max(about, key=lambda node: (about[node].state not in OVER, about[node].since, node))
-            found[slot] = Told(keeper, about[keeper])
-    return found
+async def told(session: Session, pool: str = "") -> dict[MachineSlot, Told]:
+    rows = msgspec.convert(await session.request("machines", {"subject": pool}), list[Told])
+    return {slot: row for row in rows if (slot := MachineSlot.read(row.slot)) is not None}
 
 
 async def ls(session: Session, pool: str = "") -> list[dict[str, Any]]:
@@ -53,33 +55,29 @@ async def ls(session: Session, pool: str = "") -> list[dict[str, Any]]:
     await session.sync(1)
     if pool:
         pools.find_pool(session, pool)
-    said = await told(session)
-    joined = {slot for path in session.nodes if (slot := MachineSlot.of_path(path)) is not None}
-    slots = sorted(slot for slot in {*said, *joined} if pool in ("", slot.pool))
-    rows = [_row(session, slot, said.get(slot)) for slot in slots]
+    rows = [_row(session, slot, said) for slot, said in sorted((await told(session, pool)).items())]
     return [row for row in rows if row["state"] != "gone"]
 
 
-def _row(session: Session, slot: MachineSlot, said: Told | None) -> dict[str, Any]:
+def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
     document = session.nodes.get(slot.path)
     node = document.body if document is not None and isinstance(document.body, Node) else None
-    fact = said.fact if said is not None else None
-    state = fact.state if fact is not None else "joined"
+    state = "joined" if said.state == "enrolled" else said.state
     if node is not None and node.state == "draining" and state == "joined":
         state = "draining"
-    at = node.addresses[0].rpartition(":")[0] if node is not None else ""
     return {
         "slot": str(slot),
         "state": state,
-        "address": (fact.address if fact is not None else "") or at,
-        "size": fact.size if fact is not None else "",
-        "region": (fact.region if fact is not None else "") or (node.zone if node is not None else ""),
-        "usd_hour": fact.price_usd_hour if fact is not None else 0.0,
-        "id": fact.id if fact is not None else "",
-        "name": fact.name if fact is not None else "",
-        "since": fact.since if fact is not None else 0.0,
-        "keeper": said.keeper.removeprefix("node/") if said is not None else "",
-        "why": fact.why if fact is not None else "",
+        "up": said.up,
+        "address": node.addresses[0].rpartition(":")[0] if node is not None else said.address,
+        "size": said.size,
+        "region": said.region or (node.zone if node is not None else ""),
+        "usd_hour": said.usd_hour,
+        "id": said.id,
+        "name": name_of(session.file.id, slot) if said.id else "",
+        "since": said.since,
+        "keeper": said.keeper,
+        "why": said.why,
     }
 
 
@@ -159,8 +157,8 @@ async def wait_gone(
     """Wait until no keeper says any more that it has one of these. Raises NotInTime."""
     before = ""
     while True:
-        left = {slot: said for slot, said in (await told(session)).items() if which(slot) and said.fact.state != "gone"}
-        words = ", ".join(f"{slot} {said.fact.state}" for slot, said in sorted(left.items()))
+        left = {slot: said for slot, said in (await told(session)).items() if which(slot) and said.state not in NOBODYS}
+        words = ", ".join(f"{slot} {said.state}" for slot, said in sorted(left.items()))
         if not left:
             return
         if words != before:
@@ -209,22 +207,34 @@ async def pool_rm(
 
 
 async def cost(session: Session) -> list[dict[str, Any]]:
-    """What the machines of each pool cost now."""
+    """What the machines of each pool cost now, and have cost this month, as a keeper of it reckons."""
     await session.sync(1)
     said = await told(session)
     rows = []
     for name, pool in pools.all_pools(session).items():
-        facts = [
-            told.fact
-            for slot, told in said.items()
-            if slot.pool == name and told.fact.state not in OVER and told.fact.id
-        ]
+        paid = [row for slot, row in said.items() if slot.pool == name and row.state not in OVER and row.id]
+        reckoned = await _reckoned(session, name, pool)
         rows.append(
             {
                 "pool": name,
-                "machines": len(facts),
-                "usd_hour": round(sum(fact.price_usd_hour for fact in facts), 5),
+                "machines": len(paid),
+                "wanted": reckoned.get("wanted", -1),
+                "usd_hour": round(sum(row.usd_hour for row in paid), 5),
+                "spent_usd_month": reckoned.get("spent_usd_month", -1.0),
                 "spend_usd_month": pool.spend_usd_month,
+                "why": reckoned.get("why", ""),
             }
         )
     return rows
+
+
+async def _reckoned(session: Session, name: str, pool: Pool) -> dict[str, Any]:
+    """By the first of its keepers that answers; {} where there is none."""
+    for keeper in pool.keepers:
+        try:
+            rows = await session.request("pools", {"subject": name}, node=keeper)
+        except Unreachable:
+            continue
+        if rows:
+            return dict(rows[0])
+    return {}

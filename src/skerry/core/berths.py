@@ -60,6 +60,7 @@ class Book(msgspec.Struct):
     absent_s: dict[str, float] = {}  # of these, since when no list shows them
     mine: set[str] = set()  # those that we held or gave back: their cost is ours to book
     settled: set[str] = set()  # booked
+    void: set[str] = set()  # tokens (their hashes) of creates that came to nothing, whatever a dead keeper's fact says
     foreign: dict[str, tuple[float, float, float]] = {}  # gone, others' to book: id -> (USD, unix seconds, monotonic)
     unknown_s: dict[str, float] = {}  # tagged, and of no slot: since when, by arrival
     heard_s: dict[str, float] = {}  # keeper -> when its newest `rent` came

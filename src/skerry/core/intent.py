@@ -102,7 +102,7 @@ class Scale(Shape, frozen=True, kw_only=True):
     connections: float = 0.0
     step_s: float = 60.0
     up_s: float = 0.0
-    down_s: float = 1800.0
+    down_s: float = 1200.0
     idle_s: float = 300.0
     schedules: tuple[Schedule, ...] = ()
 
@@ -233,7 +233,7 @@ class Pool(Shape, frozen=True, kw_only=True):
     join_s: float = (
         600.0  # a machine that has not joined by then has failed; so long a keeper leaves another's slot alone
     )
-    down_s: float = 1800.0  # not needed for so long: it is given back
+    down_s: float = 1200.0  # not needed for so long: it is given back
     drain_s: float = 300.0
     age_s: float = 600.0  # never given back younger than this
     grace_s: float = 600.0  # a machine of ours that belongs to no slot is reported, and after this returned

@@ -79,14 +79,14 @@ def _named(s: Situation, pool: str) -> dict[str, Paid]:
     return found
 
 
-def _on_order(s: Situation, pool: str) -> list[Paid]:
+def _on_order(s: Situation, book: Book) -> list[Paid]:
     """Creates that were begun and of which nobody knows yet what became of them."""
     return [
         Paid(body.price_usd_hour, _paid_since(s, body.created))
         for key, about in s.known.facts.get("machine", {}).items()
-        if _is_of(key, pool)
+        if _is_of(key, book.pool)
         for body in about.values()
-        if isinstance(body, Machine) and body.state == "creating" and body.token
+        if isinstance(body, Machine) and body.state == "creating" and body.token and body.token not in book.void
     ]
 
 
@@ -186,7 +186,7 @@ def gone_usd(s: Situation, book: Book) -> float:
 
 def machines(s: Situation, book: Book) -> list[Paid]:
     """What is there and is paid, and what may be there soon."""
-    return [*book.seen.values(), *_on_order(s, book.pool)]
+    return [*book.seen.values(), *_on_order(s, book)]
 
 
 def spent_usd(s: Situation, book: Book) -> float:

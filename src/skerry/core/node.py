@@ -88,10 +88,6 @@ class NodeCore:
         """What nodes say now under this kind and key: node -> body."""
         return dict(self._s.known.about(kind, key))
 
-    def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
-        """Everything of a kind: key -> node -> body."""
-        return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}
-
     def machines(self) -> list[machine_view.MachineRow]:
         """For `machine ls`: every machine slot of which something is said."""
         return machine_view.machines(self._s)
@@ -99,6 +95,10 @@ class NodeCore:
     def pools(self) -> list[machine_view.PoolRow]:
         """For `machine pool ls`: how many are wanted and there, and what they cost."""
         return machine_view.pools(self._s)
+
+    def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
+        """Everything of a kind: key -> node -> body."""
+        return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}
 
     def explain(self, slot: Slot) -> view.Explanation:
         """For `explain`: the slot's order, each node's answer, and what is awaited."""

@@ -187,7 +187,7 @@ def _look_after(s: Situation, book: Book, of: Pool, berth: Berth, wanted: Wanted
             s.publish("machine", str(berth.slot), None, f"{rival.removeprefix('node/')} has it", sync=True)
     elif own is not None and own.state == "gone":
         leaving.bury(s, berth, own, wanted)
-    elif _is_there(s, berth.slot) or wanted == "yes":
+    elif _is_there(s, book, berth.slot) or wanted == "yes":
         _take_in_turn(s, book, of, berth, order, own, wanted)
     else:
         berth.vacant_s = None
@@ -195,12 +195,13 @@ def _look_after(s: Situation, book: Book, of: Pool, berth: Berth, wanted: Wanted
             s.publish("machine", str(berth.slot), None, "not wanted any more", sync=True)
 
 
-def _is_there(s: Situation, slot: MachineSlot) -> bool:
+def _is_there(s: Situation, book: Book, slot: MachineSlot) -> bool:
     """Whether somebody must look after it even if nobody wants it: it is enrolled, or a dead keeper may have a machine for it."""
     about = [body for body in s.known.about("machine", str(slot)).values() if isinstance(body, Machine)]
     gone = {body.id for body in about if body.state == "gone"}
     left = any(
-        body.state != "gone" and (body.id or body.token) and (not body.id or body.id not in gone) for body in about
+        body.state != "gone" and (body.id not in gone if body.id else body.token and body.token not in book.void)
+        for body in about
     )
     return left or slot.path in s.known.nodes
 
@@ -222,7 +223,7 @@ def _take_in_turn(
         ahead += not (s.presence.is_down(keeper) or declined)
     turn_s = berth.vacant_s + ahead * of.join_s
     if s.now >= turn_s and s.me in order:
-        tenancy.take(s, of, berth, own, wanted)
+        tenancy.take(s, book, of, berth, own, wanted)
     else:
         s.renting.next_s = min(s.renting.next_s, max(turn_s, s.now + 0.001))
 
@@ -236,7 +237,7 @@ def _read_begun(s: Situation, book: Book) -> None:
             continue
         found = tokens[slot.index] = {body.token for body in about.values() if isinstance(body, Machine) and body.token}
         berth = s.renting.berth(slot)
-        for token in sorted(found - {berth.begun}):
+        for token in sorted(found - {berth.begun} - book.void):
             if not any(isinstance(b, Machine) and b.token == token and b.id for b in about.values()):
                 berth.begun, berth.begun_s = token, s.now
     for index, berth in book.berths.items():

@@ -14,11 +14,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skerry.core.intent import Pool, Scale, Schedule
+from skerry.core.intent import Scale, Schedule
 
 DAY_MINUTES = 1440
 RING_STEPS = 60  # so many figures a node publishes; more are not looked at
-MACHINE_STEP_S = 60.0
+DOWN_S = 1200.0  # of Scale and Pool, where they say nothing else
 STAY_S = 600.0  # what was added stays for so long: it has to be paid for anyway, and nothing flaps
 QUICK_STEPS = 3  # what starts within so many is there before a load has run away from its mean
 RISES_LEAST = 10  # with fewer of them nothing is known of the load's ups and downs
@@ -28,11 +28,12 @@ class Rule(NamedTuple):
     """The rule's numbers, in steps where they are counts."""
 
     ahead: int = 3  # from the newest figure to the step in which what is asked for now serves
-    mean: int = 8  # so many steps make the level
-    nth: int = 3  # of the rises in the ring, which one decides: the third highest, for two may be chance
+    mean: int = 10  # so many steps make the level
+    nth: int = 2  # which of the rises decides: the second highest, for one may never come again
+    apart: int = 10  # rises nearer to each other than this are one
     spare: float = 0.9  # the highest step, at this utilisation, is always enough
     up: int = 1  # up only to what was wanted in each of so many
-    down: int = 30  # down only to what the highest level of so many asks for
+    down: int = 20  # down only to what the highest level of so many asks for
     stay: int = 10  # and to no less than was wanted in any of so many: what was added stays for so long
     fall: float = 0.1  # down by at most this share (at least one) in `fall_steps`
     fall_steps: int = 5
@@ -50,28 +51,21 @@ class Need(NamedTuple):
     why: str
 
 
-def rule_of(
-    start_s: float, *, step_s: float, up_s: float = 0.0, down_s: float = 1800.0, stay_s: float = STAY_S
-) -> Rule:
+def rule_of(start_s: float, *, step_s: float, up_s: float = 0.0, down_s: float = DOWN_S) -> Rule:
     """The rule for what takes `start_s` to start. What starts slowly is judged by the highest rise: it comes too late for any."""
-    start, down = math.ceil(start_s / step_s), _steps(down_s, step_s)
+    start, down = max(0, math.ceil(start_s / step_s)), _steps(down_s, step_s)
     return Rule(
-        ahead=min(max(start, 0) + 1, RING_STEPS // 2),
-        nth=3 if start <= QUICK_STEPS else 1,
+        ahead=min(start + 1, RING_STEPS // 2),
+        nth=2 if start <= QUICK_STEPS else 1,
         up=_steps(up_s, step_s),
         down=down,
-        stay=min(_steps(stay_s, step_s), down),
+        stay=min(_steps(STAY_S, step_s), _steps(down_s / 2, step_s)),
     )
 
 
 def replica_rule(scale: Scale, start_s: float = 10.0) -> Rule:
-    """For replicas of which one is at its target when a figure says 1.0."""
+    """For replicas of which one has all that it may have to do when a figure says 1.0."""
     return rule_of(start_s, step_s=scale.step_s, up_s=scale.up_s, down_s=scale.down_s)
-
-
-def machine_rule(pool: Pool, start_s: float = 120.0) -> Rule:
-    """For machines: `start_s` is what was measured from asking to serving."""
-    return rule_of(start_s, step_s=MACHINE_STEP_S, down_s=pool.down_s, stay_s=pool.age_s)
 
 
 def need(demand: Sequence[float], rule: Rule) -> Need:
@@ -79,13 +73,11 @@ def need(demand: Sequence[float], rule: Rule) -> Need:
     figures = [_sane(figure) for figure in demand[-RING_STEPS:]]
     means = _means(figures, rule.mean)
     level, highest, last = max(means[-rule.down :]), max(figures[-rule.down :]), figures[-1]
-    rises = sorted(
-        (figures[at + rule.ahead] - means[at] for at in range(rule.mean - 1, len(figures) - rule.ahead)), reverse=True
-    )
-    roomy = Need(highest / rule.spare, f"at most {highest:.2f} in the last {rule.down} steps, at {rule.spare:.0%}")
+    rises = [figures[at + rule.ahead] - means[at] for at in range(rule.mean - 1, len(figures) - rule.ahead)]
     if len(rises) < RISES_LEAST:
-        return roomy
-    rise = rises[min(rule.nth, len(rises)) - 1]
+        return Need(highest, f"at most {highest:.2f} in the last {rule.down} steps")
+    roomy = Need(highest / rule.spare, f"at most {highest:.2f} in the last {rule.down} steps, at {rule.spare:.0%}")
+    rise = _nth_apart(rises, rule.nth, rule.apart)
     close = Need(level + rise, f"a level of {level:.2f} in the last {rule.down} steps, {rise:+.2f} for ups and downs")
     best = min(close, roomy)
     return best if best.units >= last else Need(last, f"{last:.2f} in the newest step")
@@ -168,6 +160,17 @@ def _wanted_before(demand: Sequence[float], back: int, rule: Rule, unknown: int)
 def _means(figures: Sequence[float], steps: int) -> list[float]:
     """The mean of each figure and those before it, `steps` in all (fewer at the beginning)."""
     return [math.fsum(figures[max(0, at - steps + 1) : at + 1]) / min(at + 1, steps) for at in range(len(figures))]
+
+
+def _nth_apart(rises: Sequence[float], nth: int, apart: int) -> float:
+    """The nth highest of those that lie so many steps apart (the lowest of them, where there are not so many)."""
+    taken: list[int] = []
+    for at in sorted(range(len(rises)), key=lambda at: -rises[at]):
+        if all(abs(at - other) >= apart for other in taken):
+            taken.append(at)
+            if len(taken) == nth:
+                break
+    return rises[taken[-1]]
 
 
 def _sane(figure: float) -> float:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GIVE_UP_WAIT_S = 60.0  # a keeper that has failed to reach the provider so often lets others try
 
 
-def take(s: Situation, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
+def take(s: Situation, book: Book, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
     """This slot is ours now. What was known of a machine for it goes on being known."""
     before = own if own is not None and (own.id or own.token) else needing.best_word(s, b.slot)
     body = Machine(state="asked" if of.provider == MANUAL else "creating")
@@ -42,6 +42,8 @@ def take(s: Situation, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) 
             body = msgspec.structs.replace(body, state=state)
     elif of.provider == MANUAL and b.slot.path in s.known.nodes:
         body = Machine(state="joined")
+    if body.token in book.void:
+        body = msgspec.structs.replace(body, token="", token_until=0.0, created=0.0)
     b.taken_s, b.vacant_s, b.absent_s, b.told = s.now, None, None, ""
     b.known = (body.id, s.now)
     say(s, b, body, "it is wanted" if wanted == "yes" else "nobody living looks after it")
@@ -99,6 +101,7 @@ def _creating(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         look(s, b, "whether what was asked for has come", after_s=min(settled_s, max(b.asked_s + again_s, s.now)))
         return
     if own.token:
+        book.void.add(own.token)
         s.note("machine", b.slot, "what was asked for has not come")
         own = say(s, b, msgspec.structs.replace(own, token="", token_until=0.0, created=0.0, price_usd_hour=0.0,
                                                 tries=own.tries + 1), "what was asked for has not come")  # fmt: skip

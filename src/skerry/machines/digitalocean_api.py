@@ -127,8 +127,9 @@ class Api:
                 query = {**call.query, "page": number, "per_page": PER_PAGE}
                 page = self.ask(Call(call.doing, call.method, call.path, call.scopes, query=query), shape)
                 totals.add(page.meta.total)
+                known = len(found)
                 found |= {key(row): row for row in rows(page)}
-                if not page.links.pages.next or not rows(page):
+                if not page.links.pages.next or len(found) == known:
                     break
             if number == 1 or totals == {len(found)}:
                 return list(found.values())

@@ -97,7 +97,7 @@ class Scenario:
             self.chance.choice(acts)()
             self.cluster.run(self.chance.choice([0.05, 0.5, 2.0, 5.0, 30.0]))
         self.peace()
-        self.cluster.run(self.settle_s())
+        self.settle()
         moved = len(self.cluster.history)
         wrong = [*self.wrong_at_the_end(), *self.ledger.wrong()]
         if not wrong:
@@ -114,8 +114,8 @@ class Scenario:
         ]  # fmt: skip
         return acts + ([self.skew_clock, self.lose_disk] if self.whole else [])
 
-    def settle_s(self) -> float:
-        return _SETTLE_S
+    def settle(self) -> None:
+        self.cluster.run(_SETTLE_S)
 
     def wrong_at_the_end(self) -> list[str]:
         return held_once(self.cluster)

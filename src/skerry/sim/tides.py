@@ -23,7 +23,7 @@ from skerry.sim.scenario import Scenario
 PER_REPLICA = 50
 SPARE = 0.9  # the rule may leave so much room
 EVERY_S = 0.7  # a liar's sentences
-BETWEEN_S = 0.65  # of a second: no clock begins a step around it
+UNDER_WAY_S = 15.0  # by then keepers have no fresh figures to wish by, and records that were lost have been brought
 
 
 class Tides(Scenario):
@@ -32,6 +32,7 @@ class Tides(Scenario):
     def __init__(self, seed: int, *, faults: int = 6, most_nodes: int = 5, whole: bool = False) -> None:
         super().__init__(seed, faults=faults, most_nodes=most_nodes, whole=whole)
         self.liar = ""
+        self.misses: list[str] = []  # what was wrong with numbers once all was quiet
         self.outside: dict[str, None] = {}  # sentences about numbers out of bounds
         self.turns: dict[
             tuple[str, str, str], list[int]
@@ -128,19 +129,26 @@ class Tides(Scenario):
         self.cluster.run(5.0)  # what was under way when the load changed last
         self.turns.clear()
 
-    def settle_s(self) -> float:
-        """Until all rings know nothing but the quiet, then down by one each five steps; to a moment without figures under way."""
+    def settle(self) -> None:
+        """Until all rings know nothing but the quiet, then down by one each five steps; then nobody measures any more."""
+        super().settle()
         scales = [service.scale for service in self.services.values() if service.scale is not None]
-        long_s = max([super().settle_s(), *((RING_STEPS + 5 * s.max + 10) * s.step_s + s.down_s for s in scales)])
-        return long_s + (BETWEEN_S - self.cluster.clock.now_s) % 1.0
+        self.cluster.run(max((RING_STEPS + 5 * s.max + 10) * s.step_s + s.down_s for s in scales))
+        self.misses = self._misses()
+        for machine in self.cluster.machines.values():
+            machine.gauges = ()
+        self.cluster.run(UNDER_WAY_S)
 
     def wrong_at_the_end(self) -> list[str]:
-        wrong = [*super().wrong_at_the_end(), *self.outside]
+        return [*super().wrong_at_the_end(), *self.outside, *self.misses]
+
+    def _misses(self) -> list[str]:
+        wrong = []
         for name, service in self.services.items():
             if service.scale is not None:
                 wrong += self._wrong_number(name, service.scale)
-        # A liar decides between those who are honest, for the moment in which they are not of one mind.
-        for (node, _, of), numbers in self.turns.items() if not self.liar else ():
+        # Keepers whose words are lost or late are not of one mind for a moment; then a liar, or chance, decides between them.
+        for (node, _, of), numbers in self.turns.items() if not self.liar and not self.cluster.world.loss else ():
             ways = [a < b for a, b in itertools.pairwise(numbers)]
             if sum(a != b for a, b in itertools.pairwise(ways)) > 1:
                 wrong.append(f"{node} turns to and fro about {of}: {numbers}")

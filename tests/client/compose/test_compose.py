@@ -517,7 +517,7 @@ def test_windows_that_are_not_given_fit_the_step_and_replicas_are_how_many_there
     short = service("x-skerry: {scale: {min: 2, max: 4, target: {cpu: 60%}, step: 2s}}, deploy: {replicas: 3}")
     assert short.scale is not None and (short.scale.down_s, short.scale.idle_s, short.replicas) == (120, 120, 3)
     plain = service("x-skerry: {scale: {min: 2, max: 4, target: {cpu: 60%}}}")
-    assert plain.scale is not None and (plain.scale.down_s, plain.scale.idle_s, plain.replicas) == (1800, 300, 2)
+    assert plain.scale is not None and (plain.scale.down_s, plain.scale.idle_s, plain.replicas) == (1200, 300, 2)
 
 
 def test_what_keeps_data_may_sleep_but_never_be_several() -> None:

@@ -41,7 +41,7 @@ def scale_of(value: Value | None) -> Scale | None:
         connections=connections,
         step_s=step_s,
         up_s=_seconds(section, "up", 0.0, 0.0, window_s),
-        down_s=_seconds(section, "down", min(1800.0, window_s), 0.0, window_s),
+        down_s=_seconds(section, "down", min(1200.0, window_s), 0.0, window_s),
         idle_s=_seconds(section, "idle", min(300.0, window_s), 1.0, window_s),
         schedules=tuple(_schedules(section.get("schedule"))),
     )

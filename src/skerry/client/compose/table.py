@@ -316,7 +316,7 @@ X_SCALE = {
     "target": yes("what one replica should have to do: `cpu`, `connections` or both"),
     "step": yes("figures are taken, and numbers change, once in so long; default 1m"),
     "up": yes("more are started once they were needed for so long; default 0s: at the end of a step"),
-    "down": yes("some are stopped once they were not needed for so long, at most 60 steps; default 30m, or 60 steps"),
+    "down": yes("some are stopped once they were not needed for so long, at most 60 steps; default 20m, or 60 steps"),
     "idle": yes("for `min: 0`: so long without a connection, at most 60 steps; default 5m, or 60 steps"),
     "schedule": yes(
         'other bounds at set times: `[weekdays 8-20: min 3, "sat,sun 22-6 Europe/Berlin: min 0, max 2"]`; UTC unless a zone is named'
