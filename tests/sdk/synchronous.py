@@ -1,5 +1,5 @@
 """Writes src/skerry/sdk/synchronous.py and parts.py: `skerry.Client`, method by method what
- `skerry.AsyncClient` is, with the same words.
+`skerry.AsyncClient` is, with the same words.
 
 Made rather than written, so that the two can't differ; made as a file rather than at run time, so that editors and mypy know it.
 """
