@@ -154,3 +154,23 @@ async def test_rows_come_when_they_change_and_go_on_when_the_host_is_gone(cloud:
                 break
     await stopping
     assert seen[0] == 0 and 3 in seen
+
+
+async def test_a_host_that_ended_and_is_back_is_followed_on_without_a_gap_or_a_doubled_row(
+    cloud: SmallCloud, session: Session
+) -> None:
+    """Its agent is started anew: what it wrote meanwhile comes too, each once; that it was away is told once."""
+    rows: list[dict[str, object]] = []
+    async with asyncio.timeout(WITHIN_S), aclosing(views.events(session, follow=True, tail=1000)) as events:
+        async for row in events:
+            rows.append(row)
+            if row["node"] == "vps-2" and len([r for r in rows if r["node"] == "vps-2"]) == 3:
+                await cloud.stop("vps-2")
+                await cloud.start("vps-2")
+            if row.get("kind") == "agent" and "start 2" in str(row.get("reason")):
+                break
+    of_it = [row for row in rows if row["node"] == "vps-2"]
+    told = [(row["time"], row["kind"], row["subject"]) for row in of_it if "unanswered" not in row]
+    assert len(set(told)) == len(told)
+    assert [time for time, _, _ in told] == sorted(time for time, _, _ in told)
+    assert len([row for row in of_it if "unanswered" in row]) == 1
