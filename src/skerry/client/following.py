@@ -13,6 +13,7 @@ from skerry.client.session import Session
 from skerry.errors import Refusal, SkerryError
 
 AGAIN_S = 1.0  # between two tries of a host that doesn't answer
+BETWEEN = 100  # rows that may come between two requests
 NEW_S = 5.0  # between two looks for hosts that have joined
 MISSED = 1000  # rows of a host that is back which are looked through for what was missed
 
@@ -30,12 +31,17 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
         name = node.removeprefix("node/")
         nothing: Any = 0.0 if verb == "events" else ""
         last = nothing
+        begun = wanted["tail"] > 0
         while True:
             why = "it ended the stream"
             try:
-                async for row in session.stream(verb, wanted, node=node):
-                    if row["time"] > last or last == nothing:
+                if not begun:  # where "from now on" begins, so that it is known once the host was away
+                    async for row in session.stream(verb, {**wanted, "follow": False, "tail": 1}, node=node):
                         last = row["time"]
+                    begun, wanted = True, {**args, "tail": BETWEEN}
+                async for row in session.stream(verb, wanted, node=node):
+                    if row["time"] > last or not row["time"]:
+                        last = row["time"] or last
                         await queue.put({"node": name, **row})
                     lost.pop(node, None)
             except Refusal as error:
@@ -49,7 +55,7 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
             if lost.keys() >= session.nodes.keys():
                 await queue.put(session.unreached(list(lost.values())))
             await asyncio.sleep(AGAIN_S)
-            wanted = {**args, "tail": MISSED if last != nothing else wanted["tail"]}
+            wanted = {**args, "tail": MISSED} if begun and last != nothing else wanted
 
     async def look() -> None:
         while True:
