@@ -98,12 +98,13 @@ define side_by_side
 endef
 AGENTS := tests/agent
 LINKS := tests/attacks tests/client tests/mesh
+PROGRAMS := tests/api tests/sdk
 IMAGES := tests/image tests/library
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
 HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
 fast: venv       ## pure and in-process tests
-	$(call side_by_side,not real and not e2e,AGENTS LINKS)
+	$(call side_by_side,not real and not e2e,AGENTS LINKS PROGRAMS)
 
 prism: build/prism/.done   ## a second opinion on what is asked of DigitalOcean: for tests alone
 
@@ -133,10 +134,11 @@ MINUTES ?= 60
 SEEDS ?= 1000
 FIRST ?= 0
 
-sim: venv        ## random clouds in one process on virtual time: make sim SEEDS=5000 FIRST=0
+sim: venv        ## random clouds, and keepers with every fault of a provider, on virtual time: make sim SEEDS=5000 FIRST=0
 	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST) --faults 8
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 4)) --first $(FIRST) --faults 8 --whole
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --siege
+	$(BIN)/python -m skerry.sim.faults --random $(SEEDS) --first $(FIRST) --json build/faults.json
 
 FUZZ_S ?= 60
 fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target
