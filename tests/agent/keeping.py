@@ -40,7 +40,6 @@ async def main(state: Path, run: Path, port: int, enrol_port: int) -> None:
     agent = Agent(HostFiles(state, run), parts)
     agent.loop.core = NodeCore(TIMING)
     await agent.start()
-    agent.loop.core._s.presence.first_link_s = 0.0
     await agent.loop.broken
 
 

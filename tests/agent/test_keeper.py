@@ -20,10 +20,11 @@ from tests.ports import free_port
 
 from agent.small import SmallCloud
 from skerry.core.intent import Policy, Pool, Role
+from skerry.core.records import Document
 from skerry.lab.ocean import Fault, Pace, Simulator
 from skerry.lab.ocean.serving import Server
 from skerry.store.records import RecordStore
-from skerry.trust import envelope, seal
+from skerry.trust import documents, envelope, seal
 
 WITHIN_S = 45.0
 TOKEN = "dop_v1_" + "5ec2e7" * 10
@@ -54,8 +55,9 @@ class Keeper:
         self.files = self.cloud.files["vps-1"]
         key = self.files.keeper().key
         role = Role(name="keeper-burst", keys=(key,), kinds=("node",), paths=("node/burst/*",))
-        body = self.cloud_policy()
-        self.put("policy", body.__class__(roles=(*body.roles, role)), 2, self.cloud.records[1])
+        held = documents.decode(envelope.parse(self.cloud.records[1]))[1]
+        assert isinstance(held, Document) and isinstance(held.body, Policy)
+        self.put("policy", Policy(roles=(*held.body.roles, role)), 2, self.cloud.records[1])
         box = seal.make_box(TOKEN.encode(), self.files.public_keys().sealing, secrets.token_bytes(32))
         self.pool = {
             "provider": "digitalocean", "network": "10.77.128.0/22", "size": "s-1vcpu-1gb", "min": 1, "max": 1, "bundle": "ab" * 32,
@@ -65,13 +67,6 @@ class Keeper:
         self.put_pool(1)
         self.port, self.process = free_port(), None  # type: int, subprocess.Popen[bytes] | None
         self.kills = 0
-
-    def cloud_policy(self) -> Policy:
-        from skerry.trust import documents
-
-        body = documents.decode(envelope.parse(self.cloud.records[1]))[1].body  # type: ignore[union-attr]
-        assert isinstance(body, Policy)
-        return body
 
     def put(self, path: str, body: Any, version: int, before: bytes = b"") -> bytes:
         """Signed by the operator, on the keeper's disk while it doesn't run."""
