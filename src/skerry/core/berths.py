@@ -23,6 +23,7 @@ class Berth(msgspec.Struct):
     taken_s: float = NEVER  # since when we hold it, in this life
     since_s: float = NEVER  # of the state that our fact names, in this life
     asked_s: float = NEVER  # when the newest list by name was asked for that has come
+    heard_s: float = NEVER  # when it came
     asking_s: float = NEVER  # and when the one under way
     machines: tuple[Rented, ...] = ()  # what it said
     begun_s: float = NEVER  # a create was begun, by whomever; by arrival

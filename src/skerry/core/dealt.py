@@ -44,7 +44,7 @@ def _listed(s: Situation, event: MachinesListed) -> None:
     elif (slot := MachineSlot.read(event.slot)) is not None:
         b = s.renting.berth(slot)
         b.busy = "" if b.busy == "list" else b.busy
-        b.machines, b.asked_s = event.machines, b.asking_s
+        b.machines, b.asked_s, b.heard_s = event.machines, b.asking_s, s.now
     s.renting.next_s = s.now
 
 

@@ -105,7 +105,7 @@ def _creating(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         s.note("machine", b.slot, "what was asked for has not come")
         own = say(s, b, msgspec.structs.replace(own, token="", token_until=0.0, created=0.0, price_usd_hour=0.0,
                                                 tries=own.tries + 1), "what was asked for has not come")  # fmt: skip
-    if s.now > b.asked_s + again_s:
+    if s.now > b.heard_s + again_s:
         look(s, b, "what is there by its name")
         return
     if b.slot.path in s.known.nodes:

@@ -45,6 +45,7 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     ceiling_usd: float = 20.0
     clock_off_s: float = 0.0  # of the provider
     revive_s: float | None = 30.0  # after a kill
+    answer_s: float = 0.5  # what a call takes
     ghosts: int = 0  # forgotten machines with our tag
     short: bool = False  # one machine comes and goes
 
@@ -71,7 +72,9 @@ class Run:
                 return case.faults[number]
             return chance.choice(TROUBLES) if chance.random() < case.rate else ""
 
-        self.cloud = cloud = Cloud(case.seed, hosts=max(2, case.keepers), keepers=case.keepers, market=Market())
+        self.cloud = cloud = Cloud(
+            case.seed, hosts=max(2, case.keepers), keepers=case.keepers, market=Market(answer_s=case.answer_s)
+        )
         cloud.provider.trouble = trouble
         cloud.provider.revive_after_s = case.revive_s
         cloud.provider.clock_off_s = case.clock_off_s
@@ -125,11 +128,13 @@ class Run:
         self.watch.parted()
 
     def _kill_the_busiest(self) -> None:
+        clock_s = self.cloud.cluster.clock.now_s
         by = Counter(droplet.by for droplet in self.cloud.provider.living() if droplet.by)
         path = by.most_common(1)[0][0] if by else "node/vps-1"
         machine = self.cloud.cluster.machines[path]
         if machine.on:
             machine.power_cut()
+            self.watch.fault_s = clock_s
 
 
 def run(case: Case) -> list[str]:
@@ -172,6 +177,9 @@ def combined() -> Iterator[Case]:
         yield Case(keepers=3, dead_s=float(from_s), ghosts=1)
     for ceiling, keepers in itertools.product((0.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08), (1, 2)):
         yield Case(ceiling_usd=ceiling, keepers=keepers)
+    for answer_s in (2.0, 4.0, 7.0, 9.5):  # slower than one looks again
+        yield Case(answer_s=answer_s)
+        yield Case(answer_s=answer_s, keepers=3, parted_s=(20.0, 120.0))
     for off_s in (-86400.0, -3600.0, 3600.0, 86400.0):
         yield Case(clock_off_s=off_s, ghosts=2)
         yield Case(clock_off_s=off_s, ceiling_usd=0.05)
@@ -189,7 +197,8 @@ def some(seeds: Iterable[int]) -> Iterator[Case]:
             parted_s=span if chance.random() < 0.4 else None, cut_s=span if chance.random() < 0.2 else None,
             dead_s=round(from_s, 1) if chance.random() < 0.2 and keepers > 1 else None,
             ceiling_usd=chance.choice((20.0, 20.0, 0.03, 0.05, 0.08)), clock_off_s=chance.choice((0.0, 0.0, 3600.0, -3600.0)),
-            revive_s=chance.choice((5.0, 30.0, 60.0)), ghosts=chance.choice((0, 0, 1, 2)),
+            revive_s=chance.choice((5.0, 30.0, 60.0)), answer_s=chance.choice((0.5, 0.5, 4.0, 8.0)),
+            ghosts=chance.choice((0, 0, 1, 2)),
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from skerry.sim.provider import Droplet
 from skerry.sim.rented import Cloud
 
 LOOK_S = 1.0
+LACK_S = 140.0  # settling, a machine that doesn't join, and a pause after failures
 CALLS_A_MINUTE = (
     90  # of one keeper: with these short times a look each three seconds at each of three machines, and sweeps
 )
@@ -25,8 +26,10 @@ class Watch:
         self.cloud, self.ceiling_usd = cloud, ceiling_usd
         self.wrong: list[str] = []
         self.most = 0
+        self.fault_s = 0.0  # of the last one that is no call's
         self._double_s: dict[str, float] = {}  # slot -> since when it has two
         self._parted = False
+        self._short_s: float | None = None
         self._told: set[str] = set()
         cloud.cluster.watchers.insert(0, self._see)  # before the provider does it
         self._look()
@@ -39,6 +42,7 @@ class Watch:
         self._parted = True
 
     def healed(self) -> None:
+        self.fault_s = self._now_s
         self._parted = False
         self._double_s.clear()  # as long as keepers don't hear one another each may have its own
 
@@ -61,10 +65,24 @@ class Watch:
                     self._say(f"double {slot}", f"{slot} has {count} machines for more than {of.grace_s:.0f} s")
         if len(counts) > self.most:
             self._say("max", f"{len(counts)} slots have machines, {self.most} is the most")
+        self._check_life(ours)
         spent = provider.spent_usd(asked_for=True)
         if spent > self.ceiling_usd + 1e-9:
             self._say("ceiling", f"{spent:.4f} USD are spent of {self.ceiling_usd}")
         self.cloud.cluster.clock.after(LOOK_S, self._look)
+
+    def _check_life(self, ours: list[Droplet]) -> None:
+        """Without faults of late and with money, a pool that lacks machines gets one; nobody waits for ever."""
+        provider = self.cloud.provider
+        rows = next((m.core.rows() for m in self.cloud.cluster.machines.values() if m.core is not None), [])
+        lacking = sum(row.state == "waiting" for row in rows)
+        if not lacking or len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+            self._short_s = None
+            return
+        since_s = self._short_s = self._now_s if self._short_s is None else self._short_s
+        disturbed_s = max((call.at_s for call in provider.calls if call.trouble), default=0.0)
+        if self._now_s > max(since_s, disturbed_s, *(at_s for _, at_s in provider.killed), self.fault_s) + LACK_S:
+            self._say("life", f"{lacking} slots wait, and no machine has been had for {LACK_S:.0f} s")
 
     def _see(self, machine: Machine, effect: do.Effect) -> None:
         if not isinstance(effect, deal.DestroyMachine):
