@@ -134,10 +134,11 @@ MINUTES ?= 60
 SEEDS ?= 1000
 FIRST ?= 0
 
-sim: venv        ## random clouds in one process on virtual time: make sim SEEDS=5000 FIRST=0
+sim: venv        ## random clouds, and keepers with every fault of a provider, on virtual time: make sim SEEDS=5000 FIRST=0
 	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST) --faults 8
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 4)) --first $(FIRST) --faults 8 --whole
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --siege
+	$(BIN)/python -m skerry.sim.faults --random $(SEEDS) --first $(FIRST) --json build/faults.json
 
 FUZZ_S ?= 60
 fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target

@@ -46,6 +46,7 @@ VERBS = {
     "api": "Serve the cloud to programs: REST with OpenAPI 3.1.",
     "doctor": "Check this machine and the cloud for common faults.",
     "lab": "Run whole small machines here, to try and to test.",
+    "sim": "Try the cloud's own rules on what you have, without a cloud.",
     "completion": "Print the completion script for a shell.",
     "version": "Show the version.",
 }
