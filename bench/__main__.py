@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import heal, rollouts, start, weight
+from bench import heal, rollouts, start, wake, weight
 from bench.cloud import ROOT, Cloud
 
 TARGETS = {
@@ -22,10 +22,11 @@ TARGETS = {
     "update_s": 2.0,
     "container_start_vs_conmon_p50": 1.3,
     "container_start_vs_conmon_p99": 1.3,
+    "wake_overhead_ms_p99": 150.0,
     "agent_pss_mb": 48.0,
     "agent_idle_cpu_percent": 0.5,
 }
-PARTS = ("rollouts", "heal", "start", "weight")
+PARTS = ("rollouts", "heal", "wake", "start", "weight")
 AGED_S = 600.0  # an agent's memory is looked at after it has run for so long
 
 
@@ -43,12 +44,14 @@ def measure(parts: list[str], out: Path, aged_s: float) -> dict[str, Any]:
         for name, value in more.items():
             tell(f"{name} {value}")
 
-    if {"rollouts", "heal"} & set(parts):
+    if {"rollouts", "heal", "wake"} & set(parts):
         with Cloud(3, tell) as cloud:
             if "rollouts" in parts:
                 keep(rollouts.measure(cloud))
             if "heal" in parts:
                 keep(heal.measure(cloud))
+            if "wake" in parts:
+                keep(wake.measure(cloud))
     if "start" in parts:
         with Cloud(1, tell) as cloud:
             keep(start.measure(cloud))
