@@ -16,7 +16,7 @@ APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2
 
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images guest guests soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images bench-elastic guest guests soak sim fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -49,10 +49,10 @@ build/.apt-guest: Makefile
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
-.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt tests/machines/requirements.txt pyproject.toml | build/.apt
+.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt tests/machines/requirements.txt tests/sim/requirements.txt pyproject.toml | build/.apt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt -r tests/machines/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt -r tests/machines/requirements.txt -r tests/sim/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -78,6 +78,9 @@ bench: setup bundle        ## the figures of docs/benchmarks.md; wants a quiet m
 
 bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks.md; 20 minutes or less
 	$(BIN)/python -m bench.images --json build/bench-images.json
+
+bench-elastic: venv       ## what growing and shrinking costs on loads, beside Kubernetes and others; 3 minutes
+	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
 test: setup lint fast bundle real e2e  ## everything that CI runs
 

@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 Policy = Callable[[int, list[int]], int]
-"""(minute, how many there were in the minutes before it) -> how many from now on."""
+"""(minute, how many there were in the minutes before it) -> how many from now on; of minute 0: how many were there already."""
 
 
 def just_enough(trace: Sequence[int], terms: Terms) -> int:

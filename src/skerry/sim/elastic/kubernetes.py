@@ -26,11 +26,11 @@ SCAN_S, UNNEEDED_S, AFTER_ADD_S, BELOW = 10, 600, 600, 0.5
 class Nodes:
     """Pods on nodes, spread as the scheduler's default does it; the emptiest node is the one that may go."""
 
-    def __init__(self, start_s: int, least: int) -> None:
+    def __init__(self, start_s: int, least: int, begin: int) -> None:
         self.start_s, self.least = start_s, least
-        self.pods = [0] * least  # on each node
-        self.asked_s = [-start_s] * least
-        self.unneeded_s: list[int | None] = [None] * least
+        self.pods = [0] * begin  # on each node
+        self.asked_s = [-start_s] * begin
+        self.unneeded_s: list[int | None] = [None] * begin
         self.added_s = -AFTER_ADD_S
         self.pending = 0
         self.changes = 0
@@ -81,9 +81,10 @@ class Nodes:
 
 
 def kubernetes(trace: Sequence[int], terms: Terms, *, target: float = TARGET) -> Outcome:
-    nodes = Nodes(terms.start * 60, terms.least)
-    wanted, said = 1, deque[tuple[int, int]]()
     pod = terms.capacity / PODS
+    wanted, said = max(1, math.ceil(trace[0] / pod / target)), deque[tuple[int, int]]()
+    nodes = Nodes(terms.start * 60, terms.least, math.ceil(wanted / PODS))
+    nodes.want(wanted, 0)
     late = paid_s = 0.0
     rate = float(trace[0])
     for now_s in range(0, len(trace) * 60, TICK_S):

@@ -19,7 +19,7 @@ def skerry(trace: Sequence[int], terms: Terms, *, target: float = 1.0, down_s: f
 
     def policy(minute: int, counts: list[int]) -> int:
         if minute == 0:
-            return terms.least
+            return math.ceil(units[0])
         return wish(units[max(0, minute - RING_STEPS) : minute], counts[-RING_STEPS:], rule).number
 
     return policy
@@ -32,7 +32,7 @@ def plain(trace: Sequence[int], terms: Terms, *, target: float = 0.8, band: floa
 
     def policy(minute: int, counts: list[int]) -> int:
         if minute == 0:
-            return terms.least
+            return wanted[0]
         now = counts[-1]
         if units[minute - 1] > now * (1 + band):
             return wanted[minute - 1]
