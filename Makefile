@@ -98,12 +98,13 @@ define side_by_side
 endef
 AGENTS := tests/agent
 LINKS := tests/attacks tests/client tests/mesh
+PROGRAMS := tests/api tests/sdk
 IMAGES := tests/image tests/library
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
 HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
 
 fast: venv       ## pure and in-process tests
-	$(call side_by_side,not real and not e2e,AGENTS LINKS)
+	$(call side_by_side,not real and not e2e,AGENTS LINKS PROGRAMS)
 
 prism: build/prism/.done   ## a second opinion on what is asked of DigitalOcean: for tests alone
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.burst import Burst, Guest, beside
 from agent.small import SmallCloud
+from skerry.agent import enrolling
 from skerry.agent.enrol import enrol
 from skerry.agent.main import join
 from skerry.core.records import MachineSlot
@@ -70,3 +73,35 @@ async def test_a_machine_is_enrolled_as_its_pool_says_and_then_runs_as_a_node(
         any(host.name == "burst/1" and host.state == "up" for host in agent.loop.core.hosts())
         for agent in small.agents.values()
     ))  # fmt: skip
+
+
+async def test_a_port_that_something_else_has_is_taken_once_it_is_free(
+    small: SmallCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolling, "OPEN_AGAIN_S", 0.05)
+    other = socket.create_server(("127.0.0.1", small.enrol_ports["vps-1"]))
+    burst = Burst(small)
+    agent = small.agents["vps-1"]
+    told = lambda: [entry for entry in agent.events.tail(50) if "can't listen for machines" in entry.reason]  # noqa: E731
+    await wait("the other keeper's door", lambda: small.agents["vps-2"].enrolling.port)
+    await wait("a word about it", told)
+    other.close()
+    await wait("the door", lambda: agent.enrolling.port)
+    assert len(told()) == 1 and burst.keepers == ("vps-1", "vps-2")
+
+
+async def test_what_a_pool_says_anew_is_signed_for_its_machines_by_one_keeper(
+    small: SmallCloud, burst: Burst, tmp_path: Path
+) -> None:
+    token = burst.expect(0)
+    guest = Guest(tmp_path / "guest", small.cloud)
+    assert "join" in await beside(guest.enrol, burst.meet()[0], "burst/0", token)
+    await wait("both keepers to know", lambda: burst.node(0, "vps-2") is not None)
+    document = small.agents["vps-1"].trusted.document("pool/burst")
+    assert document is not None
+    changed = msgspec.structs.replace(burst.pool, weight=70, labels={"kind": "other"})
+    raw = small.sign("pool/burst", changed, 2, prev=document.hash)
+    small.agents["vps-1"].door.offer(raw, from_client=True)
+    await wait("its new weight", lambda: burst.node(0, "vps-3").weight == 70)
+    held = small.agents["vps-3"].trusted.document("node/burst/0")
+    assert held is not None and (held.version, burst.node(0).labels) == (2, {"kind": "other"})

@@ -130,3 +130,9 @@ def events(stream: httpx.Response, *, comments: bool = False) -> Iterator[Got]:
 def compose(image: str = "hello:1", replicas: int = 1) -> dict[str, Any]:
     deploy = {"replicas": replicas, "update_config": {"parallelism": 3}}
     return {"compose": {"services": {"web": {"image": image, "deploy": deploy}}}}
+
+
+def waiting() -> dict[str, Any]:
+    """An app that no host may run: its deploy waits until it is cancelled."""
+    placed = {"placement": {"constraints": ["node.labels.no == where"]}}
+    return {"compose": {"services": {"web": {"image": "hello:1", "deploy": placed}}}}

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.serving import WITHIN_S, Served, compose, events, finished
+from api.serving import WITHIN_S, Served, compose, events, finished, waiting
 from api.test_requests import problem
 from skerry.api.ledger import LIFE_S, Ledger
 from skerry.api.routes.watch import positions
@@ -57,10 +57,10 @@ def test_a_request_with_the_same_key_is_done_once_and_answered_alike(served: Ser
 def test_a_server_that_ended_in_the_middle_neither_does_it_again_nor_claims_that_it_was_done(
     served: Served, operator: httpx.Client
 ) -> None:
-    begun = operator.put("/v1/apps/shop", json=compose("hello:1", 40), headers=keyed("c"))
+    begun = operator.put("/v1/apps/shop", json=waiting(), headers=keyed("c"))
     served.again()
     with served.client("ann", "operator") as client:
-        again = client.put("/v1/apps/shop", json=compose("hello:1", 40), headers=keyed("c"))
+        again = client.put("/v1/apps/shop", json=waiting(), headers=keyed("c"))
         assert (again.status_code, again.headers["location"]) == (202, begun.headers["location"])
         operation = client.get(begun.headers["location"]).json()
         assert operation["state"] in ("cancelled", "lost", "done")
@@ -84,13 +84,13 @@ def test_keys_are_kept_for_a_while_and_so_many(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_operation_is_cancelled_once_and_what_was_accepted_stays(operator: httpx.Client) -> None:
-    begun = operator.put("/v1/apps/wait", json=compose("hello:1", 60))
+    begun = operator.put("/v1/apps/wait", json=waiting())
     place = begun.headers["location"]
     wait("what was signed to be accepted", lambda: any("accepted" in p for p in operator.get(place).json()["progress"]))
     cancelled = operator.delete(place).json()
     assert (cancelled["state"], cancelled["error"], cancelled["cancellable"]) == ("cancelled", None, False)
     problem(operator.delete(place), 409, "not-cancellable")
-    assert operator.get("/v1/apps/wait").json()["services"][0]["replicas"] == 60
+    assert operator.get("/v1/apps/wait").json()["version"] == "1.1"
     finished(operator, operator.delete("/v1/apps/wait"))
 
 

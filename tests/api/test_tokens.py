@@ -164,7 +164,6 @@ def test_served_with_a_ci_key_a_token_may_no_more_than_that_key(tmp_path: Path) 
             assert done["state"] == "done", done
             assert done["result"]["changed"] == ["release/shop"]
             for answer in (
-                boss.post("/v1/hosts/vps-1/undrain"),
                 boss.get("/v1/events"),
                 boss.get("/v1/apps/shop/logs"),
             ):

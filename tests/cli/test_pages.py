@@ -102,3 +102,17 @@ def test_the_compose_example_of_the_page_is_good() -> None:
 
     for block in re.findall(r"```yaml\n(.*?)```", (DOCS / "compose.md").read_text(), re.DOTALL):
         parse(block, environ={"TOKEN": "x"}, name="app")
+
+
+def test_the_page_of_folders_is_the_table() -> None:
+    from skerry.client.folder.tables import TABLES as folder
+
+    begin = "<!-- made from src/skerry/client/folder/tables.py -->"
+    before, _, rest = (DOCS / "folder.md").read_text().partition(begin)
+    _, _, after = rest.partition(END)
+    parts = [
+        f"### `{path}`\n\n| key | |\n| --- | --- |\n"
+        + "".join(f"| `{key}` | {entry.words} |\n" for key, entry in table.items())
+        for path, table in folder.items()
+    ]
+    agree(DOCS / "folder.md", f"{before}{begin}\n" + "\n".join(parts) + f"\n{END}{after}")

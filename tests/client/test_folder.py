@@ -74,11 +74,11 @@ def steps(answer: dict[str, Any]) -> list[str]:
 
 def test_a_cloud_becomes_what_the_folder_says_and_then_nothing_is_left_to_do(ann: Person, folder: Path) -> None:
     planned = ann.run("plan", str(folder))
-    assert steps(planned) == ["add role/ci", "change host/vps-1", "add app/shop"]
+    assert steps(planned) == ["change host/vps-1", "add role/ci", "add app/shop"]
     assert run(["plan", str(folder), "--detailed-exitcode"]) == 2
     assert [row["name"] for row in ann.run("role", "ls")][-1] != "ci", "a plan changes nothing"
     done = ann.run("apply", str(folder))
-    assert done["done"] == ["add role/ci", "change host/vps-1", "add app/shop"]
+    assert done["done"] == ["change host/vps-1", "add role/ci", "add app/shop"]
     assert {h["name"]: (h["zone"], h["labels"]) for h in ann.run("host", "ls")}["vps-1"] == ("a", {"disk": "ssd"})
     assert ann.run("plan", str(folder), "--detailed-exitcode")["steps"] == []
     assert ann.run("apply", str(folder))["done"] == []

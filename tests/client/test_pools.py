@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import gzip
 import io
+import ipaddress
 import re
 import sys
 import tarfile
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +21,16 @@ import pytest
 from agent.burst import Guest, at_once, say
 from agent.small import Aside, SmallCloud
 from client.test_roles import Person
+from skerry.client.enrolment import _subnet, pool_block
+from skerry.client.home import Home
+from skerry.client.session import Session
 from skerry.core.facts import Machine
 from skerry.core.intent import App, Node, Policy, Pool
+from skerry.errors import Refusal
 from skerry.machines import providers
 from skerry.machines.contract import Server
 from skerry.trust import seal
+from skerry.trust.accept import Trusted
 
 pytestmark = pytest.mark.usefixtures("quick_age")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
@@ -256,3 +265,35 @@ def test_an_app_that_is_opened_to_the_pool_is_sealed_to_its_machines_and_no_othe
     assert version == 2  # one keeper signed it, not both
     small.look(lambda: put("app/web", App()))
     small.wait("no box", lambda: not small.cloud.agents["vps-2"].trusted.enrolled("node/burst/0").boxes)
+
+
+def test_the_client_leaves_machines_to_their_keepers(
+    add: Callable[..., Any], small: Aside, ann: Person, tmp_path: Path
+) -> None:
+    """Secrets are not sealed to them, hosts keep out of their block, requests go to fixed hosts first, records in order."""
+    add("--size", "s-1", "--keepers", "vps-1")
+    rent(small, tmp_path, 0, "vps-1")
+
+    async def look() -> None:
+        async with Session(Home(tmp_path / "ann").cloud("small"), lambda what: "") as session:
+            await session.sync()
+            assert "node/burst/0" in session.nodes
+            assert set(session.seal_for_all(b"k" * 32).boxes) == {
+                "node/vps-1", "node/vps-2", "node/vps-3", small.cloud.operator.key,
+            }  # fmt: skip
+            assert session.candidates()[-1] == "node/burst/0"
+            session.preferred = "node/burst/0"
+            assert session.candidates()[-1] == "node/burst/0"
+            block = ipaddress.ip_network("10.77.16.0/20")
+            free = [_subnet(session, f"node/vps-{n}") for n in (4, 5)]
+            assert not any(ipaddress.ip_network(subnet).overlaps(block) for subnet in free)
+            assert pool_block(session, 100) == "10.77.128.0/17"
+            records = Trusted(session.file.id)
+            for text in session.all_records():
+                raw = base64.b64decode(text)
+                records.commit(records.judge(raw, now_s=time.time()), raw)
+            assert records.enrolled("node/burst/0") is not None
+            with pytest.raises(Refusal):
+                pool_block(session, 250)
+
+    asyncio.run(look())

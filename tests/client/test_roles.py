@@ -225,6 +225,7 @@ RIGHTS = {
     "    user: '0'\n": "services.web.user",
     "    cap_add: [SYS_ADMIN]\n": "services.web.capabilities",
     "    ports: ['8080:80']\n": "services.web.ports",
+    "    x-skerry: {scale: {max: 9, target: {cpu: 60%}}}\n": "services.web.scale",
 }
 COMMANDS = (
     ("scale", "web.web", "5"),

@@ -154,3 +154,35 @@ async def test_rows_come_when_they_change_and_go_on_when_the_host_is_gone(cloud:
                 break
     await stopping
     assert seen[0] == 0 and 3 in seen
+
+
+@pytest.mark.parametrize("tail", [0, 1000])
+async def test_a_host_that_ended_and_is_back_is_followed_on_without_a_gap_or_a_doubled_row(
+    cloud: SmallCloud, session: Session, tail: int
+) -> None:
+    """Its agent is started anew: what it wrote meanwhile comes too, each once; that it was away is told once."""
+    rows: list[dict[str, object]] = []
+    restarted = False
+
+    async def write() -> None:
+        """Until the first of them is seen: then the stream has begun."""
+        while not restarted:
+            cloud.agents["vps-2"].events.append("agent", "node/vps-2", "written while it is followed")
+            await asyncio.sleep(0.02)
+
+    writing = asyncio.create_task(write())
+    async with asyncio.timeout(WITHIN_S), aclosing(views.events(session, follow=True, tail=tail)) as events:
+        async for row in events:
+            rows.append(row)
+            if row["node"] == "vps-2" and not restarted:
+                restarted = True
+                await writing
+                await cloud.stop("vps-2")
+                await cloud.start("vps-2")
+            if row.get("kind") == "agent" and "start 2" in str(row.get("reason")):
+                break
+    of_it = [row for row in rows if row["node"] == "vps-2"]
+    told = [(row["time"], row["kind"], row["subject"]) for row in of_it if "unanswered" not in row]
+    assert len(set(told)) == len(told)
+    assert [time for time, _, _ in told] == sorted(time for time, _, _ in told)
+    assert len([row for row in of_it if "unanswered" in row]) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.core.packing import Bin, Item, Size, pack, spared
+from skerry.core.renting.packing import Bin, Item, Size, pack, spared
 
 MIB = 1 << 20
 FIXED = frozenset({"node/a", "node/b"})

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.core import spending
 from skerry.core.intent import Pool
-from skerry.core.spending import Paid, Terms
+from skerry.core.renting import spending
+from skerry.core.renting.spending import Paid, Terms
 
 POOL = Pool(provider="p", max=9, network="10.78.0.0/16", spend_usd_month=1.0, age_s=600, join_s=600, drain_s=300)
 SLACK_S = 1800.0

@@ -26,7 +26,7 @@ services:
     healthcheck: {{test: curl -f http://localhost:{probe}/, interval: 1s, retries: 1, start_period: 2s}}
     x-skerry:
       allow: {{shell: it is busybox}}
-      scale: {{min: 0, max: 2, target: {{connections: 100}}, step: 1s, down: 2s, idle: 2s}}
+      scale: {{min: 0, max: 2, target: {{connections: 100}}, step: 1s, down: 1s, idle: 1s}}
 """
 
 
@@ -89,7 +89,7 @@ def test_each_host_wakes_it_and_nothing_else_does(sleeper: Sleeper) -> None:
         assert told["node"] == name
     sleeper.wait_asleep()
     begun_s = time.time()
-    time.sleep(3)  # probes, figures and gossip go on: none of them is a connection to it
+    time.sleep(2)  # probes, figures and gossip go on: none of them is a connection to it
     assert not cloud.events("claimed", begun_s) and sleeper.is_asleep()
 
 

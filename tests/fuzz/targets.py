@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from agent.small import archive
@@ -38,6 +39,8 @@ from skerry.image.origin import Origin, Part
 from skerry.image.packages import parts_in
 from skerry.image.packs import pack, pack_documents, unpack, unpack_documents
 from skerry.image.sbom import sbom
+from skerry.lab.ocean import Pace, Simulator
+from skerry.machines.digitalocean import DigitalOcean
 from skerry.mesh import carrying, streams
 from skerry.trust import drafts, envelope, recovery
 from skerry.trust.accept import AlreadyHeld, Trusted
@@ -263,6 +266,14 @@ def body_of_a_bundle(data: bytes) -> None:
     open_bundle(msgspec.msgpack.encode(msgspec.structs.replace(parts, body=packed)), old, new, read)
 
 
+def answer_of_digitalocean(data: bytes) -> None:
+    """The first byte says to what."""
+    answer = httpx.MockTransport(lambda request: httpx.Response(200, stream=httpx.ByteStream(data[1:])))
+    provider = DigitalOcean("t", "http://127.0.0.1", {}, transport=answer)
+    asked: tuple[Callable[[], object], ...] = (provider.list, lambda: provider.get("3164441"), provider.sizes)
+    asked[(data[0] if data else 0) % len(asked)]()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -272,7 +283,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         known_vulnerabilities, package_databases_of_an_image,
         file_of_an_image,
         carrying_message, pack_of_files, documents_of_an_image, bundle_of_a_peer, body_of_a_bundle,
-        lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject,
+        lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject, answer_of_digitalocean,
     )
 }  # fmt: skip
 
@@ -363,6 +374,7 @@ def seeds(name: str) -> list[bytes]:
         "documents_of_an_image": [_documents()],
         "bundle_of_a_peer": [_versions()[0]],
         "body_of_a_bundle": [_body()],
+        "answer_of_digitalocean": _answers(),
         "lock_of_uv": [(LOCKS / "uv" / "uv.lock").read_bytes()],
         "lock_of_poetry": [(LOCKS / "poetry" / "poetry.lock").read_bytes()],
         "lock_of_pip": [(LOCKS / "uv" / "pylock.toml").read_bytes()],
@@ -393,6 +405,14 @@ def _versions() -> tuple[bytes, Version, str, Callable[[str], bytes]]:
     new = version({"a": b"two", "c": b"same", "l": b"!" + bytes(70_000)})
     digest = "sha256:" + hashlib.sha256(new.manifest).hexdigest()
     return make_bundle(old, new, contents.__getitem__), old, digest, contents.__getitem__
+
+
+def _answers() -> list[bytes]:
+    simulator = Simulator(pace=Pace().times(0.0), tokens={"t": None})
+    id = simulator.foreign("a", ["t"]).id
+    paths = ("/v2/droplets", f"/v2/droplets/{id}", "/v2/sizes")
+    headers = {"authorization": "Bearer t"}
+    return [bytes([n]) + simulator.answer("GET", path, headers, b"").body for n, path in enumerate(paths)]
 
 
 def _documents() -> bytes:

@@ -186,6 +186,16 @@ def test_while_its_tags_are_not_told_a_machine_is_not_destroyed() -> None:
     assert sea.rows() == []
 
 
+def test_a_tag_that_somebody_spelled_otherwise_first_is_still_ours() -> None:
+    sea = Sea()
+    sea.simulator.foreign("theirs", [order().tags[0].upper()])
+    server = made(sea)
+    assert sea.provider.get(server.id).tags == order().tags
+    assert server.id in {found.id for found in sea.provider.list(tag=order().tags[0])}
+    sea.provider.destroy(server)
+    assert [row["name"] for row in sea.rows()] == ["theirs"]
+
+
 def test_destroyed_from_outside_counts_as_destroyed() -> None:
     sea = Sea()
     server = made(sea)

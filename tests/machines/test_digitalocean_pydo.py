@@ -72,7 +72,7 @@ def test_the_whole_life_of_a_droplet(served: tuple[Simulator, Server, str], tmp_
         act(**body)
     ours = DigitalOcean("t", server.endpoint, {"ca": ca})
     (seen,) = ours.list(name="a")
-    assert (seen.id, seen.size, seen.state, seen.tags) == (str(id), "s-1vcpu-2gb", "active", ("Web",))
+    assert (seen.id, seen.size, seen.state, seen.tags) == (str(id), "s-1vcpu-2gb", "active", ("web",))
     theirs.droplets.destroy(droplet_id=id)
     wait("it to be gone", lambda: theirs.droplets.list(name="a")["droplets"] == [])
     made = ours.create(Order(name="b", tags=("skerry:t",), **ORDER))  # and ours is seen by theirs

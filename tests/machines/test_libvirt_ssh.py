@@ -64,9 +64,9 @@ def test_by_a_key_of_the_pools_own_to_a_host_whose_key_is_named(host: Host, tmp_
     with pytest.raises(NoSuchServer):
         provider.get("4d0be23a-5df9-5cb5-82a4-8706e23f5c27")
     told: list[str] = []
-    provider.put_image("debian-12", files, told.append)  # the storage pool was not even started
+    provider.volumes.put_image("debian-12", files, told.append)  # the storage pool was not even started
     assert [line.split()[0] for line in told] == ["sending"] * 2
-    provider.put_image("debian-12", files, told.append)
+    provider.volumes.put_image("debian-12", files, told.append)
     assert told[2:] == ["debian-12 is there already"]
     there = host.ssh.run(["sha256sum", "/var/lib/skerry/images/debian-12.initrd"]).split()[0]
     assert there == subprocess.run(["sha256sum", files["initrd"]], capture_output=True, check=True).stdout.split()[0]

@@ -1,4 +1,5 @@
-"""Writes src/skerry/sdk/synchronous.py: `skerry.Client`, method by method what `skerry.AsyncClient` is, with the same words.
+"""Writes src/skerry/sdk/synchronous.py and parts.py: `skerry.Client`, method by method what
+`skerry.AsyncClient` is, with the same words.
 
 Made rather than written, so that the two can't differ; made as a file rather than at run time, so that editors and mypy know it.
 """
@@ -25,8 +26,8 @@ from __future__ import annotations
 MADE_HERE = {"open", "close", "__init__"}
 
 
-def made() -> str:
-    """The whole file, formatted."""
+def made() -> dict[str, str]:
+    """File -> content: the parts, and the client that has them."""
     trees = {name: ast.parse((FOLDER / f"{name}.py").read_text()) for name in (*PARTS, CLIENT)}
     where = {
         node.name: name
@@ -44,11 +45,15 @@ def made() -> str:
     ]
     imports += [f"from skerry.sdk import {name}" for name in trees]
     imports += [f"from {module} import {name}" for module, name in NEEDED.items()]
+    begin = HEAD + "\n".join(dict.fromkeys(imports))
     classes = [n for tree in trees.values() for n in tree.body if isinstance(n, ast.ClassDef) and n.name in where]
-    text = HEAD + "\n".join(dict.fromkeys(imports)) + "\n\n"
-    for node in classes:
-        text += (_client(node) if node.name == "AsyncClient" else _part(node, where[node.name])) + "\n\n"
-    return _formatted(text)
+    parts = [_part(node, where[node.name]) for node in classes if node.name != "AsyncClient"]
+    client = next(_client(node) for node in classes if node.name == "AsyncClient")
+    of_client = "".join(f"\nfrom skerry.sdk.parts import {node.name}" for node in classes if node.name != "AsyncClient")
+    return {
+        "parts.py": _formatted(begin + "\n\n" + "\n\n".join(parts) + "\n"),
+        "synchronous.py": _formatted(begin + of_client + "\n\n" + client + "\n"),
+    }
 
 
 def _part(node: ast.ClassDef, module: str) -> str:

@@ -8,8 +8,8 @@ from sdk.synchronous import FOLDER, made
 
 
 def test_the_synchronous_client_is_made_from_the_asynchronous_one() -> None:
-    path = FOLDER / "synchronous.py"
-    wanted = made()
-    if os.environ.get("REWRITE"):
-        path.write_text(wanted)
-    assert path.read_text() == wanted, "REWRITE=1 pytest tests/sdk/test_synchronous.py"
+    for name, wanted in made().items():
+        path = FOLDER / name
+        if os.environ.get("REWRITE"):
+            path.write_text(wanted)
+        assert path.read_text() == wanted, "REWRITE=1 pytest tests/sdk/test_synchronous.py"

@@ -43,6 +43,7 @@ ASKED_EACH = 4  # with different keys, for one of them
 AWAITED_S = 120.0  # so long after an operator has last asked
 GUESTS = 32  # at once, whose token counts
 LINE_S = 10.0
+OPEN_AGAIN_S = 10.0  # where something else has the port
 CHUNK_BYTES = 256 << 10
 CHUNK_S = 30.0
 LOOK_AGAIN_S = 2.0  # the provider is asked so seldom about one name
@@ -91,6 +92,7 @@ class Enrolling:
         self._looking: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._expected: dict[MachineSlot, Expected] = {}
+        self._told = False  # that the port can't be had
         self.port = 0  # where it listens; 0: it doesn't
 
     def changed(self) -> None:
@@ -109,6 +111,8 @@ class Enrolling:
                     await self._close(server)
                     server = None
                 until_s = max((e.until for e in self._expected.values()), default=0.0) - self._agent.clock.wall_s()
+                if wanted and server is None:
+                    until_s = OPEN_AGAIN_S
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), until_s if until_s > 0 else None)
         finally:
@@ -120,8 +124,11 @@ class Enrolling:
         try:
             door = Door(parts.address, parts.enrol_port)
         except OSError as error:
-            self._agent.events.append("agent", self._agent.me, f"can't listen for machines: {error}")
+            if not self._told:
+                self._agent.events.append("agent", self._agent.me, f"can't listen for machines: {error}")
+            self._told = True
             return None
+        self._told = False
         context = tls.open_context(self._agent.files.state / "keys" / "link.pem")
 
         def arrived(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,11 +10,11 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 from skerry.agent.asking import Answer, Question, Trouble, question
-from skerry.core import dealings as deal
 from skerry.core.effects import Effect
 from skerry.core.events import Event
 from skerry.core.intent import Pool
 from skerry.core.records import MachineSlot
+from skerry.core.renting import dealings as deal
 from skerry.errors import TrustRefusal
 from skerry.machines import contract
 from skerry.machines.contract import Order, Server

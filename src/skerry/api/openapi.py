@@ -122,16 +122,16 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     if route.method != "get" and not route.upload:
         made.append(_header("Idempotency-Key", "The same key again gives the same answer, for a day.", 128))
     if route.tagged and route.method != "get":
-        made.append(_header("If-Match", "Only if its ETag is still this one.", 80))
+        made.append(_header("If-Match", "Only if its ETag is still this one.", 66, r'^("[!#-~]{0,64}"|\*)$'))
     if route.tagged and route.method == "put":
-        made.append(_header("If-None-Match", "`*`: only if there is none yet.", 80))
+        made.append(_header("If-None-Match", "`*`: only if there is none yet.", 1, r"^\*$"))
     if route.stream:
         made.append(_header("Last-Event-ID", "Go on after this one.", 4096))
     return made
 
 
-def _header(name: str, words: str, most: int) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": most, "pattern": "^[!-~]+$"}
+def _header(name: str, words: str, most: int, pattern: str = "^[!-~]+$") -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern}
     return {"name": name, "in": "header", "required": False, "description": words, "schema": schema}
 
 

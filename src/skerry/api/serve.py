@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from typing import Any
 from skerry.api.ledger import Ledger
 from skerry.api.server import Server
 from skerry.api.tokens import Tokens
+from skerry.client.home import Home
+from skerry.client.keys import passphrase_from, write_atomically
+from skerry.client.recovery import join_public
 from skerry.errors import BadInput, Refusal
 from skerry.sdk import AsyncClient
 
+FROM = ("CLOUD", "KEY", "TOKENS")
 GRACE_S = 5  # requests that are being answered when it is told to end; streams are closed at once
 
 
@@ -25,6 +30,12 @@ class NeedsTls(Refusal):
 
     code = "api-needs-tls"
     exit_code = 2
+
+
+class NoEnvironment(BadInput):
+    """What serves the API from its environment lacks a part of it."""
+
+    code = "api-no-environment"
 
 
 class CantListen(Refusal):
@@ -68,6 +79,20 @@ def listen(text: str, *, certificate: Path | None = None, key: Path | None = Non
             "give --tls-cert and --tls-key; or listen on 127.0.0.1 behind something that ends TLS",
         )
     return Listen(host, int(port), certificate, key, plain)
+
+
+def from_environment(environ: Mapping[str, str], home: Home) -> Tokens:
+    """Set a home up from $SKERRY_API_CLOUD, _KEY and _TOKENS: the content of `key export --public`, of a key's secret half, and of
+    tokens.json. For a container, which has no files of its own. Raises NoEnvironment, and what is wrong with them.
+    """
+    home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in FROM:
+        if not environ.get(f"SKERRY_API_{name}"):
+            raise NoEnvironment("the API is not served", f"$SKERRY_API_{name} is not set", "see docs/api.md, As an app")
+        write_atomically(home.path / name.lower(), environ[f"SKERRY_API_{name}"].encode())
+    cloud, _ = join_public(home, home.path / "cloud", home.path / "key", passphrase_from(environ, None, None))
+    home.select(cloud.name)
+    return Tokens(home.path / "tokens")
 
 
 def serve(where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path) -> None:

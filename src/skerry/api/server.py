@@ -154,8 +154,8 @@ class Server:
         )
         if route.upload and request.headers.get("content-type", "").partition(";")[0] != "application/x-tar":
             raise MediaType("the image was not taken", "it is no application/x-tar", "send it as one")
-        key = request.headers.get("idempotency-key", "")
-        if not key or route.method == "get" or route.upload:
+        key = request.headers.get("idempotency-key")
+        if key is None or route.method == "get" or route.upload:
             return await self._done(route, request, call)
         return await self._once(route, request, call, key, raw)
 
@@ -308,10 +308,13 @@ def _prev(route: Route, request: Request) -> str | None:
     """The etag that the change rests on: of If-Match; "" (nothing there yet) for `If-None-Match: *`."""
     if not route.tagged or route.method == "get":
         return None
-    if request.headers.get("if-none-match", "").strip() == "*" and route.method == "put":
+    none = request.headers.get("if-none-match")
+    if none is not None and route.method == "put":
+        if none.strip() != "*":
+            raise Malformed("If-None-Match was not understood", "only `*` is taken here", "leave it out, or send *")
         return ""
-    match = request.headers.get("if-match", "").strip()
-    if not match or match == "*":
+    match = request.headers.get("if-match")
+    if match is None or match.strip() == "*":
         return None
     found = _etags(match)
     if len(found) != 1:

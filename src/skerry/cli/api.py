@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,9 @@ CLOUD = click.option(
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=None, metavar="FILE",
               help="Its key (PEM).")  # fmt: skip
 @click.option("--plain", is_flag=True, help="Without TLS on such an address all the same: something else ends it.")
+@click.option(
+    "--from-environment", is_flag=True, help="Cloud, key and tokens out of $SKERRY_API_CLOUD, _KEY and _TOKENS."
+)
 @CLOUD
 @passphrase_file
 def serve_(
@@ -77,6 +81,7 @@ def serve_(
     tls_cert: Path | None,
     tls_key: Path | None,
     plain: bool,
+    from_environment: bool,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
@@ -85,6 +90,7 @@ def serve_(
     Each request needs a token, and can do no more than the key can. Each is one line of JSON on stderr.
     """
     try:
+        from skerry.api.serve import from_environment as read_environment
         from skerry.api.serve import listen, serve
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith(("starlette", "uvicorn")):
@@ -92,18 +98,24 @@ def serve_(
         raise NoFramework(
             "the API is not served", f"{error.name} is not installed", "pip install 'skerry[api]'"
         ) from None
+    from skerry.client.home import Home
     from skerry.sdk import AsyncClient
 
-    chosen = run.home().choose(cloud, os.environ)
     listening = listen(where, certificate=tls_cert, key=tls_key, plain=plain)
-    tokens = _tokens(chosen, token_file)
-    if not tokens.all():
-        terminal.warn("there is no token yet, so nobody gets an answer: skerry api token add NAME --role read")
-    secret = run.passphrase(passphrase_file)
-    client = AsyncClient(chosen.name, home=run.home().path, passphrase=secret)
-    terminal.cloud(chosen.name)
-    terminal.say(f"{listening.url}/v1, described at /v1/openapi.json")
-    serve(listening, client, tokens, chosen.path / "api" / "ledger.sqlite")
+    with tempfile.TemporaryDirectory(prefix="skerry-api-") as folder:
+        if from_environment:
+            home = Home(Path(folder))
+            tokens = read_environment(os.environ, home)
+        else:
+            home = run.home()
+            tokens = _tokens(home.choose(cloud, os.environ), token_file)
+        chosen = home.choose(cloud, os.environ)
+        if not tokens.all():
+            terminal.warn("there is no token yet, so nobody gets an answer: skerry api token add NAME --role read")
+        client = AsyncClient(chosen.name, home=home.path, passphrase=run.passphrase(passphrase_file))
+        terminal.cloud(chosen.name)
+        terminal.say(f"{listening.url}/v1, described at /v1/openapi.json")
+        serve(listening, client, tokens, chosen.path / "api" / "ledger.sqlite")
 
 
 @declare(command, "openapi", example="skerry api openapi", codes=CODES, cloud=False)

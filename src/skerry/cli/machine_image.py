@@ -32,7 +32,7 @@ def command(terminal: Terminal, endpoint: str, name: str, storage: str, folder: 
 
     provider = Libvirt("", endpoint, {"storage": storage})
     files = build(folder or run.home().images / "machines", name, progress=terminal.say)
-    provider.put_image(name, files, terminal.say)
+    provider.volumes.put_image(name, files, terminal.say)
     terminal.answer(
         {"image": name, "endpoint": endpoint, "files": {part: str(f) for part, f in files.items()}}, f"{name} is there"
     )

@@ -41,11 +41,12 @@ VERBS = {
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
     "plan": "Show what `skerry apply` would change: hosts, pools, roles and apps of FOLDER.",
-    "apply": "Make the cloud what FOLDER says: roles, hosts, pools, then apps; again it changes nothing.",
+    "apply": "Make the cloud what FOLDER says: hosts, roles, pools, then apps; again it changes nothing.",
     "export": "Write hosts, pools, roles and apps into FOLDER, to begin with.",
     "api": "Serve the cloud to programs: REST with OpenAPI 3.1.",
     "doctor": "Check this machine and the cloud for common faults.",
     "lab": "Run whole small machines here, to try and to test.",
+    "sim": "Try the cloud's own rules on what you have, without a cloud.",
     "completion": "Print the completion script for a shell.",
     "version": "Show the version.",
 }

@@ -11,7 +11,8 @@ import msgspec
 
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import find, hand_over, ssh_target
-from skerry.client.pools import kept_by, signed_by, without_keepers
+from skerry.client.machines import MANUAL
+from skerry.client.pools import all_pools, kept_by, signed_by, without_keepers
 from skerry.client.session import Session
 from skerry.core.intent import Body, Node, Secret
 from skerry.core.records import Document, MachineSlot
@@ -72,7 +73,9 @@ async def rm(
     """
     await _sync(session)
     document, node = find(session, name, expelled=True)
-    if MachineSlot.of_path(document.path) is not None:
+    slot = MachineSlot.of_path(document.path)
+    pool = all_pools(session).get(slot.pool) if slot is not None else None
+    if pool is not None and pool.provider != MANUAL:
         raise OfAPool(f"{name} was not removed", "it is a pool's machine", f"skerry machine rm {name}")
     pools = sorted(kept_by(session, document.path))
     with Ssh(target or ssh_target(node), config=ssh_config, identity=identity, jump=jump, host_keys=host_keys) as ssh:

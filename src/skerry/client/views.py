@@ -9,6 +9,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
+from skerry.client.following import following
 from skerry.client.session import Session
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject, Refusal, SkerryError, Unreachable
@@ -156,6 +157,11 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
 
     Raises Unreachable when there is none that can be asked, or what they refused.
     """
+    if follow:
+        async with aclosing(following(session, verb, args)) as rows:
+            async for row in rows:
+                yield row
+        return
     silent: list[str] = []
     refused: list[SkerryError] = []
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(1000)
@@ -177,13 +183,11 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
     past: list[dict[str, Any]] = []
     try:
         while left:
-            row = await queue.get()
-            if row is None:
+            told = await queue.get()
+            if told is None:
                 left -= 1
-            elif follow:
-                yield row
             else:
-                past.append(row)
+                past.append(told)
         if len(silent) == len(tasks):
             raise refused[0] if refused else session.unreached(silent)
         for row in sorted(past, key=lambda r: r["time"])[-args["tail"] :]:

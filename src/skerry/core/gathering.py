@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import dealt, tending, wishing
+from skerry.core import tending, wishing
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     Booted,
@@ -33,6 +33,7 @@ from skerry.core.events import (
 from skerry.core.facts import Decline, SlotState
 from skerry.core.presence import Change
 from skerry.core.records import Document, Fact, Slot
+from skerry.core.renting import dealt
 from skerry.core.replicas import Replica
 from skerry.core.restarts import again, told
 from skerry.core.situation import Situation

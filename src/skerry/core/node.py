@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import machine_view, renting, tending, view, wishing
+from skerry.core import tending, view, wishing
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
@@ -25,6 +25,8 @@ from skerry.core.facts import Decline, FactBody, Have, Lost, Up, Verdict
 from skerry.core.gathering import awaken, fell_or_rose, gather
 from skerry.core.peers import neighbours
 from skerry.core.records import Slot
+from skerry.core.renting import keeping
+from skerry.core.renting import view as machine_view
 from skerry.core.routes import routes
 from skerry.core.situation import Situation
 from skerry.core.timing import Timing
@@ -207,7 +209,7 @@ class NodeCore:
         if s.images_changed or s.now >= s.images.next_s:
             s.images_changed = False
             s.images.review(s)
-        renting.review(s)
+        keeping.review(s)
         if s.routes_changed:
             s.routes_changed = False
             route = routes(s)

@@ -21,7 +21,7 @@ from skerry.core.knowledge import Knowledge
 from skerry.core.order import order_by_name, order_for
 from skerry.core.presence import Presence
 from skerry.core.records import MachineSlot, Slot
-from skerry.core.renting import Renting
+from skerry.core.renting.keeping import Renting
 from skerry.core.replicas import Replica, Replicas
 from skerry.core.timing import Timing
 from skerry.core.versions import NOTHING, AppWant, Want

@@ -264,6 +264,8 @@ def hosts(s: Situation) -> list[Host]:
 
 def explain(s: Situation, slot: Slot) -> Explanation:
     want = s.want(slot)
+    if want is None and slot.index == 0 and at_zero(s, slot.app, slot.service):
+        return _explain_asleep(s, slot, s.wants[slot.app].services[slot.service])
     if want is None:
         why = "no app document asks for it" if s.is_known(slot) else "its app or release document has not come yet"
         return Explanation(str(slot), "", "", (), "", why)
@@ -284,6 +286,17 @@ def explain(s: Situation, slot: Slot) -> Explanation:
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
         awaits="; ".join(part for part in (awaits, failed) if part),
     )  # fmt: skip
+
+
+def _explain_asleep(s: Situation, slot: Slot, want: Want) -> Explanation:
+    """Who would wake it."""
+    answers = []
+    for rank, node in enumerate(s.order(slot)):
+        down = s.presence.is_down(node)
+        state = "down" if down else "next" if s.is_active(node) else "draining"
+        answers.append(Answer(name_of(node), rank, state, s.presence.seen(node).why if down else ""))
+    why = f"{unwanted(s, slot)}; the next connection to it wakes it"
+    return Explanation(str(slot), _version(want.versions), want.image, tuple(answers), "", why)
 
 
 def _answer(s: Situation, standing: Standing, node: str, spec: str) -> tuple[str, str]:

@@ -83,7 +83,11 @@ class Lab:
             except BaseException:
                 self._remove(lab, host)
                 raise
-        machine.wait_ssh_banner(name, lab.address(host))
+        try:
+            machine.wait_ssh_banner(name, lab.address(host))
+        except BaseException:
+            self.remove_host(name)
+            raise
         return self._machine(lab, host)
 
     def remove_host(self, name: str) -> None:

@@ -21,13 +21,13 @@ from skerry.machines.contract import (
     Billing,
     NoCapacity,
     NoSuchServer,
-    NotOurs,
     Order,
     ProviderRefused,
     ProviderSilent,
     QuotaReached,
     Server,
     Size,
+    check_same,
 )
 from skerry.machines.digitalocean_api import Api, Call
 from skerry.machines.digitalocean_check import ACCOUNT, NOBODY, warnings
@@ -109,11 +109,7 @@ class DigitalOcean:
             droplet.server()
             for droplet in self._api.pages(call, DropletPage, lambda page: page.droplets, lambda row: row.id)
         ]
-        return [
-            server
-            for server in found
-            if (not name or server.name.lower() == name.lower()) and (not tag or tag.lower() in _lower(server.tags))
-        ]
+        return [each for each in found if (not name or each.name == name) and (not tag or tag.lower() in each.tags)]
 
     def get(self, id: str) -> Server:
         return self._get(id).server()
@@ -238,16 +234,12 @@ class DigitalOcean:
 
     def _ours(self, server: Server) -> Droplet:
         """Look it up once more. Raises NoSuchServer, NotOurs, and ProviderSilent while its tags have not been told."""
-        found = self._get(server.id)
-        if found.name.lower() == server.name.lower():
-            if _lower(server.tags) <= _lower(found.tags):
-                return found
-            if not found.tags:
-                raise ProviderSilent(f"{server.name} was left alone", "the provider has not told its tags yet")
-        raise NotOurs(
-            f"droplet {server.id} was left alone",
-            f"it is {found.name} with the tags {', '.join(found.tags) or '(none)'}, and {server.name} was meant",
-        )
+        droplet = self._get(server.id)
+        found = droplet.server()
+        if server.tags and not found.tags and found.name == server.name:
+            raise ProviderSilent(f"{server.name} was left alone", "the provider has not told its tags yet")
+        check_same(server, found)
+        return droplet
 
     def _act(self, server: Server, body: dict[str, Any]) -> None:
         """Start an action and wait for its end. Raises ProviderSilent if that can't be seen in time."""
@@ -295,10 +287,6 @@ def _subject(id: str) -> str:
     return f"droplet {id[:40]}"
 
 
-def _lower(tags: Sequence[str]) -> set[str]:
-    return {tag.lower() for tag in tags}
-
-
 def _is_as(there: Firewall, into: Sequence[Rule], out: Sequence[Rule], tag: str) -> bool:
     def rules(rows: Sequence[Rule] | None, inbound: bool) -> set[tuple[str, str, tuple[str, ...]]]:
         found = set()
@@ -312,4 +300,4 @@ def _is_as(there: Firewall, into: Sequence[Rule], out: Sequence[Rule], tag: str)
     same = rules(there.inbound_rules, True) == rules(into, True) and rules(there.outbound_rules, False) == rules(
         out, False
     )
-    return same and tag.lower() in _lower(there.tags or ())
+    return same and tag.lower() in {each.lower() for each in there.tags or ()}

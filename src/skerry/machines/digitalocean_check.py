@@ -31,7 +31,7 @@ def warnings(api: Api, see: Callable[[], Sequence[Server]], keys: Sequence[str],
         )
     if account:
         lines += _of_account(account, len(found))
-    lines += _of_others([each for each in found if not any(tag.lower().startswith("skerry:") for tag in each.tags)])
+    lines += _of_others([each for each in found if not any(tag.startswith("skerry:") for tag in each.tags)])
     if keys:
         known = _may(lambda: {text for row in _keys(api) for text in row})
         missing = [key for key in keys if known is not None and key not in known]

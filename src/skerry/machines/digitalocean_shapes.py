@@ -53,7 +53,9 @@ class Droplet(msgspec.Struct, frozen=True):
             name=self.name,
             state="off" if self.status == "archive" else self.status,
             addresses=tuple(network.ip_address for network in v4),
-            tags=tuple(self.tags),
+            tags=tuple(
+                tag.lower() for tag in self.tags
+            ),  # it shows the first spelling that anybody gave, and compares without
             size=self.size_slug,
             region=self.region.slug,
             price_usd_hour=self.size.price_hourly,

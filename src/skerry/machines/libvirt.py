@@ -9,16 +9,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
-from skerry.errors import BadInput, SkerryError
+from skerry.errors import BadFormat, BadInput, SkerryError
+from skerry.machines import kvm
 from skerry.machines.contract import (
     NAMESPACE,
     Billing,
@@ -40,13 +38,13 @@ from skerry.machines.domains import (
     Marks,
     domain,
     mac_of,
-    probe,
     read_domains,
     resized,
 )
 from skerry.machines.seed import nocloud
 from skerry.machines.tables import read_sizes
 from skerry.machines.virsh import NotSupported, Virsh
+from skerry.machines.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +63,6 @@ OPTIONS = {
 }
 SIZES = "small=1,1g,10g;medium=2,2g,20g;large=4,4g,40g"
 CMDLINE = "root=LABEL=skerry rw panic=30"  # disks have other names under each hypervisor
-UPLOAD_LIMIT_S = 120.0
-IMAGE_LIMIT_S = 3600.0
-MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
-PROBE_LIMIT_S = 20.0
-PROBES = 16  # names that they have: libvirt keeps a log for each
 SHUTDOWN_LIMIT_S = 60.0
 POLL_S = 0.25
 _ADDRESS = re.compile(r"ipv4\s+([0-9.]+)/")
@@ -96,14 +89,16 @@ class Libvirt:
         self._kind = options.get("kind", {"xen": "xenpv", "openvz": "openvz"}.get(self._driver, ""))
         if self._kind and self._kind not in KINDS:
             raise BadInput(f"there is no kind {self._kind!r} of machine", "", f"one of: {', '.join(KINDS)}")
-        self._storage = options.get("storage", "default")
         self._network = options.get("network", "network:default")
         if not NETWORK.fullmatch(self._network):
             raise BadInput(f"network={self._network} is none", "", "bridge:br0, network:default or user")
+        if self._network == "user" and self._kind not in ("", "kvm", "qemu"):
+            raise BadInput(f"{self._kind} has no network=user", "it is QEMU's own", "network=bridge:br0")
         self._sizes = {size.name: size for size in read_sizes(options.get("sizes", SIZES))}
         self._first_address = _interface(options.get("address", ""))
         self._options = options
         self._virsh = virsh or Virsh(endpoint, token, options.get("host_key", ""))
+        self.volumes = Volumes(self._virsh, options.get("storage", "default"))
 
     def check(self) -> list[str]:
         """A tiny guest is started where KVM was not ruled out: that /dev/kvm is there proves nothing."""
@@ -111,11 +106,18 @@ class Libvirt:
         warnings = []
         if self._kind == "openvz":
             return ["containers of OpenVZ get no user data: what makes them join has to be in their template"]
-        volumes = self._volumes()
+        volumes = self.volumes.paths()
         if not any(name.endswith(".qcow2") for name in volumes):
-            warnings.append(f"there is no image in the storage pool {self._storage}: skerry machine image makes one")
-        if not self._kind and self._driver == "qemu" and (why := self._kvm_fails(volumes)):
+            warnings.append(
+                f"there is no image in the storage pool {self.volumes.pool}: skerry machine image makes one"
+            )
+        if not self._kind and self._driver == "qemu" and (why := kvm.fails(self._virsh, volumes)):
             warnings.append(f"machines are emulated, some ten times slower, as KVM does not work there: {why}")
+        if self._is_behind_nat() and not self._options.get("outside"):
+            warnings.append(
+                f"machines on {self._network} come from another address than their own, and are let in from theirs alone: "
+                "name that address by the option outside"
+            )
         return warnings
 
     def sizes(self) -> list[Size]:
@@ -123,7 +125,7 @@ class Libvirt:
 
     def list(self, *, name: str = "", tag: str = "") -> list[Server]:
         ids = self._virsh.run("list", "--all", "--uuid").split()
-        found = read_domains(self._virsh.each([("dumpxml", id) for id in ids]))
+        found = _read(self._virsh.each([("dumpxml", id) for id in ids]))
         meant = [one for one in found if not name or _name(one, name) == name]
         return [self._server(one, name) for one in meant if not tag or (one.marks and tag in one.marks.tags)]
 
@@ -149,7 +151,8 @@ class Libvirt:
             check_same(server, self._server(found, server.name))
             if found.running:
                 self._virsh.run("destroy", server.id)
-            self._delete_volumes(server.name)
+            if self._kind != "openvz":
+                self.volumes.delete(server.name)
             self._virsh.run("undefine", server.id)
         except NoSuchServer:
             return
@@ -163,40 +166,19 @@ class Libvirt:
         wanted, found = self._size(size, server.name), self._domain(server.id)
         if found.running:
             self._shut_down(server.id)
-        disk = f"{server.name}.qcow2"
-        if disk in self._volumes() and self._capacity(disk) < wanted.disk_bytes:
-            self._virsh.run("vol-resize", "--pool", self._storage, disk, f"{wanted.disk_bytes}B")
-        self._define(resized(found.xml, cpus=int(wanted.cpus), memory_bytes=wanted.memory_bytes, size=size))
+        if self._kind != "openvz":
+            self.volumes.grow(server.name, wanted.disk_bytes)
+        whole = self._virsh.run("dumpxml", "--inactive", server.id)
+        self._virsh.define(resized(whole, cpus=int(wanted.cpus), memory_bytes=wanted.memory_bytes, size=size))
         self._virsh.run("start", server.id)
 
     def rebuild(self, server: Server, order: Order) -> Server:
         self.destroy(server)
         return self.create(order)
 
-    def put_image(
-        self, name: str, files: Mapping[str, Path], progress: Callable[[str], None] = lambda line: None
-    ) -> None:
-        """Into the host's storage pool: `files` by part (qcow2, vmlinuz, initrd). What is whole there stays: machines stand on it."""
-        volumes = self._volumes()
-        if {f"{name}.{part}" for part in files} <= volumes.keys():
-            progress(f"{name} is there already")
-            return
-        for part, file in files.items():
-            volume = f"{name}.{part}"
-            progress(f"sending {volume}, {file.stat().st_size / 1e6:.0f} MB")
-            if volume in volumes:  # of an upload that was cut off
-                self._virsh.run("vol-delete", "--pool", self._storage, volume)
-            self._virsh.run("vol-create-as", self._storage, volume, f"{file.stat().st_size}B", "--format", "raw")
-            try:
-                self._virsh.run("vol-upload", "--pool", self._storage, volume, str(file), limit_s=IMAGE_LIMIT_S)
-            except BaseException:
-                self._virsh.run("vol-delete", "--pool", self._storage, volume)
-                raise
-        self._virsh.run("pool-refresh", self._storage)
-
     def _make(self, order: Order, size: Size, id: str) -> None:
         """Disks, then the domain, then its start; what is half made by a failure is taken away again."""
-        address, volumes = self._address(order.name), self._volumes()
+        address, volumes = self._address(order.name), {} if self._kind == "openvz" else self.volumes.paths()
         kernel, initrd = (
             volumes.get(f"{order.image.removesuffix('.qcow2')}.{what}", "") for what in ("vmlinuz", "initrd")
         )
@@ -225,40 +207,21 @@ class Libvirt:
             ),
         )
         if KINDS[kind].own_kernel:
-            guest = msgspec.structs.replace(guest, disk=self._make_disk(order, size, volumes))
+            guest = msgspec.structs.replace(
+                guest, disk=self.volumes.make_disk(order.name, order.image, size.disk_bytes)
+            )
         try:
             if KINDS[kind].own_kernel:
                 guest = msgspec.structs.replace(guest, seed=self._make_seed(order, id, address))
-            self._define(domain(guest))
+            self._virsh.define(_written(guest))
             self._virsh.run("autostart", id)  # its host may be started anew
             self._virsh.run("start", id)
         except SkerryError:
             self._unmake(order.name, id)
             raise
 
-    def _make_disk(self, order: Order, size: Size, volumes: dict[str, str]) -> str:
-        """Over the image; its path on the host. Whoever makes it goes on alone: libvirt makes no volume twice."""
-        base = next((name for name in (order.image, f"{order.image}.qcow2") if name in volumes), None)
-        if base is None:
-            raise ProviderRefused(
-                f"{order.name} was not made",
-                f"there is no image {order.image!r} in the storage pool {self._storage}",
-                f"one of: {', '.join(sorted(v for v in volumes if v.endswith('.qcow2'))) or 'none yet: skerry machine image'}",
-            )
-        disk = f"{order.name}.qcow2"
-        if disk in volumes:
-            if (age_s := self._age_s(disk)) < MAKE_LIMIT_S:
-                raise ProviderSilent(f"{order.name} is being made", f"its disk is there since {age_s:.0f} s")
-            self._delete_volumes(order.name)  # a create was cut off, and nothing has run on it yet
-        self._virsh.run(
-            *("vol-create-as", self._storage, disk, f"{size.disk_bytes}B", "--format", "qcow2"),
-            *("--backing-vol", base, "--backing-vol-format", "qcow2"),
-        )
-        return self._volumes()[disk]
-
     def _make_seed(self, order: Order, id: str, address: str) -> str:
         """What cloud-init reads; its path on the host."""
-        seed = f"{order.name}.iso"
         data = nocloud(
             id=uuid.uuid4().hex,  # a new disk: cloud-init begins at the beginning
             name=order.name,
@@ -268,13 +231,7 @@ class Libvirt:
             gateway=self._options.get("gateway", ""),
             dns=self._options.get("dns", ""),
         )
-        self._virsh.run("vol-create-as", self._storage, seed, f"{len(data)}B", "--format", "raw")
-        with tempfile.TemporaryDirectory(prefix="skerry-") as folder:
-            file = Path(folder) / "seed.iso"
-            file.touch(mode=0o600)  # the enrolment's token is in it
-            file.write_bytes(data)
-            self._virsh.run("vol-upload", "--pool", self._storage, seed, str(file), limit_s=UPLOAD_LIMIT_S)
-        return self._volumes()[seed]
+        return self.volumes.make_seed(order.name, data)
 
     def _unmake(self, name: str, id: str) -> None:
         for argv in (("destroy", id), ("undefine", id)):
@@ -283,23 +240,14 @@ class Libvirt:
             except SkerryError as error:
                 log.debug("%s: %s", name, error)
         try:
-            self._delete_volumes(name)
+            if self._kind != "openvz":
+                self.volumes.delete(name)
         except SkerryError as error:
             log.warning("%s: its disks are left: %s", name, error)
 
-    def _delete_volumes(self, name: str) -> None:
-        for volume in {f"{name}.qcow2", f"{name}.iso"} & self._volumes().keys():
-            self._virsh.run("vol-delete", "--pool", self._storage, volume)
-
-    def _define(self, xml: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="skerry-") as folder:
-            file = Path(folder) / "domain.xml"
-            file.write_text(xml)
-            self._virsh.run("define", str(file))
-
     def _domain(self, id: str) -> Domain:
         try:
-            found = read_domains(self._virsh.run("dumpxml", str(uuid.UUID(id))))
+            found = _read(self._virsh.run("dumpxml", str(uuid.UUID(id))))
         except ValueError:
             found = []
         if not found:
@@ -337,6 +285,12 @@ class Libvirt:
             return ()
         return tuple(dict.fromkeys(found))
 
+    def _is_behind_nat(self) -> bool:
+        kind, _, name = self._network.partition(":")
+        if kind == "network":
+            return bool(re.search(r"<forward[^>]* mode=['\"]nat", self._virsh.run("net-dumpxml", name)))
+        return kind == "user"
+
     def _size(self, name: str, machine: str) -> Size:
         if name not in self._sizes:
             raise ProviderRefused(
@@ -351,37 +305,6 @@ class Libvirt:
         index = name.rpartition("-")[2]
         address = self._first_address.ip + (int(index) if index.isdigit() else 0)
         return f"{address}/{self._first_address.network.prefixlen}"
-
-    def _volumes(self) -> dict[str, str]:
-        """Name -> path on the host."""
-        if self._kind == "openvz":
-            return {}
-        try:
-            text = self._virsh.run("vol-list", self._storage)
-        except SkerryError as error:
-            if "not active" in error.why:
-                self._virsh.run("pool-start", self._storage)
-                text = self._virsh.run("vol-list", self._storage)
-            elif "Storage pool not found" in error.why or "failed to get pool" in error.why:
-                raise ProviderRefused(
-                    "machines have no place for their disks",
-                    error.why,
-                    f"virsh pool-define-as {self._storage} dir --target /var/lib/libvirt/images, then pool-start and pool-autostart",
-                ) from None
-            else:
-                raise
-        return dict(line.split(None, 1) for line in map(str.strip, text.splitlines()) if len(line.split()) == 2)
-
-    def _age_s(self, volume: str) -> float:
-        """Since it was made, by both clocks; a driver that tells no times knows of nothing young."""
-        text = self._virsh.run("vol-dumpxml", "--pool", self._storage, volume)
-        match = re.search(r"<ctime>(\d+)", text)
-        return time.time() - float(match[1]) if match else float("inf")
-
-    def _capacity(self, volume: str) -> int:
-        text = self._virsh.run("vol-info", "--bytes", "--pool", self._storage, volume)
-        match = re.search(r"^Capacity:\s+(\d+)", text, re.MULTILINE)
-        return int(match[1]) if match else 0
 
     def _check_room(self, size: Size) -> None:
         """A host that gives away more memory than it has ends guests at random."""
@@ -403,43 +326,24 @@ class Libvirt:
             time.sleep(POLL_S)
 
     def _best_kind(self, volumes: dict[str, str]) -> str:
-        why = self._kvm_fails(volumes)
+        why = kvm.fails(self._virsh, volumes)
         if why:
             log.warning("machines are emulated: KVM does not work there: %s", why)
         return "qemu" if why else "kvm"
 
-    def _kvm_fails(self, volumes: dict[str, str]) -> str:
-        """Why KVM can't be used, "" if it can: a guest's kernel has to come to the end of its start in time."""
-        kernel = next((path for name, path in sorted(volumes.items()) if name.endswith(".vmlinuz")), "")
-        if not kernel:
-            return "there is no kernel in the storage pool to try it with"
-        name = f"skerry-probe-{uuid.uuid4().int % PROBES}"
-        try:
-            self._virsh.run("domcapabilities", "--virttype", "kvm", "--machine", "q35")
-            self._define(probe(name, kernel))
-        except ProviderRefused as refused:
-            if "already exists" not in refused.why:
-                return refused.why
-            self._virsh.run("undefine", name)  # left by a probe that was cut off; one that runs goes on
-            raise ProviderSilent("KVM is being tried", f"{name} is there") from None
-        try:
-            self._virsh.run("start", name)
-            end_s = time.monotonic() + PROBE_LIMIT_S
-            while (state := self._virsh.run("domstate", name, "--reason").strip()).startswith("running"):
-                if time.monotonic() > end_s:
-                    self._virsh.run("destroy", name)
-                    return f"a guest's kernel had not started after {PROBE_LIMIT_S:.0f} s"
-                time.sleep(POLL_S)
-            return "" if state == "shut off (shutdown)" else f"a guest ended at once: {state}"
-        except SkerryError as error:
-            return _last_words(error.why)
-        finally:
-            self._virsh.run("undefine", name)
+
+def _read(text: str) -> list[Domain]:
+    try:
+        return read_domains(text)
+    except BadFormat as bad:
+        raise ProviderSilent(bad.what, bad.why, bad.fix) from None
 
 
-def _last_words(text: str) -> str:
-    """QEMU's own, of all that libvirt tells of a start that failed."""
-    return text.rpartition("qemu-system-")[2].partition(": ")[2] or text
+def _written(guest: Guest) -> str:
+    try:
+        return domain(guest)
+    except BadInput as bad:
+        raise ProviderRefused(bad.what, bad.why, bad.fix) from None
 
 
 def _interface(text: str) -> ipaddress.IPv4Interface | None:

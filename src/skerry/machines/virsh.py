@@ -65,6 +65,12 @@ class Virsh:
                 raise ValueError(f"{word!r} would be read as something else")
         return self._run(["; ".join(" ".join(command) for command in commands)], limit_s, may_be_gone=True)
 
+    def define(self, xml: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="skerry-") as folder:
+            file = Path(folder) / "domain.xml"
+            file.write_text(xml)
+            self.run("define", str(file))
+
     def _run(self, argv: Sequence[str], limit_s: float, *, may_be_gone: bool = False) -> str:
         program = shutil.which("virsh")
         if program is None:

@@ -14,12 +14,12 @@ from typing import Literal
 
 import msgspec
 
-from skerry.core import dealings as deal
 from skerry.core import effects as do
 from skerry.core.events import Event
 from skerry.core.facts import Machine as MachineFact
 from skerry.core.intent import Node, Pool
 from skerry.core.records import Document, MachineSlot
+from skerry.core.renting import dealings as deal
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
 from skerry.sim.machine import CLOCK_AT_ZERO, Machine

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from skerry.core import dealings as deal
 from skerry.core import effects as do
 from skerry.core.records import MachineSlot
+from skerry.core.renting import dealings as deal
 from skerry.sim.machine import Machine
 from skerry.sim.provider import Droplet
 from skerry.sim.rented import Cloud

@@ -70,6 +70,16 @@ class Handler(BaseHTTPRequestHandler):
         threading.Thread(target=eat, args=[int(word)]).start()
         return "soon"
 
+    def do_burn(self, word: str) -> object:
+        until = time.monotonic() + float(word)
+
+        def burn() -> None:
+            while time.monotonic() < until:
+                pass
+
+        threading.Thread(target=burn).start()
+        return "soon"
+
     def do_say(self, word: str) -> object:
         print(word, flush=True)
         return "said"

@@ -34,7 +34,8 @@ async def apply(
     done: list[str] = []
     for step in plan.steps:
         progress(f"{step.action} {step.path}")
-        await session.sync()
+        if session.nodes:
+            await session.sync()
         await _STEPS[step.kind](session, folder, step, how, progress)
         done.append(f"{step.action} {step.path}")
     return done

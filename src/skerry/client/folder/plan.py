@@ -16,7 +16,7 @@ from skerry.core.records import MachineSlot
 from skerry.errors import BadInput
 
 Kind = Literal["role", "host", "pool", "app"]
-ORDER: tuple[Kind, ...] = ("role", "host", "pool", "app")
+ORDER: tuple[Kind, ...] = ("host", "role", "pool", "app")  # hosts first: without one nobody keeps what is signed
 
 
 _OF_HOSTS = ("zone", "labels", "addresses", "state", "image_budget_bytes")
@@ -72,11 +72,12 @@ async def plan(
 
     Raises CantBePlanned, and what building raises.
     """
-    await session.sync()
+    if session.nodes:  # else it is a cloud that begins
+        await session.sync()
     steps = [*_roles(session, folder.roles or {}), *_hosts(session, folder.hosts or {})]
     steps += _pools(session, folder.pools or {})
     for name, app in (folder.apps or {}).items():
-        rows = await deploy.diff(session, app, images, progress)
+        rows = await deploy.diff(session, app, images, progress) if session.nodes else []
         new = name not in live(session)
         fields = tuple(Field(f"{row['path']} {row['field']}", row["old"], row["new"]) for row in rows)
         if new or fields:

@@ -182,7 +182,12 @@ class Fleet:
 
     def _remove(self, droplet: Droplet) -> None:
         assert self.machines
-        self.machines.remove(droplet)
+        try:
+            self.machines.remove(droplet)
+        except Exception:
+            log.exception("droplet %s is not gone", droplet.id)
+        with self.lock:
+            self._hands.pop(droplet.id).shutdown(wait=False)
 
     def _carry_out(self, droplet: Droplet, action: Action) -> None:
         assert self.machines

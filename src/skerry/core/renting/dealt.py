@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core import acting, ledger
-from skerry.core.berths import NEVER, Book
-from skerry.core.dealings import (
+from skerry.core.events import Event
+from skerry.core.facts import Machine
+from skerry.core.intent import Pool
+from skerry.core.records import Document, Fact, MachineSlot
+from skerry.core.renting import acting, ledger
+from skerry.core.renting.berths import NEVER, Book
+from skerry.core.renting.dealings import (
     CreateBegun,
     KindsListed,
     MachineCreated,
@@ -17,13 +21,9 @@ from skerry.core.dealings import (
     MachinesListed,
     ProviderFailed,
 )
-from skerry.core.events import Event
-from skerry.core.facts import Machine
-from skerry.core.intent import Pool
-from skerry.core.matching import found
-from skerry.core.records import Document, Fact, MachineSlot
+from skerry.core.renting.matching import found
+from skerry.core.renting.spending import Terms
 from skerry.core.restarts import next_backoff
-from skerry.core.spending import Terms
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

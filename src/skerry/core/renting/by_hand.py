@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core import leaving
-from skerry.core.acting import let_go, say
-from skerry.core.berths import NEVER, Berth
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
+from skerry.core.renting import leaving
+from skerry.core.renting.acting import let_go, say
+from skerry.core.renting.berths import NEVER, Berth
 
 if TYPE_CHECKING:
-    from skerry.core.renting import Wanted
+    from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from skerry.core.dealings import Kind, Rented
 from skerry.core.records import MachineSlot
-from skerry.core.spending import Paid, Terms
+from skerry.core.renting.dealings import Kind, Rented
+from skerry.core.renting.spending import Paid, Terms
 
 NEVER = float("-inf")
 

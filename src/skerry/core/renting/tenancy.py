@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core import by_hand, leaving, ledger, needing
-from skerry.core.acting import HELD, call, decline, fail, let_go, look, say
-from skerry.core.berths import NEVER, Berth, Book
-from skerry.core.dealings import CreateMachine
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
-from skerry.core.leaving import MANUAL
-from skerry.core.matching import chosen, follow, found, has_joined, ours, tell_foreign
+from skerry.core.renting import by_hand, leaving, ledger, needing
+from skerry.core.renting.acting import HELD, call, decline, fail, let_go, look, say
+from skerry.core.renting.berths import NEVER, Berth, Book
+from skerry.core.renting.dealings import CreateMachine
+from skerry.core.renting.leaving import MANUAL
+from skerry.core.renting.matching import chosen, follow, found, has_joined, ours, tell_foreign
 
 if TYPE_CHECKING:
-    from skerry.core.renting import Wanted
+    from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
 GIVE_UP_WAIT_S = 60.0  # a keeper that has failed to reach the provider so often lets others try

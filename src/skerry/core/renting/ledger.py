@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core import needing, spending
-from skerry.core.berths import Book
 from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Pool
 from skerry.core.records import MachineSlot
-from skerry.core.spending import Paid
+from skerry.core.renting import needing, spending
+from skerry.core.renting.berths import Book
+from skerry.core.renting.spending import Paid
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core.acting import call, look, say
-from skerry.core.berths import Berth, Book
-from skerry.core.dealings import DestroyMachine, Rented
 from skerry.core.facts import Machine
 from skerry.core.records import MachineSlot
+from skerry.core.renting.acting import call, look, say
+from skerry.core.renting.berths import Berth, Book
+from skerry.core.renting.dealings import DestroyMachine, Rented
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from skerry.core import acting, ghosts, leaving, ledger, needing, tenancy
-from skerry.core import dealings as deal
-from skerry.core.berths import NEVER, Berth, Book
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
 from skerry.core.order import order_by_name
 from skerry.core.records import MachineSlot
+from skerry.core.renting import acting, ghosts, leaving, ledger, needing, tenancy
+from skerry.core.renting import dealings as deal
+from skerry.core.renting.berths import NEVER, Berth, Book
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

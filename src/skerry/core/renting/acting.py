@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core.berths import NEVER, Berth
 from skerry.core.constraints import name_of
-from skerry.core.dealings import CreateMachine, DestroyMachine, Enrol, ListMachines
 from skerry.core.facts import Machine
 from skerry.core.intent import Node
 from skerry.core.records import MachineSlot
+from skerry.core.renting.berths import NEVER, Berth
+from skerry.core.renting.dealings import CreateMachine, DestroyMachine, Enrol, ListMachines
 from skerry.core.restarts import next_backoff
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core import acting, ledger, needing
-from skerry.core.acting import holds, let_go, look, say, wait
-from skerry.core.berths import NEVER, Berth, Book
-from skerry.core.dealings import Rented
 from skerry.core.facts import Machine
 from skerry.core.intent import Node, Pool
-from skerry.core.matching import destroy, follow, ours, words
 from skerry.core.records import Document, MachineSlot
+from skerry.core.renting import acting, ledger, needing
+from skerry.core.renting.acting import holds, let_go, look, say, wait
+from skerry.core.renting.berths import NEVER, Berth, Book
+from skerry.core.renting.dealings import Rented
+from skerry.core.renting.matching import destroy, follow, ours, words
 
 if TYPE_CHECKING:
-    from skerry.core.renting import Wanted
+    from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
 MANUAL = "manual"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from skerry.core.acting import holds
-from skerry.core.berths import Book
-from skerry.core.dealings import DestroyMachine, Rented
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
 from skerry.core.order import order_by_name
 from skerry.core.records import MachineSlot
+from skerry.core.renting.acting import holds
+from skerry.core.renting.berths import Book
+from skerry.core.renting.dealings import DestroyMachine, Rented
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

@@ -6,12 +6,12 @@ import math
 from statistics import median_low
 from typing import TYPE_CHECKING, Literal
 
-from skerry.core.berths import Book
-from skerry.core.dealings import Kind
 from skerry.core.facts import Machine, Rent, Up
 from skerry.core.intent import App, Pool
-from skerry.core.packing import Bin, Item, Size, pack, spared
 from skerry.core.records import MachineSlot, Slot
+from skerry.core.renting.berths import Book
+from skerry.core.renting.dealings import Kind
+from skerry.core.renting.packing import Bin, Item, Size, pack, spared
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core import ledger, needing
 from skerry.core.constraints import name_of
 from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Pool
 from skerry.core.records import MachineSlot
+from skerry.core.renting import ledger, needing
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation

@@ -1,0 +1,100 @@
+"""`skerry sim`: what would have happened, on this machine alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skerry.cli.options import Duration
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal, table
+
+POLICIES = ("skerry", "plain", "kubernetes", "fixed_peak", "oracle")
+COLUMNS = ("policy", "paid_ratio", "late_share", "changes_per_day")
+
+
+@click.group(name="sim")
+def command() -> None:
+    """Try the cloud's own rules on what you have, without a cloud."""
+
+
+@declare(
+    command, name="elastic", example="skerry sim elastic trace.csv --plot frontier.png", codes=(0, 1, 2), cloud=False
+)
+@click.argument("trace", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--capacity",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Requests a minute that a machine serves; else a tenth of the highest minute.",
+)
+@click.option(
+    "--start",
+    "start_s",
+    type=Duration(),
+    default="2m",
+    show_default=True,
+    help="From asking for a machine to its serving.",
+)
+@click.option(
+    "--target",
+    type=click.FloatRange(0.1, 2.0),
+    default=1.0,
+    show_default=True,
+    help="Share of that which a machine shall have to do, by Skerry's rule.",
+)
+@click.option(
+    "--down",
+    "down_s",
+    type=Duration(),
+    default="20m",
+    show_default=True,
+    help="Not needed for so long, it is given back.",
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw cost against lateness into this PNG."
+)
+def elastic(
+    terminal: Terminal,
+    trace: Path,
+    capacity: float | None,
+    start_s: float,
+    target: float,
+    down_s: float,
+    plot: Path | None,
+) -> None:
+    """Run the rule by which the cloud grows and shrinks on a load TRACE.
+
+    TRACE is a CSV file with the columns minute,requests and a line for each minute. Beside it: the plain rule, Kubernetes by its
+    defaults, always enough for the highest minute, and a rule that knows the next 3 minutes. paid_ratio: machine-minutes
+    paid ÷ just enough; late_share: requests over capacity ÷ all.
+    """
+    from skerry.sim.elastic import compare
+    from skerry.sim.elastic import plot as plotting
+    from skerry.sim.elastic import trace as traces
+
+    start, down = _minutes(start_s, "--start", 0, 25), _minutes(down_s, "--down", 1, 60)
+    if plot is not None:
+        plotting.check()
+    requests = traces.read(trace)
+    terms = compare.terms_of(requests, capacity=capacity or 0.0, start=start)
+    found = compare.compare(requests, terms, target=target, down_s=down * 60.0)
+    if plot is not None:
+        terminal.say("drawing: every policy at several targets")
+        plotting.draw(
+            plot, f"{trace.name}: {len(requests)} minutes", compare.frontier(requests, terms, down_s=down * 60.0), found
+        )
+    rows: list[dict[str, Any]] = [{"policy": name, **found[name]} for name in POLICIES]
+    for row in rows:
+        row["late_share"] = f"{row['late_share']:.4%}"
+    terminal.answer(found, table(rows, COLUMNS))
+
+
+def _minutes(seconds: float, option: str, least: int, most: int) -> int:
+    """The rule goes by minutes here, as it does for machines."""
+    minutes = round(seconds / 60)
+    if abs(minutes * 60 - seconds) > 1e-6 or not least <= minutes <= most:
+        raise click.UsageError(f"{option} is a whole number of minutes, from {least} to {most}")
+    return minutes

@@ -1,0 +1,83 @@
+"""What all hosts tell, as it comes, for ever: a host that ends or is cut off is told once, and gone on with when it is back; hosts
+that join meanwhile are followed, too. Nothing is told twice, and nothing is left out that the host still has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from skerry.client.session import Session
+from skerry.errors import Refusal, SkerryError
+
+AGAIN_S = 1.0  # between two tries of a host that doesn't answer
+BETWEEN = 100  # rows that may come between two requests
+NEW_S = 5.0  # between two looks for hosts that have joined
+MISSED = 1000  # rows of a host that is back which are looked through for what was missed
+
+
+async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+    """Rows with `node`, or with `unanswered`: why that host can't be asked now. Each host's rows are in its own order.
+
+    Raises what a host refused, and Unreachable when there is none that can be asked.
+    """
+    queue: asyncio.Queue[dict[str, Any] | SkerryError] = asyncio.Queue(1000)
+    lost: dict[str, str] = {}
+    tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def one(node: str, wanted: dict[str, Any]) -> None:
+        name = node.removeprefix("node/")
+        nothing: Any = 0.0 if verb == "events" else ""
+        last = nothing
+        begun = wanted["tail"] > 0
+        while True:
+            why = "it ended the stream"
+            try:
+                if not begun:  # where "from now on" begins, so that it is known once the host was away
+                    async for row in session.stream(verb, {**wanted, "follow": False, "tail": 1}, node=node):
+                        last = row["time"]
+                    begun, wanted = True, {**args, "tail": BETWEEN}
+                async for row in session.stream(verb, wanted, node=node):
+                    if row["time"] > last or not row["time"]:
+                        last = row["time"] or last
+                        await queue.put({"node": name, **row})
+                    lost.pop(node, None)
+            except Refusal as error:
+                await queue.put(error)
+                return
+            except SkerryError as error:
+                why = str(error)
+            if node not in lost:
+                lost[node] = f"{name} did not answer: {why}"
+                await queue.put({"node": name, "time": nothing, "unanswered": why})
+            if lost.keys() >= session.nodes.keys():
+                await queue.put(session.unreached(list(lost.values())))
+            await asyncio.sleep(AGAIN_S)
+            wanted = {**args, "tail": MISSED} if begun and last != nothing else wanted
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(NEW_S)
+            with contextlib.suppress(SkerryError):
+                await session.sync(1)
+            for node in session.nodes.keys() - tasks.keys():
+                tasks[node] = asyncio.create_task(one(node, {**args, "tail": MISSED}))
+            for node in tasks.keys() - session.nodes.keys():
+                tasks.pop(node).cancel()
+                lost.pop(node, None)
+
+    tasks |= {node: asyncio.create_task(one(node, args)) for node in session.nodes}
+    looking = asyncio.create_task(look())
+    try:
+        if not tasks:
+            raise session.unreached([])
+        while True:
+            row = await queue.get()
+            if isinstance(row, SkerryError):
+                raise row
+            yield row
+    finally:
+        for task in (looking, *tasks.values()):
+            task.cancel()

@@ -1,0 +1,79 @@
+"""Replicas that follow the load, from the compose file to real containers: counted by the kernels of three hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import time
+
+import pytest
+
+from e2e.test_apps import PORT, Puppet, puppet
+
+__all__ = ["puppet"]
+pytestmark = pytest.mark.e2e
+
+WORK = PORT + 1
+SCALED = f"""
+  web:
+    <<: *puppet
+    ports: ["{PORT}:8000"]
+    healthcheck: {{test: curl -f http://localhost:8000/healthz || exit 1, interval: 1s}}
+    x-skerry:
+      image: {{recipe: python, entrypoint: [python3, puppet.py]}}
+      scale: {{min: 1, max: 3, target: {{connections: 10}}, step: 1s, down: 3s}}
+  work:
+    <<: *puppet
+    ports: ["{WORK}:8000"]
+    deploy: {{resources: {{limits: {{cpus: "0.2"}}}}}}
+    x-skerry:
+      image: {{recipe: python, entrypoint: [python3, puppet.py]}}
+      scale: {{min: 1, max: 3, target: {{cpu: 50%}}, step: 2s, down: 6s}}
+"""
+BURN_S = 9
+
+
+def numbers(puppet: Puppet) -> dict[str, int]:
+    """Service -> how many of its replicas are healthy."""
+    rows = puppet.cloud.ps(puppet.name)
+    return {name: sum(row["healthy"] for row in rows if row["service"] == name) for name in ("web", "work")}
+
+
+def held(puppet: Puppet, count: int, stack: contextlib.ExitStack) -> None:
+    """So many connections through the published ports of all hosts by turns, on which nothing is said."""
+    machines = puppet.cloud.machines()
+    for n in range(count):
+        stack.enter_context(socket.create_connection((machines[n % len(machines)].address, PORT), timeout=5))
+
+
+def burn(puppet: Puppet) -> None:
+    connection = http.client.HTTPConnection(puppet.cloud.machines()[0].address, WORK, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/burn/{BURN_S}")
+        connection.getresponse().read()
+
+
+def test_replicas_follow_connections_and_cpu_up_and_down_without_one_failed_request(puppet: Puppet) -> None:
+    skerry = puppet.cloud.skerry
+    puppet.deploy(SCALED)
+    assert numbers(puppet) == {"web": 1, "work": 1}
+    with puppet.clients() as clients:
+        with contextlib.ExitStack() as load:
+            held(puppet, 24, load)
+            burn(puppet)
+            skerry.wait("three of each", lambda: numbers(puppet) == {"web": 3, "work": 3}, 30)
+            told = skerry.json("explain", "--scale", f"{puppet.name}.web")[f"{puppet.name}.web"]
+            assert 24 <= sum(ring["connections"][-1] for ring in told["figures"] if ring["counts"]) <= 24 + 4, told[
+                "figures"
+            ]
+            told = skerry.json("explain", "--scale", f"{puppet.name}.work")[f"{puppet.name}.work"]
+            assert max(cores for ring in told["figures"] for cores in ring["cpu"]) <= 0.3, (
+                "as much as its limit lets it"
+            )
+            assert {wish["node"] for wish in told["wishes"]} == set(puppet.cloud.names())
+        began_s = time.time()
+        skerry.wait("one of each again", lambda: numbers(puppet) == {"web": 1, "work": 1}, 60)
+        count = clients.take()
+    assert count.failed == 0 and count.requests > 100, (count.requests, count.whys)
+    assert any("3 -> 2 replicas" in reason for reason in puppet.events("scaled", began_s - 1))
