@@ -29,13 +29,24 @@ def words(s: Situation, slot: MachineSlot) -> list[Machine]:
 
 def chosen(s: Situation, b: Berth, machines: Iterable[Rented]) -> Rented | None:
     """Of several of one name one stays: the one that is enrolled, by its address; else the oldest, then the lower id."""
-    node = s.known.nodes.get(b.slot.path)
-    hosts = {address.rpartition(":")[0] for address in node.addresses} if node is not None else set()
+    hosts = _hosts(s, b)
     return min(
         machines,
         key=lambda m: (not (m.address and m.address in hosts), m.created, len(m.id), m.id),
         default=None,
     )
+
+
+def _hosts(s: Situation, b: Berth) -> set[str]:
+    """Where the enrolled machine of the slot is, by its enrolment."""
+    node = s.known.nodes.get(b.slot.path)
+    return {address.rpartition(":")[0] for address in node.addresses} if node is not None else set()
+
+
+def _is_old_news(s: Situation, b: Berth, there: Iterable[Rented]) -> bool:
+    """One is enrolled, and the list was made before any had the address that would show which."""
+    hosts, addresses = _hosts(s, b), {machine.address for machine in there}
+    return bool(hosts) and not hosts & addresses and "" in addresses
 
 
 def found(s: Situation, book: Book, b: Berth, own: Machine, machine: Rented, why: str) -> None:
@@ -74,6 +85,9 @@ def follow(s: Situation, book: Book, b: Berth, own: Machine) -> Machine | None:
         return None
     b.absent_s = None
     others = [machine for machine in there if machine.id != keep.id]
+    if others and _is_old_news(s, b, there):
+        look(s, b, "which of two of one name is the enrolled one", after_s=b.asked_s + s.timing.list_again_s)
+        return None
     if others:
         destroy(s, book, b, others[0], f"two are called {keep.name}: {keep.id} stays")
         return None
