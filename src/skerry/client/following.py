@@ -23,7 +23,8 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
 
     Raises what a host refused, and Unreachable when there is none that can be asked.
     """
-    queue: asyncio.Queue[dict[str, Any] | SkerryError] = asyncio.Queue(1000)
+    queue: asyncio.Queue[dict[str, Any] | BaseException] = asyncio.Queue(1000)
+    bugs: list[asyncio.Task[None]] = []
     lost: dict[str, str] = {}
     tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -63,21 +64,31 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
             with contextlib.suppress(SkerryError):
                 await session.sync(1)
             for node in session.nodes.keys() - tasks.keys():
-                tasks[node] = asyncio.create_task(one(node, {**args, "tail": MISSED}))
+                begin(node, {**args, "tail": MISSED})
             for node in tasks.keys() - session.nodes.keys():
                 tasks.pop(node).cancel()
                 lost.pop(node, None)
 
-    tasks |= {node: asyncio.create_task(one(node, args)) for node in session.nodes}
+    def begin(node: str, wanted: dict[str, Any]) -> None:
+        tasks[node] = asyncio.create_task(one(node, wanted))
+        tasks[node].add_done_callback(ended)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        """A bug in it must not leave whoever listens waiting for ever."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            bugs.append(asyncio.create_task(queue.put(error)))
+
+    for node in list(session.nodes):
+        begin(node, args)
     looking = asyncio.create_task(look())
     try:
         if not tasks:
             raise session.unreached([])
         while True:
             row = await queue.get()
-            if isinstance(row, SkerryError):
+            if isinstance(row, BaseException):
                 raise row
             yield row
     finally:
-        for task in (looking, *tasks.values()):
+        for task in (looking, *tasks.values(), *bugs):
             task.cancel()
