@@ -45,7 +45,7 @@ def take(s: Situation, book: Book, of: Pool, b: Berth, own: Machine | None, want
     if body.token in book.void:
         body = msgspec.structs.replace(body, token="", token_until=0.0, created=0.0)
     b.taken_s, b.vacant_s, b.absent_s, b.told = s.now, None, None, ""
-    b.known = (body.id, s.now)
+    b.known, b.empty = (body.id, s.now), body.state == "returning"
     say(s, b, body, "it is wanted" if wanted == "yes" else "nobody living looks after it")
 
 
@@ -60,6 +60,7 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
     if b.taken_s == NEVER:  # of an earlier life of ours
         b.taken_s = b.since_s = s.now
         b.known = (own.id, NEVER)
+        b.empty = own.state == "returning"  # so it was: others may have taken it back since
         if own.token and own.state == "creating":
             b.begun, b.begun_s = own.token, s.now
     if own.id:
