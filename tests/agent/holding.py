@@ -67,6 +67,8 @@ class Holding:
     def table(self, to: int, *targets: str, rising: tuple[str, ...] = (), limit_s: float = 60.0) -> None:
         of = {"ports": {"8000": to}, "address": "", "targets": targets, "rising": rising, "limit_s": limit_s}
         self.tell({"services": {SLEEPER: of}})
+        told = json.loads(json.dumps(of))
+        wait("the activator to know it", lambda: self.activator._services.get(SLEEPER) == told)
 
     def client(self, say: bytes = b"") -> socket.socket:
         made = socket.create_connection(("127.0.0.1", self.port), WITHIN_S)
