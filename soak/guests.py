@@ -4,10 +4,7 @@ container that runs in a guest of a lab cloud, and back until nothing is left.
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -19,6 +16,7 @@ from demo.skerry import Skerry
 from rich.console import Console
 
 from skerry.lab.lab import Lab
+from soak import alone
 from soak.cloud import ROOT
 from soak.hypervisor import Hypervisor
 
@@ -159,30 +157,9 @@ class Steps:
         return self.lab.leftovers()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="soak.guests", description=__doc__)
-    parser.add_argument("--name", default="guests", help="of the lab")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it in the background
-    console = Console(highlight=False, soft_wrap=True)
-    steps = Steps(options.name, console)
-    wrong = ""
-    try:
-        steps.run()
-    except KeyboardInterrupt:
-        wrong = "interrupted"
-    except Exception as error:  # the figures until then, and the clean-up, matter as much
-        wrong = f"{type(error).__name__}: {error}"
-        (steps.work / "wrong").write_text(wrong)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        left = steps.close()
-    figures = {**steps.figures, "wrong": wrong, "leftovers": left}
-    (ROOT / "build" / "guests.json").write_text(json.dumps(figures, indent=2) + "\n")
-    console.print(f"[red]{wrong}[/]" if wrong else "[green]guests of one's own hypervisor: all held[/]", markup=True)
-    return 1 if wrong or left else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        alone.main(
+            Steps, prog="soak.guests", words=__doc__, name="guests", held="guests of one's own hypervisor: all held"
+        )
+    )
