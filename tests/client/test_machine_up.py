@@ -80,19 +80,7 @@ def yard(small: Aside, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def pool(ann: Person, folder: Path, bundle: Path, yard: Yard) -> None:
-    at = (
-        "machine",
-        "pool",
-        "add",
-        "burst",
-        "--provider",
-        "folder",
-        "--endpoint",
-        f"file://{folder}",
-        "--image",
-        "plain",
-    )
-    answer = ann.run(*at, "--max", "2", "--size", "s-1", "--keepers", "none", "--meeting", "vps-2")
+    answer = ann.run(*pools.adding(folder), "--max", "2", "--size", "s-1", "--keepers", "none", "--meeting", "vps-2")
     assert answer["keepers"] == []
 
 
@@ -160,17 +148,5 @@ def test_a_machine_that_does_not_come_is_returned_and_said_so(
 def test_what_keepers_rent_nobody_rents_by_hand(
     ann: Person, folder: Path, bundle: Path, yard: Yard, small: Aside
 ) -> None:
-    at = (
-        "machine",
-        "pool",
-        "add",
-        "burst",
-        "--provider",
-        "folder",
-        "--endpoint",
-        f"file://{folder}",
-        "--image",
-        "plain",
-    )
-    ann.run(*at, "--max", "2", "--size", "s-1")
+    ann.run(*pools.adding(folder), "--max", "2", "--size", "s-1")
     assert ann.run("machine", "up", "burst", code=2)["code"] == "pool-is-kept"

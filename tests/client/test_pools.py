@@ -79,22 +79,16 @@ def ann(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return Person(tmp_path / "ann", monkeypatch, capsys)
 
 
+def adding(folder: Path) -> tuple[str, ...]:
+    """The command that adds the pool `burst` of the machines in a folder; what bounds it comes after."""
+    of = ("--provider", "folder", "--endpoint", f"file://{folder}", "--image", "plain")
+    return ("machine", "pool", "add", "burst", *of)
+
+
 @pytest.fixture
 def add(ann: Person, folder: Path, bundle: Path, small: Aside) -> Callable[..., Any]:
     def run(*more: str, **how: Any) -> Any:
-        at = (
-            "machine",
-            "pool",
-            "add",
-            "burst",
-            "--provider",
-            "folder",
-            "--endpoint",
-            f"file://{folder}",
-            "--image",
-            "plain",
-        )
-        return ann.run(*at, "--max", "3", *more, **how)
+        return ann.run(*adding(folder), "--max", "3", *more, **how)
 
     return run
 
