@@ -90,11 +90,17 @@ class Cloud:
         return [row for row in rows if row.get("kind") == kind and row["time"] >= since_s]
 
     def well(self) -> bool:
-        """All replicas, each healthy in the wanted version, each claimed by one node."""
+        """All replicas, each healthy in the wanted version, each claimed by one node; no container beside theirs."""
         rows = self.ps()
-        return len(rows) == 4 and all(
+        if len(rows) != 4 or not all(
             row["healthy"] and not row["outdated"] and len(row["claims"]) == 1 for row in rows
-        )
+        ):
+            return False
+        return all(
+            len(self.containers(machine.name)) == sum(row["node"] == machine.name for row in rows)
+            for machine in self.machines()
+            if machine.state != "off"
+        )  # one that a rollout or a move left behind may be draining still, and would go in the midst of the next test
 
     def wait_well(self, timeout_s: float = 60) -> None:
         self.skerry.wait("three hosts up", lambda: len(self.up()) == HOSTS, timeout_s)
