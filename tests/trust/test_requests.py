@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skerry.core.intent import Role
 from skerry.errors import TrustRefusal
 from skerry.trust import envelope
 from skerry.trust.requests import ATTACHED_BYTES, PUTS, READS, judge_request, make_request
-from trust.world import CLOUD, ROOT, T0, Host, cloud_of_three, policy, policy_body, signer
+from trust.world import CLOUD, ROOT, T0, Host, app_body, cloud_of_three, policy, policy_body, sign, signer
 
 ME = "node/vps-1"
 TRUSTED = cloud_of_three().trusted
@@ -125,3 +126,39 @@ def test_too_much_handed_over_is_refused_unread():
     with pytest.raises(TrustRefusal) as refusal:
         judge(raw)
     assert refusal.value.code == "too-big"
+
+
+def having(*asks: str, paths: tuple[str, ...], by: str = "ci", until: float = 0.0):
+    role = Role(name="lookers", keys=(signer(by).key,), asks=asks, paths=paths, until=until)
+    return Host(ROOT, policy(roles=(policy_body().roles[0], role))).trusted
+
+
+def test_a_right_lets_its_verbs_be_asked_about_its_apps_alone():
+    request = judge(ask("ci", "logs"), trusted=having("observe", paths=("app/web",)))
+    assert request.may("observe", "app/web") and not request.may("observe", "app/shop")
+    assert not request.may("debug", "app/web") and not request.may("observe", "node/vps-1")
+    request.must("observe", "app/web")
+    with pytest.raises(TrustRefusal) as refusal:
+        request.must("observe", "app/shop")
+    assert refusal.value.code == "verb-not-allowed" and "observe app/shop" in refusal.value.why
+    with pytest.raises(TrustRefusal):
+        judge(ask("ci", "debug"), trusted=having("observe", paths=("app/*",)))
+    with pytest.raises(TrustRefusal):
+        judge(ask("ci", "logs"), trusted=having("observe", paths=("app/*",), until=T0 - 1))
+
+
+def test_operators_look_into_apps_and_into_whole_hosts_only_if_policy_says_so():
+    assert judge(ask()).may("debug", "app/web") and judge(ask()).may("observe", "node/vps-1")
+    assert not judge(ask()).may("debug-host", "node/vps-1")
+    given = judge(ask(), trusted=having("debug-host", paths=("node/vps-1",), by="anna"))
+    assert given.may("debug-host", "node/vps-1") and not given.may("debug-host", "node/vps-2")
+    over = judge(ask(), trusted=having("debug-host", paths=("node/*",), by="anna", until=T0 - 1))
+    assert not over.may("debug-host", "node/vps-1")
+
+
+def test_a_role_that_may_only_ask_signs_nothing():
+    role = Role(name="lookers", keys=(signer("ci").key,), asks=("observe", "debug"), paths=("app/web",))
+    host = Host(ROOT, policy(roles=(policy_body().roles[0], role)))
+    assert host.refuse(sign("app/web", app_body(), "ci")).code == "role-does-not-cover"
+    with pytest.raises(TrustRefusal):
+        Host(ROOT).take(policy(roles=(policy_body().roles[0], msgspec.structs.replace(role, asks=("all",)))))

@@ -272,6 +272,9 @@ class Role(Shape, frozen=True, kw_only=True):
 
     `until`: unix seconds (0: no end).
 
+    `asks`: what each of its keys alone may ask of hosts beside how things stand (words: RIGHTS), about the apps ("app/web") or,
+    for `debug-host`, the hosts ("node/vps-1") among `paths`.
+
     `certificates`: key -> base64 DER, for holders that talk to nodes (CI). Operators' stand in the root.
     """
 
@@ -282,6 +285,7 @@ class Role(Shape, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     until: float = 0.0
     certificates: dict[str, str] = {}
+    asks: tuple[str, ...] = ()
 
 
 class Policy(Shape, frozen=True, kw_only=True):
@@ -319,6 +323,8 @@ KINDS: dict[str, type[Body]] = {
 }
 
 
+RIGHTS = ("observe", "debug", "debug-host")
+"""What a role may let its keys ask (`Role.asks`): what apps write and use; tools on their containers; tools on whole hosts."""
 INIT = ".init"  # no name of a service has a dot
 ALLOWABLE = (
     "shell", "remote-login", "package-manager", "compiler", "debugger", "network-tool", "editor", "interpreter", "secret",

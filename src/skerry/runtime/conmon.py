@@ -1,7 +1,12 @@
 """conmon, the monitor that stays with each container: its command line, its first word, its exit files.
 
 One small process per container holds its output and learns its exit code, so that the agent may die and come back.
-Source: conmon(8); the sync pipe: conmon's `sync_pipe_fd`, one JSON line with the pid, or -1 and the runtime's words.
+
+It is the first process of a pid namespace of its own, the *outer* one, and the container's is made below that: so there is
+a namespace in which the container's processes can be seen and traced, and no other container's (decision 16). Whatever looks
+at pids of a living container, the OCI runtime too, must do it from there, with a /proc of it.
+Source: conmon(8); the sync pipe: conmon's `sync_pipe_fd`, one JSON line with the pid, or -1 and the runtime's words;
+pid_namespaces(7); unshare(1), nsenter(1).
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +24,9 @@ from skerry.runtime.contract import RuntimeBusy, RuntimeRefused
 
 CREATE_WITHIN_S = 30.0
 FIRST_WORD_MAX_BYTES = 16 << 10
+# Of util-linux, which every host has. The second makes a /proc of the pid namespace that it is called in.
+UNSHARE, NSENTER = "/usr/bin/unshare", "/usr/bin/nsenter"
+WITH_PROC = ("--mount", "--mount-proc", "--")
 WHY_MAX = 600
 # What the world may mend; all other words of a runtime are about the container.
 _PASSING = (
@@ -59,12 +68,17 @@ class _FirstWord(msgspec.Struct):
 
 
 def arguments(conmon: Path, runtime: Path, places: Places, log_max_bytes: int) -> list[str]:
-    """conmon's command line. It makes the container by `runtime create`; starting it is a second step."""
+    """conmon's command line. It makes the container by `runtime create`; starting it is a second step.
+
+    conmon forks once, and that child is the first in the new pid namespace; the runtime that it calls needs its /proc.
+    """
+    making = (*WITH_PROC, str(runtime), "--root", str(places.state))
     return [
+        *(UNSHARE, "--pid", "--"),
         str(conmon),
         *("--api-version", "1"),
         *("-c", places.id, "-u", places.id),
-        *("-r", str(runtime), "--runtime-arg", "--root", "--runtime-arg", str(places.state)),
+        *("-r", UNSHARE, *(word for each in making for word in ("--runtime-arg", each))),
         *("-b", str(places.bundle)),
         *("-p", str(places.bundle / "pid"), "--conmon-pidfile", str(places.monitor_pid)),
         *("--exit-dir", str(places.exits), "--persist-dir", str(places.bundle / "persist")),
@@ -75,8 +89,13 @@ def arguments(conmon: Path, runtime: Path, places: Places, log_max_bytes: int) -
     ]
 
 
+def inside(monitor: int, argv: Sequence[str]) -> list[str]:
+    """The same command in the outer pid namespace of a monitor, where its container's pids are what the runtime took down."""
+    return [NSENTER, f"--pid=/proc/{monitor}/ns/pid", "--", UNSHARE, *WITH_PROC, *argv]
+
+
 async def create(conmon: Path, runtime: Path, places: Places, log_max_bytes: int) -> int:
-    """Start the monitor, which makes the container; gives the container's pid. It waits to be started.
+    """Start the monitor, which makes the container; gives its pid in the outer namespace. It waits to be started.
 
     Raises RuntimeRefused or RuntimeBusy with the runtime's own words.
     """
@@ -101,7 +120,7 @@ async def create(conmon: Path, runtime: Path, places: Places, log_max_bytes: int
 
 
 def parse_first_word(line: bytes, id: str, words: str = "") -> int:
-    """The container's pid out of the sync pipe's line; `words`: what conmon itself complained about."""
+    """The container's pid, as conmon numbers it, out of the sync pipe's line; `words`: what conmon itself complained about."""
     try:
         word = msgspec.json.decode(line, type=_FirstWord)
     except (msgspec.DecodeError, UnicodeDecodeError):

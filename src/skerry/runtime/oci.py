@@ -152,16 +152,17 @@ class OciRuntime(Runtime):
         held = record.Record(id=spec.id, runtime=runtime, boot=self._boot, labels=spec.labels)
         self._logs.make(spec.id, spec.labels)
         await asyncio.to_thread(prepare, spec, places, held, f"{self._parent}/{spec.id}", self._limits)
-        pid = await conmon.create(
+        outer_pid = await conmon.create(
             self._binaries.conmon, self._binaries.path(runtime), places, max(spec.log_max_bytes // 2, 4096)
         )
         monitor = conmon.read_pid(places.monitor_pid)
-        if monitor <= 0:  # 0 would mean ourselves
-            raise RuntimeBusy(f"container {spec.id} was not made", "its monitor left no pid", "")
+        pid = self._first_process(spec.id, outer_pid)
+        if monitor <= 0 or pid <= 0:  # 0 would mean ourselves
+            raise RuntimeBusy(f"container {spec.id} was not made", "its monitor, or its process, can't be found", "")
         self._logs.watch(spec.id)
         # The monitor leaves the agent's cgroup while the runtime starts the program: neither waits for the other.
         moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/{MONITORS}")
-        started = self._command(runtime, "start", spec.id)
+        started = self._command(runtime, "start", spec.id, monitor=monitor)
         (ended, _) = await asyncio.gather(started, moved)
         if ended.code != 0:
             raise conmon.failed(spec.id, ended.words)
@@ -341,8 +342,17 @@ class OciRuntime(Runtime):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _command(self, runtime: str, *words: str) -> processes.Ended:
+    def _first_process(self, id: str, outer_pid: int) -> int:
+        """The container's first process as this host numbers it; 0 if it has ended already."""
+        for pid in self._cgroups.pids(f"{self._parent}/{id}"):
+            if processes.numbers(pid)[-2:] == (outer_pid, 1):
+                return pid
+        return 0
+
+    async def _command(self, runtime: str, *words: str, monitor: int = 0) -> processes.Ended:
+        """`monitor`: of a container that lives; without it the runtime finds that none does."""
         argv = [str(self._binaries.path(runtime)), "--root", str(self._state_dir / runtime), *words]
+        argv = conmon.inside(monitor, argv) if monitor else argv
         try:
             return await processes.run(argv, timeout_s=COMMAND_WITHIN_S)
         except TimeoutError as error:

@@ -71,6 +71,18 @@ def open_process(pid: int) -> int | None:
         return None
 
 
+def numbers(pid: int) -> tuple[int, ...]:
+    """What it is called in each pid namespace that it is in: ours first, its own last. Empty if it is gone.
+
+    Source: proc(5), `NSpid` of /proc/pid/status.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("NSpid:"):
+                return tuple(int(number) for number in line.split()[1:])
+    return ()
+
+
 def processes_with_argument(argument: str) -> list[int]:
     """All processes that were started with exactly this argument, such as a bundle's path."""
     wanted = b"\0" + os.fsencode(argument) + b"\0"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skerry.core.history import HISTORY, SHORT
-from skerry.core.intent import INIT, KINDS, App, Node, Policy, Pool, Release, Root, Secret
+from skerry.core.intent import INIT, KINDS, RIGHTS, App, Node, Policy, Pool, Release, Root, Secret
 from skerry.core.records import Document
 from skerry.trust import checks_app, checks_pool
 from skerry.trust.bounds import (
@@ -85,6 +85,7 @@ def _policy(policy: Policy) -> None:
         keys(role.keys, f"role {role.name}", 64, 1)
         within(role.threshold, f"threshold of role {role.name}", 1, len(role.keys))
         within(role.until, f"until of role {role.name}", 0, 2**40)
+        need(set(role.asks) <= set(RIGHTS), f"asks of role {role.name}", f"only {', '.join(RIGHTS)}")
         need(set(role.kinds) <= ROLE_KINDS, f"kinds of role {role.name}", f"only {', '.join(sorted(ROLE_KINDS))}")
         count(role.paths, f"paths of role {role.name}", 1000)
         for pattern in role.paths:

@@ -20,15 +20,26 @@ from skerry.trust import envelope as dsse
 from skerry.trust.accept import Trusted
 from skerry.trust.identity import Signer, verify
 from skerry.trust.refusals import FalseSignature, Malformed, RequestRefused, TooBig, UnknownKey, VerbNotAllowed
+from skerry.trust.roles import OPERATORS
+from skerry.trust.roles import patterns as patterns_of
 
 REQUEST_BYTES = 1 << 20  # without what is handed over
 ATTACHED_BYTES = 1 << 20  # several documents at once
 ATTACHED = 1024
 VERB_MAX = 32
-# What a role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash. Not what apps
+# What every role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash. Not what apps
 # write, nor the events, which quote it: a stolen CI key must not read the apps that it may not change.
 READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "explain", "image-hosts"})
 PUTS = frozenset({"put"})
+# What a right lets ask beside that; about which apps or hosts, each verb asks `Request.may`.
+OF_RIGHT = {
+    "observe": frozenset({"logs", "events", "metrics"}),
+    "debug": frozenset({"debug", "look"}),
+    "debug-host": frozenset({"debug", "look"}),
+}
+# An operator could give these to every app anyway, by its document. Whole hosts are for those whom the policy names, operators too.
+OPERATORS_ASK = (("observe", ("app/*", "node/*")), ("debug", ("app/*",)))
+Rights = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -43,7 +54,7 @@ class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 class Request(msgspec.Struct, frozen=True):
     """A request that may be answered. `role`: "operators", or the name of the policy's role that `key` is in. `attached`: what
-    it hands over, as it was signed for.
+    it hands over, as it was signed for. `rights`: right -> the apps and hosts that `key` has it for.
     """
 
     verb: str
@@ -52,6 +63,20 @@ class Request(msgspec.Struct, frozen=True):
     role: str
     name: str = ""  # the operator's
     attached: tuple[bytes, ...] = ()
+    rights: Rights = ()
+
+    def may(self, right: str, path: str) -> bool:
+        """Whether `key` has this right (core/intent.py, RIGHTS) for an app or host, such as "app/web" or "node/vps-1"."""
+        return any(name == right and not set(patterns).isdisjoint(patterns_of(path)) for name, patterns in self.rights)
+
+    def must(self, right: str, path: str) -> None:
+        """Raises VerbNotAllowed where it may not."""
+        if not self.may(right, path):
+            raise VerbNotAllowed(
+                f"request {self.verb!r} was refused",
+                f"{self.name or f'role {self.role}'} has no right to {right} {path}",
+                f"an operator can give it: skerry role add {right} NAME --key FILE",
+            )
 
 
 _decoder = msgspec.json.Decoder(_Payload)
@@ -95,17 +120,18 @@ def judge_request(raw: bytes, trusted: Trusted, *, node: str, nonce: str, now_s:
     if not nonce or asked.nonce != nonce:
         raise RequestRefused("a request was refused", "its nonce was not given on this stream", "ask again")
     signature = envelope.signatures[0]
-    name, role = _who(trusted, signature.keyid, now_s)
+    name, role, rights = _who(trusted, signature.keyid, now_s)
     message = dsse.pae(envelope.payloadType, envelope.payload)
     if not verify(signature.keyid, message, signature.sig):
         raise FalseSignature("a request was refused", f"key {signature.keyid[:16]} did not sign it")
-    if not name and asked.verb not in READS | PUTS:
+    if not name and asked.verb not in READS.union(PUTS, *(OF_RIGHT[right] for right, _ in rights)):
         raise VerbNotAllowed(
             f"request {asked.verb[:VERB_MAX]!r} was refused",
-            f"role {role} may read, and hand over what it signed",
+            f"role {role} may read, and hand over what it signed"
+            + (f"; {', '.join(right for right, _ in rights)}" if rights else ""),
             "ask an operator",
         )
-    return Request(asked.verb[:VERB_MAX], asked.args, signature.keyid, role, name, _taken(rest, asked.attached))
+    return Request(asked.verb[:VERB_MAX], asked.args, signature.keyid, role, name, _taken(rest, asked.attached), rights)
 
 
 def _hashes(attached: Sequence[bytes]) -> tuple[str, ...]:
@@ -123,11 +149,13 @@ def _taken(rest: bytes, named: tuple[str, ...]) -> tuple[bytes, ...]:
     return attached
 
 
-def _who(trusted: Trusted, key: str, now_s: float) -> tuple[str, str]:
-    """(operator's name or "", role). Raises UnknownKey."""
+def _who(trusted: Trusted, key: str, now_s: float) -> tuple[str, str, Rights]:
+    """(operator's name or "", role, rights). Raises UnknownKey."""
+    roles = [role for role in trusted.roles() if key in role.keys and (role.until == 0 or now_s <= role.until)]
+    rights = tuple((right, role.paths) for role in roles for right in role.asks)
     if key in trusted.operator_keys():
-        return next((operator.name, "operators") for operator in trusted.operators() if operator.key == key)
-    for role in trusted.roles():
-        if key in role.keys and (role.until == 0 or now_s <= role.until):
-            return "", role.name
+        name = next(operator.name for operator in trusted.operators() if operator.key == key)
+        return name, OPERATORS, (*OPERATORS_ASK, *rights)
+    if roles:
+        return "", roles[0].name, rights
     raise UnknownKey("a request was refused", "its key is neither an operator's nor in a role", "see: skerry role ls")
