@@ -26,7 +26,6 @@ def prepare(spec: ContainerSpec, places: conmon.Places, held: record.Record, cgr
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         places.bundle.mkdir(parents=True, mode=0o700)
         record.write(places.bundle, held)
-        (places.bundle / "persist").mkdir()
         files = _write_files(places.bundle / "files", spec)
         user = rootfs.find_user(spec.root, spec.user)
         for mount in spec.mounts:

@@ -66,6 +66,16 @@ class Cgroups:
                 found.update(int(word) for word in (self._at(tree, path) / "cgroup.procs").read_text().split())
         return found - {0}
 
+    def killed_for_memory(self, path: str) -> bool:
+        """Whether the kernel has killed something in `path` for memory; also after it has emptied, until it is removed."""
+        for tree in self.trees:
+            for name in ("memory.events", "memory.oom_control"):
+                with contextlib.suppress(OSError, ValueError):
+                    lines = (self._at(tree, path) / name).read_text("ascii", "replace").splitlines()
+                    if any(int(line.split()[1]) for line in lines if line.startswith("oom_kill ")):
+                        return True
+        return False
+
     def kill(self, path: str) -> None:
         """SIGKILL everything in `path`, once; whoever forks meanwhile needs another call."""
         for tree in self.trees:

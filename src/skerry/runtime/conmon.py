@@ -3,7 +3,7 @@
 One small process per container holds its output and learns its exit code, so that the agent may die and come back.
 
 It is the first process of a pid namespace of its own, the *outer* one, and the container's is made below that: so there is
-a namespace in which the container's processes can be seen and traced, and no other container's (decision 16). Whatever looks
+a namespace in which the container's processes can be seen and traced, and no other container's (decision 17). Whatever looks
 at pids of a living container, the OCI runtime too, must do it from there, with a /proc of it.
 Source: conmon(8); the sync pipe: conmon's `sync_pipe_fd`, one JSON line with the pid, or -1 and the runtime's words;
 pid_namespaces(7); unshare(1), nsenter(1).
@@ -57,10 +57,6 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     def exit(self) -> Path:
         return self.exits / self.id
 
-    @property
-    def oom(self) -> Path:
-        return self.bundle / "persist" / "oom"
-
 
 class _FirstWord(msgspec.Struct):
     data: int
@@ -81,7 +77,7 @@ def arguments(conmon: Path, runtime: Path, places: Places, log_max_bytes: int) -
         *("-r", UNSHARE, *(word for each in making for word in ("--runtime-arg", each))),
         *("-b", str(places.bundle)),
         *("-p", str(places.bundle / "pid"), "--conmon-pidfile", str(places.monitor_pid)),
-        *("--exit-dir", str(places.exits), "--persist-dir", str(places.bundle / "persist")),
+        *("--exit-dir", str(places.exits)),
         *("-l", f"k8s-file:{places.log}", "--log-size-max", str(log_max_bytes)),
         *("--log-level", "error"),
         "--full-attach",  # its socket in the bundle: nothing of it elsewhere
@@ -138,17 +134,13 @@ def failed(id: str, words: str) -> RuntimeRefused | RuntimeBusy:
     return RuntimeRefused(f"container {id} was not started", why, "mend the image, or the service's command and rights")
 
 
-def read_exit(places: Places) -> tuple[int, bool] | None:
-    """Exit code and whether the kernel ended it for memory; None while it runs (or was never told)."""
+def read_exit(places: Places) -> int | None:
+    """Its exit code; None while it runs (or was never told)."""
     try:
         text = places.exit.read_text()
     except FileNotFoundError:
         return None
-    if not text.strip().isdigit():
-        return None  # made, and not written yet
-    code = int(text)
-    # The kernel may also have killed a child only, and the program gone on: then it did not end for memory.
-    return code, code == 137 and places.oom.exists()
+    return int(text) if text.strip().isdigit() else None  # made, and not written yet
 
 
 def read_pid(path: Path) -> int:

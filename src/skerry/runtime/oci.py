@@ -164,7 +164,8 @@ class OciRuntime(Runtime):
         moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/{MONITORS}")
         started = self._command(runtime, "start", spec.id, monitor=monitor)
         (ended, _) = await asyncio.gather(started, moved)
-        if ended.code != 0:
+        # One that has ended by now took its namespace along, and in it the very command that started it.
+        if ended.code != 0 and not (ended.code == KILLED and conmon.read_exit(places) is not None):
             raise conmon.failed(spec.id, ended.words)
         record.write(places.bundle, record.Made(pid=pid, monitor=monitor))
         self._await_end(spec.id, monitor)
@@ -280,11 +281,14 @@ class OciRuntime(Runtime):
         held, made = record.read(folder, record.Record), record.read(folder, record.Made)
         if held is None or made is None:
             return None
-        ended = conmon.read_exit(self._places(id, held.runtime))
-        if ended is None and held.boot == self._boot and self._is_monitor(id, made.monitor):
+        exit_code = conmon.read_exit(self._places(id, held.runtime))
+        if exit_code is None and held.boot == self._boot and self._is_monitor(id, made.monitor):
             return Container(id=id, running=True, pid=made.pid, labels=held.labels)
         # Without an exit code the machine was switched off, or the monitor was killed: so was the container.
-        exit_code, oom = ended or (KILLED, False)
+        exit_code = KILLED if exit_code is None else exit_code
+        # The kernel may also have killed a child only, and the program gone on: then it did not end for memory. Asked here, since the
+        # monitor looks for its cgroup by a pid that means somebody else in the /proc that it sees.
+        oom = exit_code == KILLED and self._cgroups.killed_for_memory(f"{self._parent}/{id}")
         return Container(id=id, running=False, exit_code=exit_code, oom=oom, labels=held.labels)
 
     def _is_monitor(self, id: str, pid: int) -> bool:
