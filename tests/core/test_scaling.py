@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.core.intent import Scale, Schedule
-from skerry.core.scaling import RING_STEPS, Rule, bounds, median_wish, need, replica_rule, rule_of, wish
+from skerry.core.scaling import RING_STEPS, Rule, bounds, left_alone, median_wish, need, replica_rule, rule_of, wish
 
 figures = st.lists(st.floats(0, 50), min_size=1, max_size=RING_STEPS)
 anything = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=80)
@@ -89,6 +89,19 @@ def test_what_starts_slowly_looks_further_ahead_and_takes_the_highest_rise() -> 
     assert quick == Rule(), "what `skerry sim elastic` measures is what a Rule is where nothing else is said"
     assert replica_rule(Scale(min=1, max=2)) == Rule(ahead=2)
     assert replica_rule(Scale(min=1, max=2, step_s=10, down_s=60, up_s=30)) == Rule(ahead=2, up=3, down=6, stay=3)
+
+
+@given(last=st.integers(0, 60), own=st.integers(0, 60), steps=st.integers(0, 400))
+def test_without_keepers_the_last_number_stands_for_the_way_down_and_then_goes_slowly_to_the_documents(
+    last: int, own: int, steps: int
+) -> None:
+    rule = Rule()
+    number = left_alone(last, own, rule, steps)
+    assert number == last if steps < rule.down else min(last, own) <= number <= max(last, own)
+    assert number >= own or steps < rule.down
+    earlier = left_alone(last, own, rule, max(0, steps - rule.fall_steps))
+    assert number >= earlier - max(1, earlier // 10), "down no faster than ever"
+    assert left_alone(last, own, rule, 400) == own
 
 
 # --- several keepers --------------------------------------------------------------------------------------------------
