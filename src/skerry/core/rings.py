@@ -71,15 +71,13 @@ def together(placed: Sequence[Placed], nodes: tuple[str, ...] = (), late: tuple[
     length = min(RING_STEPS, max((len(ring.load.cpu) + ring.ends for ring in placed), default=0))
 
     def summed(of: str) -> list[float]:
-        return [sum(_at(getattr(ring.load, of), back - ring.ends, ring.held) for ring in placed)
-                for back in reversed(range(length))]  # fmt: skip
+        return list(map(sum, zip(*(_laid(getattr(ring.load, of), ring, length) for ring in placed), strict=True)))
 
     return Rings(summed("cpu"), summed("connections"), summed("fresh"), summed("replicas"), nodes, late)
 
 
-def _at(figures: tuple[float, ...], back: int, held: int) -> float:
-    """The figure so many steps before the newest; below 0: what is not told yet."""
-    if back < -held:
-        return 0.0
-    back = max(back, 0)
-    return figures[-1 - back] if back < len(figures) else 0.0
+def _laid(figures: tuple[float, ...], ring: Placed, length: int) -> tuple[float, ...]:
+    """So many figures, the newest of the step that is asked about."""
+    held = max(0, min(ring.ends, ring.held))
+    told = figures[: ring.ends] if ring.ends < 0 else (*figures, *figures[-1:] * held, *(0.0,) * (ring.ends - held))
+    return (*(0.0,) * (length - len(told)), *told[len(told) - min(length, len(told)) :])
