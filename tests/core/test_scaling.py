@@ -175,16 +175,22 @@ def test_a_captured_node_moves_the_wish_as_far_as_the_operators_signed_and_not_f
         assert median_wish([told] * 3, 2, 10) in (3, 4), "one in five steps at most"
 
 
-def test_the_number_is_steady_under_a_steady_restless_load() -> None:
-    chance = random.Random(3)
+@pytest.mark.parametrize("seed", [3, 7])
+def test_the_number_is_steady_under_a_steady_restless_load(seed: int) -> None:
+    """A load that wavers by a tenth needs 5.5 to 6.7, by what the last hour held: 6 are paid in quiet hours, 7 in others.
+
+    Twelve seeds reach 40 to 51 changes a day, one replica each, here 41 and 51. That is a turn in half an hour; the rule
+    promises no more than one in ten minutes (`stay`), and three times as long a stay took only a third of the changes away.
+    """
+    chance = random.Random(seed)
     load = [max(0.0, chance.gauss(5, 0.5)) for _ in range(2 * 1440)]
     counts, changes = [7], 0
     for minute in range(RING_STEPS, len(load)):
         number = wish(load[minute - RING_STEPS : minute], counts[-RING_STEPS:], Rule()).number
         changes += number != counts[-1]
         counts.append(number)
-    assert changes / 2 < 60
-    assert 6 <= statistics.median(counts) <= 7
+    assert changes / 2 <= 55
+    assert set(counts) <= {6, 7} and statistics.mean(counts) < 6.9, "what it turns for is paid less"
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
