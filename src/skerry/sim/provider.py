@@ -318,7 +318,7 @@ class Provider:
             old.power_cut()  # its key is no longer the enrolled one: nobody hears it
         node = self.cluster.add(str(slot))
         node.number = docs.machine_number(slot)
-        node.boots = int(droplet.id)  # another host: its numbers don't begin where another's of this path stand
+        node.boots = 10 * int(droplet.id)  # another host: its numbers don't begin where another's of this path stand
         node.cpus, node.memory_bytes = 1.0, 800 << 20
         node.disk = {id: record for id, record in keeper.disk.items() if isinstance(record, Document)}
         droplet.node = node
