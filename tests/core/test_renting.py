@@ -229,3 +229,12 @@ def test_a_manual_pool_asks_a_person_and_goes_on_when_the_machine_is_enrolled(do
         cloud.run(120)
         assert "skerry host rm burst/0" in notes(cloud, "machine-asked")[-1]
     assert cloud.provider.calls == []
+
+
+def test_several_that_are_wanted_at_once_are_counted_one_after_the_other() -> None:
+    """Once broken: creates of one moment didn't see one another, so limit and ceiling were passed by all but one."""
+    for bound in ({"creates_per_hour": 1}, {"spend_usd_month": 0.03}):
+        cloud = Cloud(keepers=1)
+        cloud.pool(min=3, **bound)
+        cloud.run(30)
+        assert [call.subject for call in cloud.provider.calls if call.act == "create"] == ["burst/0"], bound
