@@ -148,8 +148,9 @@ def test_agents_that_start_anew_cut_neither_who_waits_nor_who_passes(sleeper: Sl
 def test_it_wakes_while_the_first_host_of_its_order_is_dead(sleeper: Sleeper) -> None:
     cloud = sleeper.cloud
     sleeper.wait_asleep()
-    order = cloud.skerry.json("explain", "sleeper.web/0")["sleeper.web/0"]["order"]
-    first = next(answer["node"] for answer in order if answer["rank"] == 0)
+    told = cloud.skerry.json("explain", "sleeper.web/0")["sleeper.web/0"]
+    first = next((answer["node"] for answer in told["order"] if answer["rank"] == 0), "")
+    assert first, told
     cloud.lab.kill(first)
     cloud.skerry.wait("it to be called down", lambda: first not in cloud.up())
     begun_s = time.monotonic()
