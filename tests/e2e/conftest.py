@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     first = request.session.items[0].path.stem.removeprefix("test_")  # another lot beside this one has its own
     lab = Lab(lab_name(f"e2e-{first}"))
     lab.down()  # what an interrupted run of this checkout left
-    skerry = Skerry(work / "home", print)
+    skerry = Skerry(work / "home", lambda line: print(f"{datetime.now():%H:%M:%S.%f} {line}"))
     share_downloads(work / "home" / "images")
     made = Cloud(lab, skerry, app)
     try:
