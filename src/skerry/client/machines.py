@@ -43,6 +43,7 @@ class Told(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    asks: str = ""
 
 
 async def told(session: Session, pool: str = "") -> dict[MachineSlot, Told]:
@@ -78,6 +79,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "since": said.since,
         "keeper": said.keeper,
         "why": said.why,
+        "asks": said.asks,
     }
 
 
