@@ -409,12 +409,13 @@ def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_a
     path = f"{tmp_path}:{COMMAND.parent}:{os.environ['PATH']}"
 
     def asked() -> str:
-        """The one request, which `status`, `machine ls` and `events` tell alike."""
-        (row,) = hosts.skerry.json("machine", "ls", "brought")
+        """The one request, which `status`, `machine ls` and `events` tell alike; "" as long as they don't."""
+        rows = {row["slot"]: row["asks"] for row in hosts.skerry.json("machine", "ls", "brought")}
         requests = {one["slot"]: one["command"] for one in hosts.skerry.json("status")["asked"]}
         events = [row for row in hosts.skerry.json("events", "--tail", "100") if row.get("kind") == "machine-asked"]
-        told = bool(events) and events[-1]["reason"].endswith(f": {row['asks']}")
-        return str(row["asks"]) if told and requests == {"brought/0": row["asks"]} else ""
+        command = str(requests.get("brought/0", ""))
+        same = command and rows == requests and events and events[-1]["reason"].endswith(f": {command}")
+        return command if same else ""
 
     def run(command: str) -> None:
         done = subprocess.run(
