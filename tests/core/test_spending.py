@@ -66,7 +66,7 @@ def test_a_new_month_begins_at_nothing_and_the_last_one_is_not_forgotten_at_once
 
 
 def test_the_last_machine_is_rented_only_if_its_least_time_has_room() -> None:
-    least = 0.1 * (600 + 300 + SLACK_S + 1) / 3600
+    least = 0.1 * (600 + 300 + SLACK_S + 1 + spending.MARGIN_S) / 3600
     assert spending.may_rent(POOL, 0.1, 1.0 - least, [], NOW, Terms(), SLACK_S) == ""
     assert "ceiling of 1.00 USD" in spending.may_rent(POOL, 0.1, 1.0001 - least, [], NOW, Terms(), SLACK_S)
 
@@ -87,6 +87,25 @@ def test_at_the_months_end_the_next_one_pays() -> None:
     middle = last - 10 * 86400
     of = msgspec.structs.replace(POOL, spend_usd_month=spending.so_far(0.0, machines, middle, Terms()) + 0.001)
     assert "giving all back may cost" in spending.must_return(of, 0.0, machines, middle, Terms(), SLACK_S)
+
+
+@given(
+    prices=st.lists(st.floats(0.001, 0.5), max_size=8),
+    ages=st.lists(st.floats(0.0, 1e6), min_size=8, max_size=8),
+    room=st.floats(0.0, 1.0),
+    terms=st.sampled_from((Terms(), Terms(60.0, 1.0), Terms(3600.0, 3600.0))),
+    later_s=st.floats(0.0, 600.0),
+)
+def test_what_is_rented_need_not_go_back_for_the_ceiling_before_it_is_old_enough(
+    prices: list[float], ages: list[float], room: float, terms: Terms, later_s: float
+) -> None:
+    """Once broken: rented, given back in the same second, and rented again in the next slot."""
+    machines = [Paid(price, NOW - age) for price, age in zip(prices, ages, strict=False)]
+    spent = spending.so_far(0.0, machines, NOW, terms)
+    of = msgspec.structs.replace(POOL, spend_usd_month=spent + room)
+    if not spending.may_rent(of, 0.1, 0.0, machines, NOW, terms, SLACK_S):
+        machines.append(Paid(0.1, NOW))
+        assert spending.must_return(of, 0.0, machines, NOW + later_s, terms, SLACK_S) == ""
 
 
 @given(

@@ -105,7 +105,7 @@ async def set_(
     if token and changed.keepers:
         changed = msgspec.structs.replace(changed, tokens=sealed(session, token, changed.keepers))
     result: dict[str, Any] = {"pool": name, "changed": sorted(changes) + ["token"] * bool(token)}
-    if {*changes} & {"size", "regions", "max", "spend_usd_month"} or token:
+    if {*changes} & {"size", "image", "regions", "max", "spend_usd_month"} or token:
         looked = await look(session, changed, token or own_token(session, changed))
         for warning in looked.warnings:
             warn(warning)
@@ -323,6 +323,9 @@ def _fixed(session: Session, name: str) -> str:
 async def look(session: Session, wanted: Pool, token: str) -> Looked:
     """Ask the provider all that can be asked without changing anything. Raises what it refuses, NoSuchSize."""
     provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
+    check_image = getattr(provider, "check_image", None)  # where machines begin with an image of the operator's own
+    if check_image is not None:
+        await asyncio.to_thread(check_image, wanted.image)
     warnings = await asyncio.to_thread(provider.check)
     sizes = await asyncio.to_thread(provider.sizes)
     warnings += await asyncio.to_thread(_seen, session, provider)

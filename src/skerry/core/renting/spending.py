@@ -2,8 +2,9 @@
 
 The rule, in words: at every moment, what this month has cost so far, plus what all machines would cost if giving them back
 began now and went as slowly as it may (the drain's limit, and `return_slack_s` in which the provider refuses), is not above the
-pool's ceiling. A machine is rented only if that would still hold at the end of the least time for which it must be held. When
-it would hold no longer in a minute, all are given back. So the ceiling holds at any time, whatever the load does.
+pool's ceiling. A machine is rented only if that would still hold at the end of the least time for which it must be held, with all
+that are there still there by then. When it would hold no longer in a minute, all are given back. So the ceiling holds at any time,
+whatever the load does, and nothing is rented only to be given back at once.
 
 Machines that are there are counted by the union of what the provider lists and what keepers name; those that are gone by each
 keeper's ledger (fact `rent`), added when it saw that they were. A keeper can make that sum greater than it is, never smaller than
@@ -91,29 +92,33 @@ def so_far(gone: float, machines: Iterable[Paid], wall: float, terms: Terms) -> 
     return gone + sum(cost(paid, wall, terms) for paid in machines)
 
 
+def back_s(of: Pool, terms: Terms, slack_s: float) -> float:
+    """How long giving back may take, from the moment in which it must begin."""
+    return of.drain_s + slack_s + terms.step_s + MARGIN_S
+
+
 def may_rent(
     of: Pool, price_usd_hour: float, gone: float, machines: list[Paid], wall: float, terms: Terms, slack_s: float
 ) -> str:
     """Why one more may not be rented, "" if it may. With a price of 0 money is no question."""
     if price_usd_hour <= 0:
         return ""
-    back_s = of.drain_s + slack_s + terms.step_s
-    hold_s = max(of.age_s, of.join_s) + back_s
-    held = sum(paid.price_usd_hour * (max(0.0, of.age_s - (wall - paid.since)) + back_s) for paid in machines) / 3600.0
+    hold_s = max(of.age_s, of.join_s, terms.least_s) + back_s(of, terms, slack_s)
+    held = sum(paid.price_usd_hour for paid in machines) * hold_s / 3600.0
     new = _least(price_usd_hour, hold_s, terms)
     spent = so_far(gone, machines, wall, terms)
     total = spent + held + new
     if total <= of.spend_usd_month:
         return ""
     return (
-        f"ceiling of {of.spend_usd_month:.2f} USD a month: {spent:.2f} are spent, {held:.2f} are kept to give back what is there, "
+        f"ceiling of {of.spend_usd_month:.2f} USD a month: {spent:.2f} are spent, {held:.2f} are kept for what is there, "
         f"and the least time of one more costs {new:.2f}"
     )
 
 
 def must_return(of: Pool, gone: float, machines: list[Paid], wall: float, terms: Terms, slack_s: float) -> str:
     """Why all machines must be given back now, "" if they need not. Beyond the month's end the next one pays."""
-    left_s = min(of.drain_s + slack_s + terms.step_s + MARGIN_S, end_of(month_of(wall)) - wall)
+    left_s = min(back_s(of, terms, slack_s), end_of(month_of(wall)) - wall)
     spent = so_far(gone, machines, wall, terms)
     rest = sum(paid.price_usd_hour for paid in machines) * left_s / 3600.0
     if rest <= 0 or spent + rest <= of.spend_usd_month:
