@@ -94,7 +94,8 @@ def trouble(book: Book, of: Pool) -> str:
     for name in of.offers():
         stall = book.stall(name)
         whys = [why for _, why in stall.sold_out.values()]
-        why = stall.trouble or (whys[-1] if whys else "")
+        quiet = "it gives no answer" if stall.silent_s is not None else ""
+        why = quiet or stall.trouble or (whys[-1] if whys else "")
         if why:
             found.append(f"{_label(of, name)}: {why}" if of.others else why)
     return "; ".join(found)
@@ -134,9 +135,12 @@ def waited_for(s: Situation, book: Book, of: Pool, silent: Iterable[str]) -> lis
 
 
 def close(s: Situation, book: Book, event: ProviderFailed) -> None:
-    """No create there for a while, longer each time: the account is full, or its token good for nothing."""
-    stall = book.stall(event.offer)
-    stall.wait_s = next_backoff(stall.wait_s, s.timing.provider_retry_first_s, s.timing.provider_retry_most_s)
+    """No create there for a while: the account is full, or its token good for nothing. Longer each time, and for as long as may be
+    where there are others to ask.
+    """
+    stall, most_s = book.stall(event.offer), s.timing.provider_retry_most_s
+    first_s = s.timing.provider_retry_first_s if len(book.stalls) < 2 or event.after_s else most_s
+    stall.wait_s = next_backoff(stall.wait_s, first_s, most_s)
     stall.again_s, stall.trouble = s.now + max(stall.wait_s, event.after_s), event.why
 
 

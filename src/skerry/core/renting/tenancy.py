@@ -144,7 +144,7 @@ def _create(s: Situation, book: Book, of: Pool, b: Berth, own: Machine) -> None:
         kind, region = there[own.tries % len(there)]
         why = ledger.why_not_rent(s, book, of, kind.price_usd_hour)
     else:
-        why = offers.trouble(book, of)
+        why = offers.trouble(book, of) or "none of its providers can be asked just now"
     if why:
         say(s, b, own, why)
         if b.told != why.partition(":")[0]:
