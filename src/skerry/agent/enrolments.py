@@ -57,10 +57,11 @@ class Enrolments:
             and not self._agent.trusted.lapsed(document.path)
         }
 
-    def token(self, pool: Pool) -> str:
-        """The provider's token, "" where the pool has none. Raises CannotOpen."""
+    def token(self, pool: Pool, offer: str = "") -> str:
+        """The token of one of its providers, "" where it has none. Raises CannotOpen."""
         box = pool.tokens.get(self._agent.me, "")
-        return seal.open_token(self._agent.files.seed("sealing"), box) if box else ""
+        opened = seal.open_token(self._agent.files.seed("sealing"), box) if box else ""
+        return seal.tokens_of(pool, opened).get(offer, "")
 
     # -- signing
 
