@@ -184,9 +184,9 @@ def test_the_token_is_sealed_to_keepers_and_operators_and_stands_nowhere_in_clea
     assert seal.open_token(small.cloud.sealing, pool.tokens[small.cloud.operator.key]) == "dop_v1_other"
 
 
-def rent(small: Aside, tmp_path: Path, index: int, keeper: str) -> None:
+def rent(small: Aside, tmp_path: Path, index: int, keeper: str) -> Guest:
     """A machine of the pool, let in by this keeper."""
-    at_once(small, tmp_path / f"guest-{index}", index, keeper)
+    return at_once(small, tmp_path / f"guest-{index}", index, keeper)
 
 
 def test_an_expelled_keeper_loses_its_right_and_the_machines_stay(
@@ -198,7 +198,7 @@ def test_an_expelled_keeper_loses_its_right_and_the_machines_stay(
     thief = small.cloud.files["vps-3"].keeper()
     answer = ann.run("host", "expel", "vps-3")
     assert (answer["kept_pools"], answer["machines_it_enrolled"]) == (["burst"], ["burst/0"])
-    assert "make another one there" in ann.said
+    assert "keys of its own: take them away at the provider" in ann.said
     policy, pool = held(small, "policy"), held(small, "pool/burst")
     assert isinstance(policy, Policy) and thief.key in policy.barred
     assert set(pool.keepers) == {"node/vps-1"} and "node/vps-3" not in pool.tokens
