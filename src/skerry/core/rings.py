@@ -41,12 +41,23 @@ class Placed(NamedTuple):
     held: int
 
 
+class Placement(NamedTuple):
+    """`nodes`, `late`: as in Rings."""
+
+    rings: list[Placed]
+    nodes: tuple[str, ...]
+    late: tuple[str, ...]
+
+
 def rings(s: Situation, key: tuple[str, str], step: int) -> Rings:
+    return together(*place(s, key, step))
+
+
+def place(s: Situation, key: tuple[str, str], step: int) -> Placement:
     """By the clock of who told them. One whose clock is wrong counts steps of its own: it is placed by when it was heard."""
     scale, name = s.wishing.initial[key].scale, ".".join(key)
     step_s = scale.step_s if scale is not None else 0.0
-    placed: dict[str, Placed] = {}
-    nodes, late = [], []
+    placed, nodes, late = [], [], []
     for node, load in s.known.about("load", name).items():
         heard_s = s.wishing.heard_s.get((node, name))
         if not isinstance(load, Load) or load.step_s != step_s or node not in s.known.nodes or not load.cpu:
@@ -59,12 +70,12 @@ def rings(s: Situation, key: tuple[str, str], step: int) -> Rings:
         if not -SILENT_STEPS <= ends < RING_STEPS:
             continue
         dead = s.presence.is_down(node)
-        placed[node] = Placed(load, ends, 0 if dead else HELD_STEPS)
+        placed.append(Placed(load, ends, 0 if dead else HELD_STEPS))
         if not dead and ends <= HELD_STEPS:
             nodes.append(node)
             if 0 < ends <= SILENT_STEPS:
                 late.append(node)
-    return together(list(placed.values()), tuple(sorted(nodes)), tuple(late))
+    return Placement(placed, tuple(sorted(nodes)), tuple(late))
 
 
 def together(placed: Sequence[Placed], nodes: tuple[str, ...] = (), late: tuple[str, ...] = ()) -> Rings:

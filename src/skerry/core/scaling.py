@@ -175,7 +175,8 @@ def _wanted_before(demand: Sequence[float], back: int, rule: Rule, unknown: int)
 
 def _means(figures: Sequence[float], steps: int) -> list[float]:
     """The mean of each figure and those before it, `steps` in all (fewer at the beginning)."""
-    return [math.fsum(figures[max(0, at - steps + 1) : at + 1]) / min(at + 1, steps) for at in range(len(figures))]
+    first = [math.fsum(figures[:at]) / at for at in range(1, min(steps, len(figures) + 1))]
+    return first + [math.fsum(figures[at - steps : at]) / steps for at in range(steps, len(figures) + 1)]
 
 
 def _nth_apart(rises: Sequence[float], nth: int, apart: int) -> float:

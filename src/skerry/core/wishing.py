@@ -17,7 +17,7 @@ from skerry.core.events import Measured
 from skerry.core.facts import Load, Wish
 from skerry.core.intent import Pool, Scale, Service
 from skerry.core.records import Fact, MachineSlot, Slot
-from skerry.core.rings import SILENT_STEPS, Rings, rings
+from skerry.core.rings import SILENT_STEPS, Rings, place, together
 from skerry.core.scaling import RING_STEPS, Wished, bounds, left_alone, median_wish, replica_rule, wish
 from skerry.core.versions import AppWant
 
@@ -350,11 +350,11 @@ def _wish(s: Situation, key: Key) -> None:
         return  # made; (a step far ahead is of a clock that was set back)
     if (step + 1) * scale.step_s < s.wall(s.boot_s) + min(_SETTLED_S, scale.step_s):
         return  # right after our start we know little: what we wished for before stands
-    all_rings = rings(s, key, step)
-    if all_rings.late and now < turn.due_s:
+    placed = place(s, key, step)
+    if placed.late and now < turn.due_s:
         _look_at(s, key, turn.due_s)
-    elif all_rings.nodes:
-        wished = wished_for(s.wishing.initial[key], all_rings, turn.base, bounds(scale, now)[0])
+    elif placed.nodes:
+        wished = wished_for(s.wishing.initial[key], together(*placed), turn.base, bounds(scale, now)[0])
         _say(s, name, Wished(max(wished.number, 1), wished.why) if awake else wished, step)
     # else nobody has a figure: what was wished for stays
 
