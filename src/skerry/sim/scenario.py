@@ -122,7 +122,7 @@ class Scenario:
 
     def may_go_on(self, life: Life) -> bool:
         """Whether that may happen in a quiet cloud: figures are told once a step, whether or not anything changes."""
-        return isinstance(life.effect, do.Publish) and life.effect.kind in ("load", "wish")
+        return isinstance(life.effect, do.Publish) and life.effect.kind in ("load", "wish", "rent")
 
     # --- what may happen ----------------------------------------------------------------------------------------------
 
