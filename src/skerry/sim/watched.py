@@ -91,9 +91,12 @@ class Watch:
     def _check_life(self, ours: list[Droplet]) -> None:
         """Without faults of late and with money, a pool that lacks machines gets one; nobody waits for ever."""
         provider = self.cloud.provider
+        if len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+            self._short_s = None
+            return
         rows = next((m.core.rows() for m in self.cloud.cluster.machines.values() if m.core is not None), [])
         lacking = sum(row.state == "waiting" for row in rows)
-        if not lacking or len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+        if not lacking:
             self._short_s = None
             return
         since_s = self._short_s = self._now_s if self._short_s is None else self._short_s
