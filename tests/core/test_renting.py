@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 
 from skerry.core.effects import Note
 from skerry.core.events import Timer
@@ -248,20 +247,32 @@ def test_machines_keep_no_images_and_get_no_slot_whose_data_must_stay() -> None:
     assert "node/burst/0" not in s.order(Slot("base", "store", 0))
 
 
-@pytest.mark.parametrize("down", [False, True])
-def test_a_manual_pool_asks_a_person_and_goes_on_when_the_machine_is_enrolled(down: bool) -> None:
+def asked(cloud: Cloud, slot: str) -> str:
+    """The command that people are asked to run, as every host shows it."""
+    said = {row.asks for name in ("vps-1", "vps-2") for row in cloud.core(name).machines() if row.slot == slot}
+    return said.pop() if len(said) == 1 else f"not one: {said}"
+
+
+def test_a_manual_pool_asks_a_person_goes_on_when_it_is_done_and_asks_to_take_the_machine_away() -> None:
     cloud = Cloud()
     cloud.pool(min=1, provider="manual")
     cloud.run(10)
-    asked = notes(cloud, "machine-asked")
-    assert len(asked) == 1 and "skerry host add root@ADDRESS --slot burst/0" in asked[0]
+    told = notes(cloud, "machine-asked")
+    assert len(told) == 1 and told[0].endswith(f": {asked(cloud, 'burst/0')}")
+    assert asked(cloud, "burst/0") == "skerry host add root@ADDRESS --slot burst/0"
     cloud.provider.bring(MachineSlot("burst", 0))
     cloud.run(20)
-    assert states(cloud, "burst/0") == ["asked", "joined"]
-    if down:
-        cloud.pool(min=0)
-        cloud.run(120)
-        assert "skerry host rm burst/0" in notes(cloud, "machine-asked")[-1]
+    assert states(cloud, "burst/0") == ["asked", "joined"] and asked(cloud, "burst/0") == ""
+    cloud.pool(min=0, provider="manual")
+    cloud.run(120)
+    assert asked(cloud, "burst/0") == "skerry host rm burst/0 --purge"
+    assert notes(cloud, "machine-asked")[-1].endswith(asked(cloud, "burst/0"))
+    # Nobody has come to take it away, and it is needed again: nobody is asked for another one.
+    cloud.pool(min=1, provider="manual")
+    cloud.run(60)
+    assert states(cloud, "burst/0")[-3:] == ["returning", "draining", "joined"]
+    assert asked(cloud, "burst/0") == "" and len(cloud.core("vps-1").machines()) == 1
+    assert cloud.core("vps-1")._s.known.nodes["node/burst/0"].state == "active"
     assert cloud.provider.calls == []
 
 
@@ -284,3 +295,19 @@ def test_of_several_of_one_name_the_enrolled_one_stays_else_the_oldest_else_the_
     assert chosen(s, slots[0], [*others, here]) == here
     assert chosen(s, slots[1], [*others, here]) == others[1]
     assert chosen(s, slots[1], []) is None
+
+
+def test_a_machine_that_somebody_brought_and_that_falls_silent_is_told() -> None:
+    cloud = Cloud()
+    cloud.pool(min=1, provider="manual", join_s=30.0)
+    cloud.run(10)
+    cloud.provider.bring(MachineSlot("burst", 0))
+    cloud.run(20)
+    cloud.cluster["burst/0"].power_cut()
+    cloud.run(20)
+    assert asked(cloud, "burst/0") == "", "it may come back"
+    cloud.run(60)
+    assert asked(cloud, "burst/0") == "skerry machine rm burst/0 --now"
+    cloud.cluster["burst/0"].boot()
+    cloud.run(60)
+    assert asked(cloud, "burst/0") == "" and states(cloud, "burst/0") == ["asked", "joined"]

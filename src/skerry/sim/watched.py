@@ -74,7 +74,7 @@ class Watch:
         """It holds unless nobody could give anything back for longer than `return_slack_s`, once it was time to."""
         provider, slack_s = self.cloud.provider, self.cloud.cluster.timing.return_slack_s
         spent = provider.spent_usd(asked_for=True)
-        price_usd_s = sum(bool(d.by) for d in provider.living()) * provider.market.price_usd_hour / 3600.0
+        price_usd_s = sum(droplet.price_usd_hour for droplet in provider.living() if droplet.by) / 3600.0
         if spent + price_usd_s * (self.cloud.of.drain_s + slack_s + MARGIN_S) <= self.ceiling_usd:
             self._refused_s = 0.0
         elif not self._is_reached():

@@ -26,10 +26,11 @@ MARGIN_S = 60.0  # giving back is not begun in the very moment in which the rule
 
 
 class Terms(NamedTuple):
-    """Of a provider: what is paid is time rounded up to `step_s`, and at least `least_s`."""
+    """Of a provider: what is paid is time rounded up to `step_s`, at least `least_s`, and at least `least_usd` for each machine."""
 
     least_s: float = 0.0
     step_s: float = 1.0
+    least_usd: float = 0.0
 
 
 class Paid(NamedTuple):
@@ -59,9 +60,19 @@ def cost(paid: Paid, until: float, terms: Terms) -> float:
     """USD of a machine in the month in which `until` lies."""
     begin = begin_of(month_of(until))
     seconds = max(0.0, until - max(paid.since, begin))
-    if paid.since >= begin:
-        seconds = max(seconds, terms.least_s)
-    return paid.price_usd_hour / 3600.0 * math.ceil(seconds / terms.step_s) * terms.step_s
+    if paid.since < begin:
+        return _usd(paid.price_usd_hour, seconds, terms)
+    return _least(paid.price_usd_hour, seconds, terms)
+
+
+def _usd(price_usd_hour: float, seconds: float, terms: Terms) -> float:
+    return price_usd_hour / 3600.0 * math.ceil(seconds / terms.step_s) * terms.step_s
+
+
+def _least(price_usd_hour: float, seconds: float, terms: Terms) -> float:
+    """Of a machine from its begin on: what is free has no least amount."""
+    usd = _usd(price_usd_hour, max(seconds, terms.least_s), terms)
+    return max(usd, terms.least_usd) if price_usd_hour > 0 else usd
 
 
 def booked(ledger: Mapping[str, float], wall: float, usd: float) -> dict[str, float]:
@@ -94,7 +105,7 @@ def may_rent(
         return ""
     hold_s = max(of.age_s, of.join_s, terms.least_s) + back_s(of, terms, slack_s)
     held = sum(paid.price_usd_hour for paid in machines) * hold_s / 3600.0
-    new = price_usd_hour * hold_s / 3600.0
+    new = _least(price_usd_hour, hold_s, terms)
     spent = so_far(gone, machines, wall, terms)
     total = spent + held + new
     if total <= of.spend_usd_month:
