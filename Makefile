@@ -108,7 +108,8 @@ LINKS := tests/attacks tests/mesh
 PROGRAMS := tests/api tests/sdk
 IMAGES := tests/image tests/library
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py
-HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py
+HOSTS := tests/e2e/test_hosts.py
+LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
 LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_image_budget.py
 
 fast: venv       ## pure and in-process tests
@@ -125,7 +126,7 @@ real: setup build/.apt-real prism  ## real containers, namespaces, machines
 	$(call side_by_side,real and not e2e,IMAGES,tests)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,HOSTS KILLS LOADS,tests/e2e)
+	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2
