@@ -311,7 +311,7 @@ class Mesh:
         if not self._take_up(link):
             # The neighbour may have taken this one up before it knew of the other: what it sent on it counts.
             self._spawn(connection.close(CROSSED, "crossed"))
-        why, goodbye = "closed", False
+        why, goodbye, heard_s = "closed", False, 0.0
         try:
             while True:
                 data = await connection.recv(decode=False)
@@ -322,7 +322,9 @@ class Mesh:
                     await asyncio.sleep(pause_s)
                     if self._links.get(peer) is not link:
                         break
-                await asyncio.sleep(0)  # others get their turn
+                if connection.heard_s == heard_s:  # another one of the same read: nobody else was asked since
+                    await asyncio.sleep(0)
+                heard_s = connection.heard_s
         except ConnectionClosed as error:
             why, goodbye = told(error)
         except Exception:
