@@ -25,7 +25,7 @@ from websockets.protocol import State
 
 from skerry.errors import SkerryError, Unreachable
 from skerry.mesh import tls
-from skerry.mesh.beats import BEAT_S, keep_beating
+from skerry.mesh.beats import BEAT_S, Beats
 from skerry.mesh.connections import Incoming, Link, Outgoing, told
 from skerry.mesh.dial import FRAME_BYTES, KEEPALIVE_S, QUEUED_FRAMES, WRITE_BYTES, handshake, open_stream, wire_log
 from skerry.mesh.door import Door
@@ -96,7 +96,7 @@ class Mesh:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._door: Door | None = None
         self._server: Server | None = None
-        self._beats: asyncio.Task[None] | None = None
+        self._beats: Beats | None = None
         self._closing = False
 
     async def serve(self, host: str, port: int) -> int:
@@ -121,7 +121,7 @@ class Mesh:
             create_connection=cast(type[ServerConnection], partial(Incoming, self._arrived)),
             logger=wire_log,
         )
-        self._beats = asyncio.create_task(keep_beating(self._links, self._cut))
+        self._beats = Beats(self._links, self._cut)
         return int(self._door.getsockname()[1])
 
     def set_peers(self, peers: Mapping[str, PeerAddress]) -> None:
