@@ -13,8 +13,9 @@ from websockets.protocol import State
 
 from skerry.mesh.connections import Link
 
-BEAT_S = 0.5  # a link says at least this often that we live
-SILENT_S = 3.0  # heard nothing for so long: the neighbour is gone. Five beats may be late: a pause of 2.4 s is forgiven
+BEAT_S = 0.5  # a link says this often that we live, if it has nothing else to say
+TALKS_S = 1.1  # who sent a frame within this needs no beat: an agent's `up`, each second, is one
+SILENT_S = 3.0  # heard nothing for so long: the neighbour is gone. A pause of 2.4 s is forgiven, beside frames of 1.9 s
 
 
 class Beats:
@@ -42,15 +43,19 @@ class Beats:
         for link in list(self._links.values()):
             if now - link.connection.heard_s >= SILENT_S and not self._excused:
                 self._cut(link, f"silent for {SILENT_S:.0f} s")
-            elif now - link.sent_s >= BEAT_S * 0.9:
-                link.sent_s = now
+            elif now >= _due_s(link):
+                link.beat_s = now
                 _beat(link)
         self._rest(_rest_s(self._links, self._loop.time()))
 
 
+def _due_s(link: Link) -> float:
+    return max(link.beat_s + BEAT_S, link.sent_s + TALKS_S)
+
+
 def _rest_s(links: Mapping[str, Link], now: float) -> float:
-    ends = (link.connection.heard_s + SILENT_S - now for link in links.values())
-    return max(0.01, min([BEAT_S, *ends]))
+    due = (min(_due_s(link), link.connection.heard_s + SILENT_S) - now for link in links.values())
+    return max(0.01, min([TALKS_S, *due]))
 
 
 def _beat(link: Link) -> None:

@@ -69,7 +69,8 @@ class Link:
     connection: Incoming | Outgoing
     dialler: str
     since_s: float
-    sent_s: float = 0.0
+    sent_s: float = 0.0  # the last frame
+    beat_s: float = 0.0
     cut: str = ""
 
 

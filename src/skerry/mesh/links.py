@@ -307,7 +307,7 @@ class Mesh:
         key = tls.peer_fingerprint(connection.transport.get_extra_info("ssl_object"))
         if self._who.get(key) != peer or peer not in self._peers:
             return  # expelled, or given another key, since we dialled it
-        link = Link(peer, key, connection, dialler, since_s=self._now(), sent_s=self._now())
+        link = Link(peer, key, connection, dialler, since_s=self._now())
         if not self._take_up(link):
             # The neighbour may have taken this one up before it knew of the other: what it sent on it counts.
             self._spawn(connection.close(CROSSED, "crossed"))
