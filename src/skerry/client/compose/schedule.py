@@ -39,6 +39,14 @@ def schedule(when: str, bounds: str, year: int | None = None) -> Schedule:
     )  # fmt: skip
 
 
+def line(text: str) -> Schedule:
+    """Of "weekdays 8-20: min 3, max 9". Raises ValueError."""
+    when, colon, bounds = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{text[:40]!r} has no bounds: write it as {EXAMPLE}")
+    return schedule(when, bounds)
+
+
 def _minute(text: str) -> int:
     match = _TIME.fullmatch(text)
     minute = int(match[1]) * 60 + int(match[2] or 0) if match else 1441

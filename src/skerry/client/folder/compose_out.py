@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from skerry.client.changes import flat
+from skerry.client.changes import flat, whole
 from skerry.client.compose import ComposeErrors, parse
 from skerry.client.compose.schedule import in_words
 from skerry.client.compose.service import CONDITIONS
@@ -236,7 +236,7 @@ def _lost(name: str, app: App, text: str, variables: Mapping[tuple[str, str], st
     }
     again = msgspec.structs.replace(read.app(), services=services)
     was = msgspec.structs.replace(app, services=signed, fallback="")
-    old, new = flat(_whole(was)), flat(_whole(again))
+    old, new = flat(whole(was)), flat(whole(again))
     return [f"{field}: {old.get(field)}" for field in sorted({*old, *new}) if old.get(field) != new.get(field)]
 
 
@@ -248,12 +248,3 @@ def _comparable(service: Service) -> Service:
         msgspec.structs.replace(each, offsets=() if each.zone else each.offsets) for each in scale.schedules
     )
     return msgspec.structs.replace(service, scale=msgspec.structs.replace(scale, schedules=schedules))
-
-
-def _whole(value: Any) -> Any:
-    """With the fields that are at their defaults, too."""
-    if isinstance(value, msgspec.Struct):
-        return {field: _whole(part) for field, part in msgspec.structs.asdict(value).items()}
-    if isinstance(value, dict):
-        return {key: _whole(part) for key, part in value.items()}
-    return [_whole(part) for part in value] if isinstance(value, tuple) else value
