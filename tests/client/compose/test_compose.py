@@ -496,6 +496,12 @@ def test_a_shipped_database_is_asked_for_its_health_in_its_own_words(service: st
     assert app.services["db"].service.probe == probe
 
 
+def test_a_variable_may_be_empty_and_a_value_that_is_missing_is_asked_for() -> None:
+    text = "services:\n  web:\n    image: x\n    environment:\n      A: '${A:-}'\n      B: ${B:-}\n      C: ${N}\n      D:\n"
+    app = parse(text, environ={"N": "null", "D": "d"}, name="shop")
+    assert app.services["web"].environment == {"A": "", "B": "", "C": "null", "D": "d"}
+
+
 def test_a_scale_arrives_with_its_schedules_in_words() -> None:
     scaled = service(
         "ports: ['80:80'], x-skerry: {scale: {min: 0, max: 9, target: {cpu: 60%, connections: 50}, step: 10s, up: 20s, down: 5m, "
