@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from skerry.cli.machine_image import command as image
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+
+if TYPE_CHECKING:
+    from skerry.client import pools
 
 CHANGES = (0, 1, 2, 3, 4, 5)
 COLUMNS = ("slot", "state", "address", "size", "region", "usd_hour", "keeper", "why")
@@ -37,6 +40,21 @@ def token_file(function: Any) -> Any:
         default=None,
         metavar="FILE",
         help="Holds the provider's token; else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), else you are asked.",
+    )(function)
+
+
+firewall = click.option(
+    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; again is harmless, and mends it."
+)
+
+
+def firewall_token(function: Any) -> Any:
+    return click.option(
+        "--firewall-token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        default=None,
+        metavar="FILE",
+        help="Holds a token that may change firewalls, used for this alone; else the pool's own has to.",
     )(function)
 
 
@@ -122,9 +140,8 @@ def limits(function: Any) -> Any:
     show_default=True,
     help="Its share of slots; a host has 100.",
 )
-@click.option(
-    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; the token must be allowed to."
-)
+@firewall
+@firewall_token
 @click.option("--meeting", default="", metavar="HOST", help="With --keepers none: where machines wait for an operator.")
 @limits
 @token_file
@@ -143,6 +160,7 @@ def pool_add(
     labels: tuple[tuple[str, str], ...],
     weight: int,
     firewall: bool,
+    firewall_token_file: Path | None,
     meeting: str,
     keepers: str | None,
     token_file: Path | None,
@@ -171,13 +189,13 @@ def pool_add(
         price_usd_month=price, endpoint=endpoint, labels=dict(labels), weight=weight,
         options={**dict(options), **({MEETING: meeting} if meeting else {})}, **_fields(limits),
     )  # fmt: skip
-    token = _token(provider, token_file)
+    token, wall = _token(provider, token_file), _firewall(firewall, firewall_token_file)
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         lambda session: pools.add(
-            session, name, wanted, token=token, keepers=at, firewall=firewall, progress=terminal.say, warn=terminal.warn
+            session, name, wanted, token=token, keepers=at, firewall=wall, progress=terminal.say, warn=terminal.warn
         ),
         changes=True,
     )
@@ -187,6 +205,14 @@ def pool_add(
         result,
         f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp",
     )
+
+
+def _firewall(wanted: bool, file: Path | None) -> pools.Firewall | None:
+    from skerry.client.pools import Firewall
+
+    if not wanted and file is not None:
+        raise click.UsageError("--firewall-token-file goes with --firewall")
+    return Firewall(file.read_text().strip() if file is not None else "") if wanted else None
 
 
 def _fields(limits: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +230,8 @@ def _fields(limits: dict[str, Any]) -> dict[str, Any]:
     "--max", "most", type=click.IntRange(0), default=None, help="Never more; 0: none at all, and they go now."
 )
 @click.option("--size", default=None, metavar="NAME", help="Of machines that are rented from now on.")
+@firewall
+@firewall_token
 @limits
 @token_file
 def pool_set(
@@ -212,6 +240,8 @@ def pool_set(
     least: int | None,
     most: int | None,
     size: str | None,
+    firewall: bool,
+    firewall_token_file: Path | None,
     keepers: str | None,
     token_file: Path | None,
     cloud: str,
@@ -223,14 +253,22 @@ def pool_set(
 
     changes = _fields({"min": least, "max": most, "size": size, **limits})
     token = token_file.read_text().strip() if token_file is not None else ""
-    if not changes and not token and keepers is None:
+    wall = _firewall(firewall, firewall_token_file)
+    if not changes and not token and keepers is None and wall is None:
         raise click.UsageError("say what is to be changed")
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         lambda session: pools.set_(
-            session, name, changes, token=token, keepers=_names(keepers), progress=terminal.say, warn=terminal.warn
+            session,
+            name,
+            changes,
+            token=token,
+            keepers=_names(keepers),
+            firewall=wall,
+            progress=terminal.say,
+            warn=terminal.warn,
         ),
         changes=True,
     )
@@ -270,6 +308,7 @@ def pool_show(terminal: Terminal, name: str, cloud: str, passphrase_file: str | 
 @declare(pool, "rm", example="skerry machine pool rm burst", codes=CHANGES)
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Don't drain its machines first.")
+@firewall_token
 @token_file
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
@@ -279,6 +318,7 @@ def pool_rm(
     name: str,
     now: bool,
     timeout_s: float,
+    firewall_token_file: Path | None,
     token_file: Path | None,
     cloud: str,
     passphrase_file: str | None,
@@ -291,10 +331,18 @@ def pool_rm(
         cloud,
         passphrase_file,
         lambda session: machines.pool_rm(
-            session, name, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+            session,
+            name,
+            token=_asked_for(token_file),
+            firewall_token=firewall_token_file.read_text().strip() if firewall_token_file is not None else "",
+            now=now,
+            timeout_s=timeout_s,
+            progress=terminal.say,
         ),
         changes=True,
     )
+    if wall := result["firewall_left"]:
+        terminal.warn(f"its firewall is still at the provider, {wall}: remove it there")
     terminal.answer(result, f"pool {name} is removed")
 
 

@@ -174,11 +174,12 @@ async def pool_rm(
     name: str,
     *,
     token: Callable[[str], str],
+    firewall_token: str = "",
     now: bool = False,
     timeout_s: float = 600.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """No machine of the pool any more, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
+    """No machine of the pool any more, then no firewall, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
 
     Raises NoSuchPool, NotInTime.
     """
@@ -202,8 +203,10 @@ async def pool_rm(
         left = MachineSlot.of_path(path)
         if left is not None and left.pool == name:
             await expel(session, left)
+    pool = pools.find_pool(session, name)
+    wall = await asyncio.to_thread(pools.unwall, session, name, pool, firewall_token) if pool.firewall else ""
     await pools.forget(session, name)
-    return {"pool": name, "returned": [str(slot) for slot in slots]}
+    return {"pool": name, "returned": [str(slot) for slot in slots], "firewall_left": wall}
 
 
 async def cost(session: Session) -> list[dict[str, Any]]:

@@ -23,15 +23,18 @@ from skerry.client.upgrade import hand_bundle
 from skerry.core.intent import Body, Node, Policy, Pool, Role
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, Refusal
-from skerry.machines.contract import Provider, Size, cheapest, tags_of
+from skerry.machines.contract import Provider, ProviderDenied, Size, cheapest, tags_of
 from skerry.machines.providers import MEETING, open_provider
 from skerry.machines.userdata import ENROL_PORT
 from skerry.trust import seal
+from skerry.trust.refusals import CannotOpen
 from skerry.trust.roles import OPERATORS
 
 HOURS = 744  # of a month, at most
 SLACK = 1.05
 KEEPERS = 2  # where nobody says which: enough that one may be lost, few enough to hold a provider's token
+
+FIREWALL_FIX = "give another one for this once: --firewall-token-file FILE"
 
 Progress = Callable[[str], None]
 
@@ -60,6 +63,12 @@ class StillMachines(Refusal):
     exit_code = 2
 
 
+class Firewall(msgspec.Struct, frozen=True):
+    """The provider's own is wanted before a pool's machines. `token`: one that may make it, and is kept nowhere; "": the pool's."""
+
+    token: str = ""
+
+
 class Looked(msgspec.Struct, frozen=True):
     """What the provider says of a pool that is wanted. `size`: the one that is taken."""
 
@@ -83,6 +92,7 @@ async def set_(
     *,
     token: str = "",
     keepers: Sequence[str] | None = None,
+    firewall: Firewall | None = None,
     progress: Progress = lambda line: None,
     warn: Progress = lambda line: None,
 ) -> dict[str, Any]:
@@ -103,6 +113,9 @@ async def set_(
             changed = msgspec.structs.replace(changed, spend_usd_month=looked.whole(changed.max))
         progress(looked.most(changed))
         result["most"] = looked.most(changed)
+    if firewall is not None:
+        known = token or ("" if firewall.token else own_token(session, changed))
+        changed = await _walled(session, name, changed, firewall, known, progress, warn)
     if new:
         changed = await _with_keepers(session, changed, at, new, progress)
     if changed.keepers and (token or new):
@@ -231,13 +244,12 @@ async def add(
     *,
     token: str = "",
     keepers: Sequence[str] | None = None,
-    firewall: bool = False,
+    firewall: Firewall | None = None,
     progress: Progress = lambda line: None,
     warn: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Sign pool `name`. `wanted`: without network, keepers, tokens and bundle, which are found here. `keepers`: None for the first
-    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point. `firewall`: the provider's own, before
-    its machines.
+    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point.
 
     Raises PoolTaken, NoSuchHost, NoSuchSize, and what the provider refuses, with nothing changed.
     """
@@ -251,9 +263,8 @@ async def add(
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
     progress(looked.most(wanted))
-    if firewall:
-        await asyncio.to_thread(_firewall, session, name, wanted, token)
-        progress("its machines are behind the provider's firewall: 7077 alone is open from outside")
+    if firewall is not None:
+        wanted = await _walled(session, name, wanted, firewall, token, progress, warn)
     keys = await keeper_keys(session, at)
     holders = [*keys] if keys else [f"node/{wanted.options[MEETING]}"]
     await hand_bundle(session, bundle, holders, progress)
@@ -284,15 +295,41 @@ async def add(
     }
 
 
-def _firewall(session: Session, name: str, wanted: Pool, token: str) -> None:
-    """Raises BadInput where the provider has none, and as providers do."""
-    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
-    ensure = getattr(provider, "ensure_firewall", None)
+async def _walled(
+    session: Session, name: str, pool: Pool, firewall: Firewall, own: str, progress: Progress, warn: Progress
+) -> Pool:
+    """The pool, once the provider's firewall stands before its machines. `own`: the pool's token. Raises BadInput where the
+    provider has none, and as providers do.
+    """
+    ensure = getattr(_opened(pool, firewall.token or own), "ensure_firewall", None)
     if ensure is None:
-        raise BadInput(
-            f"pool {name} was not added", f"{wanted.provider} has no firewall of its own", "leave out --firewall"
-        )
-    ensure(tags_of(session.file.id, name)[1])
+        raise BadInput(f"pool {name} has no firewall", f"{pool.provider} has none of its own", "leave out --firewall")
+    try:
+        await asyncio.to_thread(ensure, tags_of(session.file.id, name)[1])
+    except ProviderDenied as denied:
+        denied.fix = FIREWALL_FIX
+        raise
+    progress("its machines are behind the provider's firewall: 7077 alone is open from outside")
+    if not firewall.token:
+        warn(f"the pool's own token, which its keepers get, may change firewalls: {FIREWALL_FIX}")
+    return msgspec.structs.replace(pool, firewall=True)
+
+
+def unwall(session: Session, name: str, pool: Pool, token: str) -> str:
+    """Take a pool's firewall away with this token, else the pool's own. Gives the name of one that had to be left, "" for none."""
+    tag = tags_of(session.file.id, name)[1]
+    try:
+        provider = _opened(pool, token or own_token(session, pool))
+        provider.remove_firewall(tag)  # type: ignore[attr-defined]
+    except (ProviderDenied, BadInput, CannotOpen) as refusal:
+        if token:
+            raise
+        return f"that of tag {tag} ({refusal.why})"
+    return ""
+
+
+def _opened(pool: Pool, token: str) -> Provider:
+    return open_provider(pool.provider, token=token, endpoint=pool.endpoint, options=pool.options)
 
 
 def _check_name(session: Session, name: str) -> None:
@@ -330,7 +367,7 @@ def _fixed(session: Session, name: str) -> str:
 
 async def look(session: Session, wanted: Pool, token: str) -> Looked:
     """Ask the provider all that can be asked without changing anything. Raises what it refuses, NoSuchSize."""
-    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
+    provider = _opened(wanted, token)
     warnings = await asyncio.to_thread(provider.check)
     sizes = await asyncio.to_thread(provider.sizes)
     warnings += await asyncio.to_thread(_seen, session, provider)
