@@ -139,6 +139,20 @@ def test_what_the_provider_does_not_have_is_said_and_nothing_is_signed(
     assert small.look(lambda: dict(small.cloud.agents["vps-1"].trusted.heads())) == before
 
 
+@pytest.mark.real  # wants libvirt's client, whose test driver starts nothing
+@pytest.mark.parametrize("image", [(), ("--image", "debian-12")])
+def test_a_hypervisors_pool_without_an_image_is_refused_and_the_one_that_makes_one_is_named(
+    image: tuple[str, ...], ann: Person, small: Aside, bundle: Path
+) -> None:
+    before = small.look(lambda: dict(small.cloud.agents["vps-1"].trusted.heads()))
+    of = ("--provider", "libvirt", "--endpoint", "test:///default", "--option", "storage=default-pool")
+    error = ann.run("machine", "pool", "add", "own", *of, "--size", "small", "--max", "1", *image, code=2)
+    assert error["code"] == "no-such-image" and error["why"] == "the storage pool default-pool has: none"
+    assert "mmdebstrap" in error["fix"]
+    assert "skerry machine image test:///default --storage default-pool, then --image debian-12" in error["fix"]
+    assert small.look(lambda: dict(small.cloud.agents["vps-1"].trusted.heads())) == before
+
+
 def test_a_token_that_reaches_a_fixed_host_is_warned_of(add: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
     (folder / "1").write_bytes(__import__("msgspec").json.encode(Server("1", "mine", "active", ("127.0.0.1",))))
     (warning,) = add("--size", "s-1")["warnings"]

@@ -64,7 +64,7 @@ class Keeper:
             for s in answer.sizes
         )
         billing = answer.billing or contract.Billing(1.0, 0.0)
-        event = deal.KindsListed(effect.pool, kinds, billing.least_s, billing.step_s)
+        event = deal.KindsListed(effect.pool, kinds, billing.least_s, billing.step_s, billing.least_usd)
         self._tell(answer, event, effect.pool, "kinds", "")
 
     async def _create(self, effect: deal.CreateMachine) -> None:

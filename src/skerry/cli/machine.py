@@ -17,7 +17,7 @@ from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 
 if TYPE_CHECKING:
-    from skerry.client import pools
+    from skerry.client.walls import Firewall
 
 CHANGES = (0, 1, 2, 3, 4, 5)
 COLUMNS = ("slot", "state", "address", "size", "region", "usd_hour", "keeper", "why")
@@ -207,8 +207,8 @@ def pool_add(
     )
 
 
-def _firewall(wanted: bool, file: Path | None) -> pools.Firewall | None:
-    from skerry.client.pools import Firewall
+def _firewall(wanted: bool, file: Path | None) -> Firewall | None:
+    from skerry.client.walls import Firewall
 
     if not wanted and file is not None:
         raise click.UsageError("--firewall-token-file goes with --firewall")

@@ -14,7 +14,7 @@ from skerry.client.session import Session
 from skerry.core.records import MachineSlot
 from skerry.errors import NotInTime
 from skerry.machines.contract import name_of, tags_of
-from skerry.machines.providers import open_provider
+from skerry.machines.providers import provider_of
 
 POLL_S = 0.5
 
@@ -63,7 +63,7 @@ def _enrolled(session: Session, name: str) -> MachineSlot:
 def _by_hand(session: Session, slot: MachineSlot, what: str, size: str, token: Token) -> None:
     pool = pools.find_pool(session, slot.pool)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
+    provider = provider_of(pool, known)
     tags = set(tags_of(session.file.id, slot.pool))
     found = [server for server in provider.list(name=name_of(session.file.id, slot)) if tags <= set(server.tags)]
     if not found:

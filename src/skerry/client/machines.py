@@ -12,6 +12,7 @@ import msgspec
 from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.session import Session
+from skerry.client.walls import unwall
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Unreachable
@@ -204,7 +205,7 @@ async def pool_rm(
         if left is not None and left.pool == name:
             await expel(session, left)
     pool = pools.find_pool(session, name)
-    wall = await asyncio.to_thread(pools.unwall, session, name, pool, firewall_token) if pool.firewall else ""
+    wall = await asyncio.to_thread(unwall, session, name, pool, firewall_token) if pool.firewall else ""
     await pools.forget(session, name)
     return {"pool": name, "returned": [str(slot) for slot in slots], "firewall_left": wall}
 

@@ -36,6 +36,8 @@ TROUBLES: tuple[Trouble, ...] = (
     "error", "lost", "hang", "late", "quota", "denied", "rate", "no-capacity", "bad-size", "vanish", "never-joins", "foreign",
     "twice", "kill-before", "kill-after",
 )  # fmt: skip
+SILENT = ("error", "hang", "lost", "late", "quota", "denied", "rate", "kill-before", "kill-after")
+"""What was asked is not answered."""
 
 
 class Market(msgspec.Struct):
@@ -84,6 +86,7 @@ class Provider:
         self.calls: list[Call] = []
         self.wrong: list[str] = []
         self.cut: set[str] = set()
+        self.answers: dict[str, bool] = {}  # keeper -> whether its newest call is answered
         self.killed: deque[tuple[str, float]] = deque()
         self.revive_after_s: float | None = 40.0
         self.asking = ""  # who made the newest call
@@ -132,6 +135,7 @@ class Provider:
         self.asking = keeper.path
         trouble = self.trouble(len(self.calls), act) or ("hang" if keeper.path in self.cut else "")
         self.calls.append(Call(self.now_s, keeper.path, act, subject, trouble, reason))
+        self.answers[keeper.path] = trouble not in SILENT
         market = self.market
 
         def fail(
@@ -318,7 +322,7 @@ class Provider:
             old.power_cut()  # its key is no longer the enrolled one: nobody hears it
         node = self.cluster.add(str(slot))
         node.number = docs.machine_number(slot)
-        node.boots = int(droplet.id)  # another host: its numbers don't begin where another's of this path stand
+        node.boots = 10 * int(droplet.id)  # another host: its numbers don't begin where another's of this path stand
         node.cpus, node.memory_bytes = 1.0, 800 << 20
         node.disk = {id: record for id, record in keeper.disk.items() if isinstance(record, Document)}
         droplet.node = node

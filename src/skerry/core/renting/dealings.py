@@ -95,12 +95,13 @@ class MachinesListed(Event, frozen=True):
 
 
 class KindsListed(Event, frozen=True):
-    """`least_s`, `step_s`: what is paid is time rounded up to `step_s`, and at least `least_s`."""
+    """What is paid is time rounded up to `step_s`, at least `least_s`, and at least `least_usd` for each machine."""
 
     pool: str
     kinds: tuple[Kind, ...]
     least_s: float = 0.0
     step_s: float = 1.0
+    least_usd: float = 0.0
 
 
 class CreateBegun(Event, frozen=True):

@@ -52,7 +52,7 @@ def _kinds(s: Situation, event: KindsListed) -> None:
     book = s.renting.book(event.pool)
     _works(s, book, "kinds")
     book.busy, book.kinds, book.kinds_s = "", event.kinds, s.now
-    book.terms = Terms(event.least_s, max(event.step_s, 0.001))
+    book.terms = Terms(event.least_s, max(event.step_s, 0.001), event.least_usd)
     s.renting.next_s = s.now
 
 

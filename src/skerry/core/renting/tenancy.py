@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
-GIVE_UP_WAIT_S = 60.0  # a keeper that has failed to reach the provider so often lets others try
+GIVE_UP_TIMES = 4.0  # after failures in a row, when its pause is so many times the first: it lets others try
 
 
 def take(s: Situation, book: Book, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
@@ -69,7 +69,7 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
         let_go(s, b, "not needed any more")
         return
     if s.now < max(b.again_s, book.again_s):
-        if book.wait_s >= GIVE_UP_WAIT_S and _others(s, of):
+        if book.wait_s >= GIVE_UP_TIMES * s.timing.provider_retry_first_s and _others(s, of):
             decline(s, b, f"the provider can't be reached from here: {book.trouble}")
         s.renting.next_s = min(s.renting.next_s, max(b.again_s, book.again_s))
         return
@@ -84,7 +84,7 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
     elif own.state == "draining":
         leaving.drain(s, of, b, own, wanted, book.returning)
     elif own.state == "returning":
-        leaving.returning(s, book, of, b, own, wanted)
+        leaving.returning(s, book, of, b, own, wanted, book.returning)
 
 
 def _others(s: Situation, of: Pool) -> bool:
