@@ -172,10 +172,18 @@ class SmallCloud:
         for name in names or self.files:
             runtime = self.runtimes.setdefault(name, MemoryRuntime())
 
-            async def own(files: HostFiles, runtime: MemoryRuntime = runtime) -> MemoryRuntime:
-                return runtime
+            self.agents[name] = self.agent(name, runtime)
+            await self.agents[name].start()
 
-            parts = Parts(
+    def agent(self, name: str, runtime: MemoryRuntime) -> Agent:
+        """One that is to be started."""
+
+        async def own(files: HostFiles) -> MemoryRuntime:
+            return runtime
+
+        return Agent(
+            self.files[name],
+            Parts(
                 runtime=own,
                 network=lambda files, node: NoNetwork(node.subnet),
                 address="127.0.0.1",
@@ -184,9 +192,8 @@ class SmallCloud:
                 enrol_port=self.enrol_ports[name],
                 servers=self._servers,
                 ask=_nobody,
-            )
-            self.agents[name] = Agent(self.files[name], parts)
-            await self.agents[name].start()
+            ),
+        )
 
     async def _servers(self, pool: Pool, token: str, name: str) -> list[Server]:
         self.asked.append(name)

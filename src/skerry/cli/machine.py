@@ -437,6 +437,7 @@ def _act(
     slot: str,
     what: Any,
     size: str,
+    now: bool,
     timeout_s: float,
     file: Path | None,
     cloud: str,
@@ -449,7 +450,7 @@ def _act(
         cloud,
         secret,
         lambda session: machine_acts.act(
-            session, slot, what, size, token=_asked_for(file), timeout_s=timeout_s, progress=terminal.say
+            session, slot, what, size, token=_asked_for(file), now=now, timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -458,6 +459,7 @@ def _act(
 
 @declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
 @click.argument("slot")
+@click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
 )
@@ -465,18 +467,20 @@ def _act(
 def reboot(
     terminal: Terminal,
     slot: str,
+    now: bool,
     timeout_s: float,
     token_file: Path | None,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
     """Have the provider reboot machine SLOT; other hosts run its replicas meanwhile."""
-    _act(terminal, slot, "reboot", "", timeout_s, token_file, cloud, passphrase_file)
+    _act(terminal, slot, "reboot", "", now, timeout_s, token_file, cloud, passphrase_file)
 
 
 @declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
 @click.argument("slot")
 @click.argument("size")
+@click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
 )
@@ -485,13 +489,14 @@ def resize(
     terminal: Terminal,
     slot: str,
     size: str,
+    now: bool,
     timeout_s: float,
     token_file: Path | None,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
     """Make machine SLOT another SIZE, as its provider calls it: it is switched off and on; its disk stays."""
-    _act(terminal, slot, "resize", size, timeout_s, token_file, cloud, passphrase_file)
+    _act(terminal, slot, "resize", size, now, timeout_s, token_file, cloud, passphrase_file)
 
 
 @declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)

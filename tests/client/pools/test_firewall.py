@@ -41,9 +41,7 @@ def file(tmp_path: Path) -> Callable[[str], str]:
 
 
 @pytest.fixture
-def add(
-    ann: Person, small: Aside, bundle: Path, ocean: Simulator, file: Callable[[str], str]
-) -> Callable[..., Any]:
+def add(ann: Person, small: Aside, bundle: Path, ocean: Simulator, file: Callable[[str], str]) -> Callable[..., Any]:
     def run(token: str, *more: str, **how: Any) -> Any:
         of = ("--provider", "digitalocean", "--endpoint", ocean.endpoint, "--size", "s-1vcpu-1gb", "--max", "2")  # type: ignore[attr-defined]
         return ann.run("machine", "pool", "add", "burst", *of, "--token-file", file(token), *more, **how)
@@ -75,7 +73,10 @@ def test_made_by_a_token_for_this_alone_it_lets_in_skerrys_port_and_the_keepers_
         ann.run(*again, "--firewall-token-file", file(WALLS))
         (now,) = ocean.firewalls.rows()
         assert now["id"] == made["id"] and [rule["ports"] for rule in now["inbound_rules"]] == ["7077", "7077"]
-    assert [n for call, n in ocean.calls.items() if call.startswith(("PUT /v2/firewalls", "POST /v2/firewalls"))] == [1, 1]
+    assert [n for call, n in ocean.calls.items() if call.startswith(("PUT /v2/firewalls", "POST /v2/firewalls"))] == [
+        1,
+        1,
+    ]
     assert small.look(lambda: small.cloud.agents["vps-1"].trusted.heads()) == before
     assert ann.run(*again, code=1)["code"] == "provider-denied", "the keepers' token can't"
     removed = ann.run("machine", "pool", "rm", "burst", "--firewall-token-file", file(WALLS))
