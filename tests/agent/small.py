@@ -181,19 +181,21 @@ class SmallCloud:
         async def own(files: HostFiles) -> MemoryRuntime:
             return runtime
 
-        return Agent(
-            self.files[name],
-            Parts(
-                runtime=own,
-                network=lambda files, node: NoNetwork(node.subnet),
-                address="127.0.0.1",
-                port=self.ports[name],
-                memory_bytes=1 << 30,
-                enrol_port=self.enrol_ports[name],
-                servers=self._servers,
-                ask=_nobody,
-            ),
+        parts = Parts(
+            runtime=own,
+            network=lambda files, node: NoNetwork(node.subnet),
+            address="127.0.0.1",
+            port=self.ports[name],
+            memory_bytes=1 << 30,
+            enrol_port=self.enrol_ports[name],
+            servers=self._servers,
+            ask=_nobody,
         )
+        return Agent(self.files[name], self.changed(name, parts))
+
+    def changed(self, name: str, parts: Parts) -> Parts:
+        """For clouds that stand on something else."""
+        return parts
 
     async def _servers(self, pool: Pool, token: str, name: str) -> list[Server]:
         self.asked.append(name)
