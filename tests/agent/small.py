@@ -30,7 +30,7 @@ from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root
 from skerry.core.effects import Target
 from skerry.core.events import ImageReady
-from skerry.core.intent import App, Node, Pool, Port, Release, Service
+from skerry.core.intent import App, Node, Offer, Pool, Port, Release, Service
 from skerry.image.archive import import_archive
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
@@ -197,7 +197,7 @@ class SmallCloud:
         """For clouds that stand on something else."""
         return parts
 
-    async def _servers(self, pool: Pool, token: str, name: str) -> list[Server]:
+    async def _servers(self, pool: Pool | Offer, token: str, name: str) -> list[Server]:
         self.asked.append(name)
         return [server for server in self.servers if server.name == name]
 

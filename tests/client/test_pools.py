@@ -159,6 +159,14 @@ def test_a_token_that_reaches_a_fixed_host_is_warned_of(add: Callable[..., Any],
     assert "this token reaches" in warning
 
 
+def test_a_ceiling_under_which_the_least_number_cannot_stay_is_warned_of(add: Callable[..., Any], ann: Person) -> None:
+    (warning,) = add("--size", "s-1", "--min", "2", "--spend", "5")["warnings"]
+    assert warning.startswith("2 machines (s-1) that stay for a month cost 14.88 USD, and the ceiling is 5.00:")
+    assert "lower --min" in ann.said
+    ann.run("machine", "pool", "set", "burst", "--spend", "15")
+    assert "the ceiling is" not in ann.said
+
+
 def test_the_token_is_sealed_to_keepers_and_operators_and_stands_nowhere_in_clear(
     add: Callable[..., Any], small: Aside, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,15 +57,16 @@ class Enrolments:
             and not self._agent.trusted.lapsed(document.path)
         }
 
-    def token(self, pool: Pool) -> str:
-        """The provider's token, "" where the pool has none. Raises CannotOpen."""
+    def token(self, pool: Pool, offer: str = "") -> str:
+        """The token of one of its providers, "" where it has none. Raises CannotOpen."""
         box = pool.tokens.get(self._agent.me, "")
-        return seal.open_token(self._agent.files.seed("sealing"), box) if box else ""
+        opened = seal.open_token(self._agent.files.seed("sealing"), box) if box else ""
+        return seal.tokens_of(pool, opened).get(offer, "")
 
     # -- signing
 
     def enrol(self, slot: MachineSlot, pool: Pool, keys: Keys, server: Server, address: str) -> Document:
-        """A machine becomes a node. `address`: its own. Raises TrustRefusal."""
+        """A machine becomes a node. `address`: from which it comes. Raises TrustRefusal."""
         trusted = self._agent.trusted
         before = trusted.nodes.get(slot.path)
         was = before.body if before is not None and isinstance(before.body, Node) else None
@@ -74,7 +75,7 @@ class Enrolments:
             slot,
             pool,
             keys,
-            address=address,
+            address="" if server.behind_nat else address,
             region=server.region,
             floor={path: head[1] for path, head in trusted.heads().items() if path in ("root", "policy")},
             boxes=self._boxes(slot.pool, keys.sealing, {}),

@@ -44,6 +44,7 @@ class Told(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    asks: str = ""
 
 
 async def told(session: Session, pool: str = "") -> dict[MachineSlot, Told]:
@@ -70,7 +71,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "slot": str(slot),
         "state": state,
         "up": said.up,
-        "address": node.addresses[0].rpartition(":")[0] if node is not None else said.address,
+        "address": node.addresses[0].rpartition(":")[0] if node is not None and node.addresses else said.address,
         "size": said.size,
         "region": said.region or (node.zone if node is not None else ""),
         "usd_hour": said.usd_hour,
@@ -79,6 +80,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "since": said.since,
         "keeper": said.keeper,
         "why": said.why,
+        "asks": said.asks,
     }
 
 

@@ -16,8 +16,8 @@ import msgspec
 
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import NAME, find, pool_block
+from skerry.client.keeping import all_pools as all_pools
 from skerry.client.keeping import (
-    all_pools,
     keeper_keys,
     own_token,
     renew_token,
@@ -73,10 +73,25 @@ class Looked(msgspec.Struct, frozen=True):
     size: Size
     warnings: tuple[str, ...]
 
+    @property
+    def month_usd(self) -> float:
+        """What one machine costs in a month, at the most."""
+        return max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
+
     def whole(self, machines: int) -> float:
         """What so many cost in a month at the most, and a little for those that are on their way out while others come in."""
-        month = max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
-        return math.ceil(machines * month * SLACK * 100) / 100
+        return math.ceil(machines * self.month_usd * SLACK * 100) / 100
+
+    def of(self, pool: Pool) -> tuple[str, ...]:
+        """All that is to be warned of: what the provider said, and a ceiling under which the least number can't stay."""
+        least = pool.min * self.month_usd
+        if least <= pool.spend_usd_month:
+            return self.warnings
+        return (
+            *self.warnings,
+            f"{pool.min} machines ({self.size.name}) that stay for a month cost {least:.2f} USD, and the ceiling is "
+            f"{pool.spend_usd_month:.2f}: before the month is over all are given back; raise --spend, or lower --min",
+        )
 
     def most(self, pool: Pool) -> str:
         limit = ", the limit of --spend" if pool.spend_usd_month < self.whole(pool.max) else ""
@@ -105,10 +120,10 @@ async def set_(
     result: dict[str, Any] = {"pool": name, "changed": sorted(changes) + ["token"] * bool(token)}
     if {*changes} & {"size", "image", "regions", "max", "spend_usd_month"} or token:
         looked = await look(session, changed, token or own_token(session, changed))
-        for warning in looked.warnings:
-            warn(warning)
         if "spend_usd_month" not in changes and pool.spend_usd_month >= looked.whole(pool.max):
             changed = msgspec.structs.replace(changed, spend_usd_month=looked.whole(changed.max))
+        for warning in looked.of(changed):
+            warn(warning)
         progress(looked.most(changed))
         result["most"] = looked.most(changed)
     if firewall is not None:
@@ -233,10 +248,10 @@ async def add(
     bundle = find_bundle()
     at = _keepers(session, keepers, wanted)
     looked = await look(session, wanted, token)
-    for warning in looked.warnings:
-        warn(warning)
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
+    for warning in looked.of(wanted):
+        warn(warning)
     progress(looked.most(wanted))
     if firewall is not None:
         wanted = await walled(session, name, wanted, firewall, token, progress, warn)
@@ -266,7 +281,7 @@ async def add(
         "keepers": [path.removeprefix("node/") for path in keys],
         "network": pool.network,
         "open_ports": {path.removeprefix("node/"): f"{ENROL_PORT}/tcp" for path in holders},
-        "warnings": list(looked.warnings),
+        "warnings": list(looked.of(pool)),
     }
 
 

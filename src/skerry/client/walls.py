@@ -13,6 +13,7 @@ from skerry.core.intent import Pool
 from skerry.errors import BadInput
 from skerry.machines.contract import ProviderDenied, tags_of
 from skerry.machines.providers import provider_of
+from skerry.trust import seal
 from skerry.trust.refusals import CannotOpen
 
 FIREWALL_FIX = "give another one for this once: --firewall-token-file FILE"
@@ -32,7 +33,7 @@ async def walled(
     """The pool, once the provider's firewall stands before its machines. `own`: the pool's token. Raises BadInput where the
     provider has none, and as providers do.
     """
-    ensure = getattr(provider_of(pool, firewall.token or own), "ensure_firewall", None)
+    ensure = getattr(provider_of(pool, firewall.token or _first(pool, own)), "ensure_firewall", None)
     if ensure is None:
         raise BadInput(f"pool {name} has no firewall", f"{pool.provider} has none of its own", "leave out --firewall")
     try:
@@ -50,10 +51,15 @@ def unwall(session: Session, name: str, pool: Pool, token: str) -> str:
     """Take a pool's firewall away with this token, else the pool's own. Gives the name of one that had to be left, "" for none."""
     tag = tags_of(session.file.id, name)[1]
     try:
-        provider = provider_of(pool, token or own_token(session, pool))
+        provider = provider_of(pool, token or _first(pool, own_token(session, pool)))
         provider.remove_firewall(tag)  # type: ignore[attr-defined]
     except (ProviderDenied, BadInput, CannotOpen) as refusal:
         if token:
             raise
         return f"that of tag {tag} ({refusal.why})"
     return ""
+
+
+def _first(pool: Pool, tokens: str) -> str:
+    """That of the pool's own provider."""
+    return seal.tokens_of(pool, tokens).get("", "")

@@ -180,7 +180,7 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         destroy(s, book, b, due[0], own.why)
     elif own.id and own.id not in b.destroyed and not there:
         destroy(s, book, b, Rented(own.id, str(b.slot), own.name, True, "active"), own.why)  # lists may be late
-    elif there or b.asked_s < max(b.destroyed.values(), default=NEVER):
+    elif there or own.offer in b.silent or b.asked_s < max(b.destroyed.values(), default=NEVER):
         look(s, b, "whether it is gone", after_s=b.asked_s + again_s)
     else:
         _gone(s, book, of, b, own, wanted)
