@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from skerry.cli import run
+from skerry.cli.machine_acts import command as acts
 from skerry.cli.machine_image import command as image
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+from skerry.cli.provider_token import asked_for, firewall_token, token_file, token_of
 
 if TYPE_CHECKING:
     from skerry.client.walls import Firewall
@@ -33,53 +32,9 @@ def pool() -> None:
     """Say how many machines may be rented, where, and for how much."""
 
 
-def token_file(function: Any) -> Any:
-    return click.option(
-        "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        default=None,
-        metavar="FILE",
-        help="Holds the provider's token; else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), else you are asked.",
-    )(function)
-
-
 firewall = click.option(
     "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; again is harmless, and mends it."
 )
-
-
-def firewall_token(function: Any) -> Any:
-    return click.option(
-        "--firewall-token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        default=None,
-        metavar="FILE",
-        help="Holds a token that may change firewalls, used for this alone; else the pool's own has to.",
-    )(function)
-
-
-def _token(provider: str, file: Path | None) -> str:
-    """Raises NoPassphrase where one is needed and nobody can be asked."""
-    from skerry.client.keys import NoPassphrase
-    from skerry.machines.providers import needs_token
-
-    if file is not None:
-        return file.read_text().strip()
-    variable = f"{provider.upper().replace('-', '_')}_TOKEN"
-    if token := os.environ.get(variable, "").strip():
-        return token
-    if not needs_token(provider):
-        return ""
-    if not sys.stdin.isatty():
-        raise NoPassphrase(
-            f"no token for {provider}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
-        )
-    return str(click.prompt(f"token of {provider}", hide_input=True, err=True)).strip()
-
-
-def _asked_for(file: Path | None) -> Callable[[str], str]:
-    """Only once it turns out that one is needed, and for which provider."""
-    return lambda provider: _token(provider, file)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -189,7 +144,7 @@ def pool_add(
         price_usd_month=price, endpoint=endpoint, labels=dict(labels), weight=weight,
         options={**dict(options), **({MEETING: meeting} if meeting else {})}, **_fields(limits),
     )  # fmt: skip
-    token, wall = _token(provider, token_file), _firewall(firewall, firewall_token_file)
+    token, wall = token_of(provider, token_file), _firewall(firewall, firewall_token_file)
     result = run.in_cloud(
         terminal,
         cloud,
@@ -333,7 +288,7 @@ def pool_rm(
         lambda session: machines.pool_rm(
             session,
             name,
-            token=_asked_for(token_file),
+            token=asked_for(token_file),
             firewall_token=firewall_token_file.read_text().strip() if firewall_token_file is not None else "",
             now=now,
             timeout_s=timeout_s,
@@ -392,7 +347,7 @@ def up(
         cloud,
         passphrase_file,
         lambda session: machine_up.up(
-            session, name, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+            session, name, token=asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -425,107 +380,11 @@ def rm(
         cloud,
         passphrase_file,
         lambda session: machines.rm(
-            session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+            session, slot, token=asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
     terminal.answer(result, f"{slot} is returned")
-
-
-def _act(
-    terminal: Terminal,
-    slot: str,
-    what: Any,
-    size: str,
-    now: bool,
-    timeout_s: float,
-    file: Path | None,
-    cloud: str,
-    secret: str | None,
-) -> None:
-    from skerry.client import machine_acts
-
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        secret,
-        lambda session: machine_acts.act(
-            session, slot, what, size, token=_asked_for(file), now=now, timeout_s=timeout_s, progress=terminal.say
-        ),
-        changes=True,
-    )
-    terminal.answer(result, f"{slot} is back" + (f", as a {size}" if size else ""))
-
-
-@declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
-@click.argument("slot")
-@click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
-)
-@token_file
-def reboot(
-    terminal: Terminal,
-    slot: str,
-    now: bool,
-    timeout_s: float,
-    token_file: Path | None,
-    cloud: str,
-    passphrase_file: str | None,
-) -> None:
-    """Have the provider reboot machine SLOT; other hosts run its replicas meanwhile."""
-    _act(terminal, slot, "reboot", "", now, timeout_s, token_file, cloud, passphrase_file)
-
-
-@declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
-@click.argument("slot")
-@click.argument("size")
-@click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
-)
-@token_file
-def resize(
-    terminal: Terminal,
-    slot: str,
-    size: str,
-    now: bool,
-    timeout_s: float,
-    token_file: Path | None,
-    cloud: str,
-    passphrase_file: str | None,
-) -> None:
-    """Make machine SLOT another SIZE, as its provider calls it: it is switched off and on; its disk stays."""
-    _act(terminal, slot, "resize", size, now, timeout_s, token_file, cloud, passphrase_file)
-
-
-@declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)
-@click.argument("slot")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="900s", show_default=True, help="How long to wait for it."
-)
-@token_file
-def rebuild(
-    terminal: Terminal,
-    slot: str,
-    timeout_s: float,
-    token_file: Path | None,
-    cloud: str,
-    passphrase_file: str | None,
-) -> None:
-    """Drain machine SLOT, return it, and have another one in its place: new disk, new keys."""
-    from skerry.client import machine_acts
-
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        passphrase_file,
-        lambda session: machine_acts.rebuild(
-            session, slot, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
-        ),
-        changes=True,
-    )
-    terminal.answer(result, f"{slot} is another machine now")
 
 
 @declare(command, "cost", example="skerry machine cost")
@@ -539,3 +398,5 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
 
 command.add_command(image)
+for each in acts.commands.values():
+    command.add_command(each)
