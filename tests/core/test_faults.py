@@ -38,6 +38,25 @@ def test_a_low_ceiling_and_wrong_clocks_of_the_provider() -> None:
     assert broken(cases) == []
 
 
+def test_a_machine_of_an_earlier_key_claims_nothing_for_the_next() -> None:
+    """Cases 5053 and 5067, once broken: the model's disks kept what an expelled machine had claimed, its successor took that for
+    its own word, nobody else counted it, and so a keeper saw no last replica there.
+    """
+    case = Case(
+        seed=5053,
+        keepers=1,
+        rate=0.1,
+        parted_s=(71.0, 114.5),
+        ceiling_usd=0.05,
+        clock_off_s=3600.0,
+        revive_s=60.0,
+        answer_s=8.0,
+        ghosts=1,
+    )
+    cases = [case, msgspec.structs.replace(case, seed=5067, parted_s=(6.0, 71.5), cut_s=(6.0, 71.5))]
+    assert broken(cases) == []
+
+
 def test_chance() -> None:
     assert broken(some(range(6))) == []
 

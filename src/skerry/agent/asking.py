@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from skerry.core.intent import Pool
+from skerry.core.intent import Offer, Pool
 from skerry.errors import BadInput, Passing, SkerryError
 from skerry.machines.contract import (
     Billing,
@@ -67,7 +67,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     trouble: Trouble | None = None
 
 
-def question(pool: Pool, token: str, act: Act, **more: object) -> Question:
+def question(pool: Pool | Offer, token: str, act: Act, **more: object) -> Question:
     asked = {"provider": pool.provider, "token": token, "endpoint": pool.endpoint, "options": pool.options, "act": act}
     return msgspec.convert({**asked, **{key: msgspec.to_builtins(value) for key, value in more.items()}}, Question)
 
@@ -95,7 +95,7 @@ async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
     return Answer(trouble=Trouble(code=ProviderSilent.code, why=f"asking {asked.provider} failed: {why}"))
 
 
-async def servers(pool: Pool, token: str, name: str) -> list[Server]:
+async def servers(pool: Pool | Offer, token: str, name: str) -> list[Server]:
     """The machines of this name. Raises ProviderSilent."""
     answer = await ask(question(pool, token, "list", name=name))
     if answer.trouble is not None:

@@ -47,7 +47,7 @@ class Virsh:
     """One libvirt. `key`: a private SSH key instead of this machine's own; `host_key`: a line of known_hosts for it."""
 
     def __init__(self, uri: str, key: str = "", host_key: str = "") -> None:
-        self.uri = uri
+        self.uri = self.endpoint = uri
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if "+ssh" in uri.partition("://")[0]:
             self.uri += ("&" if "?" in uri else "?") + "&".join(["no_tty=1", *self._own_way(key, host_key)])

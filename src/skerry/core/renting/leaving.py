@@ -119,8 +119,8 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
     else:
         why = f"drained for {of.drain_s:.0f} s"
         if last:
-            why = f"{ceiling}; it goes although it holds the last healthy replica of {', '.join(last)}"
-        say(s, b, msgspec.structs.replace(own, state="returning"), why)
+            why = f"it goes although it holds the last healthy replica of {', '.join(last)}"
+        say(s, b, msgspec.structs.replace(own, state="returning"), f"{ceiling}; {why}" if ceiling else why)
 
 
 def is_given_up(s: Situation, of: Pool, since_s: float) -> bool:
@@ -156,7 +156,7 @@ def last_of(s: Situation, node: str) -> list[str]:
     ]
 
 
-def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
+def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceiling: str = "") -> None:
     if not b.destroyed and wanted != "never" and s.presence.is_up(b.slot.path) and b.slot.path in s.known.nodes:
         if wanted == "yes":
             say(s, b, msgspec.structs.replace(own, state="joined"), "it is there and needed")
@@ -165,6 +165,11 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
             b.silent_s, b.empty = None, False
             say(s, b, msgspec.structs.replace(own, state="draining"), "something runs on it after all")
             return
+    if not b.destroyed and not ceiling and s.presence.is_up(b.slot.path) and (last := last_of(s, b.slot.path)):
+        # It was another's when this one was let go, and that one has fallen since.
+        why = f"it holds the last healthy replica of {', '.join(last)}"
+        say(s, b, msgspec.structs.replace(own, state="draining"), why)
+        return
     if b.asked_s < b.since_s:
         look(s, b, "name and tag once more, before it is destroyed")
         return
@@ -175,7 +180,7 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         destroy(s, book, b, due[0], own.why)
     elif own.id and own.id not in b.destroyed and not there:
         destroy(s, book, b, Rented(own.id, str(b.slot), own.name, True, "active"), own.why)  # lists may be late
-    elif there or b.asked_s < max(b.destroyed.values(), default=NEVER):
+    elif there or own.offer in b.silent or b.asked_s < max(b.destroyed.values(), default=NEVER):
         look(s, b, "whether it is gone", after_s=b.asked_s + again_s)
     else:
         _gone(s, book, of, b, own, wanted)

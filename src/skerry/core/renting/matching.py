@@ -56,7 +56,8 @@ def found(s: Situation, book: Book, b: Berth, own: Machine, machine: Rented, why
     created = own.created if own.id == machine.id or (own.token and not own.id) else before.created
     body = msgspec.structs.replace(
         own, state="booting", id=machine.id, name=machine.name, address=machine.address or own.address, size=machine.size,
-        region=machine.region, price_usd_hour=machine.price_usd_hour or own.price_usd_hour, token=before.token,
+        region=machine.region, price_usd_hour=machine.price_usd_hour or own.price_usd_hour, offer=machine.offer,
+        token=before.token,
         token_until=before.token_until, created=created or min(machine.created, s.wall(s.now)) or s.wall(s.now),
     )  # fmt: skip
     b.absent_s = None
@@ -72,6 +73,8 @@ def follow(s: Situation, book: Book, b: Berth, own: Machine) -> Machine | None:
     """
     there = ours(s, b, own)
     keep = chosen(s, b, there)
+    if keep is None and own.offer in b.silent:
+        return own  # whether it is there can't be asked just now
     if keep is None:
         if b.absent_s is None:
             b.absent_s = b.asked_s
