@@ -162,7 +162,9 @@ async def expel(session: Session, slot: MachineSlot) -> None:
 async def wait_gone(
     session: Session, which: Callable[[MachineSlot, Told], bool], end_s: float, progress: Progress, again: str
 ) -> None:
-    """Wait until no keeper says any more that it has one of these. Raises NotInTime."""
+    """Wait until no keeper says any more that it has one of these. Raises NotInTime, at once where only people can go on: they
+    do it by commands, and those wait for this one to end.
+    """
     before = ""
     while True:
         left = {
@@ -173,6 +175,11 @@ async def wait_gone(
         words = ", ".join(f"{slot} {said.state}" for slot, said in sorted(left.items()))
         if not left:
             return
+        if all(said.asks and said.state == "returning" and slot.path in session.nodes for slot, said in left.items()):
+            asks = "; ".join(said.asks for _, said in sorted(left.items()))
+            raise NotInTime(
+                "not all is returned yet", f"people have to take it away: {words}", f"{asks}; then: {again}"
+            )
         if words != before:
             progress(words)
             before = words
