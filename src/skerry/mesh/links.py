@@ -207,16 +207,19 @@ class Mesh:
             self._server.close(close_connections=False)  # first: whoever hears our goodbye dials at once
         if self._beats is not None:
             self._beats.cancel()
+        dials = set(self._dials.values())
         for name in list(self._dials):
             self._stop_dialling(name)
         links = [link.connection for link in self._links.values()]
         await asyncio.gather(*(each.close(GOODBYE, "goodbye") for each in [*links, *self._streams]))
         if self._server is not None:
             await self._server.wait_closed()
-        for task in self._tasks:
-            task.cancel()
         for timer in self._swapping.values():
             timer.cancel()
+        ending = (self._tasks | dials) - {asyncio.current_task()}
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     # Who comes in
 
@@ -408,7 +411,8 @@ class Mesh:
                 if self._now() - began_s > SETTLED_S:
                     delay_s = REDIAL_FIRST_S
             try:
-                await asyncio.wait_for(nudge.wait(), random.uniform(0.5, 1.0) * delay_s)
+                async with asyncio.timeout(random.uniform(0.5, 1.0) * delay_s):
+                    await nudge.wait()
                 delay_s = REDIAL_FIRST_S
                 nudge.clear()
             except TimeoutError:
