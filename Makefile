@@ -60,7 +60,7 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
 build/bundle/.done: $(shell find src/skerry -type f -not -name "*.pyc" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
-	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundle build/bundle
+	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundling build/bundle
 	@touch $@
 
 wheel: bundle              ## the package with the agent in it, as it is published: build/dist
