@@ -173,21 +173,30 @@ class SmallCloud:
         for name in names or self.files:
             runtime = self.runtimes.setdefault(name, MemoryRuntime())
 
-            async def own(files: HostFiles, runtime: MemoryRuntime = runtime) -> MemoryRuntime:
-                return runtime
-
-            parts = Parts(
-                runtime=own,
-                network=lambda files, node: NoNetwork(node.subnet),
-                address="127.0.0.1",
-                port=self.ports[name],
-                memory_bytes=1 << 30,
-                enrol_port=self.enrol_ports[name],
-                servers=self._servers,
-                ask=_nobody,
-            )
-            self.agents[name] = Agent(self.files[name], parts)
+            self.agents[name] = self.agent(name, runtime)
             await self.agents[name].start()
+
+    def agent(self, name: str, runtime: MemoryRuntime) -> Agent:
+        """One that is to be started."""
+
+        async def own(files: HostFiles) -> MemoryRuntime:
+            return runtime
+
+        parts = Parts(
+            runtime=own,
+            network=lambda files, node: NoNetwork(node.subnet),
+            address="127.0.0.1",
+            port=self.ports[name],
+            memory_bytes=1 << 30,
+            enrol_port=self.enrol_ports[name],
+            servers=self._servers,
+            ask=_nobody,
+        )
+        return Agent(self.files[name], self.changed(name, parts))
+
+    def changed(self, name: str, parts: Parts) -> Parts:
+        """For clouds that stand on something else."""
+        return parts
 
     async def _servers(self, pool: Pool | Offer, token: str, name: str) -> list[Server]:
         self.asked.append(name)

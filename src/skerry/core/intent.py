@@ -225,6 +225,7 @@ class Pool(Shape, frozen=True, kw_only=True):
     cost (`price_usd_month`): the cheapest fit is taken. `network`: an IPv4 block, whose i-th /24 is machine i's. `keepers`: path
     of a fixed node -> its keeper key; `tokens`: path of a keeper (or an operator's key) -> the provider's token in a sealed box.
     `endpoint`: "" for the provider's own. `options`: what only that provider knows (a host's URI, an ssh key's name).
+    `firewall`: an operator has put the provider's own before its machines.
     `others`: further providers; each machine is at one of all these, the cheapest that has one (docs/decisions/0016). Then a box of
     `tokens` holds a JSON object, offer -> token.
     """
@@ -257,6 +258,7 @@ class Pool(Shape, frozen=True, kw_only=True):
     bundle: str = ""  # sha256 of the agent that a machine starts with
     keepers: dict[str, str] = {}
     tokens: dict[str, str] = {}
+    firewall: bool = False
     others: tuple[Offer, ...] = ()
     deleted: bool = False
 
