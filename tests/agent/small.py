@@ -39,6 +39,7 @@ from skerry.net.flows import Open
 from skerry.net.ports import Asleep
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
+from skerry.sdk.beside import end_all
 from skerry.store.records import RecordStore
 from skerry.trust import envelope, genesis
 from skerry.trust.documents import sign_document
@@ -243,7 +244,10 @@ class SmallCloud:
 
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.agents):
-            await self.agents.pop(name).close()
+            agent = self.agents.pop(name)
+            await agent.close()
+            if agent.loop.broken.done():
+                agent.loop.broken.exception()  # what it ended by is the test's to look at, or nobody's
 
 
 async def _nobody(asked: Question) -> Answer:
@@ -309,6 +313,7 @@ class Aside:
 
     def __exit__(self, *_: object) -> None:
         self.run(self.cloud.stop())
+        self.run(end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

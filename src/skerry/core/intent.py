@@ -77,7 +77,7 @@ class Schedule(Shape, frozen=True, kw_only=True):
     """Other bounds at set times: on `days` (0: Monday … 6: Sunday) from `from_minute` to `to_minute` of the day (0 to 1440).
 
     `offsets`: (unix seconds, minutes east of UTC from then on) of the zone that the operator named, in order: core reads no
-    zone files. -1: as in Scale.
+    zone files; `zone` is its name, for people alone. -1: as in Scale.
     """
 
     days: tuple[int, ...]
@@ -86,6 +86,7 @@ class Schedule(Shape, frozen=True, kw_only=True):
     min: int = -1
     max: int = -1
     offsets: tuple[tuple[float, int], ...] = ()
+    zone: str = ""
 
 
 class Scale(Shape, frozen=True, kw_only=True):

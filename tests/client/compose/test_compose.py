@@ -160,3 +160,9 @@ def test_an_app_says_which_pools_may_run_it() -> None:
     assert (
         "pools[0]: 'A B' can't be a pool's name" in mistakes("services: {web: {image: x}}\nx-skerry: {pools: [A B]}")[0]
     )
+
+
+def test_a_variable_may_be_empty_and_a_value_that_is_missing_is_asked_for() -> None:
+    text = "services:\n  web:\n    image: x\n    environment:\n      A: '${A:-}'\n      B: ${B:-}\n      C: ${N}\n      D:\n"
+    app = parse(text, environ={"N": "null", "D": "d"}, name="shop")
+    assert app.services["web"].environment == {"A": "", "B": "", "C": "null", "D": "d"}
