@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,15 @@ from skerry.cli import run
 from skerry.cli.machine_image import command as image
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
+from skerry.cli.options import passphrase_file as passphrase
 from skerry.cli.output import Terminal
 
+if TYPE_CHECKING:
+    from skerry.core.intent import Pool
+
 CHANGES = (0, 1, 2, 3, 4, 5)
-COLUMNS = ("slot", "state", "address", "size", "region", "usd_hour", "keeper", "why")
+PRICES = ("name", "provider", "region", "cpus", "memory_mib", "usd_month", "usd_hour", "fit")
+COLUMNS = ("slot", "state", "address", "provider", "size", "region", "usd_hour", "keeper", "why")
 
 
 @click.group(name="machine")
@@ -36,27 +41,41 @@ def token_file(function: Any) -> Any:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         default=None,
         metavar="FILE",
-        help="Holds the provider's token; else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), else you are asked.",
+        help="Holds the provider's token (of several: lines NAME=TOKEN); else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), "
+        "else you are asked.",
     )(function)
 
 
-def _token(provider: str, file: Path | None) -> str:
-    """Raises NoPassphrase where one is needed and nobody can be asked."""
+def _token(provider: str, file: Path | None, name: str = "") -> str:
+    """`name`: of an offer, where several are asked. Raises NoPassphrase where one is needed and nobody can be asked."""
     from skerry.client.keys import NoPassphrase
     from skerry.machines.providers import needs_token
 
     if file is not None:
         return file.read_text().strip()
-    variable = f"{provider.upper().replace('-', '_')}_TOKEN"
+    name = name or provider
+    variable = f"{name.upper().replace('-', '_')}_TOKEN"
     if token := os.environ.get(variable, "").strip():
         return token
     if not needs_token(provider):
         return ""
     if not sys.stdin.isatty():
         raise NoPassphrase(
-            f"no token for {provider}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
+            f"no token for {name}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
         )
-    return str(click.prompt(f"token of {provider}", hide_input=True, err=True)).strip()
+    return str(click.prompt(f"token of {name}", hide_input=True, err=True)).strip()
+
+
+def _tokens(wanted: Pool, file: Path | None) -> str:
+    """Of all its providers, as they are sealed. Raises NoPassphrase, BadInput."""
+    from skerry.client.offers import tokens_said
+    from skerry.trust.seal import token_text
+
+    if not wanted.others:
+        return _token(wanted.provider, file)
+    if file is not None:
+        return tokens_said(wanted, "", file.read_text().strip())
+    return token_text({name: _token(offer.provider, None, name) for name, offer in wanted.offers().items()})
 
 
 def _asked_for(file: Path | None) -> Callable[[str], str]:
@@ -97,11 +116,19 @@ def limits(function: Any) -> Any:
     pool,
     "add",
     example="skerry machine pool add burst --provider digitalocean --size s-1vcpu-1gb --min 0 --max 10 --spend 20\n"
-    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1",
+    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1\n"
+    "skerry machine pool add burst --provider digitalocean --provider libvirt=qemu+ssh://root@box/system --cpus 2 --max 4",
     codes=CHANGES,
 )
 @click.argument("name")
-@click.option("--provider", required=True, metavar="NAME", help="Such as digitalocean, libvirt, manual.")
+@click.option(
+    "--provider",
+    "providers",
+    required=True,
+    multiple=True,
+    metavar="NAME[=URL]",
+    help="Such as digitalocean, libvirt, manual; of several the cheapest that has one.",
+)
 @click.option("--size", default="", metavar="NAME", help="The provider's name of a size; else what follows decides.")
 @click.option(
     "--cpus", type=click.FloatRange(0), default=0.0, metavar="N", help="At least so many, the cheapest that fits."
@@ -112,7 +139,12 @@ def limits(function: Any) -> Any:
 @click.option("--max", "most", type=click.IntRange(0), required=True, help="Never more.")
 @click.option("--endpoint", default="", metavar="URL", help="Instead of the provider's own; of a hypervisor its URI.")
 @click.option(
-    "--option", "options", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For this provider; repeatable."
+    "--option",
+    "options",
+    type=Pair(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For this provider; repeatable. For a further one its name goes before it: libvirt.image=…",
 )
 @click.option("--label", "labels", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For placement; repeatable.")
 @click.option(
@@ -131,7 +163,7 @@ def limits(function: Any) -> Any:
 def pool_add(
     terminal: Terminal,
     name: str,
-    provider: str,
+    providers: tuple[str, ...],
     size: str,
     cpus: float,
     memory: int,
@@ -153,9 +185,11 @@ def pool_add(
     """Let keepers rent machines of pool NAME, within these bounds.
 
     Everything is looked at before anything is signed: token, sizes, prices. The token is sealed to the keepers and to the
-    operators, and is nowhere in clear.
+    operators, and is nowhere in clear. With several providers each machine is rented where what it needs is cheapest at that
+    time and to be had; without keepers the cheapest one of now is signed alone.
     """
-    from skerry.client import pools
+    from skerry.cli.output import table
+    from skerry.client import offers, pools
     from skerry.core.intent import Pool
     from skerry.machines.providers import MEETING
 
@@ -163,15 +197,23 @@ def pool_add(
         raise click.UsageError(f"--min {least} is more than --max {most}")
     if not (size or cpus or memory):
         raise click.UsageError("say --size, or what a machine needs: --cpus, --memory")
+    if size and len(providers) > 1:
+        raise click.UsageError("--size is one provider's word: with several say what a machine needs: --cpus, --memory")
     at = _names(keepers)
     if (at == ()) is not bool(meeting):
         raise click.UsageError("--meeting HOST goes with --keepers none, and with nothing else")
+    given = _fields(limits)
+    own = offers.offers_said(
+        providers,
+        endpoint,
+        given.pop("image", ""),
+        {**dict(options), **({MEETING: meeting} if meeting else {})},
+    )
     wanted = Pool(
-        provider=provider, max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory,
-        price_usd_month=price, endpoint=endpoint, labels=dict(labels), weight=weight,
-        options={**dict(options), **({MEETING: meeting} if meeting else {})}, **_fields(limits),
+        max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory, price_usd_month=price,
+        labels=dict(labels), weight=weight, **own, **given,
     )  # fmt: skip
-    token = _token(provider, token_file)
+    token = _tokens(wanted, token_file)
     result = run.in_cloud(
         terminal,
         cloud,
@@ -185,7 +227,8 @@ def pool_add(
     then = f"kept by {by}" if by else f"next: skerry machine up {name}"
     terminal.answer(
         result,
-        f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp",
+        (table(result["fits"], PRICES) + "\n" if wanted.others else "")
+        + f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp",
     )
 
 
@@ -296,6 +339,64 @@ def pool_rm(
         changes=True,
     )
     terminal.answer(result, f"pool {name} is removed")
+
+
+@declare(
+    command,
+    "sizes",
+    example="skerry machine sizes --provider digitalocean --cpus 2 --memory 4g --price 30\nskerry machine sizes --pool burst",
+    cloud=False,
+)
+@click.option("--provider", "providers", multiple=True, metavar="NAME[=URL]", help="Whose; repeatable.")
+@click.option("--pool", "pool_name", default="", metavar="NAME", help="What this pool's providers offer it now.")
+@click.option("--cpus", type=click.FloatRange(0), default=0.0, metavar="N", help="At least so many.")
+@click.option("--memory", type=Size(), default=0, metavar="SIZE", help="At least so much (2g).")
+@click.option("--price", type=click.FloatRange(0), default=0.0, metavar="USD", help="At most so much a month.")
+@click.option("--regions", default=None, metavar="A,B", help="In one of these.")
+@click.option("--all", "all_", is_flag=True, help="What doesn't fit, too.")
+@click.option(
+    "--cloud", default="", metavar="NAME", help="With --pool: whose; else $SKERRY_CLOUD, else the selected one."
+)
+@passphrase
+@token_file
+def sizes(
+    terminal: Terminal,
+    providers: tuple[str, ...],
+    pool_name: str,
+    cpus: float,
+    memory: int,
+    price: float,
+    regions: str | None,
+    all_: bool,
+    cloud: str,
+    passphrase_file: str | None,
+    token_file: Path | None,
+) -> None:
+    """List what providers have to rent and what it costs now, the cheapest that fits first.
+
+    With --pool the providers, tokens and needs are those that operators signed.
+    """
+    import asyncio
+
+    from skerry.client import offers, pools
+    from skerry.core.intent import Pool
+
+    if bool(providers) is bool(pool_name):
+        raise click.UsageError("say either --pool, or --provider once or several times")
+    if pool_name:
+
+        async def work(session: Any) -> list[offers.Fit]:
+            return await pools.prices(session, pool_name, warn=terminal.warn)
+
+        rows = run.in_cloud(terminal, cloud, passphrase_file, work)
+    else:
+        own = offers.offers_said(providers, "", "", {})
+        wanted = Pool(max=1, network="10.77.0.0/16", cpus=cpus, memory_bytes=memory, price_usd_month=price,
+                      regions=_names(regions) or (), **own)  # fmt: skip
+        token = _tokens(wanted, token_file)
+        rows = offers.compare(wanted, asyncio.run(offers.price_lists(wanted, token, warn=terminal.warn)))
+    shown = [row.row() for row in rows if row.fit or all_]
+    terminal.rows(shown, PRICES, empty="nothing that fits: ask for less, or see --all")
 
 
 @declare(command, "ls", example="skerry machine ls burst --json")

@@ -43,6 +43,7 @@ class Told(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    provider: str = ""
 
 
 async def told(session: Session, pool: str = "") -> dict[MachineSlot, Told]:
@@ -70,6 +71,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "state": state,
         "up": said.up,
         "address": node.addresses[0].rpartition(":")[0] if node is not None else said.address,
+        "provider": said.provider,
         "size": said.size,
         "region": said.region or (node.zone if node is not None else ""),
         "usd_hour": said.usd_hour,

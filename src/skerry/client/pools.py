@@ -18,6 +18,7 @@ import msgspec
 from skerry.client import roles
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import NAME, find, pool_block
+from skerry.client.offers import SHOWN, Fit, alone, cheapest_of_each, compare, price_lists, tokens_said
 from skerry.client.session import Session
 from skerry.client.upgrade import hand_bundle
 from skerry.core.intent import Body, Node, Policy, Pool, Role
@@ -61,19 +62,25 @@ class StillMachines(Refusal):
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """What the provider says of a pool that is wanted. `size`: the one that is taken."""
+    """What its providers say of a pool that is wanted. `size`: the one that is taken now; `fits`: all they have, the best first."""
 
     size: Size
     warnings: tuple[str, ...]
+    fits: tuple[Fit, ...] = ()
 
     def whole(self, machines: int) -> float:
-        """What so many cost in a month at the most, and a little for those that are on their way out while others come in."""
-        month = max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
+        """What so many cost in a month at the most, at the dearest provider that may be used, and a little for those that are on
+        their way out while others come in.
+        """
+        prices = [(self.size.price_usd_month, self.size.price_usd_hour)]
+        prices += [(fit.usd_month, fit.usd_hour) for fit in cheapest_of_each(self.fits).values()]
+        month = max(max(usd_month, usd_hour * HOURS) for usd_month, usd_hour in prices)
         return math.ceil(machines * month * SLACK * 100) / 100
 
     def most(self, pool: Pool) -> str:
         limit = ", the limit of --spend" if pool.spend_usd_month < self.whole(pool.max) else ""
-        return f"at most {pool.max} machines ({self.size.name}), at most {pool.spend_usd_month:.2f} USD/month{limit}"
+        first = f"{self.size.name} of {self.fits[0].offer or pool.provider} first" if pool.others else self.size.name
+        return f"at most {pool.max} machines ({first}), at most {pool.spend_usd_month:.2f} USD/month{limit}"
 
 
 async def set_(
@@ -89,7 +96,14 @@ async def set_(
     """Change fields of a pool, its provider's token, or who keeps it. Raises as `add` does."""
     await session.sync()
     pool = find_pool(session, name)
+    if pool.others and (changes.get("size") or changes.get("image")):
+        raise BadInput(
+            f"pool {name} was not changed", "it has several providers, each with its own names of sizes and images",
+            "another size: --cpus, --memory in a new pool; this one can be removed: skerry machine pool rm " + name,
+        )  # fmt: skip
     changed = msgspec.structs.replace(pool, **changes)
+    if token:
+        token = tokens_said(pool, own_token(session, pool), token)
     if changed.max != pool.max:
         changed = msgspec.structs.replace(changed, network=_network(session, name, changed))
     if keepers is not None:
@@ -181,7 +195,7 @@ def ls(session: Session) -> list[dict[str, Any]]:
     return [
         {
             "pool": name,
-            "provider": pool.provider,
+            "provider": ", ".join(name or pool.provider for name in pool.offers()),
             "min": pool.min,
             "max": pool.max,
             "size": pool.size or "cheapest",
@@ -198,6 +212,13 @@ def show(session: Session, name: str) -> dict[str, Any]:
     pool = find_pool(session, name)
     holders = [path.removeprefix("node/") for path in pool.tokens if path.startswith("node/")]
     return {"pool": name, **msgspec.to_builtins(pool), "tokens": holders}
+
+
+async def prices(session: Session, name: str, *, warn: Progress = lambda line: None) -> list[Fit]:
+    """What the providers of a pool offer it now. Raises NoSuchPool, CannotOpen, and as providers do."""
+    await session.sync(1)
+    pool = find_pool(session, name)
+    return compare(pool, await price_lists(pool, own_token(session, pool), warn=warn))
 
 
 def find_pool(session: Session, name: str) -> Pool:
@@ -238,13 +259,18 @@ async def add(
     bundle = find_bundle()
     at = _keepers(session, keepers, wanted)
     looked = await look(session, wanted, token)
+    fits = looked.fits
+    if wanted.others and not at:  # nobody is there to ask the others when the first has none
+        wanted, token = alone(wanted, token)[fits[0].offer]
+        looked = msgspec.structs.replace(looked, fits=(msgspec.structs.replace(fits[0], offer=""),))
     for warning in looked.warnings:
         warn(warning)
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
     progress(looked.most(wanted))
     if firewall:
-        await asyncio.to_thread(_firewall, session, name, wanted, token)
+        for one, known in alone(wanted, token).values():
+            await asyncio.to_thread(_firewall, session, name, one, known)
         progress("its machines are behind the provider's firewall: 7077 alone is open from outside")
     keys = await keeper_keys(session, at)
     holders = [*keys] if keys else [f"node/{wanted.options[MEETING]}"]
@@ -267,6 +293,8 @@ async def add(
     return {
         "pool": name,
         "size": looked.size.name,
+        "provider": looked.fits[0].offer or wanted.provider if looked.fits else wanted.provider,
+        "fits": [fit.row() for fit in fits if fit.fit][:SHOWN],
         "max": pool.max,
         "most": looked.most(pool),
         "keepers": [path.removeprefix("node/") for path in keys],
@@ -321,15 +349,32 @@ def _fixed(session: Session, name: str) -> str:
 
 
 async def look(session: Session, wanted: Pool, token: str) -> Looked:
-    """Ask the provider all that can be asked without changing anything. Raises what it refuses, NoSuchSize."""
-    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
-    check_image = getattr(provider, "check_image", None)  # where machines begin with an image of the operator's own
-    if check_image is not None:
-        await asyncio.to_thread(check_image, wanted.image)
-    warnings = await asyncio.to_thread(provider.check)
-    sizes = await asyncio.to_thread(provider.sizes)
-    warnings += await asyncio.to_thread(_seen, session, provider)
-    return Looked(_size(wanted, sizes), tuple(warnings))
+    """Ask its providers all that can be asked without changing anything. Raises what they refuse, NoSuchSize."""
+    warnings: list[str] = []
+    lists: dict[str, list[Size]] = {}
+    for name, (one, known) in alone(wanted, token).items():
+        provider = open_provider(one.provider, token=known, endpoint=one.endpoint, options=one.options)
+        check_image = getattr(provider, "check_image", None)  # where machines begin with an image of the operator's own
+        if check_image is not None:
+            await asyncio.to_thread(check_image, one.image)
+        told = await asyncio.to_thread(provider.check)
+        lists[name] = await asyncio.to_thread(provider.sizes)
+        told += await asyncio.to_thread(_seen, session, provider)
+        warnings += [f"{name or one.provider}: {each}" for each in told] if wanted.others else told
+    fits = compare(wanted, lists)
+    if not wanted.others:
+        return Looked(_size(wanted, lists[""]), tuple(warnings), tuple(fits))
+    best = cheapest_of_each(fits)
+    if not best:
+        _size(wanted, [size for sizes in lists.values() for size in sizes])
+    for name in wanted.offers():
+        if name not in best:
+            warnings.append(
+                f"{name or wanted.provider} has nothing that fits: it is asked for nothing as long as that is so"
+            )
+    first = fits[0]
+    size = next(size for size in lists[first.offer] if size.name == first.size)
+    return Looked(size, tuple(warnings), tuple(fits))
 
 
 def _seen(session: Session, provider: Provider) -> list[str]:
@@ -362,6 +407,12 @@ def _size(wanted: Pool, sizes: Sequence[Size]) -> Size:
                 f"there is no {found.name} in {', '.join(missing)}", f"it is in {', '.join(found.regions)}",
                 "choose other --regions, or another --size",
             )  # fmt: skip
+        if wanted.price_usd_month and found.price_usd_month > wanted.price_usd_month:
+            raise NoSuchSize(
+                f"{found.name} costs more than a machine may",
+                f"{found.price_usd_month:.2f} USD/month now, and --price is {wanted.price_usd_month:.2f}",
+                "allow a higher --price, or choose another --size: skerry machine sizes",
+            )  # fmt: skip
         return found
     region = wanted.regions[0] if wanted.regions else ""
     fit = cheapest(
@@ -369,8 +420,9 @@ def _size(wanted: Pool, sizes: Sequence[Size]) -> Size:
     )
     if fit is None:
         raise NoSuchSize(
-            f"{wanted.provider} has no machine that fits", "none has so much for that price there",
-            "ask for less, allow a higher --price, or name a --size",
+            f"{', '.join(name or wanted.provider for name in wanted.offers())} has no machine that fits",
+            "none has so much for that price there",
+            "ask for less, allow a higher --price, or name a --size; what there is: skerry machine sizes",
         )  # fmt: skip
     return fit
 
