@@ -27,7 +27,7 @@ from skerry.lab.ocean.serving import Server
 from skerry.store.records import RecordStore
 from skerry.trust import documents, envelope, seal
 
-WITHIN_S = 45.0
+WITHIN_S = 90.0
 TOKEN, TOKEN_2 = "dop_v1_" + "5ec2e7" * 10, "dop_v1_" + "7e2ce5" * 10
 POST, DELETE = "POST /v2/droplets", "DELETE /v2/droplets/"
 

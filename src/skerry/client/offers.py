@@ -102,16 +102,16 @@ def alone(pool: Pool, token: str) -> dict[str, tuple[Pool, str]]:
 
 
 def tokens_said(pool: Pool, known: str, text: str) -> str:
-    """What is to be sealed when an operator brings tokens anew: one, or a line NAME=TOKEN for each provider of several.
+    """What is to be sealed when an operator brings tokens anew: one, or a line NAME=TOKEN for each provider of several (a JSON
+    object where one has several lines, as SSH's keys have).
 
     `known`: what was sealed before: of those that aren't named the token stays. Raises BadInput.
     """
-    if not pool.others or text.startswith("{"):
+    if not pool.others:
         return text
     tokens = seal.tokens_of(pool, known) if known else {}
     labels = {name or pool.provider: name for name in pool.offers()}
-    for line in text.splitlines():
-        label, _, token = line.partition("=")
+    for label, token in _lines(text):
         if label.strip() not in labels or not token.strip():
             raise BadInput(
                 "the tokens were not taken", f"a line is none of {', '.join(f'{each}=TOKEN' for each in labels)}",
@@ -119,6 +119,15 @@ def tokens_said(pool: Pool, known: str, text: str) -> str:
             )  # fmt: skip
         tokens[labels[label.strip()]] = token.strip()
     return seal.token_text(tokens)
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    if text.startswith("{"):
+        try:
+            return list(msgspec.json.decode(text, type=dict[str, str]).items())
+        except msgspec.DecodeError as error:
+            raise BadInput("the tokens were not taken", str(error), "a JSON object: provider -> token") from None
+    return [(label, token) for line in text.splitlines() for label, _, token in [line.partition("=")]]
 
 
 async def price_lists(pool: Pool, token: str, *, warn: Progress | None = None) -> dict[str, list[Size]]:
