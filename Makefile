@@ -14,6 +14,7 @@ APT_ELASTIC := wrk  # makes the load
 APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it
 APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
+unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
 .PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images bench-elastic guest guests soak sim fuzz clean
@@ -82,7 +83,9 @@ bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks
 bench-elastic: venv       ## what growing and shrinking costs on loads, beside Kubernetes and others; 3 minutes
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
-test: setup lint fast bundle real e2e  ## everything that CI runs
+test: setup bundle build/.apt-real build/.apt-e2e prism  ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast real
+	@$(MAKE) --no-print-directory e2e
 
 lint: venv
 	$(BIN)/ruff check $(LINTED)
@@ -90,24 +93,26 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Lots of tests side by side, as many of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own.
+# Lots of tests side by side, as most of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own.
 define side_by_side
 	@mkdir -p build; set -m; beside=(); \
 	$(foreach lot,$(2),$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
 	trap 'kill -INT $${beside[*]}; wait $${beside[*]}' INT TERM; \
-	$(BIN)/pytest -m '$(1)' --durations=8 $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
+	$(BIN)/pytest -m '$(1)' --durations=8 $(3) $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
 	for lot in $${beside[*]}; do wait $$lot || failed=1; done; \
 	cat $(foreach lot,$(2),build/$@-$(lot).log); exit $$failed
 endef
 AGENTS := tests/agent
-LINKS := tests/attacks tests/client tests/mesh
+CLIENTS := tests/client
+LINKS := tests/attacks tests/mesh
 PROGRAMS := tests/api tests/sdk
 IMAGES := tests/image tests/library
-KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
-HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
+KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py
+HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py
+LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_image_budget.py
 
 fast: venv       ## pure and in-process tests
-	$(call side_by_side,not real and not e2e,AGENTS LINKS PROGRAMS)
+	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests)
 
 prism: build/prism/.done   ## a second opinion on what is asked of DigitalOcean: for tests alone
 
@@ -117,10 +122,10 @@ build/prism/.done: tests/machines/prism/package-lock.json | build/.apt-real
 	@touch $@
 
 real: setup build/.apt-real prism  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,IMAGES)
+	$(call side_by_side,real and not e2e,IMAGES,tests)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,HOSTS KILLS)
+	$(call side_by_side,e2e,HOSTS KILLS LOADS,tests/e2e)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2

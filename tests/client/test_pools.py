@@ -159,6 +159,14 @@ def test_a_token_that_reaches_a_fixed_host_is_warned_of(add: Callable[..., Any],
     assert "this token reaches" in warning
 
 
+def test_a_ceiling_under_which_the_least_number_cannot_stay_is_warned_of(add: Callable[..., Any], ann: Person) -> None:
+    (warning,) = add("--size", "s-1", "--min", "2", "--spend", "5")["warnings"]
+    assert warning.startswith("2 machines (s-1) that stay for a month cost 14.88 USD, and the ceiling is 5.00:")
+    assert "lower --min" in ann.said
+    ann.run("machine", "pool", "set", "burst", "--spend", "15")
+    assert "the ceiling is" not in ann.said
+
+
 def test_the_token_is_sealed_to_keepers_and_operators_and_stands_nowhere_in_clear(
     add: Callable[..., Any], small: Aside, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,9 +184,9 @@ def test_the_token_is_sealed_to_keepers_and_operators_and_stands_nowhere_in_clea
     assert seal.open_token(small.cloud.sealing, pool.tokens[small.cloud.operator.key]) == "dop_v1_other"
 
 
-def rent(small: Aside, tmp_path: Path, index: int, keeper: str) -> None:
+def rent(small: Aside, tmp_path: Path, index: int, keeper: str) -> Guest:
     """A machine of the pool, let in by this keeper."""
-    at_once(small, tmp_path / f"guest-{index}", index, keeper)
+    return at_once(small, tmp_path / f"guest-{index}", index, keeper)
 
 
 def test_an_expelled_keeper_loses_its_right_and_the_machines_stay(
@@ -190,7 +198,7 @@ def test_an_expelled_keeper_loses_its_right_and_the_machines_stay(
     thief = small.cloud.files["vps-3"].keeper()
     answer = ann.run("host", "expel", "vps-3")
     assert (answer["kept_pools"], answer["machines_it_enrolled"]) == (["burst"], ["burst/0"])
-    assert "make another one there" in ann.said
+    assert "keys of its own: take them away at the provider" in ann.said
     policy, pool = held(small, "policy"), held(small, "pool/burst")
     assert isinstance(policy, Policy) and thief.key in policy.barred
     assert set(pool.keepers) == {"node/vps-1"} and "node/vps-3" not in pool.tokens

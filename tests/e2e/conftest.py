@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 from demo.skerry import Skerry
 
 from checkout import ROOT, lab_name, share_downloads
+from skerry.client import views
+from skerry.client.session import Session
 from skerry.lab.lab import Lab, Machine
 
 HOSTS = 3
@@ -38,10 +41,10 @@ class Cloud:
         return str(self.app / "compose.yaml")
 
     def ps(self, app: str = "guestbook") -> list[dict[str, Any]]:
-        return [row for row in self.skerry.json("ps") if row["app"] == app]
+        return [row for row in self.skerry.look(views.ps) if row["app"] == app]
 
     def up(self) -> list[str]:
-        return [host["name"] for host in self.skerry.json("host", "ls") if host["state"] == "up"]
+        return [host["name"] for host in self.skerry.look(views.hosts) if host["state"] == "up"]
 
     def machines(self) -> list[Machine]:
         """The fixed ones; those that a pool has rented come and go beside them."""
@@ -86,8 +89,11 @@ class Cloud:
 
     def events(self, kind: str, since_s: float = 0.0, *, tail: int = 300) -> list[dict[str, Any]]:
         """Events of this kind on all hosts that answer, since a time of this machine's clock."""
-        rows = self.skerry.json("events", "--tail", str(tail))
-        return [row for row in rows if row.get("kind") == kind and row["time"] >= since_s]
+
+        async def look(session: Session) -> list[dict[str, Any]]:
+            return [row async for row in views.events(session, tail=tail)]
+
+        return [row for row in self.skerry.look(look) if row.get("kind") == kind and row["time"] >= since_s]
 
     def well(self) -> bool:
         """All replicas, each healthy in the wanted version, each claimed by one node; no container beside theirs."""
@@ -117,7 +123,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     first = request.session.items[0].path.stem.removeprefix("test_")  # another lot beside this one has its own
     lab = Lab(lab_name(f"e2e-{first}"))
     lab.down()  # what an interrupted run of this checkout left
-    skerry = Skerry(work / "home", print)
+    skerry = Skerry(work / "home", lambda line: print(f"{datetime.now():%H:%M:%S.%f} {line}"))
     share_downloads(work / "home" / "images")
     made = Cloud(lab, skerry, app)
     try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from demo.clients import Clients
 from demo.skerry import COMMAND
 
-from e2e.machines import Hosts, another_bundle, differences, machines
+from e2e.machines import PORT, Hosts, another_bundle, differences, machines
 from skerry.agent.files import HostFiles
 from skerry.client.bundle import find_bundle, read_bundle
 from skerry.client.home import Home
@@ -380,3 +383,72 @@ def test_a_host_with_a_broken_agent_is_removed_cleanly_and_its_volumes_are_kept(
     assert hosts.add(keeper, "--readmit")["new"]
     hosts.skerry.wait("the app is well", hosts.well)
     assert hosts.said(keeper, "cat", "/var/lib/skerry/volumes/small/data/mark") == "kept\n"
+
+
+# --- machines of a pool that people bring -----------------------------------------------------------------------------
+
+BROUGHT = f"""\
+name: there
+services:
+  web:
+    image: ../small/page.tar
+    ports: ["{PORT + 1}:80"]
+    healthcheck: {{test: curl -f http://localhost/, interval: 1s, timeout: 1s}}
+    x-skerry: {{allow: {{shell: it is busybox}}}}
+    deploy: {{replicas: 1, placement: {{constraints: [node.labels.kind == brought]}}}}
+x-skerry: {{pools: [brought]}}
+"""
+
+
+def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_and_given_back_by_another(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    before = hosts.looks(FREE)
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {hosts.lab.ssh_config()} "$@"\n')
+    (tmp_path / "ssh").chmod(0o700)  # this machine's own configuration of ssh, as far as the command sees
+    path = f"{tmp_path}:{COMMAND.parent}:{os.environ['PATH']}"
+
+    def asked() -> str:
+        """The one request, which `status`, `machine ls` and `events` tell alike; "" as long as they don't."""
+        rows = {row["slot"]: row["asks"] for row in hosts.skerry.json("machine", "ls", "brought")}
+        requests = {one["slot"]: one["command"] for one in hosts.skerry.json("status")["asked"]}
+        events = [row for row in hosts.skerry.json("events", "--tail", "100") if row.get("kind") == "machine-asked"]
+        command = str(requests.get("brought/0", ""))
+        same = command and rows == requests and events and events[-1]["reason"].endswith(f": {command}")
+        return command if same else ""
+
+    def run(command: str) -> None:
+        done = subprocess.run(
+            ["sh", "-c", command], env={**hosts.skerry.environment, "PATH": path}, capture_output=True
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+    of = ("--provider", "manual", "--size", "any", "--min", "1", "--max", "1", "--label", "kind=brought")
+    hosts.skerry.run("machine", "pool", "add", "brought", *of, "--keepers", "vps-1,vps-2")
+    command = hosts.skerry.wait("a machine to be asked for", asked, 30)
+    assert command == "skerry host add root@ADDRESS --slot brought/0"
+    assert f"asked of you: brought/0: a machine is wanted: bring one, and run: {command}" in hosts.skerry.run("status")
+    run(command.replace("ADDRESS", hosts.address(FREE)))
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/compose.yaml").write_text(BROUGHT.replace("../small", str(hosts.work / "small")))
+    hosts.skerry.run("deploy", str(tmp_path / "there/compose.yaml"), "--timeout", "60s")
+    (row,) = [row for row in hosts.skerry.json("ps") if row["app"] == "there"]
+    assert (row["node"], row["healthy"]) == ("brought/0", True)
+    with urllib.request.urlopen(f"http://{hosts.address(FREE)}:{PORT + 1}/", timeout=5) as answer:
+        assert answer.status == 200
+    (row,) = hosts.skerry.json("machine", "ls", "brought")
+    assert (row["state"], row["address"], row["asks"]) == ("joined", hosts.address(FREE), "")
+
+    hosts.skerry.run("rm", "there")
+    leaving = subprocess.Popen([COMMAND, "machine", "pool", "rm", "brought"], env=hosts.skerry.environment)
+    try:
+        command = hosts.skerry.wait("somebody to be asked to take it away", asked, 60)
+        assert command == "skerry host rm brought/0 --purge"
+        run(command)
+        assert leaving.wait(30) == 0
+    finally:
+        leaving.kill()
+        leaving.wait()
+    assert hosts.skerry.json("machine", "pool", "ls") == [] and hosts.skerry.json("status")["asked"] == []
+    assert differences(before, hosts.looks(FREE)) == []

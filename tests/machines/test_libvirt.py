@@ -205,18 +205,20 @@ def test_what_a_pool_says_wrongly_is_told_before_anything_is_rented(endpoint: st
 
 @pytest.mark.real
 def test_addresses_are_the_pools_or_the_leases_or_the_hosts(virsh: OneVirsh) -> None:
-    def addresses(**options: str) -> tuple[str, ...]:
+    def addresses(nat: bool = False, **options: str) -> tuple[str, ...]:
         trial = trial_of(virsh, kind="qemu", **options)
         order = trial.order(5)
         trial.create(order)
         try:
-            return trial.provider.list(name=order.name)[0].addresses
+            (found,) = trial.provider.list(name=order.name)
+            assert found.behind_nat is nat, "nobody can call it at the address from which it comes"
+            return found.addresses
         finally:
             trial.destroy(trial.made[-1])
 
     assert addresses(address="198.51.100.250/23") == ("198.51.100.255",)
     assert addresses(address="198.51.100.254/23") == ("198.51.101.3",)
-    assert addresses(outside="203.0.113.9", network="user") == ("203.0.113.9",)
+    assert addresses(nat=True, outside="203.0.113.9", network="user") == ("203.0.113.9",)
     (leased,) = addresses()
     assert leased.startswith("192.168.122."), "what the test driver says that its DHCP server gave"
 

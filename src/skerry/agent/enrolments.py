@@ -66,7 +66,7 @@ class Enrolments:
     # -- signing
 
     def enrol(self, slot: MachineSlot, pool: Pool, keys: Keys, server: Server, address: str) -> Document:
-        """A machine becomes a node. `address`: its own. Raises TrustRefusal."""
+        """A machine becomes a node. `address`: from which it comes. Raises TrustRefusal."""
         trusted = self._agent.trusted
         before = trusted.nodes.get(slot.path)
         was = before.body if before is not None and isinstance(before.body, Node) else None
@@ -75,7 +75,7 @@ class Enrolments:
             slot,
             pool,
             keys,
-            address=address,
+            address="" if server.behind_nat else address,
             region=server.region,
             floor={path: head[1] for path, head in trusted.heads().items() if path in ("root", "policy")},
             boxes=self._boxes(slot.pool, keys.sealing, {}),

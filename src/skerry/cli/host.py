@@ -272,11 +272,14 @@ def _warn_of_data(terminal: Terminal, result: dict[str, Any]) -> None:
 
 
 def _warn_of_tokens(terminal: Terminal, result: dict[str, Any]) -> None:
-    if pools := result["kept_pools"]:
-        terminal.warn(
-            f"it kept {', '.join(pools)}, and knows the provider's token: make another one there, take the old one away, "
-            f"and: skerry machine pool set {pools[0]} --token-file FILE"
-        )
+    if pools := result["tokens_it_could_read"]:
+        from skerry.client.pools import renew_token
+
+        terminal.warn(f"it kept {', '.join(pools)}, and knows {renew_token(pools[0])}")
+    if pools := result["keys_of_its_own"]:
+        terminal.warn(f"it kept {', '.join(pools)} with keys of its own: take them away at the provider")
+    for pool in result["without_keeper"]:
+        terminal.warn(f"no host keeps {pool} any more: skerry machine pool set {pool} --keepers HOST")
 
 
 @declare(command, "adopt", example="skerry host adopt root@198.51.100.7 root@198.51.100.8", codes=CHANGES)

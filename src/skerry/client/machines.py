@@ -43,6 +43,7 @@ class Told(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    asks: str = ""
     provider: str = ""
 
 
@@ -70,7 +71,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "slot": str(slot),
         "state": state,
         "up": said.up,
-        "address": node.addresses[0].rpartition(":")[0] if node is not None else said.address,
+        "address": node.addresses[0].rpartition(":")[0] if node is not None and node.addresses else said.address,
         "provider": said.provider,
         "size": said.size,
         "region": said.region or (node.zone if node is not None else ""),
@@ -80,6 +81,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "since": said.since,
         "keeper": said.keeper,
         "why": said.why,
+        "asks": said.asks,
     }
 
 

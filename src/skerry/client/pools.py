@@ -68,14 +68,28 @@ class Looked(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     fits: tuple[Fit, ...] = ()
 
+    @property
+    def month_usd(self) -> float:
+        """What one machine costs in a month, at the most."""
+        return max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
+
     def whole(self, machines: int) -> float:
         """What so many cost in a month at the most, at the dearest provider that may be used, and a little for those that are on
         their way out while others come in.
         """
-        prices = [(self.size.price_usd_month, self.size.price_usd_hour)]
-        prices += [(fit.usd_month, fit.usd_hour) for fit in cheapest_of_each(self.fits).values()]
-        month = max(max(usd_month, usd_hour * HOURS) for usd_month, usd_hour in prices)
-        return math.ceil(machines * month * SLACK * 100) / 100
+        each = [max(fit.usd_month, fit.usd_hour * HOURS) for fit in cheapest_of_each(self.fits).values()]
+        return math.ceil(machines * max(self.month_usd, *each, 0.0) * SLACK * 100) / 100
+
+    def of(self, pool: Pool) -> tuple[str, ...]:
+        """All that is to be warned of: what the provider said, and a ceiling under which the least number can't stay."""
+        least = pool.min * self.month_usd
+        if least <= pool.spend_usd_month:
+            return self.warnings
+        return (
+            *self.warnings,
+            f"{pool.min} machines ({self.size.name}) that stay for a month cost {least:.2f} USD, and the ceiling is "
+            f"{pool.spend_usd_month:.2f}: before the month is over all are given back; raise --spend, or lower --min",
+        )
 
     def most(self, pool: Pool) -> str:
         limit = ", the limit of --spend" if pool.spend_usd_month < self.whole(pool.max) else ""
@@ -93,7 +107,7 @@ async def set_(
     progress: Progress = lambda line: None,
     warn: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Change fields of a pool, its provider's token, or who keeps it. Raises as `add` does."""
+    """Change fields of a pool, its provider's token, or who keeps it, in one step. Raises as `add` does."""
     await session.sync()
     pool = find_pool(session, name)
     if pool.others and (changes.get("size") or changes.get("image")):
@@ -106,30 +120,63 @@ async def set_(
         token = tokens_said(pool, own_token(session, pool), token)
     if changed.max != pool.max:
         changed = msgspec.structs.replace(changed, network=_network(session, name, changed))
-    if keepers is not None:
-        if not keepers or not pool.keepers:
-            raise BadInput(
-                f"the keepers of {name} are unchanged", "with and without keepers are two kinds of pools",
-                f"remove it and add it anew: skerry machine pool rm {name}",
-            )  # fmt: skip
-        await _change_keepers(session, name, changed, [_fixed(session, each) for each in keepers], token, progress)
-        changed = msgspec.structs.replace(
-            changed, keepers=find_pool(session, name).keepers, tokens=find_pool(session, name).tokens
-        )
-    if token and changed.keepers:
-        changed = msgspec.structs.replace(changed, tokens=sealed(session, token, changed.keepers))
+    at = list(pool.keepers) if keepers is None else _other_keepers(session, name, pool, keepers)
+    gone, new = [path for path in pool.keepers if path not in at], [path for path in at if path not in pool.keepers]
     result: dict[str, Any] = {"pool": name, "changed": sorted(changes) + ["token"] * bool(token)}
     if {*changes} & {"size", "image", "regions", "max", "spend_usd_month"} or token:
         looked = await look(session, changed, token or own_token(session, changed))
-        for warning in looked.warnings:
-            warn(warning)
         if "spend_usd_month" not in changes and pool.spend_usd_month >= looked.whole(pool.max):
             changed = msgspec.structs.replace(changed, spend_usd_month=looked.whole(changed.max))
+        for warning in looked.of(changed):
+            warn(warning)
         progress(looked.most(changed))
         result["most"] = looked.most(changed)
-    if changed != find_pool(session, name):
+    if new:
+        changed = await _with_keepers(session, changed, at, new, progress)
+    if changed.keepers and (token or new):
+        known = token or own_token(session, changed)
+        changed = msgspec.structs.replace(changed, tokens=sealed(session, known, changed.keepers))
+    if gone or new:
+        policy = with_keepers(session.policy, name, tuple(changed.keepers.values()))
+        await session.put(without_keepers(session, policy, gone, {name: changed}, {}, bar=False))
+        progress(f"kept by {', '.join(path.removeprefix('node/') for path in find_pool(session, name).keepers)}")
+    elif changed != pool:
         await session.change([(f"pool/{name}", changed)])
+    if gone and pool.tokens:
+        result["token_known_to"] = [path.removeprefix("node/") for path in gone]
+        warn(
+            f"{', '.join(result['token_known_to'])} {'knows' if len(gone) == 1 else 'know'} {renew_token(name, token)}"
+        )
     return result
+
+
+def renew_token(pool: str, new: str = "") -> str:
+    """What is still to be done about a token that somebody knew. `new`: one was given in the same step."""
+    if new:
+        return "the provider's token that the pool had: take that one away at the provider"
+    return (
+        "the provider's token: make another one there, take the old one away, and: "
+        f"skerry machine pool set {pool} --token-file FILE"
+    )
+
+
+def _other_keepers(session: Session, name: str, pool: Pool, keepers: Sequence[str]) -> list[str]:
+    """Paths. Also for a pool whose last keeper was expelled. Raises BadInput, NoSuchHost."""
+    if not keepers or pool.options.get(MEETING):
+        raise BadInput(
+            f"the keepers of {name} are unchanged", "with and without keepers are two kinds of pools",
+            f"remove it and add it anew: skerry machine pool rm {name}",
+        )  # fmt: skip
+    return [_fixed(session, each) for each in keepers]
+
+
+async def _with_keepers(
+    session: Session, pool: Pool, paths: Sequence[str], new: Sequence[str], progress: Progress
+) -> Pool:
+    """The pool with those who come, too: they have a key and its agent by then. Who goes is taken away with its right."""
+    keys, bundle = await keeper_keys(session, new), find_bundle()
+    await hand_bundle(session, bundle, paths if bundle.sha256 != pool.bundle else new, progress)
+    return msgspec.structs.replace(pool, keepers={**pool.keepers, **keys}, bundle=bundle.sha256)
 
 
 def _network(session: Session, name: str, pool: Pool) -> str:
@@ -144,31 +191,6 @@ def _network(session: Session, name: str, pool: Pool) -> str:
             f"add another pool, or empty it first: skerry machine pool set {name} --max 0",
         )
     return pool_block(session, pool.max, but=name)
-
-
-async def _change_keepers(
-    session: Session, name: str, pool: Pool, paths: Sequence[str], token: str, progress: Progress
-) -> None:
-    """Others keep it from now on: whoever goes loses its right first, whoever comes gets key, token and agent."""
-    token = token or own_token(session, pool)
-    gone = [path for path in pool.keepers if path not in paths]
-    new = [path for path in paths if path not in pool.keepers]
-    if new:
-        keys = await keeper_keys(session, new)
-        await hand_bundle(session, find_bundle(), new, progress)
-        bundle = find_bundle().sha256
-        of_all = {**pool.keepers, **keys}
-        more = msgspec.structs.replace(pool, keepers=of_all, tokens=sealed(session, token, of_all), bundle=bundle)
-        for path in pool.keepers:
-            if bundle != pool.bundle and path not in gone:
-                await hand_bundle(session, find_bundle(), [path], progress)
-        policy = with_keepers(session.policy, name, tuple(of_all.values()))
-        await session.change([("policy", policy), (f"pool/{name}", more)])
-        pool = more
-    if gone:
-        raws = without_keepers(session, session.policy, gone, {name: pool}, {}, bar=False)
-        await session.put(raws)
-    progress(f"kept by {', '.join(path.removeprefix('node/') for path in find_pool(session, name).keepers)}")
 
 
 def own_token(session: Session, pool: Pool) -> str:
@@ -263,10 +285,10 @@ async def add(
     if wanted.others and not at:  # nobody is there to ask the others when the first has none
         wanted, token = alone(wanted, token)[fits[0].offer]
         looked = msgspec.structs.replace(looked, fits=(msgspec.structs.replace(fits[0], offer=""),))
-    for warning in looked.warnings:
-        warn(warning)
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
+    for warning in looked.of(wanted):
+        warn(warning)
     progress(looked.most(wanted))
     if firewall:
         for one, known in alone(wanted, token).values():
@@ -300,7 +322,7 @@ async def add(
         "keepers": [path.removeprefix("node/") for path in keys],
         "network": pool.network,
         "open_ports": {path.removeprefix("node/"): f"{ENROL_PORT}/tcp" for path in holders},
-        "warnings": list(looked.warnings),
+        "warnings": list(looked.of(pool)),
     }
 
 

@@ -271,6 +271,7 @@ class Libvirt:
             region=marks.region,
             price_usd_hour=self._sizes[marks.size].price_usd_hour if marks.size in self._sizes else 0.0,
             created_s=marks.made_s,
+            behind_nat=bool(self._options.get("outside")) and not marks.address,
         )
 
     def _addresses(self, one: Domain) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from skerry.sdk.connection import Connection
 from skerry.sdk.hosts import Hosts
 from skerry.sdk.machines import Machines, Pools
 from skerry.sdk.store import Images, Roles, Volumes
-from skerry.sdk.values import Event, LogLine, NotHealthy, Replica, Status
+from skerry.sdk.values import Asked, Event, LogLine, NotHealthy, Replica, Status
 
 
 class AsyncClient:
@@ -81,6 +81,7 @@ class AsyncClient:
             replicas=told["replicas"],
             healthy=told["healthy"],
             not_healthy=msgspec.convert(tuple(told["not_healthy"]), tuple[NotHealthy, ...]),
+            asked=msgspec.convert(tuple(told["asked"]), tuple[Asked, ...]),
             failed=told["failed"],
             silent={name: str(answer["error"]) for name, answer in told["agents"].items() if "error" in answer},
         )

@@ -232,6 +232,14 @@ class NotHealthy(Value, frozen=True):
     why: str = ""
 
 
+class Asked(Value, frozen=True):
+    """What a person is asked to run for a machine of a pool that people bring machines to."""
+
+    slot: str
+    command: str
+    why: str = ""
+
+
 class Status(Value, frozen=True):
     """Whether the cloud is well. `silent`: host -> why it did not answer. `failed`: app -> why its newest version did."""
 
@@ -242,6 +250,7 @@ class Status(Value, frozen=True):
     replicas: int
     healthy: int
     not_healthy: tuple[NotHealthy, ...] = ()
+    asked: tuple[Asked, ...] = ()
     failed: dict[str, str] = {}
     silent: dict[str, str] = {}
 
@@ -292,6 +301,7 @@ class PoolChanged(Value, frozen=True):
 
 class Machine(Value, frozen=True):
     """A machine of a pool, `burst/3`. `state`: asked, creating, booting, joined, draining, returning, failed. `since`: unix seconds.
+    `asks`: the command that a person is asked to run for it.
 
     `id` and `name`: the provider's. `usd_hour`: its price. `replicas`, `subnet`, `apps_it_may_read`: of one that was asked for alone.
     """
@@ -307,6 +317,7 @@ class Machine(Value, frozen=True):
     since: float = 0.0
     keeper: str = ""
     why: str = ""
+    asks: str = ""
     subnet: str = ""
     apps_it_may_read: tuple[str, ...] = ()
     replicas: tuple[str, ...] = ()

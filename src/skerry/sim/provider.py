@@ -228,6 +228,7 @@ class Provider:
     def _power_cut(self, keeper: Machine) -> None:
         if keeper.on:
             keeper.power_cut()
+            self.answers.pop(keeper.path, None)
             self.killed.append((keeper.path, self.now_s))
             if self.revive_after_s is not None:
                 self.cluster.clock.after(self.revive_after_s, lambda: keeper.boot() if not keeper.on else None)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from skerry.core import effects as do
 from skerry.core.records import MachineSlot
 from skerry.core.renting import dealings as deal
+from skerry.core.renting.spending import MARGIN_S
 from skerry.sim.machine import Machine
 from skerry.sim.provider import Droplet
 from skerry.sim.rented import Cloud
@@ -30,6 +31,7 @@ class Watch:
         self._double_s: dict[
             str, float
         ] = {}  # slot -> for how long it has had two, while a keeper reached the provider
+        self._refused_s = 0.0  # for how long nobody could give back what must go for the ceiling
         self._parted = False
         self._short_s: float | None = None
         self._told: set[str] = set()
@@ -65,10 +67,20 @@ class Watch:
         if len(counts) > self.most:
             self._say("max", f"{len(counts)} slots have machines, {self.most} is the most")
         self._check_life(ours)
-        spent = provider.spent_usd(asked_for=True)
-        if spent > self.ceiling_usd + 1e-9:
-            self._say("ceiling", f"{spent:.4f} USD are spent of {self.ceiling_usd}")
+        self._check_ceiling()
         self.cloud.cluster.clock.after(LOOK_S, self._look)
+
+    def _check_ceiling(self) -> None:
+        """It holds unless nobody could give anything back for longer than `return_slack_s`, once it was time to."""
+        provider, slack_s = self.cloud.provider, self.cloud.cluster.timing.return_slack_s
+        spent = provider.spent_usd(asked_for=True)
+        price_usd_s = sum(bool(d.by) for d in provider.living()) * provider.market.price_usd_hour / 3600.0
+        if spent + price_usd_s * (self.cloud.of.drain_s + slack_s + MARGIN_S) <= self.ceiling_usd:
+            self._refused_s = 0.0
+        elif not self._is_reached():
+            self._refused_s += LOOK_S
+        if spent > self.ceiling_usd + 1e-9 and self._refused_s <= slack_s:
+            self._say("ceiling", f"{spent:.4f} USD are spent of {self.ceiling_usd}")
 
     def _is_reached(self) -> bool:
         """Whether a keeper lives whose newest call was answered: nobody can give back what the provider doesn't take."""

@@ -132,7 +132,8 @@ def plan(s: Situation, book: Book, of: Pool) -> dict[int, Wanted]:
     book.target = rise
     have = there["real"]
     lacking = rise - len(have)
-    for name in ("draining", "pending"):
+    back = ("draining", "leaving") if of.provider == leaving.MANUAL else ("draining",)  # people may take days
+    for name in (*back, "pending"):
         candidates = [
             i
             for i in there[name]

@@ -82,7 +82,21 @@ def _named(s: Situation, pool: str) -> dict[str, Paid]:
 
 
 def _on_order(s: Situation, book: Book) -> list[Paid]:
-    """Creates that were begun and of which nobody knows yet what became of them."""
+    """Creates that were begun, or are about to be, and of which nobody knows yet what became of them."""
+    return [*_about_to_begin(s, book), *_begun(s, book)]
+
+
+def _about_to_begin(s: Situation, book: Book) -> list[Paid]:
+    """Ours of this very moment: asked for, and no fact tells it yet."""
+    own = [s.known.of(s.me, "machine", str(b.slot), Machine) for b in book.berths.values() if b.busy == "create"]
+    return [
+        Paid(body.price_usd_hour, s.wall(s.now))
+        for body in own
+        if body is not None and body.state == "creating" and not body.token
+    ]
+
+
+def _begun(s: Situation, book: Book) -> list[Paid]:
     return [
         Paid(body.price_usd_hour, _paid_since(s, body.created))
         for key, about in s.known.facts.get("machine", {}).items()
@@ -145,9 +159,10 @@ def begun(s: Situation, book: Book) -> None:
 
 def created_since(s: Situation, book: Book, minutes: int) -> int:
     """How many creates all keepers have asked for in the last so many minutes."""
+    asking = len(_about_to_begin(s, book))
     minute = int(s.wall(s.now) // 60)
     rents = [body for body in s.known.about("rent", book.pool).values() if isinstance(body, Rent)]
-    return sum(many for body in rents for at, many in body.creates if minute - minutes < at <= minute + 1)
+    return asking + sum(many for body in rents for at, many in body.creates if minute - minutes < at <= minute + 1)
 
 
 def write(s: Situation, book: Book, of: Pool) -> None:

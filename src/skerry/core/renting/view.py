@@ -10,14 +10,17 @@ from skerry.core.constraints import name_of
 from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Pool
 from skerry.core.records import MachineSlot
-from skerry.core.renting import ledger, needing, offers
+from skerry.core.renting import by_hand, ledger, needing, offers
+from skerry.core.renting.leaving import MANUAL
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 
 class MachineRow(msgspec.Struct, frozen=True):
-    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: unix seconds."""
+    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: unix seconds; `asks`: the
+    command that a person is asked to run for it.
+    """
 
     slot: str
     state: str
@@ -30,6 +33,7 @@ class MachineRow(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    asks: str = ""
     provider: str = ""
 
 
@@ -53,6 +57,8 @@ def machines(s: Situation) -> list[MachineRow]:
     rows = []
     for slot in sorted(slot for pool in pools for slot in needing.slots_of(s, pool)):
         said = needing.best_word(s, slot)
+        of = s.known.body(f"pool/{slot.pool}", Pool)
+        asks = by_hand.command(slot, said) if said is not None and of is not None and of.provider == MANUAL else ""
         keeper = next((k for k, body in s.known.about("machine", str(slot)).items() if body == said), "")
         node = s.known.nodes.get(slot.path)
         if said is None:
@@ -62,7 +68,7 @@ def machines(s: Situation) -> list[MachineRow]:
             state = said.state
         rows.append(
             MachineRow(str(slot), state, name_of(keeper), said.id, said.address, said.size, said.region, said.price_usd_hour,
-                       said.since, node is not None and s.presence.is_up(slot.path), said.why, _provider(s, slot, said))
+                       said.since, node is not None and s.presence.is_up(slot.path), said.why, asks, _provider(s, slot, said))
         )  # fmt: skip
     return rows
 
