@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +9,17 @@ import click
 
 from skerry.cli import run
 from skerry.cli.machine_image import command as image
+from skerry.cli.machine_sizes import PRICES
+from skerry.cli.machine_sizes import command as sizes
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
-from skerry.cli.options import passphrase_file as passphrase
 from skerry.cli.output import Terminal
+from skerry.cli.provider_tokens import asked_for, names, token_file, tokens_of
 
 if TYPE_CHECKING:
-    from skerry.core.intent import Pool
+    pass
 
 CHANGES = (0, 1, 2, 3, 4, 5)
-PRICES = ("name", "provider", "region", "cpus", "memory_mib", "usd_month", "usd_hour", "fit")
 COLUMNS = ("slot", "state", "address", "provider", "size", "region", "usd_hour", "keeper", "why")
 
 
@@ -33,61 +31,6 @@ def command() -> None:
 @command.group(name="pool")
 def pool() -> None:
     """Say how many machines may be rented, where, and for how much."""
-
-
-def token_file(function: Any) -> Any:
-    return click.option(
-        "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        default=None,
-        metavar="FILE",
-        help="Holds the provider's token (of several: lines NAME=TOKEN); else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), "
-        "else you are asked.",
-    )(function)
-
-
-def _token(provider: str, file: Path | None, name: str = "") -> str:
-    """`name`: of an offer, where several are asked. Raises NoPassphrase where one is needed and nobody can be asked."""
-    from skerry.client.keys import NoPassphrase
-    from skerry.machines.providers import needs_token
-
-    if file is not None:
-        return file.read_text().strip()
-    name = name or provider
-    variable = f"{name.upper().replace('-', '_')}_TOKEN"
-    if token := os.environ.get(variable, "").strip():
-        return token
-    if not needs_token(provider):
-        return ""
-    if not sys.stdin.isatty():
-        raise NoPassphrase(
-            f"no token for {name}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
-        )
-    return str(click.prompt(f"token of {name}", hide_input=True, err=True)).strip()
-
-
-def _tokens(wanted: Pool, file: Path | None) -> str:
-    """Of all its providers, as they are sealed. Raises NoPassphrase, BadInput."""
-    from skerry.client.offers import tokens_said
-    from skerry.trust.seal import token_text
-
-    if not wanted.others:
-        return _token(wanted.provider, file)
-    if file is not None:
-        return tokens_said(wanted, "", file.read_text().strip())
-    return token_text({name: _token(offer.provider, None, name) for name, offer in wanted.offers().items()})
-
-
-def _asked_for(file: Path | None) -> Callable[[str], str]:
-    """Only once it turns out that one is needed, and for which provider."""
-    return lambda provider: _token(provider, file)
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    """ "a,b" -> ("a", "b"); "none" -> (); None stays."""
-    if text is None:
-        return None
-    return () if text == "none" else tuple(part for part in text.split(",") if part)
 
 
 LIMITS = (
@@ -199,7 +142,7 @@ def pool_add(
         raise click.UsageError("say --size, or what a machine needs: --cpus, --memory")
     if size and len(providers) > 1:
         raise click.UsageError("--size is one provider's word: with several say what a machine needs: --cpus, --memory")
-    at = _names(keepers)
+    at = names(keepers)
     if (at == ()) is not bool(meeting):
         raise click.UsageError("--meeting HOST goes with --keepers none, and with nothing else")
     given = _fields(limits)
@@ -213,7 +156,7 @@ def pool_add(
         max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory, price_usd_month=price,
         labels=dict(labels), weight=weight, **own, **given,
     )  # fmt: skip
-    token = _tokens(wanted, token_file)
+    token = tokens_of(wanted, token_file)
     result = run.in_cloud(
         terminal,
         cloud,
@@ -236,7 +179,7 @@ def _fields(limits: dict[str, Any]) -> dict[str, Any]:
     """The pool's fields of the options that were given."""
     given = {field: value for field, value in limits.items() if value is not None}
     if "regions" in given:
-        given["regions"] = _names(given["regions"])
+        given["regions"] = names(given["regions"])
     return given
 
 
@@ -273,7 +216,7 @@ def pool_set(
         cloud,
         passphrase_file,
         lambda session: pools.set_(
-            session, name, changes, token=token, keepers=_names(keepers), progress=terminal.say, warn=terminal.warn
+            session, name, changes, token=token, keepers=names(keepers), progress=terminal.say, warn=terminal.warn
         ),
         changes=True,
     )
@@ -334,69 +277,11 @@ def pool_rm(
         cloud,
         passphrase_file,
         lambda session: machines.pool_rm(
-            session, name, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+            session, name, token=asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
     terminal.answer(result, f"pool {name} is removed")
-
-
-@declare(
-    command,
-    "sizes",
-    example="skerry machine sizes --provider digitalocean --cpus 2 --memory 4g --price 30\nskerry machine sizes --pool burst",
-    cloud=False,
-)
-@click.option("--provider", "providers", multiple=True, metavar="NAME[=URL]", help="Whose; repeatable.")
-@click.option("--pool", "pool_name", default="", metavar="NAME", help="What this pool's providers offer it now.")
-@click.option("--cpus", type=click.FloatRange(0), default=0.0, metavar="N", help="At least so many.")
-@click.option("--memory", type=Size(), default=0, metavar="SIZE", help="At least so much (2g).")
-@click.option("--price", type=click.FloatRange(0), default=0.0, metavar="USD", help="At most so much a month.")
-@click.option("--regions", default=None, metavar="A,B", help="In one of these.")
-@click.option("--all", "all_", is_flag=True, help="What doesn't fit, too.")
-@click.option(
-    "--cloud", default="", metavar="NAME", help="With --pool: whose; else $SKERRY_CLOUD, else the selected one."
-)
-@passphrase
-@token_file
-def sizes(
-    terminal: Terminal,
-    providers: tuple[str, ...],
-    pool_name: str,
-    cpus: float,
-    memory: int,
-    price: float,
-    regions: str | None,
-    all_: bool,
-    cloud: str,
-    passphrase_file: str | None,
-    token_file: Path | None,
-) -> None:
-    """List what providers have to rent and what it costs now, the cheapest that fits first.
-
-    With --pool the providers, tokens and needs are those that operators signed.
-    """
-    import asyncio
-
-    from skerry.client import offers, pools
-    from skerry.core.intent import Pool
-
-    if bool(providers) is bool(pool_name):
-        raise click.UsageError("say either --pool, or --provider once or several times")
-    if pool_name:
-
-        async def work(session: Any) -> list[offers.Fit]:
-            return await pools.prices(session, pool_name, warn=terminal.warn)
-
-        rows = run.in_cloud(terminal, cloud, passphrase_file, work)
-    else:
-        own = offers.offers_said(providers, "", "", {})
-        wanted = Pool(max=1, network="10.77.0.0/16", cpus=cpus, memory_bytes=memory, price_usd_month=price,
-                      regions=_names(regions) or (), **own)  # fmt: skip
-        token = _tokens(wanted, token_file)
-        rows = offers.compare(wanted, asyncio.run(offers.price_lists(wanted, token, warn=terminal.warn)))
-    shown = [row.row() for row in rows if row.fit or all_]
-    terminal.rows(shown, PRICES, empty="nothing that fits: ask for less, or see --all")
 
 
 @declare(command, "ls", example="skerry machine ls burst --json")
@@ -445,7 +330,7 @@ def up(
         cloud,
         passphrase_file,
         lambda session: machine_up.up(
-            session, name, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+            session, name, token=asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -478,7 +363,7 @@ def rm(
         cloud,
         passphrase_file,
         lambda session: machines.rm(
-            session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+            session, slot, token=asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -502,7 +387,7 @@ def _act(
         cloud,
         secret,
         lambda session: machine_acts.act(
-            session, slot, what, size, token=_asked_for(file), timeout_s=timeout_s, progress=terminal.say
+            session, slot, what, size, token=asked_for(file), timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -569,7 +454,7 @@ def rebuild(
         cloud,
         passphrase_file,
         lambda session: machine_acts.rebuild(
-            session, slot, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+            session, slot, token=asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -587,3 +472,4 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
 
 command.add_command(image)
+command.add_command(sizes)
