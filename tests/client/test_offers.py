@@ -185,3 +185,27 @@ def test_what_is_in_no_region_of_the_pool_does_not_fit_and_what_is_equal_goes_by
     lists: dict[str, Any] = {"": [size("far", 8, 1.0, "y"), size("even", 1, 5.0, "x")], "b": [size("more", 2, 5.0)]}
     found = compare(TWO, lists)
     assert [(row.size, row.fit) for row in found] == [("more", "cheapest"), ("even", "fits"), ("far", "")]
+
+
+def test_a_folder_says_a_pool_over_two_accounts_and_applied_again_it_changes_nothing(
+    ann: Person, accounts: Accounts, bundle: Path, small: Aside, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cloud"
+    folder.mkdir()
+    urls = ", ".join(f"digitalocean={server.endpoint}" for server in accounts.servers)
+    text = (
+        f"pools:\n  burst:\n    providers: [{urls}]\n    image: debian-12-x64\n    cpus: 1\n    memory: 1g\n    max: 2\n"
+        "    options: {digitalocean-2.image: ubuntu-24-04-x64}\n    keepers: [vps-1]\n"
+    )
+    (folder / "pools.yaml").write_text(text)
+    assert [step["action"] for step in ann.run("apply", str(folder), "--yes")["steps"]] == ["add"]
+    pool = held(small, "pool/burst")
+    assert [offer.image for offer in pool.offers().values()] == ["debian-12-x64", "ubuntu-24-04-x64"]
+    assert ann.run("plan", str(folder))["steps"] == []
+    ann.run("export", str(tmp_path / "out"))
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "pools.yaml").write_text((tmp_path / "out" / "pools.yaml").read_text())
+    assert ann.run("plan", str(tmp_path / "again"))["steps"] == []
+    (folder / "pools.yaml").write_text(text.replace("keepers: [vps-1]", "size: s-1vcpu-1gb\n    keepers: []"))
+    refused = ann.run("plan", str(folder), code=2)
+    assert "one provider's word" in str(refused) and "no keepers to choose" in str(refused)
