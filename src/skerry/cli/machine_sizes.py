@@ -11,7 +11,7 @@ from skerry.cli import run
 from skerry.cli.options import Size, passphrase_file
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
-from skerry.cli.provider_tokens import names, token_file, tokens_of
+from skerry.cli.provider_token import token_file, tokens_of
 
 PRICES = ("name", "provider", "region", "cpus", "memory_mib", "usd_month", "usd_hour", "fit")
 
@@ -66,7 +66,7 @@ def command(
     else:
         own = offers.offers_said(providers, "", "", {})
         wanted = Pool(max=1, network="10.77.0.0/16", cpus=cpus, memory_bytes=memory, price_usd_month=price,
-                      regions=names(regions) or (), **own)  # fmt: skip
+                      regions=tuple(filter(None, (regions or "").split(","))), **own)  # fmt: skip
         token = tokens_of(wanted, token_file)
         rows = offers.compare(wanted, asyncio.run(offers.price_lists(wanted, token, warn=terminal.warn)))
     shown = [row.row() for row in rows if row.fit or all_]

@@ -26,7 +26,7 @@ from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Refusal
 from skerry.machines.contract import Order, Provider, ProviderSilent, Server, name_of, tags_of, uuid_of
-from skerry.machines.providers import MEETING, open_provider
+from skerry.machines.providers import MEETING, provider_of
 from skerry.machines.userdata import meeting_points, user_data
 from skerry.trust import joining
 
@@ -70,7 +70,7 @@ async def up(
     host = pool.options.get(MEETING, "")
     find(session, host)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
+    provider = provider_of(pool, known)
     looked = await look(session, pool, known)
     called = name_of(session.file.id, slot)
     if there := await asyncio.to_thread(lambda: provider.list(name=called)):
@@ -225,7 +225,7 @@ async def down(
     slot = slot_named(name)
     pool = pools.find_pool(session, slot.pool)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
+    provider = provider_of(pool, known)
     if slot.path in session.nodes:
         if not now and slot.index < pool.max:
             await drain(session, str(slot), timeout_s, progress)

@@ -12,6 +12,7 @@ import msgspec
 from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.session import Session
+from skerry.client.walls import unwall
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Unreachable
@@ -128,8 +129,8 @@ async def rm(
 
         return await down(session, name, token=token, now=now, timeout_s=timeout_s, progress=progress)
     end_s = time.monotonic() + timeout_s
-    document = session.nodes.get(slot.path)
-    if document is None and slot not in await told(session):
+    document, said = session.nodes.get(slot.path), (await told(session)).get(slot)
+    if document is None and said is None:
         raise NoSuchMachine(f"there is no machine {slot}", "it is neither enrolled nor rented", "see skerry machine ls")
     if document is not None:
         pool = pools.all_pools(session).get(slot.pool)
@@ -137,7 +138,12 @@ async def rm(
             await drain(session, str(slot), timeout_s, progress)
         await expel(session, slot)
         progress(f"{slot} is out of the cloud")
-    await wait_gone(session, lambda each: each == slot, end_s, progress, f"skerry machine rm {slot}")
+    id = said.id if said is not None else ""  # where it is wanted, another one follows at once
+
+    def is_it(each: MachineSlot, now: Told) -> bool:
+        return each == slot and (not id or now.id == id)
+
+    await wait_gone(session, is_it, end_s, progress, f"skerry machine rm {slot}")
     return {"slot": str(slot), "state": "gone"}
 
 
@@ -156,12 +162,16 @@ async def expel(session: Session, slot: MachineSlot) -> None:
 
 
 async def wait_gone(
-    session: Session, which: Callable[[MachineSlot], bool], end_s: float, progress: Progress, again: str
+    session: Session, which: Callable[[MachineSlot, Told], bool], end_s: float, progress: Progress, again: str
 ) -> None:
     """Wait until no keeper says any more that it has one of these. Raises NotInTime."""
     before = ""
     while True:
-        left = {slot: said for slot, said in (await told(session)).items() if which(slot) and said.state not in NOBODYS}
+        left = {
+            slot: said
+            for slot, said in (await told(session)).items()
+            if which(slot, said) and said.state not in NOBODYS
+        }
         words = ", ".join(f"{slot} {said.state}" for slot, said in sorted(left.items()))
         if not left:
             return
@@ -178,11 +188,12 @@ async def pool_rm(
     name: str,
     *,
     token: Callable[[str], str],
+    firewall_token: str = "",
     now: bool = False,
     timeout_s: float = 600.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """No machine of the pool any more, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
+    """No machine of the pool any more, then no firewall, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
 
     Raises NoSuchPool, NotInTime.
     """
@@ -200,14 +211,16 @@ async def pool_rm(
         for slot in slots:
             await expel(session, slot)
     again = f"skerry machine pool rm {name}"
-    await wait_gone(session, lambda slot: slot.pool == name, end_s, progress, again)
+    await wait_gone(session, lambda slot, _: slot.pool == name, end_s, progress, again)
     await session.sync()
     for path in list(session.nodes):  # what no keeper spoke of any more
         left = MachineSlot.of_path(path)
         if left is not None and left.pool == name:
             await expel(session, left)
+    pool = pools.find_pool(session, name)
+    wall = await asyncio.to_thread(unwall, session, name, pool, firewall_token) if pool.firewall else ""
     await pools.forget(session, name)
-    return {"pool": name, "returned": [str(slot) for slot in slots]}
+    return {"pool": name, "returned": [str(slot) for slot in slots], "firewall_left": wall}
 
 
 async def cost(session: Session) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import msgspec
 from skerry.core.intent import Offer, Pool
 from skerry.errors import BadInput, SkerryError
 from skerry.machines.contract import Size
-from skerry.machines.providers import MEETING, open_provider
+from skerry.machines.providers import MEETING, provider_of
 from skerry.trust import seal
 
 SHOWN = 12  # rows of a table
@@ -134,7 +134,7 @@ async def price_lists(pool: Pool, token: str, *, warn: Progress | None = None) -
     """Offer -> its sizes as of now. `warn`: told of those that give none, as long as one does; else their trouble is raised."""
 
     def ask(one: Pool, known: str) -> list[Size]:
-        return open_provider(one.provider, token=known, endpoint=one.endpoint, options=one.options).sizes()
+        return provider_of(one, known).sizes()
 
     asked = alone(pool, token)
     answers = await asyncio.gather(

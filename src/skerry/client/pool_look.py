@@ -14,7 +14,7 @@ from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider, Size, cheapest
-from skerry.machines.providers import open_provider
+from skerry.machines.providers import provider_of
 
 HOURS = 744  # of a month, at most
 SLACK = 1.05
@@ -67,7 +67,7 @@ async def look(session: Session, wanted: Pool, token: str) -> Looked:
     warnings: list[str] = []
     lists: dict[str, list[Size]] = {}
     for name, (one, known) in alone(wanted, token).items():
-        provider = open_provider(one.provider, token=known, endpoint=one.endpoint, options=one.options)
+        provider = provider_of(one, known)
         check_image = getattr(provider, "check_image", None)  # where machines begin with an image of the operator's own
         if check_image is not None:
             await asyncio.to_thread(check_image, one.image)

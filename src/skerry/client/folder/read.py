@@ -267,7 +267,7 @@ def _list(section: Section, key: str) -> tuple[str, ...] | None:
 
 
 def _amount(text: str) -> float:
-    number = float(text) if text.replace(".", "", 1).isdigit() and len(text) < 16 else -1.0
+    number = float(text) if text.replace(".", "", 1).isdigit() and len(text) < 32 else -1.0
     if number < 0:
         raise ValueError(f"{text[:40]!r} is no amount: write it as 20 or 0.5")
     return number

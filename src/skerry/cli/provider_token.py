@@ -1,4 +1,4 @@
-"""Where commands about machines get a provider's token from: a file, the environment, or the person who typed them."""
+"""Where a command finds a provider's token: a file, the environment, or the terminal. Never on the command line."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def token_file(function: Any) -> Any:
         metavar="FILE",
         help="Holds the provider's token (of several: lines NAME=TOKEN); else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), "
         "else you are asked.",
+    )(function)
+
+
+def firewall_token(function: Any) -> Any:
+    return click.option(
+        "--firewall-token-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        default=None,
+        metavar="FILE",
+        help="Holds a token that may change firewalls, used for this alone; else the pool's own has to.",
     )(function)
 
 
@@ -60,10 +70,3 @@ def tokens_of(wanted: Pool, file: Path | None) -> str:
 def asked_for(file: Path | None) -> Callable[[str], str]:
     """Only once it turns out that one is needed, and for which provider."""
     return lambda provider: token_of(provider, file)
-
-
-def names(text: str | None) -> tuple[str, ...] | None:
-    """ "a,b" -> ("a", "b"); "none" -> (); None stays."""
-    if text is None:
-        return None
-    return () if text == "none" else tuple(part for part in text.split(",") if part)
