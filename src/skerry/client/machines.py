@@ -13,7 +13,7 @@ from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.session import Session
 from skerry.client.walls import unwall
-from skerry.core.intent import Node, Pool
+from skerry.core.intent import MANUAL, Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Unreachable
 from skerry.machines.contract import name_of
@@ -21,7 +21,6 @@ from skerry.machines.contract import name_of
 POLL_S = 0.5
 OVER = ("gone", "failed")
 NOBODYS = ("gone", "enrolled")  # no keeper has anything to give back
-MANUAL = "manual"  # its machines are brought and taken away by people
 
 Progress = Callable[[str], None]
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 
-from skerry.core.intent import Offer, Pool
+from skerry.core.intent import MANUAL, Offer, Pool
 from skerry.errors import BadInput, SkerryError
 from skerry.machines.contract import Size
 from skerry.machines.providers import MEETING, provider_of
 from skerry.trust import seal
 
 SHOWN = 12  # rows of a table
-MANUAL = "manual"
 
 Progress = Callable[[str], None]
 
