@@ -13,7 +13,7 @@ from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 from skerry.cli.provider_token import token_file, tokens_of
 
-PRICES = ("name", "provider", "region", "cpus", "memory_mib", "usd_month", "usd_hour", "fit")
+PRICES = ("name", "provider", "region", "cpus", "memory_bytes", "usd_month", "usd_hour", "fit")
 
 
 @declare(

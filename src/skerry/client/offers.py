@@ -41,7 +41,7 @@ class Fit(msgspec.Struct, frozen=True):
             "provider": self.offer or self.provider,
             "region": ",".join(self.regions),
             "cpus": self.cpus,
-            "memory_mib": self.memory_bytes >> 20,
+            "memory_bytes": self.memory_bytes,
             "usd_month": self.usd_month,
             "usd_hour": self.usd_hour,
             "fit": self.fit,
