@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from skerry.client import machine_acts, machine_up, machines, pools
+from skerry.client.walls import Firewall
 from skerry.core import intent
 from skerry.sdk.connection import Connection, Progress
 from skerry.sdk.values import Cost, Machine, Pool, PoolChanged
@@ -96,7 +97,7 @@ class Pools:
                 wanted,
                 token=token_of(provider, token),
                 keepers=keepers,
-                firewall=firewall,
+                firewall=Firewall() if firewall else None,
                 progress=progress,
                 warn=progress,
             )
