@@ -9,6 +9,9 @@ from skerry.core.events import Timer
 from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Service, VolumeMount
 from skerry.core.records import Document, MachineSlot, Slot
+from skerry.core.renting.berths import Berth
+from skerry.core.renting.dealings import Rented
+from skerry.core.renting.matching import chosen
 from skerry.sim import documents as docs
 from skerry.sim.provider import Market
 from skerry.sim.rented import Cloud
@@ -280,6 +283,18 @@ def test_several_that_are_wanted_at_once_are_counted_one_after_the_other() -> No
         cloud.pool(min=3, **bound)
         cloud.run(30)
         assert [call.subject for call in cloud.provider.calls if call.act == "create"] == ["burst/0"], bound
+
+
+def test_of_several_of_one_name_the_enrolled_one_stays_else_the_oldest_else_the_one_of_the_lower_id() -> None:
+    cloud = Cloud()
+    cloud.pool(min=1)
+    cloud.run(60)
+    s, slots = cloud.core("vps-1")._s, [Berth(MachineSlot("burst", index)) for index in range(2)]
+    here = Rented("1003", "", "", True, "active", cloud.provider.living()[0].address, created=9.0)
+    others = [Rented(id, "", "", True, "active", created=at) for id, at in (("1002", 5.0), ("999", 5.0), ("7", 6.0))]
+    assert chosen(s, slots[0], [*others, here]) == here
+    assert chosen(s, slots[1], [*others, here]) == others[1]
+    assert chosen(s, slots[1], []) is None
 
 
 def test_a_machine_that_somebody_brought_and_that_falls_silent_is_told() -> None:

@@ -5,6 +5,7 @@ A test leaves the cloud as it found it: three hosts up, every replica of the gue
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -108,8 +109,17 @@ class Cloud:
             if machine.state != "off"
         )  # one that a rollout or a move left behind may be draining still, and would go in the midst of the next test
 
+    def all_up(self) -> bool:
+        """Each host answers and sees all of them up: an agent that was killed a moment ago is missed by nobody yet."""
+        names = self.names()
+
+        async def ask(session: Session) -> list[list[dict[str, Any]]]:
+            return await asyncio.gather(*(session.request("hosts", node=f"node/{name}") for name in names))
+
+        return all([host["state"] for host in hosts].count("up") == HOSTS for hosts in self.skerry.look(ask))
+
     def wait_well(self, timeout_s: float = 60) -> None:
-        self.skerry.wait("three hosts up", lambda: len(self.up()) == HOSTS, timeout_s)
+        self.skerry.wait("three hosts up, as each of them sees it", self.all_up, timeout_s)
         self.skerry.wait("every replica healthy, claimed once", self.well, timeout_s)
 
 

@@ -329,7 +329,7 @@ async def dials(hosts: Hosts, name: str, other: str) -> bool:
     thief, target = HostFiles(hosts.lab.disk(name)), HostFiles(hosts.lab.disk(other))
     own = Identity(thief.certificate, thief.private_pem())
     try:
-        stream = await dial([f"{hosts.address(other)}:7077"], target.certificate, own, "/objects", 3.0)
+        stream = await dial([f"{hosts.address(other)}:7077"], target.certificate, own, "/image", 3.0)
     except Unreachable:
         return False
     await stream.close()

@@ -7,7 +7,6 @@ machine, by order; the next ones follow only if it doesn't.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
 LIFE_S = 90 * 86400.0
-LOOK_S = 1.0
 TURN_S = 5.0  # so much later the next keeper does it
 
 log = logging.getLogger(__name__)
@@ -104,14 +102,8 @@ class Enrolments:
 
     # -- what is due
 
-    async def watch(self) -> None:
-        """Runs for ever."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.renew()
-
     def renew(self) -> None:
-        """Sign what should be otherwise by now, if it is this keeper's turn."""
+        """Sign what should be otherwise by now, if it is this keeper's turn. To be called each second."""
         now_s = self._agent.loop.now_s()
         due: dict[str, float] = {}
         for name, pool in self.pools().items():

@@ -15,9 +15,9 @@ from typing import Any
 from skerry.api.ledger import Ledger
 from skerry.api.server import Server
 from skerry.api.tokens import Tokens
-from skerry.client.home import Home
+from skerry.client.home import CloudExists, Home
 from skerry.client.keys import passphrase_from, write_atomically
-from skerry.client.recovery import join_public
+from skerry.client.recovery import join_public, rejoin
 from skerry.errors import BadInput, Refusal
 from skerry.sdk import AsyncClient
 
@@ -83,15 +83,18 @@ def listen(text: str, *, certificate: Path | None = None, key: Path | None = Non
 
 def from_environment(environ: Mapping[str, str], home: Home) -> Tokens:
     """Set a home up from $SKERRY_API_CLOUD, _KEY and _TOKENS: the content of `key export --public`, of a key's secret half, and of
-    tokens.json. For a container, which has no files of its own. Raises NoEnvironment, and what is wrong with them.
+    tokens.json. For a container, whose home is empty, or a volume that it had before: what it learned there of the cloud stays,
+    key and tokens are those of now. Raises NoEnvironment, and what is wrong with them.
     """
     home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in FROM:
         if not environ.get(f"SKERRY_API_{name}"):
             raise NoEnvironment("the API is not served", f"$SKERRY_API_{name} is not set", "see docs/api.md, As an app")
         write_atomically(home.path / name.lower(), environ[f"SKERRY_API_{name}"].encode())
-    cloud, _ = join_public(home, home.path / "cloud", home.path / "key", passphrase_from(environ, None, None))
-    home.select(cloud.name)
+    try:
+        join_public(home, home.path / "cloud", home.path / "key", passphrase_from(environ, None, None))
+    except CloudExists:
+        rejoin(home, home.path / "cloud", home.path / "key")
     return Tokens(home.path / "tokens")
 
 

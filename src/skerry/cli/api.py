@@ -104,7 +104,7 @@ def serve_(
     listening = listen(where, certificate=tls_cert, key=tls_key, plain=plain)
     with tempfile.TemporaryDirectory(prefix="skerry-api-") as folder:
         if from_environment:
-            home = Home(Path(folder))
+            home = Home(Path(os.environ.get("SKERRY_HOME") or folder))
             tokens = read_environment(os.environ, home)
         else:
             home = run.home()

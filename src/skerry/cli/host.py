@@ -273,7 +273,7 @@ def _warn_of_data(terminal: Terminal, result: dict[str, Any]) -> None:
 
 def _warn_of_tokens(terminal: Terminal, result: dict[str, Any]) -> None:
     if pools := result["tokens_it_could_read"]:
-        from skerry.client.pools import renew_token
+        from skerry.client.keeping import renew_token
 
         terminal.warn(f"it kept {', '.join(pools)}, and knows {renew_token(pools[0])}")
     if pools := result["keys_of_its_own"]:

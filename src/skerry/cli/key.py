@@ -112,7 +112,7 @@ def rotate(
     """
     from skerry.client import recovery, roles
     from skerry.client.identity import write_operator
-    from skerry.client.pools import renew_token
+    from skerry.client.keeping import renew_token
     from skerry.client.rotate import let_in
     from skerry.errors import BadInput
 

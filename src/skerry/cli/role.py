@@ -129,7 +129,7 @@ def rm(
     Its key is barred for ever. Taking an operator away needs the root key.
     """
     from skerry.client import roles
-    from skerry.client.pools import renew_token
+    from skerry.client.keeping import renew_token
 
     async def work(session: Session) -> dict[str, Any]:
         await session.sync(1)

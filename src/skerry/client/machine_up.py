@@ -20,12 +20,13 @@ from skerry.client.drain import drain
 from skerry.client.enrolment import enrol_machine, find, hand_over, signed
 from skerry.client.join import wait_for_answer
 from skerry.client.machines import expel, slot_named, told
+from skerry.client.pool_look import look
 from skerry.client.session import Session
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Refusal
 from skerry.machines.contract import Order, Provider, ProviderSilent, Server, name_of, tags_of, uuid_of
-from skerry.machines.providers import MEETING, open_provider
+from skerry.machines.providers import MEETING, provider_of
 from skerry.machines.userdata import meeting_points, user_data
 from skerry.trust import joining
 
@@ -69,8 +70,8 @@ async def up(
     host = pool.options.get(MEETING, "")
     find(session, host)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
-    looked = await pools.look(session, pool, known)
+    provider = provider_of(pool, known)
+    looked = await look(session, pool, known)
     called = name_of(session.file.id, slot)
     if there := await asyncio.to_thread(lambda: provider.list(name=called)):
         raise MachineThere(
@@ -224,7 +225,7 @@ async def down(
     slot = slot_named(name)
     pool = pools.find_pool(session, slot.pool)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
+    provider = provider_of(pool, known)
     if slot.path in session.nodes:
         if not now and slot.index < pool.max:
             await drain(session, str(slot), timeout_s, progress)

@@ -109,7 +109,7 @@ def wish(demand: Sequence[float], counts: Sequence[int], rule: Rule) -> Wished:
         if wanted >= now:
             return Wished(now, f"{now}: fewer would do, but not yet for {rule.stay} steps: {why}")
     lately = max(counts[-rule.fall_steps :])
-    least = lately - max(1, math.floor(lately * rule.fall))
+    least = lately - _tenth(lately, rule)
     if wanted < least:
         slowly = min(least, now)
         return Wished(slowly, f"{slowly}: down to {wanted}, a tenth (at least one) in {rule.fall_steps} steps: {why}")
@@ -121,6 +121,17 @@ def median_wish(wishes: Sequence[int], low: int, high: int) -> int | None:
     if not wishes:
         return None
     return max(low, min(high, sorted(wishes)[len(wishes) // 2]))
+
+
+def left_alone(last: int, own: int, rule: Rule, steps: int) -> int:
+    """How many so many steps after the last keeper died: `last` for the way down, then the document's `own`, reached slowly."""
+    if steps < rule.down or last == own:
+        return last
+    if last < own:
+        return own
+    for _ in range((steps - rule.down) // rule.fall_steps + 1):
+        last = max(own, last - _tenth(last, rule))
+    return last
 
 
 def bounds(scale: Scale, now_unix: float) -> tuple[int, int]:
@@ -148,6 +159,11 @@ def _holds(schedule: Schedule, now_unix: float) -> bool:
     )
 
 
+def _tenth(number: int, rule: Rule) -> int:
+    """As many at once may go: at least one."""
+    return max(1, math.floor(number * rule.fall))
+
+
 def _steps(seconds: float, step_s: float) -> int:
     return max(1, math.ceil(seconds / step_s))
 
@@ -159,7 +175,8 @@ def _wanted_before(demand: Sequence[float], back: int, rule: Rule, unknown: int)
 
 def _means(figures: Sequence[float], steps: int) -> list[float]:
     """The mean of each figure and those before it, `steps` in all (fewer at the beginning)."""
-    return [math.fsum(figures[max(0, at - steps + 1) : at + 1]) / min(at + 1, steps) for at in range(len(figures))]
+    first = [math.fsum(figures[:at]) / at for at in range(1, min(steps, len(figures) + 1))]
+    return first + [math.fsum(figures[at - steps : at]) / steps for at in range(steps, len(figures) + 1)]
 
 
 def _nth_apart(rises: Sequence[float], nth: int, apart: int) -> float:

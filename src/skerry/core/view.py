@@ -11,11 +11,12 @@ from skerry.core.deciding import waits_for_home
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
 from skerry.core.records import Slot
+from skerry.core.rings import rings
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
 from skerry.core.versions import Want
 from skerry.core.waking import at_zero
-from skerry.core.wishing import number_of, rings, unwanted
+from skerry.core.wishing import number_of, unwanted
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -74,7 +74,7 @@ class Watch:
         """It holds unless nobody could give anything back for longer than `return_slack_s`, once it was time to."""
         provider, slack_s = self.cloud.provider, self.cloud.cluster.timing.return_slack_s
         spent = provider.spent_usd(asked_for=True)
-        price_usd_s = sum(bool(d.by) for d in provider.living()) * provider.market.price_usd_hour / 3600.0
+        price_usd_s = sum(droplet.price_usd_hour for droplet in provider.living() if droplet.by) / 3600.0
         if spent + price_usd_s * (self.cloud.of.drain_s + slack_s + MARGIN_S) <= self.ceiling_usd:
             self._refused_s = 0.0
         elif not self._is_reached():
@@ -91,9 +91,12 @@ class Watch:
     def _check_life(self, ours: list[Droplet]) -> None:
         """Without faults of late and with money, a pool that lacks machines gets one; nobody waits for ever."""
         provider = self.cloud.provider
+        if len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+            self._short_s = None
+            return
         rows = next((m.core.rows() for m in self.cloud.cluster.machines.values() if m.core is not None), [])
         lacking = sum(row.state == "waiting" for row in rows)
-        if not lacking or len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+        if not lacking:
             self._short_s = None
             return
         since_s = self._short_s = self._now_s if self._short_s is None else self._short_s
