@@ -77,6 +77,9 @@ class Kept:
         return self._inside(HOST, "virsh", "--quiet", "-c", "qemu:///system", *argv)
 
     def _hypervisor(self) -> None:
+        self._inside(
+            HOST, "mkdir", "-p", "/var/log/libvirt/qemu"
+        )  # as its package has it; a lab host's /var/log is empty
         for program in ("virtlogd", "libvirtd"):
             self._inside(HOST, "systemd-run", "--quiet", f"--unit=own-{program}", program)
         end_s = time.monotonic() + START_LIMIT_S

@@ -6,7 +6,10 @@ import pytest
 
 from skerry.sim.tides import Tides
 
-FOUND = {112: "one of two keepers that are left lies: the number went up and down with its words"}
+FOUND = {
+    98: "figures of a node whose clock is an hour off were laid a step too early or too late, and each change looked like a rise",
+    112: "one of two keepers that are left lies: the number went up and down with its words",
+}
 
 
 def test_numbers_stay_within_their_bounds_and_all_nodes_come_to_the_one_that_the_load_needs() -> None:

@@ -257,8 +257,8 @@ def test_another_keeper_that_has_not_wished_yet_lowers_nothing() -> None:
 
 def changes(cluster: Cluster, node: str) -> list[tuple[float, int, int]]:
     """(when, from, to) of each change of the number at a node."""
-    notes = [life for life in cluster.history if life.node == f"node/{node}" and isinstance(life.effect, do.Note)]
-    scaled = [(life.at_s, life.effect.reason.split()) for life in notes if life.effect.kind == "scaled"]
+    told = [(life.at_s, life.effect) for life in cluster.history if life.node == f"node/{node}"]
+    scaled = [(at_s, note.reason.split()) for at_s, note in told if isinstance(note, do.Note) and note.kind == "scaled"]
     return [(at_s, int(words[0]), int(words[2])) for at_s, words in scaled]
 
 

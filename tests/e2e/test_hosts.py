@@ -329,7 +329,7 @@ async def dials(hosts: Hosts, name: str, other: str) -> bool:
     thief, target = HostFiles(hosts.lab.disk(name)), HostFiles(hosts.lab.disk(other))
     own = Identity(thief.certificate, thief.private_pem())
     try:
-        stream = await dial([f"{hosts.address(other)}:7077"], target.certificate, own, "/objects", 3.0)
+        stream = await dial([f"{hosts.address(other)}:7077"], target.certificate, own, "/image", 3.0)
     except Unreachable:
         return False
     await stream.close()
@@ -441,14 +441,11 @@ def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_a
     assert (row["state"], row["address"], row["asks"]) == ("joined", hosts.address(FREE), "")
 
     hosts.skerry.run("rm", "there")
-    leaving = subprocess.Popen([COMMAND, "machine", "pool", "rm", "brought"], env=hosts.skerry.environment)
-    try:
-        command = hosts.skerry.wait("somebody to be asked to take it away", asked, 60)
-        assert command == "skerry host rm brought/0 --purge"
-        run(command)
-        assert leaving.wait(30) == 0
-    finally:
-        leaving.kill()
-        leaving.wait()
+    code, error = hosts.refused("machine", "pool", "rm", "brought")
+    command = hosts.skerry.wait("somebody to be asked to take it away", asked, 10)
+    assert command == "skerry host rm brought/0 --purge"
+    assert (code, error["fix"]) == (5, f"{command}; then: skerry machine pool rm brought")
+    run(command)
+    hosts.skerry.run("machine", "pool", "rm", "brought", "--timeout", "30s")
     assert hosts.skerry.json("machine", "pool", "ls") == [] and hosts.skerry.json("status")["asked"] == []
     assert differences(before, hosts.looks(FREE)) == []

@@ -54,19 +54,15 @@ def rings(s: Situation, key: tuple[str, str], step: int) -> Rings:
 
 
 def place(s: Situation, key: tuple[str, str], step: int) -> Placement:
-    """By the clock of who told them. One whose clock is wrong counts steps of its own: it is placed by when it was heard."""
+    """By the clock of who told them. One whose clock is wrong counts steps of its own, and is placed by how wrong it is."""
     scale, name = s.wishing.initial[key].scale, ".".join(key)
     step_s = scale.step_s if scale is not None else 0.0
     placed, nodes, late = [], [], []
     for node, load in s.known.about("load", name).items():
-        heard_s = s.wishing.heard_s.get((node, name))
         if not isinstance(load, Load) or load.step_s != step_s or node not in s.known.nodes or not load.cpu:
             continue
-        if heard_s is None:
-            continue
-        ends, quiet = step - load.step, int((s.now - heard_s) // step_s)
-        if abs(ends - quiet) > SILENT_STEPS and s.presence.is_up(node) and (node, name) not in s.wishing.remembered:
-            ends = quiet
+        ahead = s.wishing.ahead.get((node, name), 0) if s.presence.is_up(node) else 0
+        ends = step - load.step + (ahead if abs(ahead) > SILENT_STEPS else 0)
         if not -SILENT_STEPS <= ends < RING_STEPS:
             continue
         dead = s.presence.is_down(node)

@@ -74,8 +74,9 @@ class Wishing:
         self.numbers: dict[Key, Number] = {}
         self.risen_s: dict[Key, float] = {}  # when what is asked for last rose to what there is
         self.alone: dict[Key, Alone] = {}
-        self.heard_s: dict[tuple[str, str], float] = {}  # (node, "app.service") -> when its newest figures came
-        self.remembered: set[tuple[str, str]] = set()  # those of them that our disk held
+        self.ahead: dict[
+            tuple[str, str], int
+        ] = {}  # (node, "app.service") -> by how many steps its clock is before ours
         self.turns: dict[Key, Turn] = {}
         self.gauges: tuple[Gauge, ...] = ()
         self.unmeasured = False  # the agent is to be told what to measure
@@ -231,11 +232,11 @@ def look_at(s: Situation, key: Key, at_s: float) -> None:
 
 
 def heard(s: Situation, record: Fact, from_disk: bool) -> None:
-    if record.kind == "load":
-        s.wishing.heard_s[record.node, record.key] = s.now
-        s.wishing.remembered.discard((record.node, record.key))
-        if from_disk:
-            s.wishing.remembered.add((record.node, record.key))
+    if isinstance(record.body, Load) and not from_disk:
+        ahead = record.body.step + 1 - math.floor(s.wall(s.now) / record.body.step_s)
+        before = s.wishing.ahead.get((record.node, record.key), ahead)
+        late = 0 < before - ahead <= SILENT_STEPS  # the way was longer this time, and its clock is as it was
+        s.wishing.ahead[record.node, record.key] = before if late else ahead
     app, _, service = record.key.partition(".")
     if (app, service) in s.wishing.initial and (record.kind != "load" or s.me in keepers(s)):
         look_at(s, (app, service), s.now)
@@ -312,7 +313,6 @@ def measured(s: Situation, event: Measured) -> None:
     )  # fmt: skip
     busy = any(any(ring) for ring in (load.cpu, load.connections, load.fresh, load.replicas))
     s.publish("load", name, load if busy else None, "figures of a step" if busy else "there was nothing to do here")
-    s.wishing.heard_s[s.me, name] = s.now
     look_at(s, key, s.now)
 
 
