@@ -311,3 +311,19 @@ def test_a_machine_that_somebody_brought_and_that_falls_silent_is_told() -> None
     cloud.cluster["burst/0"].boot()
     cloud.run(60)
     assert asked(cloud, "burst/0") == "" and states(cloud, "burst/0") == ["asked", "joined"]
+
+
+def test_what_was_asked_for_and_may_still_come_counts_under_the_ceiling() -> None:
+    cloud = Cloud(keepers=1)
+    cloud.provider.trouble = lambda number, act: "hang" if act == "create" else ""
+    cloud.pool(min=3, spend_usd_month=0.03)
+    cloud.run(25)
+    assert [call.subject for call in cloud.provider.calls if call.act == "create"] == ["burst/0"]
+
+
+def test_each_keeper_leaves_room_under_the_ceiling_for_what_the_other_may_rent_at_the_same_moment() -> None:
+    for keepers, creates in ((1, 1), (2, 0)):
+        cloud = Cloud(keepers=keepers)
+        cloud.pool(min=3, spend_usd_month=0.04)
+        cloud.run(30)
+        assert sum(call.act == "create" for call in cloud.provider.calls) == creates
