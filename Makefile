@@ -60,7 +60,7 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
 build/bundle/.done: $(shell find src/skerry -type f -not -name "*.pyc" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
-	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundle build/bundle
+	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundling build/bundle
 	@touch $@
 
 wheel: bundle              ## the package with the agent in it, as it is published: build/dist
@@ -110,10 +110,11 @@ PROGRAMS := tests/api tests/sdk
 IMAGES := tests/image
 LIBRARY := tests/library
 BUSY := IMAGES LIBRARY
-KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py
+KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
+         tests/e2e/test_image_budget.py
 HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
-LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_image_budget.py
+LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,nice)

@@ -104,7 +104,9 @@ class Skerry:
             raise CommandFailed(str(error)) from error
 
     def session(self) -> Session:
-        return Session(Home.find({"SKERRY_HOME": str(self.home)}).choose("", {}), lambda what: "")
+        return Session(
+            Home.find(self.environment).choose("", self.environment), lambda what: self.environment["SKERRY_PASSPHRASE"]
+        )
 
     def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Until `condition` gives something true; its value. Commands that fail meanwhile count as not yet."""

@@ -124,6 +124,19 @@ def test_a_pool_is_looked_at_signed_with_its_keepers_role_and_their_doors_open(
     assert add("--size", "s-1", code=2)["code"] == "pool-taken"
 
 
+def test_without_a_ceiling_it_is_what_all_machines_cost_in_a_month_and_a_twentieth(
+    add: Callable[..., Any], small: Aside, ann: Person
+) -> None:
+    """The example's s-1 costs a cent an hour: 7.44 USD in the longest month, which is more than its monthly price."""
+    assert add("--size", "s-1")["most"] == "at most 3 machines (s-1), at most 23.44 USD/month"
+    assert held(small, "pool/burst").spend_usd_month == 23.44
+    assert set(held(small, "pool/burst").keepers) == {"node/vps-1", "node/vps-2"}, (
+        "the first two, where nobody says which"
+    )
+    ann.run("machine", "pool", "set", "burst", "--max", "2")
+    assert held(small, "pool/burst").spend_usd_month == 15.63
+
+
 def test_what_the_provider_does_not_have_is_said_and_nothing_is_signed(
     add: Callable[..., Any], small: Aside, ann: Person
 ) -> None:

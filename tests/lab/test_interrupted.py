@@ -68,8 +68,16 @@ def test_everything_is_found_without_the_labs_own_notes(lab: Lab) -> None:
 
 def test_down_keeps_what_is_not_the_labs(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years")
+    (tmp_path / "own/vps-1/skerry/objects").mkdir(parents=True)
+    (tmp_path / "own/vps-1/skerry/objects/thesis.txt").write_text("years")
+    (tmp_path / "hosts").symlink_to(tmp_path / "own")
     Lab(lab.name, directory=tmp_path).down()
-    assert (tmp_path / "thesis.txt").read_text() == "years"
+    assert (
+        (tmp_path / "thesis.txt").read_text()
+        == (tmp_path / "own/vps-1/skerry/objects/thesis.txt").read_text()
+        == "years"
+    )
+    assert not (tmp_path / "hosts").is_symlink()
 
 
 def test_two_labs_stand_side_by_side(lab: Lab) -> None:

@@ -6,9 +6,10 @@ that ever leaves this file of it is its hash, and the machine's user data.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from skerry.agent.asking import Act, Answer, Question, Trouble, question
 from skerry.core.effects import Effect
@@ -124,14 +125,25 @@ class Keeper:
         return document.body if document is not None and isinstance(document.body, Pool) else None
 
     async def _ask_all(self, of: str, act: Act, **more: object) -> dict[str, Answer]:
-        """Offer -> what it says, all asked at once."""
+        """Offer -> what it says, all asked at once, by one child."""
+        asked = self._question(of, "", act, **more)
+        if isinstance(asked, Answer):
+            return {"": asked}
         pool = self._pool(of)
-        names = list(pool.offers()) if pool is not None else [""]
-        return dict(
-            zip(names, await asyncio.gather(*(self._ask(of, name, act, **more) for name in names)), strict=True)
-        )
+        names = [offer.name for offer in pool.others] if pool is not None else []
+        others = {name: self._question(of, name, act, **more) for name in names}
+        can = {name: each for name, each in others.items() if isinstance(each, Question)}
+        cannot = {name: each for name, each in others.items() if isinstance(each, Answer)}
+        answer = await self._agent.parts.ask(msgspec.structs.replace(asked, others=can))
+        unsaid = dict.fromkeys(can, answer)  # where the child itself had trouble
+        return {"": answer, **unsaid, **answer.others, **cannot}
 
     async def _ask(self, of: str, offer: str, act: Act, **more: object) -> Answer:
+        asked = self._question(of, offer, act, **more)
+        return asked if isinstance(asked, Answer) else await self._agent.parts.ask(asked)
+
+    def _question(self, of: str, offer: str, act: Act, **more: object) -> Question | Answer:
+        """What to ask; an answer where it can't be asked."""
         pool = self._pool(of)
         at = pool.offers().get(offer) if pool is not None else None
         if pool is None or at is None:
@@ -141,8 +153,7 @@ class Keeper:
             token = self._agent.enrolments.token(pool, offer)
         except CannotOpen as error:
             return Answer(trouble=Trouble(code=error.code, why=str(error), acted="no", whole=True, lasting=True))
-        asked: Question = question(at, token, act, **more)
-        return await self._agent.parts.ask(asked)
+        return question(at, token, act, **more)
 
     def _tell(self, answer: Answer, event: Event | None, pool: str, act: Any, subject: str, offer: str = "") -> None:
         trouble = answer.trouble

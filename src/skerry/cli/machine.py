@@ -10,16 +10,18 @@ import click
 from skerry.cli import run
 from skerry.cli.machine_acts import command as acts
 from skerry.cli.machine_image import command as image
+from skerry.cli.machine_sizes import PRICES
+from skerry.cli.machine_sizes import command as sizes
 from skerry.cli.options import Duration, Pair, Size
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
-from skerry.cli.provider_token import asked_for, firewall_token, token_file, token_of
+from skerry.cli.provider_token import asked_for, firewall_token, token_file, tokens_of
 
 if TYPE_CHECKING:
     from skerry.client.walls import Firewall
 
 CHANGES = (0, 1, 2, 3, 4, 5)
-COLUMNS = ("slot", "state", "address", "size", "region", "usd_hour", "keeper", "why")
+COLUMNS = ("slot", "state", "address", "provider", "size", "region", "usd_hour", "keeper", "why")
 
 
 @click.group(name="machine")
@@ -70,11 +72,19 @@ def limits(function: Any) -> Any:
     pool,
     "add",
     example="skerry machine pool add burst --provider digitalocean --size s-1vcpu-1gb --min 0 --max 10 --spend 20\n"
-    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1",
+    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1\n"
+    "skerry machine pool add burst --provider digitalocean --provider libvirt=qemu+ssh://root@box/system --cpus 2 --max 4",
     codes=CHANGES,
 )
 @click.argument("name")
-@click.option("--provider", required=True, metavar="NAME", help="Such as digitalocean, libvirt, manual.")
+@click.option(
+    "--provider",
+    "providers",
+    required=True,
+    multiple=True,
+    metavar="NAME[=URL]",
+    help="Such as digitalocean, libvirt, manual; of several the cheapest that has one.",
+)
 @click.option("--size", default="", metavar="NAME", help="The provider's name of a size; else what follows decides.")
 @click.option(
     "--cpus", type=click.FloatRange(0), default=0.0, metavar="N", help="At least so many, the cheapest that fits."
@@ -85,7 +95,12 @@ def limits(function: Any) -> Any:
 @click.option("--max", "most", type=click.IntRange(0), required=True, help="Never more.")
 @click.option("--endpoint", default="", metavar="URL", help="Instead of the provider's own; of a hypervisor its URI.")
 @click.option(
-    "--option", "options", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For this provider; repeatable."
+    "--option",
+    "options",
+    type=Pair(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For this provider; repeatable. For a further one its name goes before it: libvirt.image=…",
 )
 @click.option("--label", "labels", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For placement; repeatable.")
 @click.option(
@@ -103,7 +118,7 @@ def limits(function: Any) -> Any:
 def pool_add(
     terminal: Terminal,
     name: str,
-    provider: str,
+    providers: tuple[str, ...],
     size: str,
     cpus: float,
     memory: int,
@@ -126,9 +141,11 @@ def pool_add(
     """Let keepers rent machines of pool NAME, within these bounds.
 
     Everything is looked at before anything is signed: token, sizes, prices. The token is sealed to the keepers and to the
-    operators, and is nowhere in clear.
+    operators, and is nowhere in clear. With several providers each machine is rented where what it needs is cheapest at that
+    time and to be had; without keepers the cheapest one of now is signed alone.
     """
-    from skerry.client import pools
+    from skerry.cli.output import table
+    from skerry.client import offers, pools
     from skerry.core.intent import Pool
     from skerry.machines.providers import MEETING
 
@@ -136,15 +153,23 @@ def pool_add(
         raise click.UsageError(f"--min {least} is more than --max {most}")
     if not (size or cpus or memory):
         raise click.UsageError("say --size, or what a machine needs: --cpus, --memory")
+    if size and len(providers) > 1:
+        raise click.UsageError("--size is one provider's word: with several say what a machine needs: --cpus, --memory")
     at = _names(keepers)
     if (at == ()) is not bool(meeting):
         raise click.UsageError("--meeting HOST goes with --keepers none, and with nothing else")
+    given = _fields(limits)
+    own = offers.offers_said(
+        providers,
+        endpoint,
+        given.pop("image", ""),
+        {**dict(options), **({MEETING: meeting} if meeting else {})},
+    )
     wanted = Pool(
-        provider=provider, max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory,
-        price_usd_month=price, endpoint=endpoint, labels=dict(labels), weight=weight,
-        options={**dict(options), **({MEETING: meeting} if meeting else {})}, **_fields(limits),
+        max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory, price_usd_month=price,
+        labels=dict(labels), weight=weight, **own, **given,
     )  # fmt: skip
-    token, wall = token_of(provider, token_file), _firewall(firewall, firewall_token_file)
+    token, wall = tokens_of(wanted, token_file), _firewall(firewall, firewall_token_file)
     result = run.in_cloud(
         terminal,
         cloud,
@@ -156,9 +181,11 @@ def pool_add(
     )
     by, where = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
     then = f"kept by {by}" if by else f"next: skerry machine up {name}"
+    shown = table(result["fits"], PRICES) + "\n" if wanted.others else ""
     terminal.answer(
         result,
-        f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp",
+        f"{shown}pool {name}: {result['most']}; {then}\n"
+        f"open to its machines, in every firewall before {where}: 7078/tcp",
     )
 
 
@@ -398,5 +425,6 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
 
 command.add_command(image)
+command.add_command(sizes)
 for each in acts.commands.values():
     command.add_command(each)

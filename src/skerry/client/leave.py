@@ -12,9 +12,8 @@ import msgspec
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import find, hand_over, ssh_target
 from skerry.client.keeping import all_pools, kept_by, signed_by, without_keepers
-from skerry.client.machines import MANUAL
 from skerry.client.session import Session
-from skerry.core.intent import Body, Node, Pool, Secret
+from skerry.core.intent import MANUAL, Body, Node, Pool, Secret
 from skerry.core.records import Document, MachineSlot
 from skerry.errors import Refusal, Unreachable
 from skerry.machines.errors import NotOurHost

@@ -20,6 +20,7 @@ from skerry.client.drain import drain
 from skerry.client.enrolment import enrol_machine, find, hand_over, signed
 from skerry.client.join import wait_for_answer
 from skerry.client.machines import expel, slot_named, told
+from skerry.client.pool_look import look
 from skerry.client.session import Session
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
@@ -70,7 +71,7 @@ async def up(
     find(session, host)
     known = token(pool.provider)
     provider = provider_of(pool, known)
-    looked = await pools.look(session, pool, known)
+    looked = await look(session, pool, known)
     called = name_of(session.file.id, slot)
     if there := await asyncio.to_thread(lambda: provider.list(name=called)):
         raise MachineThere(

@@ -13,7 +13,7 @@ from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.session import Session
 from skerry.client.walls import unwall
-from skerry.core.intent import Node, Pool
+from skerry.core.intent import MANUAL, Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Unreachable
 from skerry.machines.contract import name_of
@@ -21,7 +21,6 @@ from skerry.machines.contract import name_of
 POLL_S = 0.5
 OVER = ("gone", "failed")
 NOBODYS = ("gone", "enrolled")  # no keeper has anything to give back
-MANUAL = "manual"  # its machines are brought and taken away by people
 
 Progress = Callable[[str], None]
 
@@ -45,6 +44,7 @@ class Told(msgspec.Struct, frozen=True):
     up: bool
     why: str = ""
     asks: str = ""
+    provider: str = ""
 
 
 async def told(session: Session, pool: str = "") -> dict[MachineSlot, Told]:
@@ -72,6 +72,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "state": state,
         "up": said.up,
         "address": node.addresses[0].rpartition(":")[0] if node is not None and node.addresses else said.address,
+        "provider": said.provider,
         "size": said.size,
         "region": said.region or (node.zone if node is not None else ""),
         "usd_hour": said.usd_hour,
@@ -162,7 +163,9 @@ async def expel(session: Session, slot: MachineSlot) -> None:
 async def wait_gone(
     session: Session, which: Callable[[MachineSlot, Told], bool], end_s: float, progress: Progress, again: str
 ) -> None:
-    """Wait until no keeper says any more that it has one of these. Raises NotInTime."""
+    """Wait until no keeper says any more that it has one of these. Raises NotInTime, at once where only people can go on: they
+    do it by commands, and those wait for this one to end.
+    """
     before = ""
     while True:
         left = {
@@ -173,6 +176,11 @@ async def wait_gone(
         words = ", ".join(f"{slot} {said.state}" for slot, said in sorted(left.items()))
         if not left:
             return
+        if all(said.asks and said.state == "returning" and slot.path in session.nodes for slot, said in left.items()):
+            asks = "; ".join(said.asks for _, said in sorted(left.items()))
+            raise NotInTime(
+                "not all is returned yet", f"people have to take it away: {words}", f"{asks}; then: {again}"
+            )
         if words != before:
             progress(words)
             before = words

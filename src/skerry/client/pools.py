@@ -6,9 +6,7 @@ else. Signed together, so that no keeper stands in one without the other.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,18 +24,17 @@ from skerry.client.keeping import (
     with_pools,
     without_keepers,
 )
+from skerry.client.offers import SHOWN, Fit, alone, compare, price_lists, tokens_said
+from skerry.client.pool_look import look
 from skerry.client.session import Session
 from skerry.client.upgrade import hand_bundle
 from skerry.client.walls import Firewall, walled
-from skerry.core.intent import Body, Node, Pool
+from skerry.core.intent import Body, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, Refusal
-from skerry.machines.contract import Provider, Size, cheapest
-from skerry.machines.providers import MEETING, provider_of
+from skerry.machines.providers import MEETING
 from skerry.machines.userdata import ENROL_PORT
 
-HOURS = 744  # of a month, at most
-SLACK = 1.05
 KEEPERS = 2  # where nobody says which: enough that one may be lost, few enough to hold a provider's token
 
 Progress = Callable[[str], None]
@@ -54,48 +51,11 @@ class PoolTaken(Refusal):
     exit_code = 2
 
 
-class NoSuchSize(BadInput):
-    """The provider has no size of that name, or none that fits."""
-
-    code = "no-such-size"
-
-
 class StillMachines(Refusal):
     """What was asked for is only possible while the pool has no machine."""
 
     code = "pool-has-machines"
     exit_code = 2
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """What the provider says of a pool that is wanted. `size`: the one that is taken."""
-
-    size: Size
-    warnings: tuple[str, ...]
-
-    @property
-    def month_usd(self) -> float:
-        """What one machine costs in a month, at the most."""
-        return max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
-
-    def whole(self, machines: int) -> float:
-        """What so many cost in a month at the most, and a little for those that are on their way out while others come in."""
-        return math.ceil(machines * self.month_usd * SLACK * 100) / 100
-
-    def of(self, pool: Pool) -> tuple[str, ...]:
-        """All that is to be warned of: what the provider said, and a ceiling under which the least number can't stay."""
-        least = pool.min * self.month_usd
-        if least <= pool.spend_usd_month:
-            return self.warnings
-        return (
-            *self.warnings,
-            f"{pool.min} machines ({self.size.name}) that stay for a month cost {least:.2f} USD, and the ceiling is "
-            f"{pool.spend_usd_month:.2f}: before the month is over all are given back; raise --spend, or lower --min",
-        )
-
-    def most(self, pool: Pool) -> str:
-        limit = ", the limit of --spend" if pool.spend_usd_month < self.whole(pool.max) else ""
-        return f"at most {pool.max} machines ({self.size.name}), at most {pool.spend_usd_month:.2f} USD/month{limit}"
 
 
 async def set_(
@@ -112,7 +72,14 @@ async def set_(
     """Change fields of a pool, its provider's token, or who keeps it, in one step. Raises as `add` does."""
     await session.sync()
     pool = find_pool(session, name)
+    if pool.others and (changes.get("size") or changes.get("image")):
+        raise BadInput(
+            f"pool {name} was not changed", "it has several providers, each with its own names of sizes and images",
+            "another size: --cpus, --memory in a new pool; this one can be removed: skerry machine pool rm " + name,
+        )  # fmt: skip
     changed = msgspec.structs.replace(pool, **changes)
+    if token and pool.others:
+        token = tokens_said(pool, own_token(session, pool), token)
     if changed.max != pool.max:
         changed = msgspec.structs.replace(changed, network=_network(session, name, changed))
     at = list(pool.keepers) if keepers is None else _other_keepers(session, name, pool, keepers)
@@ -198,7 +165,7 @@ def ls(session: Session) -> list[dict[str, Any]]:
     return [
         {
             "pool": name,
-            "provider": pool.provider,
+            "provider": ", ".join(name or pool.provider for name in pool.offers()),
             "min": pool.min,
             "max": pool.max,
             "size": pool.size or "cheapest",
@@ -215,6 +182,13 @@ def show(session: Session, name: str) -> dict[str, Any]:
     pool = find_pool(session, name)
     holders = [path.removeprefix("node/") for path in pool.tokens if path.startswith("node/")]
     return {"pool": name, **msgspec.to_builtins(pool), "tokens": holders}
+
+
+async def prices(session: Session, name: str, *, warn: Progress = lambda line: None) -> list[Fit]:
+    """What the providers of a pool offer it now. Raises NoSuchPool, CannotOpen, and as providers do."""
+    await session.sync(1)
+    pool = find_pool(session, name)
+    return compare(pool, await price_lists(pool, own_token(session, pool), warn=warn))
 
 
 def find_pool(session: Session, name: str) -> Pool:
@@ -248,6 +222,10 @@ async def add(
     bundle = find_bundle()
     at = _keepers(session, keepers, wanted)
     looked = await look(session, wanted, token)
+    fits = looked.fits
+    if wanted.others and not at:  # nobody is there to ask the others when the first has none
+        wanted, token = alone(wanted, token)[fits[0].offer]
+        looked = msgspec.structs.replace(looked, fits=(msgspec.structs.replace(fits[0], offer=""),))
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
     for warning in looked.of(wanted):
@@ -276,6 +254,8 @@ async def add(
     return {
         "pool": name,
         "size": looked.size.name,
+        "provider": looked.fits[0].offer or wanted.provider if looked.fits else wanted.provider,
+        "fits": [fit.row() for fit in fits if fit.fit][:SHOWN],
         "max": pool.max,
         "most": looked.most(pool),
         "keepers": [path.removeprefix("node/") for path in keys],
@@ -316,58 +296,3 @@ def _fixed(session: Session, name: str) -> str:
             f"{name} can't keep a pool", "it is a machine of one, and may go", "name fixed hosts: skerry host ls"
         )
     return document.path
-
-
-async def look(session: Session, wanted: Pool, token: str) -> Looked:
-    """Ask the provider all that can be asked without changing anything. Raises what it refuses, NoSuchSize."""
-    provider = provider_of(wanted, token)
-    check_image = getattr(provider, "check_image", None)  # where machines begin with an image of the operator's own
-    if check_image is not None:
-        await asyncio.to_thread(check_image, wanted.image)
-    warnings = await asyncio.to_thread(provider.check)
-    sizes = await asyncio.to_thread(provider.sizes)
-    warnings += await asyncio.to_thread(_seen, session, provider)
-    return Looked(_size(wanted, sizes), tuple(warnings))
-
-
-def _seen(session: Session, provider: Provider) -> list[str]:
-    """A token that reaches our fixed hosts could delete them, and so could whoever captures a keeper."""
-    hosts = {
-        address.rpartition(":")[0].strip("[]"): path.removeprefix("node/")
-        for path, document in session.nodes.items()
-        if MachineSlot.of_path(path) is None and isinstance(document.body, Node)
-        for address in document.body.addresses
-    }
-    seen = sorted({hosts[a] for server in provider.list() for a in server.addresses if a in hosts})
-    if not seen:
-        return []
-    return [
-        f"this token reaches {', '.join(seen)}, too: a captured keeper could delete what is no pool's; "
-        "rent machines in an account, or a team, of their own"
-    ]
-
-
-def _size(wanted: Pool, sizes: Sequence[Size]) -> Size:
-    """Raises NoSuchSize."""
-    if wanted.size:
-        found = next((size for size in sizes if size.name == wanted.size), None)
-        if found is None:
-            near = ", ".join(sorted(size.name for size in sizes)[:20])
-            raise NoSuchSize(f"there is no size {wanted.size}", f"{wanted.provider} has: {near}", "choose one: --size")
-        missing = [region for region in wanted.regions if found.regions and region not in found.regions]
-        if missing:
-            raise NoSuchSize(
-                f"there is no {found.name} in {', '.join(missing)}", f"it is in {', '.join(found.regions)}",
-                "choose other --regions, or another --size",
-            )  # fmt: skip
-        return found
-    region = wanted.regions[0] if wanted.regions else ""
-    fit = cheapest(
-        sizes, cpus=wanted.cpus, memory_bytes=wanted.memory_bytes, most_usd_month=wanted.price_usd_month, region=region
-    )
-    if fit is None:
-        raise NoSuchSize(
-            f"{wanted.provider} has no machine that fits", "none has so much for that price there",
-            "ask for less, allow a higher --price, or name a --size",
-        )  # fmt: skip
-    return fit

@@ -206,6 +206,9 @@ class Node(Shape, frozen=True, kw_only=True):
     boxes: dict[str, str] = {}
 
 
+MANUAL = "manual"  # a provider: its machines are brought and taken away by people
+
+
 class Offer(Shape, frozen=True, kw_only=True):
     """A further provider of a pool's machines; what isn't said here is the pool's. `name`: unique in the pool, where several
     are asked. The pool's own provider is the offer named "".

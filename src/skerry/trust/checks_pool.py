@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import re
 
-from skerry.core.intent import Node, Offer, Pool
+from skerry.core.intent import MANUAL, Node, Offer, Pool
 from skerry.core.records import MachineSlot
 from skerry.trust.bounds import (
     CPUS_MAX,
@@ -38,6 +38,11 @@ def pool(body: Pool) -> None:
     count(body.others, "others", 7)
     names = [offer.name for offer in body.others]
     need(len(set(names)) == len(names), "others", "each needs a name of its own")
+    need(
+        not body.others or all(offer.provider != MANUAL for offer in body.offers().values()),
+        "others",
+        "a person's machines are a pool of their own",
+    )
     need(not (body.others and body.size), "size", "is one provider's word: with others, say what a machine needs")
     for offer in body.others:
         matches(offer.name, "others.name", PROVIDER, "small letters, digits and dashes, at most 32")

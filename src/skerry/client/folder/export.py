@@ -97,7 +97,15 @@ def pool_of(pool: Pool) -> dict[str, Any]:
         said["memory"] = f"{pool.memory_bytes}b"
     if not said.keys() & {"size", "cpus", "memory"}:  # a file has to say what a machine needs
         said["cpus"] = "0"
-    lists = {"regions": list(pool.regions), "options": dict(pool.options), "labels": dict(pool.labels)}
+    options = dict(pool.options)
+    if pool.others:
+        del said["provider"]
+        said.pop("endpoint", None)
+        said["providers"] = [f"{o.provider}={o.endpoint}" if o.endpoint else o.provider for o in pool.offers().values()]
+        for offer in pool.others:
+            theirs = offer.options | ({"image": offer.image} if offer.image else {})
+            options |= {f"{offer.name}.{key}": value for key, value in theirs.items()}
+    lists = {"regions": list(pool.regions), "options": options, "labels": dict(pool.labels)}
     return said | {k: v for k, v in lists.items() if v} | {"keepers": [p.removeprefix("node/") for p in pool.keepers]}
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from skerry.core.facts import Machine
-from skerry.core.intent import Pool
+from skerry.core.intent import MANUAL, Pool
 from skerry.core.order import order_by_name
 from skerry.core.records import MachineSlot
 from skerry.core.renting import acting, ghosts, leaving, ledger, needing, offers, tenancy
@@ -95,7 +95,7 @@ def _review(s: Situation, book: Book, of: Pool) -> None:
 
 def look_round(s: Situation, book: Book, of: Pool) -> None:
     """What the provider has, and its sizes: asked for by and by. Nothing is created on old news."""
-    if of.provider == leaving.MANUAL or s.now < book.again_s or (book.busy and s.now < book.busy_until_s):
+    if of.provider == MANUAL or s.now < book.again_s or (book.busy and s.now < book.busy_until_s):
         return
     book.busy = ""
     if book.kinds is None or s.now - book.kinds_s > offers.KINDS_S:
@@ -132,7 +132,7 @@ def plan(s: Situation, book: Book, of: Pool) -> dict[int, Wanted]:
     book.target = rise
     have = there["real"]
     lacking = rise - len(have)
-    back = ("draining", "leaving") if of.provider == leaving.MANUAL else ("draining",)  # people may take days
+    back = ("draining", "leaving") if of.provider == MANUAL else ("draining",)  # people may take days
     for name in (*back, "pending"):
         candidates = [
             i

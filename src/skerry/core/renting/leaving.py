@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.core.facts import Machine
-from skerry.core.intent import Node, Pool
+from skerry.core.intent import MANUAL, Node, Pool
 from skerry.core.records import Document, MachineSlot
 from skerry.core.renting import acting, ledger, needing
 from skerry.core.renting.acting import holds, let_go, look, say, wait
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
-MANUAL = "manual"
 CUT_OFF_TIMES = 6
 MARKED_S = 2.0  # by then all have heard of the mark, and what was claimed there before is known here
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from skerry.core.facts import Machine, Next
-from skerry.core.intent import Pool
+from skerry.core.intent import MANUAL, Pool
 from skerry.core.renting import ledger, needing
 from skerry.core.renting.berths import NEVER, Book, Stall
 from skerry.core.renting.dealings import Kind, ProviderFailed, Rented
@@ -23,7 +23,6 @@ KINDS_S = 3600.0  # so old a price list may be
 KINDS_AGAIN_S = 300.0  # when not all have told theirs
 MONTH_HOURS = 744.0
 LAST_USD_HOUR = 1e6  # machines that a person brings, at a price that nobody has said: after all others
-MANUAL = "manual"
 
 
 def fitting(book: Book, of: Pool) -> list[Kind]:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.core.facts import Machine
-from skerry.core.intent import Pool
+from skerry.core.intent import MANUAL, Pool
 from skerry.core.renting import by_hand, leaving, ledger, needing, offers
 from skerry.core.renting.acting import HELD, call, decline, fail, let_go, look, say
 from skerry.core.renting.berths import NEVER, Berth, Book
 from skerry.core.renting.dealings import CreateMachine
-from skerry.core.renting.leaving import MANUAL
 from skerry.core.renting.matching import chosen, follow, found, has_joined, ours, tell_foreign
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ import msgspec
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Machine, Rent
-from skerry.core.intent import Pool
+from skerry.core.intent import MANUAL, Pool
 from skerry.core.records import MachineSlot
 from skerry.core.renting import by_hand, ledger, needing, offers
-from skerry.core.renting.leaving import MANUAL
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
