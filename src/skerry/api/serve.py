@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from skerry.errors import BadInput, Refusal
 from skerry.sdk import AsyncClient
 
 FROM = ("CLOUD", "KEY", "TOKENS")
+BACKLOG = 128  # that may wait while keys are opened
 GRACE_S = 5  # requests that are being answered when it is told to end; streams are closed at once
 
 
@@ -98,8 +99,10 @@ def from_environment(environ: Mapping[str, str], home: Home) -> Tokens:
     return Tokens(home.path / "tokens")
 
 
-def serve(where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path) -> None:
-    """Until SIGINT or SIGTERM. Raises CantListen, and what opening the cloud raises."""
+def serve(
+    where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path, *, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Until SIGINT or SIGTERM. `ready`: from now on nobody is turned away. Raises CantListen, and what opening the cloud raises."""
     import uvicorn
 
     ledger = Ledger(ledger_file)
@@ -121,6 +124,7 @@ def serve(where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path) 
             proxy_headers=False,
         )
         with _socket(where) as listening:
+            ready()
             asyncio.run(_until_told(cloud, uvicorn.Server(config), listening))
     finally:
         ledger.close()
@@ -147,6 +151,7 @@ def _socket(where: Listen) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((where.host, where.port))
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         why = error.strerror or str(error)

@@ -114,8 +114,11 @@ def serve_(
             terminal.warn("there is no token yet, so nobody gets an answer: skerry api token add NAME --role read")
         client = AsyncClient(chosen.name, home=home.path, passphrase=run.passphrase(passphrase_file))
         terminal.cloud(chosen.name)
-        terminal.say(f"{listening.url}/v1, described at /v1/openapi.json")
-        serve(listening, client, tokens, chosen.path / "api" / "ledger.sqlite")
+
+        def ready() -> None:
+            terminal.say(f"{listening.url}/v1, described at /v1/openapi.json")
+
+        serve(listening, client, tokens, chosen.path / "api" / "ledger.sqlite", ready=ready)
 
 
 @declare(command, "openapi", example="skerry api openapi", codes=CODES, cloud=False)

@@ -97,7 +97,7 @@ def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  #
         "\t}",
         "\tchain inside {",
         f"\t\tip daddr {LINK_LOCAL} reject",  # a metadata service that a host itself gives or passes on
-        f"\t\ttcp dport {{ {closed} }} drop",
+        f"\t\ttcp dport {{ {closed} }} reject with tcp reset",  # at once: the API may be a container, and asks the other hosts
         f"\t\tudp dport {{ {closed} }} drop",
         f"\t\tip daddr {g.gateway} udp dport 53 accept",
         f"\t\tip daddr {g.gateway} tcp dport 53 accept",
