@@ -24,6 +24,7 @@ KEEPER = "vps-1"
 STORAGE = "/var/lib/libvirt/images"
 START_LIMIT_S = 60.0
 GONE_S = 300.0
+LOOK_S = 5.0  # between two looks: each costs CPU, which the emulated guest needs
 PORT = 8093
 COMPOSE = f"""\
 name: kept
@@ -61,6 +62,15 @@ class Kept:
         done = self.lab.exec(host, argv, timeout_s=timeout_s)
         assert done.returncode == 0, f"{argv} on {host}: {(done.stdout + done.stderr).decode(errors='replace')[-500:]}"
         return done.stdout.decode(errors="replace")
+
+    def _wait(self, what: str, condition: Callable[[], bool], timeout_s: float) -> None:
+        def later() -> bool:
+            if condition():
+                return True
+            time.sleep(LOOK_S)
+            return False
+
+        self.skerry.wait(what, later, timeout_s)
 
     def _address(self, host: str) -> str:
         return next(machine.address for machine in self.lab.status() if machine.name == host)
@@ -127,7 +137,7 @@ class Kept:
         assert found.returncode == 1, f"the key stands in clear: {found.stdout!r}"
 
     def _joined(self) -> None:
-        self.skerry.wait("the guest to join", self._is_joined, self.join_s)
+        self._wait("the guest to join", self._is_joined, self.join_s)
         (domain,) = self._virsh("list", "--all", "--name").split()
         events = [row["reason"] for row in self.skerry.json("events", "--tail", "300") if row["subject"] == "kept/0"]
         assert any(reason.startswith(f"enrolled at {self._address(HOST)}, ") for reason in events), events
@@ -144,7 +154,7 @@ class Kept:
         shutil.copytree(self.work / "app", app)
         (app / "compose.yaml").write_text(COMPOSE)
         self.skerry.run("deploy", str(app / "compose.yaml"), "--detach")
-        self.skerry.wait("a replica in the kept guest", self._healthy, self.join_s)
+        self._wait("a replica in the kept guest", self._healthy, self.join_s)
         for host in (KEEPER, "vps-2"):
             self.skerry.wait(f"an answer through {host}", lambda h=host: self._answers(h), 120)  # type: ignore[misc]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 
@@ -65,6 +66,15 @@ def test_down_only_once_the_past_is_known_and_by_a_tenth_in_five_steps(demand: l
     assert wished >= now - max(1, now // 10)
     if len(demand) < Rule().down:
         assert wished >= now
+
+
+@pytest.mark.parametrize("down", [3, 10, 20])
+@pytest.mark.parametrize("figure", [0.93, 1.85, 4.6, 9.5])
+def test_under_a_steady_load_a_new_service_goes_down_and_never_up_again(figure: float, down: int) -> None:
+    rule, counts = Rule(down=down, stay=max(1, down // 2)), [12]
+    for step in range(1, 90):
+        counts.append(wish([figure] * min(step, RING_STEPS), counts, rule).number)
+    assert counts == sorted(counts, reverse=True) and counts[-1] == math.ceil(figure)
 
 
 def test_a_calm_load_gets_little_room_a_restless_one_more_and_one_rise_is_none() -> None:

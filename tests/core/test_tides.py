@@ -8,6 +8,7 @@ from skerry.sim.tides import Tides
 
 FOUND = {
     98: "figures of a node whose clock is an hour off were laid a step too early or too late, and each change looked like a rise",
+    159: "down under a steady load just before its ups and downs were known, and up again for them",
     112: "one of two keepers that are left lies: the number went up and down with its words",
 }
 

@@ -403,19 +403,22 @@ x-skerry: {{pools: [brought]}}
 def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_and_given_back_by_another(
     hosts: Hosts, tmp_path: Path
 ) -> None:
-    before = hosts.looks(FREE)
     (tmp_path / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {hosts.lab.ssh_config()} "$@"\n')
     (tmp_path / "ssh").chmod(0o700)  # this machine's own configuration of ssh, as far as the command sees
     path = f"{tmp_path}:{COMMAND.parent}:{os.environ['PATH']}"
 
-    def asked() -> str:
-        """The one request, which `status`, `machine ls` and `events` tell alike; "" as long as they don't."""
-        rows = {row["slot"]: row["asks"] for row in hosts.skerry.json("machine", "ls", "brought")}
-        requests = {one["slot"]: one["command"] for one in hosts.skerry.json("status")["asked"]}
-        events = [row for row in hosts.skerry.json("events", "--tail", "100") if row.get("kind") == "machine-asked"]
-        command = str(requests.get("brought/0", ""))
-        same = command and rows == requests and events and events[-1]["reason"].endswith(f": {command}")
-        return command if same else ""
+    def listed() -> Any:
+        return hosts.skerry.json("machine", "ls", "brought")
+
+    def asked(what: str) -> str:
+        """The one request, as `status` has it; `machine ls` and `events` tell the same."""
+        (row,) = hosts.skerry.wait(what, lambda: hosts.skerry.json("status")["asked"], 60)
+        hosts.skerry.wait("all to tell it alike", lambda: [one["asks"] for one in listed()] == [row["command"]])
+        events = [
+            event for event in hosts.skerry.json("events", "--tail", "100") if event.get("kind") == "machine-asked"
+        ]
+        assert events[-1]["reason"] == row["why"] and row["why"].endswith(f": {row['command']}")
+        return str(row["command"])
 
     def run(command: str) -> None:
         done = subprocess.run(
@@ -425,7 +428,7 @@ def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_a
 
     of = ("--provider", "manual", "--size", "any", "--min", "1", "--max", "1", "--label", "kind=brought")
     hosts.skerry.run("machine", "pool", "add", "brought", *of, "--keepers", "vps-1,vps-2")
-    command = hosts.skerry.wait("a machine to be asked for", asked, 30)
+    command = asked("a machine to be asked for")
     assert command == "skerry host add root@ADDRESS --slot brought/0"
     assert f"asked of you: brought/0: a machine is wanted: bring one, and run: {command}" in hosts.skerry.run("status")
     run(command.replace("ADDRESS", hosts.address(FREE)))
@@ -437,15 +440,14 @@ def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_a
     assert (row["node"], row["healthy"]) == ("brought/0", True)
     with urllib.request.urlopen(f"http://{hosts.address(FREE)}:{PORT + 1}/", timeout=5) as answer:
         assert answer.status == 200
-    (row,) = hosts.skerry.json("machine", "ls", "brought")
-    assert (row["state"], row["address"], row["asks"]) == ("joined", hosts.address(FREE), "")
+    hosts.skerry.wait("its keeper to know", lambda: [one["state"] for one in listed()] == ["joined"])
+    assert [(one["address"], one["asks"]) for one in listed()] == [(hosts.address(FREE), "")]
 
     hosts.skerry.run("rm", "there")
     code, error = hosts.refused("machine", "pool", "rm", "brought")
-    command = hosts.skerry.wait("somebody to be asked to take it away", asked, 10)
+    command = asked("somebody to be asked to take it away")
     assert command == "skerry host rm brought/0 --purge"
     assert (code, error["fix"]) == (5, f"{command}; then: skerry machine pool rm brought")
     run(command)
     hosts.skerry.run("machine", "pool", "rm", "brought", "--timeout", "30s")
     assert hosts.skerry.json("machine", "pool", "ls") == [] and hosts.skerry.json("status")["asked"] == []
-    assert differences(before, hosts.looks(FREE)) == []

@@ -45,10 +45,15 @@ class Wished(NamedTuple):
 
 
 class Need(NamedTuple):
-    """`units`: what is needed after the newest step, as a broken number, and what made it so much."""
+    """`units`: what is needed after the newest step, as a broken number, and what made it so much.
+
+    `left`: at least so much is left on the way down. As long as the ups and downs are not known it has the spare that they may ask
+    for soon: else the number would go down, and up again a few steps later under the same load.
+    """
 
     units: float
     why: str
+    left: float = 0.0
 
 
 def rule_of(start_s: float, *, step_s: float, up_s: float = 0.0, down_s: float = DOWN_S) -> Rule:
@@ -75,7 +80,7 @@ def need(demand: Sequence[float], rule: Rule) -> Need:
     level, highest, last = max(means[-rule.down :]), max(figures[-rule.down :]), figures[-1]
     rises = [figures[at + rule.ahead] - means[at] for at in range(rule.mean - 1, len(figures) - rule.ahead)]
     if len(rises) < RISES_LEAST:
-        return Need(highest, f"at most {highest:.2f} in the last {rule.down} steps")
+        return Need(highest, f"at most {highest:.2f} in the last {rule.down} steps", highest / rule.spare)
     roomy = Need(highest / rule.spare, f"at most {highest:.2f} in the last {rule.down} steps, at {rule.spare:.0%}")
     rise = _nth_apart(rises, rule.nth, rule.apart)
     close = Need(level + rise, f"a level of {level:.2f} in the last {rule.down} steps, {rise:+.2f} for ups and downs")
@@ -92,8 +97,10 @@ def wish(demand: Sequence[float], counts: Sequence[int], rule: Rule) -> Wished:
     now = max(counts[-1], 0) if counts else 0
     if not demand:
         return Wished(now, f"{now}: no figures yet")
-    units, why = need(demand, rule)
+    units, why, left = need(demand, rule)
     wanted = _whole(units)
+    if wanted < now:
+        wanted = max(wanted, min(now, _whole(left)))
     if wanted == now:
         return Wished(now, f"{now}: {why}")
     if wanted > now:

@@ -133,15 +133,13 @@ def number_of(s: Situation, key: Key) -> Number:
     awake = tuple(sorted(n for n in waking if n in s.known.nodes and not (n != s.me and s.presence.is_down(n))))
     if awake and wanted < 1:
         wanted, why = 1, f"a connection waits on {name_of(awake[0])}"
-    asked = wanted = min(wanted, high)
-    before, risen_s = s.wishing.numbers.get(key), s.wishing.risen_s.get(key, -math.inf)
-    if before is not None and asked < min(before.replicas, high) and s.now < risen_s + _stays_s(scale, asked):
-        wanted, why = (
-            min(before.replicas, high),
-            f"{before.replicas} stay for a while, they were asked for just now; {why}",
-        )
-    replicas = max(low, wanted)
-    why = why.removeprefix(f"{wanted}: ") if replicas == wanted else f"{why}; within {low} to {high}"
+    asked, before = min(wanted, high), s.wishing.numbers.get(key)
+    stays = min(before.replicas, high) if before is not None else 0
+    if asked < stays and s.now < s.wishing.risen_s.get(key, -math.inf) + _stays_s(scale, asked):
+        replicas, why = max(low, stays), f"{stays} stay for a while, as they were asked for just now; {why}"
+    else:
+        replicas = max(low, asked)
+        why = why.removeprefix(f"{wanted}: ") if replicas == wanted else f"{why}; within {low} to {high}"
     return Number(replicas, asked, low, high, median, living, awake, why)
 
 

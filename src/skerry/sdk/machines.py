@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from skerry.client import machine_acts, machine_up, machines, pools
+from skerry.client.offers import offers_said, tokens_said
 from skerry.client.walls import Firewall
 from skerry.core import intent
 from skerry.sdk.connection import Connection, Progress
 from skerry.sdk.values import Cost, Machine, Pool, PoolChanged
+from skerry.trust.seal import token_text
 
 NETWORK = "10.77.0.0/16"  # as the whole cloud's: a pool's own block is found when it is added
 
@@ -60,6 +62,7 @@ class Pools:
         regions: Sequence[str] = (),
         image: str = "",
         endpoint: str = "",
+        others: Sequence[str] = (),
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
         weight: int = 100,
@@ -82,12 +85,19 @@ class Pools:
         that belong to no slot. `firewall`: the provider's own, closed but for 7077.
 
         `keepers`: names of fixed hosts; None: the first two; (): operators rent by hand, and `options["meeting"]` names the host
-        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN. Raises PoolTaken, NoSuchSize, what the provider refuses.
+        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN.
+
+        `others`: further providers, "NAME" or "NAME=URL": each machine is at the cheapest that has one. What is meant for one of them
+        stands behind its name (`options["libvirt.image"]`); `token` then holds lines NAME=TOKEN.
+
+        Raises PoolTaken, NoSuchSize, what the provider refuses.
         """
+        first = f"{provider}={endpoint}" if endpoint else provider
+        own = offers_said((first, *others), "", image, options or {})
         wanted = intent.Pool(
-            provider=provider, max=max, min=min, network=NETWORK, size=size, cpus=cpus, memory_bytes=memory_bytes,
-            price_usd_month=price_usd_month, spend_usd_month=spend_usd_month, regions=tuple(regions), image=image,
-            endpoint=endpoint, options=options or {}, labels=labels or {}, weight=weight, creates_per_hour=creates_per_hour,
+            max=max, min=min, network=NETWORK, size=size, cpus=cpus, memory_bytes=memory_bytes,
+            price_usd_month=price_usd_month, spend_usd_month=spend_usd_month, regions=tuple(regions),
+            labels=labels or {}, weight=weight, creates_per_hour=creates_per_hour, **own,
             join_s=join_s, down_s=down_s, drain_s=drain_s, age_s=age_s, grace_s=grace_s,
         )  # fmt: skip
         async with self._connection.changing(f"pool/{name}") as session:
@@ -95,7 +105,7 @@ class Pools:
                 session,
                 name,
                 wanted,
-                token=token_of(provider, token),
+                token=tokens_of(wanted, token),
                 keepers=keepers,
                 firewall=Firewall() if firewall else None,
                 progress=progress,
@@ -240,6 +250,13 @@ class Machines:
                 session, slot, token=lambda of: token_of(of, token), timeout_s=timeout_s, progress=progress
             )
         return await self.get(slot)
+
+
+def tokens_of(wanted: intent.Pool, given: str | None) -> str:
+    """Of all its providers, as they are sealed."""
+    if given is not None:
+        return tokens_said(wanted, "", given)
+    return token_text({name: token_of(name or offer.provider, None) for name, offer in wanted.offers().items()})
 
 
 def token_of(provider: str, given: str | None) -> str:

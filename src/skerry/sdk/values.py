@@ -290,6 +290,16 @@ class Status(Value, frozen=True):
     silent: dict[str, str] = {}
 
 
+class Offer(Value, frozen=True):
+    """A further provider of a pool's machines, by the name that it has there."""
+
+    name: str
+    provider: str
+    endpoint: str = ""
+    image: str = ""
+    options: dict[str, str] = {}
+
+
 class Pool(Value, frozen=True):
     """Machines that may be rented, as operators signed it. Amounts are USD; `…_s` seconds. 0 or "": not said.
 
@@ -322,6 +332,7 @@ class Pool(Value, frozen=True):
     grace_s: float = 0.0
     keepers: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    others: tuple[Offer, ...] = ()
     etag: str = ""
 
 
@@ -338,7 +349,8 @@ class Machine(Value, frozen=True):
     """A machine of a pool, `burst/3`. `state`: asked, creating, booting, joined, draining, returning, failed. `since`: unix seconds.
     `asks`: the command that a person is asked to run for it.
 
-    `id` and `name`: the provider's. `usd_hour`: its price. `replicas`, `subnet`, `apps_it_may_read`: of one that was asked for alone.
+    `id` and `name`: the provider's (`provider`: which one, as the pool calls it). `usd_hour`: its price.
+    `replicas`, `subnet`, `apps_it_may_read`: of one that was asked for alone.
     """
 
     slot: str
@@ -353,6 +365,7 @@ class Machine(Value, frozen=True):
     keeper: str = ""
     why: str = ""
     asks: str = ""
+    provider: str = ""
     subnet: str = ""
     apps_it_may_read: tuple[str, ...] = ()
     replicas: tuple[str, ...] = ()

@@ -24,6 +24,9 @@ class NewPool(Body, frozen=True):
 
     `token`: the provider's; it is sealed to the keepers and the operators, kept nowhere else and shown to nobody. `keepers`: fixed
     hosts that rent; null: the first two; []: none, and `options.meeting` names the host where machines wait.
+
+    `others`: further providers, `NAME` or `NAME=URL`: each machine is at the cheapest that has one. What is meant for one of them
+    stands behind its name (`options`: `libvirt.image`); `token` then holds lines `NAME=TOKEN`.
     """
 
     provider: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
@@ -37,6 +40,7 @@ class NewPool(Body, frozen=True):
     regions: Names = []
     image: Text = ""
     endpoint: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    others: Annotated[list[Annotated[str, msgspec.Meta(max_length=540)]], msgspec.Meta(max_length=7)] = []
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     weight: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100

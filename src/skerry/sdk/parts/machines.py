@@ -48,6 +48,7 @@ class Pools:
         regions: Sequence[str] = (),
         image: str = "",
         endpoint: str = "",
+        others: Sequence[str] = (),
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
         weight: int = 100,
@@ -70,7 +71,12 @@ class Pools:
         that belong to no slot. `firewall`: the provider's own, closed but for 7077.
 
         `keepers`: names of fixed hosts; None: the first two; (): operators rent by hand, and `options["meeting"]` names the host
-        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN. Raises PoolTaken, NoSuchSize, what the provider refuses.
+        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN.
+
+        `others`: further providers, "NAME" or "NAME=URL": each machine is at the cheapest that has one. What is meant for one of them
+        stands behind its name (`options["libvirt.image"]`); `token` then holds lines NAME=TOKEN.
+
+        Raises PoolTaken, NoSuchSize, what the provider refuses.
         """
         return self._beside.run(
             self._its.add(
@@ -86,6 +92,7 @@ class Pools:
                 regions=regions,
                 image=image,
                 endpoint=endpoint,
+                others=others,
                 options=options,
                 labels=labels,
                 weight=weight,
