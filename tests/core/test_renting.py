@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from skerry.core.effects import Note
 from skerry.core.events import Timer
@@ -10,7 +11,7 @@ from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Service, VolumeMount
 from skerry.core.records import Document, MachineSlot, Slot
 from skerry.core.renting.berths import Berth
-from skerry.core.renting.dealings import Rented
+from skerry.core.renting.dealings import Enrol, Rented
 from skerry.core.renting.matching import chosen
 from skerry.sim import documents as docs
 from skerry.sim.provider import Market
@@ -65,6 +66,9 @@ def test_machines_follow_what_does_not_fit_and_go_when_it_is_needed_no_more() ->
     assert len(slots_of(cloud)) == 2  # only after down_s, and not younger than age_s
     cloud.run(180)
     assert slots_of(cloud) == []
+    marks = [life.effect.path for life in cloud.cluster.history
+             if isinstance(life.effect, Enrol) and life.effect.body.state == "draining"]  # fmt: skip
+    assert {*marks} == {"node/burst/0", "node/burst/1"}  # so nobody claims there any more
 
 
 def test_a_mark_is_taken_back_before_anything_is_rented() -> None:
@@ -327,3 +331,33 @@ def test_each_keeper_leaves_room_under_the_ceiling_for_what_the_other_may_rent_a
         cloud.pool(min=3, spend_usd_month=0.04)
         cloud.run(30)
         assert sum(call.act == "create" for call in cloud.provider.calls) == creates
+
+
+def test_machines_that_no_slot_has_count_among_the_most_until_they_are_gone() -> None:
+    cloud = Cloud(keepers=1)
+    cloud.provider.add("burst/5", ours=True)
+    cloud.run(10)
+    cloud.pool(min=1, max=1)
+    cloud.run(50)
+    assert slots_of(cloud) == ["burst/5"]
+    cloud.run(60)
+    assert slots_of(cloud) == ["burst/0"]
+
+
+def test_what_is_not_healthy_is_given_the_drains_limit_to_go_and_no_more() -> None:
+    cloud = Cloud(keepers=1)
+    cloud.pool(drain_s=8.0)
+    cloud.deploy(2)
+    cloud.run(20)
+    cloud.cluster.world.first_answer_s = 1e9
+    cloud.deploy(3)
+    while not [c for d in cloud.provider.living() if d.node for c in d.node.containers.values() if c.running]:
+        cloud.run(0.5)
+    cloud.run(1)
+    cloud.pool(max=0)
+    cloud.run(30)
+    told = [(life.at_s, life.effect.reason) for life in cloud.cluster.history
+            if isinstance(life.effect, Note) and life.effect.kind == "machine"]  # fmt: skip
+    (draining_s,) = [at_s for at_s, reason in told if reason.startswith("draining")]
+    (returning_s,) = [at_s for at_s, reason in told if reason == "returning: drained for 8 s"]
+    assert returning_s - draining_s == pytest.approx(8.0)
