@@ -57,6 +57,15 @@ def test_a_machine_of_an_earlier_key_claims_nothing_for_the_next() -> None:
     assert broken(cases) == []
 
 
+def test_the_other_machine_of_a_name_is_not_ordered_away_for_ever() -> None:
+    """Case 152, once broken: the list that showed two was never asked for again, so the same order followed each answer."""
+    case = Case(seed=152, rate=0.3, parted_s=(167.2, 224.6), ceiling_usd=0.08, revive_s=5.0, answer_s=8.0)
+    tried = Run(case)
+    assert tried.go() == []
+    orders = [call.subject for call in tried.cloud.provider.calls if call.act == "destroy" and not call.trouble]
+    assert max(orders.count(id) for id in orders) <= 3
+
+
 def test_chance() -> None:
     assert broken(some(range(6))) == []
 

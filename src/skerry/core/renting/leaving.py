@@ -13,7 +13,7 @@ from skerry.core.renting import acting, ledger, needing
 from skerry.core.renting.acting import holds, let_go, look, say, wait
 from skerry.core.renting.berths import NEVER, Berth, Book
 from skerry.core.renting.dealings import Rented
-from skerry.core.renting.matching import destroy, follow, ours, words
+from skerry.core.renting.matching import destroy, follow, is_due, ours, words
 
 if TYPE_CHECKING:
     from skerry.core.renting.keeping import Wanted
@@ -156,7 +156,8 @@ def last_of(s: Situation, node: str) -> list[str]:
 
 
 def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceiling: str = "") -> None:
-    if not b.destroyed and wanted != "never" and s.presence.is_up(b.slot.path) and b.slot.path in s.known.nodes:
+    is_ordered = own.id in b.destroyed if own.id else bool(b.destroyed)  # others of its name may have been destroyed
+    if not is_ordered and wanted != "never" and s.presence.is_up(b.slot.path) and b.slot.path in s.known.nodes:
         if wanted == "yes":
             say(s, b, msgspec.structs.replace(own, state="joined"), "it is there and needed")
             return
@@ -164,7 +165,7 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
             b.silent_s, b.empty = None, False
             say(s, b, msgspec.structs.replace(own, state="draining"), "something runs on it after all")
             return
-    if not b.destroyed and not ceiling and s.presence.is_up(b.slot.path) and (last := last_of(s, b.slot.path)):
+    if not is_ordered and not ceiling and s.presence.is_up(b.slot.path) and (last := last_of(s, b.slot.path)):
         # It was another's when this one was let go, and that one has fallen since.
         why = f"it holds the last healthy replica of {', '.join(last)}"
         say(s, b, msgspec.structs.replace(own, state="draining"), why)
@@ -174,7 +175,7 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
         return
     again_s = s.timing.list_again_s
     there = ours(s, b, own)
-    due = [m for m in there if s.now >= b.destroyed.get(m.id, NEVER) + 6 * again_s and not m.busy]
+    due = [machine for machine in there if is_due(s, b, machine) and not machine.busy]
     if due:
         destroy(s, book, b, due[0], own.why)
     elif own.id and own.id not in b.destroyed and not there:
