@@ -123,9 +123,9 @@ class Watch:
         if droplet.node is None or not droplet.node.on or self._parted:
             return
         enrolment = keeper.disk.get(droplet.node.path)
-        if isinstance(enrolment, Document) and isinstance(enrolment.body, Node):
-            if droplet.address not in {address.rpartition(":")[0] for address in enrolment.body.addresses}:
-                return  # parted keepers let in one each, and the other won: nobody hears what this one runs (trust/accept.py)
+        body = enrolment.body if isinstance(enrolment, Document) else None
+        if isinstance(body, Node) and droplet.address not in {where.rpartition(":")[0] for where in body.addresses}:
+            return  # parted keepers let in one each, and the other won: nobody hears what this one runs (trust/accept.py)
         now_s = self._now_s
         holders = defaultdict(list)
         for machine in self.cloud.cluster.machines.values():
