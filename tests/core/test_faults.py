@@ -66,6 +66,14 @@ def test_the_other_machine_of_a_name_is_not_ordered_away_for_ever() -> None:
     assert max(orders.count(id) for id in orders) <= 3
 
 
+def test_of_two_machines_that_parted_keepers_let_in_the_one_that_nobody_hears_goes() -> None:
+    """Case 801, once broken by the checker: it took what ran on the one whose key is not the enrolled one for a healthy replica."""
+    case = Case(
+        seed=801, keepers=3, rate=0.1, parted_s=(235.0, 252.5), dead_s=235.0, revive_s=60.0, answer_s=4.0, ghosts=2
+    )
+    assert broken([case]) == []
+
+
 def test_chance() -> None:
     assert broken(some(range(6))) == []
 

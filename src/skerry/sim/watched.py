@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from skerry.core import effects as do
-from skerry.core.records import MachineSlot
+from skerry.core.intent import Node
+from skerry.core.records import Document, MachineSlot
 from skerry.core.renting import dealings as deal
 from skerry.core.renting.spending import MARGIN_S
 from skerry.sim.machine import Machine
@@ -121,6 +122,10 @@ class Watch:
         """No wanted slot's only healthy replica is on it."""
         if droplet.node is None or not droplet.node.on or self._parted:
             return
+        enrolment = keeper.disk.get(droplet.node.path)
+        body = enrolment.body if isinstance(enrolment, Document) else None
+        if isinstance(body, Node) and droplet.address not in {where.rpartition(":")[0] for where in body.addresses}:
+            return  # parted keepers let in one each, and the other won: nobody hears what this one runs (trust/accept.py)
         now_s = self._now_s
         holders = defaultdict(list)
         for machine in self.cloud.cluster.machines.values():
