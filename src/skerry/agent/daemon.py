@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -66,6 +67,7 @@ from skerry.trust.identity import Signer
 from skerry.trust.refusals import Expelled
 
 EVENTS_MAX_BYTES = 8 << 20
+STOPS_WITHIN_S = 8.0  # below its unit's TimeoutStopSec, which a masked unit has no more
 LOOK_S = 1.0
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
@@ -478,6 +480,8 @@ async def run(files: HostFiles) -> None:
 
 
 def _finish(stop: asyncio.Future[None]) -> None:
+    """Told to stop. What hangs then is told with its stack and not waited for: an agent may die at any moment anyway."""
+    faulthandler.dump_traceback_later(STOPS_WITHIN_S, exit=True)
     if not stop.done():
         stop.set_result(None)
 
