@@ -20,6 +20,7 @@ import pytest
 
 from agent.burst import Guest, at_once, say
 from agent.small import Aside, SmallCloud
+from client.conftest import commands_beside
 from client.test_roles import Person
 from skerry.client.enrolment import _subnet, pool_block
 from skerry.client.home import Home
@@ -64,13 +65,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SKERRY_PASSPHRASE", "")
-    monkeypatch.delenv("SKERRY_CLOUD", raising=False)
-    cloud = SmallCloud(tmp_path / "hosts", 3)
-    cloud.home(tmp_path / "ann")
-    with Aside(cloud) as aside:
-        aside.wait("links", lambda: all(len(a.mesh.neighbours()) == 2 for a in cloud.agents.values()))
+    with commands_beside(SmallCloud(tmp_path / "hosts", 3), tmp_path, monkeypatch) as aside:
         yield aside
 
 

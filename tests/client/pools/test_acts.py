@@ -12,6 +12,7 @@ import pytest
 
 from agent.rented import RentingCloud, Sea
 from agent.small import Aside, archive
+from client.conftest import commands_beside
 from client.test_roles import Person
 from skerry.errors import TrustRefusal
 from skerry.machines.digitalocean import DigitalOcean
@@ -40,13 +41,7 @@ ALONE, EITHER, FIXED = (
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SKERRY_PASSPHRASE", "")
-    monkeypatch.delenv("SKERRY_CLOUD", raising=False)
-    cloud = RentingCloud(tmp_path / "hosts", 3)
-    cloud.home(tmp_path / "ann")
-    with Aside(cloud) as aside:
-        aside.wait("links", lambda: all(len(a.mesh.neighbours()) == 2 for a in cloud.agents.values()))
+    with commands_beside(RentingCloud(tmp_path / "hosts", 3), tmp_path, monkeypatch) as aside:
         yield aside
 
 
