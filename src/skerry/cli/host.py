@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Duration, Pair, Size
+from skerry.cli.options import Duration, Pair, Size, timeout
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 from skerry.sizes import size as in_words
@@ -168,9 +168,7 @@ def rm(
 
 @declare(command, "drain", example="skerry host drain vps-2 --timeout 60", codes=CHANGES)
 @click.argument("name")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
-)
+@timeout("120s")
 def drain(terminal: Terminal, name: str, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
     """Move every replica off host NAME; undo with `skerry host undrain NAME`."""
     from skerry.client import drain

@@ -12,7 +12,7 @@ from skerry.cli.machine_acts import command as acts
 from skerry.cli.machine_image import command as image
 from skerry.cli.machine_sizes import PRICES
 from skerry.cli.machine_sizes import command as sizes
-from skerry.cli.options import Duration, Pair, Size
+from skerry.cli.options import Duration, Pair, Size, timeout
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 from skerry.cli.provider_token import asked_for, firewall_token, token_file, tokens_of
@@ -292,9 +292,7 @@ def pool_show(terminal: Terminal, name: str, cloud: str, passphrase_file: str | 
 @click.option("--now", is_flag=True, help="Don't drain its machines first.")
 @firewall_token
 @token_file
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
-)
+@timeout("600s")
 def pool_rm(
     terminal: Terminal,
     name: str,
@@ -387,9 +385,7 @@ def up(
 @click.argument("slot")
 @click.option("--now", is_flag=True, help="Don't drain it first.")
 @token_file
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
-)
+@timeout("300s")
 def rm(
     terminal: Terminal,
     slot: str,

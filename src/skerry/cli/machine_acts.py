@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
+from skerry.cli.options import timeout
 from skerry.cli.output import Terminal
 from skerry.cli.provider_token import asked_for, token_file
 
 CHANGES = (0, 1, 2, 3, 4, 5)
+NOW = click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
 
 
 @click.group(name="machine")
@@ -48,10 +49,8 @@ def _act(
 
 @declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
 @click.argument("slot")
-@click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
-)
+@NOW
+@timeout("300s")
 @token_file
 def reboot(
     terminal: Terminal,
@@ -69,10 +68,8 @@ def reboot(
 @declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
 @click.argument("slot")
 @click.argument("size")
-@click.option("--now", is_flag=True, help="Also if it holds the last healthy replica of a service.")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
-)
+@NOW
+@timeout("600s")
 @token_file
 def resize(
     terminal: Terminal,
@@ -90,9 +87,7 @@ def resize(
 
 @declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)
 @click.argument("slot")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="900s", show_default=True, help="How long to wait for it."
-)
+@timeout("900s")
 @token_file
 def rebuild(
     terminal: Terminal,
