@@ -12,11 +12,11 @@ from skerry.client.offers import Fit, alone, cheapest_of_each, compare
 from skerry.client.session import Session
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
+from skerry.core.renting.offers import MONTH_HOURS
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider, Size, cheapest
 from skerry.machines.providers import provider_of
 
-HOURS = 744  # of a month, at most
 SLACK = 1.05
 
 
@@ -36,13 +36,13 @@ class Looked(msgspec.Struct, frozen=True):
     @property
     def month_usd(self) -> float:
         """What one machine costs in a month, at the most."""
-        return max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
+        return max(self.size.price_usd_month, self.size.price_usd_hour * MONTH_HOURS)
 
     def whole(self, machines: int) -> float:
         """What so many cost in a month at the most, at the dearest provider that may be used, and a little for those that are on
         their way out while others come in.
         """
-        each = [max(fit.usd_month, fit.usd_hour * HOURS) for fit in cheapest_of_each(self.fits).values()]
+        each = [max(fit.usd_month, fit.usd_hour * MONTH_HOURS) for fit in cheapest_of_each(self.fits).values()]
         return math.ceil(machines * max(self.month_usd, *each, 0.0) * SLACK * 100) / 100
 
     def of(self, pool: Pool) -> tuple[str, ...]:

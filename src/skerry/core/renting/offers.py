@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS_S = 3600.0  # so old a price list may be
 KINDS_AGAIN_S = 300.0  # when not all have told theirs
-MONTH_HOURS = 744.0
+MONTH_HOURS = 744.0  # at most
 LAST_USD_HOUR = 1e6  # machines that a person brings, at a price that nobody has said: after all others
 
 
