@@ -49,10 +49,6 @@ class Placement(NamedTuple):
     late: tuple[str, ...]
 
 
-def rings(s: Situation, key: tuple[str, str], step: int) -> Rings:
-    return together(*place(s, key, step))
-
-
 def place(s: Situation, key: tuple[str, str], step: int) -> Placement:
     """By the clock of who told them. One whose clock is wrong counts steps of its own, and is placed by how wrong it is."""
     scale, name = s.wishing.initial[key].scale, ".".join(key)
