@@ -14,6 +14,7 @@ APT_ELASTIC := wrk  # makes the load
 APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it
 APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
+unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
 .PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images bench-elastic guest guests soak sim fuzz clean
@@ -59,7 +60,7 @@ venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 bundle: build/bundle/.done ## the agent with its own Python and libc, one file
 
 build/bundle/.done: $(shell find src/skerry -type f -not -name "*.pyc" -not -path "*/cli/*" -not -path "*/lab/*" -not -path "*/sim/*") | venv
-	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundle build/bundle
+	SKERRY_HOME=build $(BIN)/python -m skerry.client.bundling build/bundle
 	@touch $@
 
 wheel: bundle              ## the package with the agent in it, as it is published: build/dist
@@ -82,32 +83,41 @@ bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks
 bench-elastic: venv       ## what growing and shrinking costs on loads, beside Kubernetes and others; 3 minutes
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
-test: setup lint fast bundle real e2e  ## everything that CI runs
+test: setup bundle build/.apt-real build/.apt-e2e prism  ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast real
+	@$(MAKE) --no-print-directory e2e
 
 lint: venv
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
-	$(BIN)/mypy
+	nice $(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Lots of tests side by side, as many of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own.
+# Lots of tests side by side, as most of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own,
+# $(3) the rest; $(4) "nice" where that does nothing but calculate. Who calculates gives way to who watches the time.
 define side_by_side
 	@mkdir -p build; set -m; beside=(); \
-	$(foreach lot,$(2),$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
+	$(foreach lot,$(2),$(if $(filter $(lot),$(BUSY)),nice )$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
 	trap 'kill -INT $${beside[*]}; wait $${beside[*]}' INT TERM; \
-	$(BIN)/pytest -m '$(1)' --durations=8 $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
+	$(4) $(BIN)/pytest -m '$(1)' --durations=8 $(3) $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
 	for lot in $${beside[*]}; do wait $$lot || failed=1; done; \
 	cat $(foreach lot,$(2),build/$@-$(lot).log); exit $$failed
 endef
 AGENTS := tests/agent
-LINKS := tests/attacks tests/client tests/mesh
+CLIENTS := tests/client
+LINKS := tests/attacks tests/mesh
 PROGRAMS := tests/api tests/sdk
-IMAGES := tests/image tests/library
-KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py
-HOSTS := tests/e2e/test_hosts.py tests/e2e/test_takeover.py tests/e2e/test_lab.py
+IMAGES := tests/image
+LIBRARY := tests/library
+BUSY := IMAGES LIBRARY
+KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
+         tests/e2e/test_image_budget.py
+HOSTS := tests/e2e/test_hosts.py
+LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
+LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py
 
 fast: venv       ## pure and in-process tests
-	$(call side_by_side,not real and not e2e,AGENTS LINKS PROGRAMS)
+	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,nice)
 
 prism: build/prism/.done   ## a second opinion on what is asked of DigitalOcean: for tests alone
 
@@ -117,10 +127,10 @@ build/prism/.done: tests/machines/prism/package-lock.json | build/.apt-real
 	@touch $@
 
 real: setup build/.apt-real prism  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,IMAGES)
+	$(call side_by_side,real and not e2e,IMAGES LIBRARY,tests)
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,HOSTS KILLS)
+	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e)
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2
@@ -141,6 +151,8 @@ sim: venv        ## random clouds, and keepers with every fault of a provider, o
 	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST) --faults 8
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 4)) --first $(FIRST) --faults 8 --whole
 	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --siege
+	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 5)) --first $(FIRST) --tides
+	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --tides --whole
 	$(BIN)/python -m skerry.sim.faults --random $(SEEDS) --first $(FIRST) --json build/faults.json
 
 FUZZ_S ?= 60

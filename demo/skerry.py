@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from skerry.client.home import Home
 from skerry.client.session import Session
+from skerry.errors import SkerryError
 
+T = TypeVar("T")
 COMMAND = Path(sys.executable).with_name("skerry")
 
 
@@ -88,8 +90,23 @@ class Skerry:
 
         return asyncio.run(once())
 
+    def look(self, view: Callable[[Session], Awaitable[T]]) -> T:
+        """What one of client.views gives, in this process: while something is waited for, commands would start one after the
+        other and take the processor from what is waited for. Raises CommandFailed, as the command would."""
+
+        async def once() -> T:
+            async with self.session() as session:
+                return await view(session)
+
+        try:
+            return asyncio.run(once())
+        except SkerryError as error:
+            raise CommandFailed(str(error)) from error
+
     def session(self) -> Session:
-        return Session(Home.find({"SKERRY_HOME": str(self.home)}).choose("", {}), lambda what: "")
+        return Session(
+            Home.find(self.environment).choose("", self.environment), lambda what: self.environment["SKERRY_PASSPHRASE"]
+        )
 
     def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         """Until `condition` gives something true; its value. Commands that fail meanwhile count as not yet."""

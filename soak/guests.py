@@ -1,5 +1,5 @@
 """`make guests`: machines of one's own hypervisor. libvirt and QEMU for real (by emulation), from a base image of mmdebstrap's to a
-container that runs in a guest of a lab cloud, and back until nothing is left.
+container that runs in a guest of a lab cloud, and back until nothing is left: rented by an operator, then by a keeper (kept.py).
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from demo.clients import ask
 from demo.skerry import Skerry
 from rich.console import Console
 
-from skerry.lab.lab import Lab
+from skerry.lab.lab import Lab, Machine
 from soak import alone
 from soak.cloud import ROOT
 from soak.hypervisor import Hypervisor
+from soak.kept import HOST, Kept
 
 CACHE = Path("/var/lib/skerry-lab/.base/machines")
 IMAGE = "debian-12"
 PORT = 8092
 ADDRESS = 210  # the last byte of the first guest's address in the lab's network
-JOIN_S = 900.0  # by emulation, on a busy machine
+JOIN_S = 1800.0  # by emulation; on a machine that others keep busy 15 minutes were too few
 COMPOSE = """\
 name: inside
 x-skerry: {pools: [guests]}
@@ -58,7 +59,7 @@ class Steps:
 
     def run(self) -> None:
         self.lab.down()
-        self.lab.up(2)
+        self.lab.up(3)
         self._step("libvirt is up", self.hypervisor.__enter__)
         self._step("image made and sent", self._image)
         self._step("what QEMU would be told", self._argv)
@@ -73,6 +74,8 @@ class Steps:
         self._step("the app is taken away", lambda: self.skerry.run("rm", "inside"))
         self._step("drained and returned", lambda: self.skerry.run("machine", "rm", "guests/0", "--timeout", "300s"))
         self._step("nothing is left of it", self._nothing_left)
+        for what, act in Kept(self.lab, self.skerry, self.work, JOIN_S, IMAGE, CACHE).steps():
+            self._step(what, act)
 
     def _step(self, what: str, act: Any) -> None:
         begun_s = time.monotonic()
@@ -91,9 +94,13 @@ class Steps:
         )
         assert "virtio-blk-pci" in argv and "virtio-net-pci" in argv and "tcg" in argv, argv
 
+    def _hosts(self) -> list[Machine]:
+        """Of the cloud; the other one is a hypervisor."""
+        return [machine for machine in self.lab.status() if machine.name != HOST]
+
     def _lab_hosts(self) -> None:
         self.skerry.run("init", "guests", "--recovery-file", str(self.work / "recovery.age"))
-        for machine in self.lab.status():
+        for machine in self._hosts():
             target = ("host", "add", f"root@{machine.address}", "--name", machine.name)
             self.skerry.run(*target, "--ssh-config", str(self.lab.ssh_config()), quiet=True)
 
@@ -129,7 +136,7 @@ class Steps:
         (app / "compose.yaml").write_text(COMPOSE)
         self.skerry.run("deploy", str(app / "compose.yaml"), "--detach")
         self.skerry.wait("a replica in the guest", self._healthy, JOIN_S)
-        for machine in self.lab.status():
+        for machine in self._hosts():
             self.skerry.wait(f"an answer through {machine.name}", lambda m=machine: self._answers(m.address), 60)  # type: ignore[misc]
         network = self.lab.status()[0].address.rpartition(".")[0]
         self.skerry.wait("an answer of the guest itself", lambda: self._answers(f"{network}.{ADDRESS}"), 60)
@@ -148,9 +155,9 @@ class Steps:
         assert "guests/0" not in [row["name"] for row in self.skerry.json("host", "ls")]
 
     def close(self) -> list[str]:
-        consoles = self.folder / "var/log/libvirt/qemu"
-        if consoles.is_dir():
-            shutil.copytree(consoles, self.work / "consoles", dirs_exist_ok=True)
+        for consoles in (self.folder, self.lab.directory / "layers" / HOST / "up"):
+            if (consoles / "var/log/libvirt/qemu").is_dir():
+                shutil.copytree(consoles / "var/log/libvirt/qemu", self.work / "consoles", dirs_exist_ok=True)
         self.hypervisor.__exit__()
         self.lab.down()
         shutil.rmtree(self.folder)

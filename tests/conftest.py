@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -13,6 +14,9 @@ settings.register_profile(
     "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
+
+# A shell's background job is born deaf to Ctrl-C, and its children with it: what a test interrupts would go on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAY_BE_LEFT_OUT = ("other users", "every user", "too busy", "machine code")
 

@@ -18,10 +18,10 @@ from skerry.core.node import NodeCore
 from skerry.core.timing import Timing
 from skerry.runtime.memory import MemoryRuntime
 
-CALL_LIMIT_S = 4.0
+CALL_LIMIT_S = 8.0
 TIMING = Timing(
     takeover_after_s=0.5, rent_look_s=0.2, wish_step_s=1.0, provider_limit_s=CALL_LIMIT_S, settle_s=5.0, list_again_s=0.3,
-    sweep_s=1.0, provider_retry_first_s=0.2, provider_retry_most_s=1.0, return_slack_s=60.0,
+    sweep_s=2.0, provider_retry_first_s=0.2, provider_retry_most_s=10.0, return_slack_s=60.0,
 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root
 from skerry.core.effects import Target
 from skerry.core.events import ImageReady
-from skerry.core.intent import App, Node, Pool, Port, Release, Service
+from skerry.core.intent import App, Node, Offer, Pool, Port, Release, Service
 from skerry.image.archive import import_archive
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
@@ -39,6 +39,7 @@ from skerry.net.flows import Open
 from skerry.net.ports import Asleep
 from skerry.net.veth import Attachment
 from skerry.runtime.memory import MemoryRuntime
+from skerry.sdk.beside import end_all
 from skerry.store.records import RecordStore
 from skerry.trust import envelope, genesis
 from skerry.trust.documents import sign_document
@@ -172,23 +173,32 @@ class SmallCloud:
         for name in names or self.files:
             runtime = self.runtimes.setdefault(name, MemoryRuntime())
 
-            async def own(files: HostFiles, runtime: MemoryRuntime = runtime) -> MemoryRuntime:
-                return runtime
-
-            parts = Parts(
-                runtime=own,
-                network=lambda files, node: NoNetwork(node.subnet),
-                address="127.0.0.1",
-                port=self.ports[name],
-                memory_bytes=1 << 30,
-                enrol_port=self.enrol_ports[name],
-                servers=self._servers,
-                ask=_nobody,
-            )
-            self.agents[name] = Agent(self.files[name], parts)
+            self.agents[name] = self.agent(name, runtime)
             await self.agents[name].start()
 
-    async def _servers(self, pool: Pool, token: str, name: str) -> list[Server]:
+    def agent(self, name: str, runtime: MemoryRuntime) -> Agent:
+        """One that is to be started."""
+
+        async def own(files: HostFiles) -> MemoryRuntime:
+            return runtime
+
+        parts = Parts(
+            runtime=own,
+            network=lambda files, node: NoNetwork(node.subnet),
+            address="127.0.0.1",
+            port=self.ports[name],
+            memory_bytes=1 << 30,
+            enrol_port=self.enrol_ports[name],
+            servers=self._servers,
+            ask=_nobody,
+        )
+        return Agent(self.files[name], self.changed(name, parts))
+
+    def changed(self, name: str, parts: Parts) -> Parts:
+        """For clouds that stand on something else."""
+        return parts
+
+    async def _servers(self, pool: Pool | Offer, token: str, name: str) -> list[Server]:
         self.asked.append(name)
         return [server for server in self.servers if server.name == name]
 
@@ -234,7 +244,10 @@ class SmallCloud:
 
     async def stop(self, *names: str) -> None:
         for name in names or tuple(self.agents):
-            await self.agents.pop(name).close()
+            agent = self.agents.pop(name)
+            await agent.close()
+            if agent.loop.broken.done():
+                agent.loop.broken.exception()  # what it ended by is the test's to look at, or nobody's
 
 
 async def _nobody(asked: Question) -> Answer:
@@ -300,6 +313,7 @@ class Aside:
 
     def __exit__(self, *_: object) -> None:
         self.run(self.cloud.stop())
+        self.run(end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -15,6 +15,7 @@ import pytest
 from tests.ports import free_port
 
 from agent.holding import WITHIN_S, Application, Holding, wait
+from late import Late
 
 HOME = "127.0.0.1"
 
@@ -188,10 +189,10 @@ def test_slow_clients_hold_up_nobody(tmp_path: Path) -> None:
         wait("all to be held", lambda: holding.activator.held == 100)
         holding.table(app.port, HOME)
         wait("all to have passed on", lambda: holding.activator.flows == 100)
-        begun_s = time.monotonic()
+        begun_s, late = time.monotonic(), Late()
         with holding.client(b"qq") as client:
             assert read_all(client) == b"here I am"
-        assert time.monotonic() - begun_s < 1
+        assert time.monotonic() - begun_s < 1 + 10 * late.most_s
         for client in slow:
             client.close()
 

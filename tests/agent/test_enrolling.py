@@ -75,6 +75,24 @@ async def test_a_machine_is_enrolled_as_its_pool_says_and_then_runs_as_a_node(
     ))  # fmt: skip
 
 
+async def test_a_machine_behind_nat_is_called_by_nobody_and_calls_the_others(
+    small: SmallCloud, burst: Burst, tmp_path: Path
+) -> None:
+    token = burst.expect(0)
+    small.servers[-1] = msgspec.structs.replace(small.servers[-1], behind_nat=True)
+    guest = Guest(tmp_path / "guest", small.cloud)
+    join(guest.files, msgspec.json.encode((await beside(guest.enrol, burst.meet()[0], "burst/0", token))["join"]))
+    assert burst.node(0).addresses == ()
+    small.files["burst/0"] = guest.files
+    small.ports["burst/0"], small.enrol_ports["burst/0"] = 0, 0
+    await small.start("burst/0")
+    await wait("its links", lambda: len(small.agents["burst/0"].mesh.neighbours()) == 3)
+    await wait("it is taken for alive", lambda: all(
+        any(host.name == "burst/0" and host.state == "up" for host in agent.loop.core.hosts())
+        for agent in small.agents.values()
+    ))  # fmt: skip
+
+
 async def test_a_port_that_something_else_has_is_taken_once_it_is_free(
     small: SmallCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,15 +19,16 @@ import pytest
 from tests.ports import free_port
 
 from agent.small import SmallCloud
-from skerry.core.intent import Policy, Pool, Role
+from skerry.core.intent import Offer, Policy, Pool, Role
 from skerry.core.records import Document
 from skerry.lab.ocean import Fault, Pace, Simulator
+from skerry.lab.ocean.limits import Limits
 from skerry.lab.ocean.serving import Server
 from skerry.store.records import RecordStore
 from skerry.trust import documents, envelope, seal
 
-WITHIN_S = 45.0
-TOKEN = "dop_v1_" + "5ec2e7" * 10
+WITHIN_S = 90.0
+TOKEN, TOKEN_2 = "dop_v1_" + "5ec2e7" * 10, "dop_v1_" + "7e2ce5" * 10
 POST, DELETE = "POST /v2/droplets", "DELETE /v2/droplets/"
 
 
@@ -67,6 +68,7 @@ class Keeper:
         self.put_pool(1)
         self.port, self.process = free_port(), None  # type: int, subprocess.Popen[bytes] | None
         self.kills = 0
+        self.servers: list[Server] = []  # of further providers
 
     def put(self, path: str, body: Any, version: int, before: bytes = b"") -> bytes:
         """Signed by the operator, on the keeper's disk while it doesn't run."""
@@ -119,23 +121,46 @@ class Keeper:
             assert time.monotonic() < end_s, f"waited {WITHIN_S:.0f} s for {what}; there are {self.there()}"
             time.sleep(0.05)
 
-    def fact(self) -> str:
+    def fact(self, index: int = 0) -> str:
         """What the keeper has on its disk of the machine."""
         store = RecordStore(self.files.state)
-        raw = store.get("node/vps-1|machine|burst/0") or b""
+        raw = store.get(f"node/vps-1|machine|burst/{index}") or b""
         store.close()
         return envelope.parse(raw).payload.decode() if raw else ""
 
-    def give_back_all(self) -> None:
+    def give_back_all(self, version: int = 2) -> None:
         """The operator lowers the pool's most to 0."""
         self.kill()
-        self.put_pool(2, self.raw_pool, max=0, min=0)
+        self.put_pool(version, self.raw_pool, max=0, min=0)
         self.start()
+
+    def another_provider(self) -> Provider:
+        """A second account at half the price, which holds one machine; from now on the pool has both, and wants two machines."""
+        near = Provider(
+            pace=Pace(1.0, 0.3, 0.5, 0.5, 0.1), tokens={TOKEN_2: None}, price_factor=0.5, limits=Limits(droplets=1)
+        )
+        self.servers.append(Server(near, ("127.0.0.1", 0)).start())
+        tokens = seal.token_text({"": TOKEN, "digitalocean-2": TOKEN_2})
+        box = seal.make_box(tokens.encode(), self.files.public_keys().sealing, secrets.token_bytes(32))
+        offer = Offer(
+            name="digitalocean-2", provider="digitalocean", image="debian-12-x64", endpoint=self.servers[-1].endpoint
+        )
+        self.pool |= {
+            "size": "",
+            "cpus": 1.0,
+            "memory_bytes": 1 << 30,
+            "others": (offer,),
+            "tokens": {"node/vps-1": box},
+        }
+        self.pool |= {"min": 2, "max": 2, "spend_usd_month": 20.0}
+        self.put_pool(2, self.raw_pool)
+        return near
 
     def end(self) -> None:
         self.simulator.hook = None
         self.kill()
-        self.server.stop()
+        for server in (self.server, *self.servers):
+            server.stop()
 
 
 @pytest.fixture
@@ -184,3 +209,20 @@ def test_a_provider_that_hangs_after_it_acted_gets_nothing_twice_and_a_hang_hurt
     keeper.give_back_all()
     keeper.wait("nothing to be left", lambda: not keeper.there())
     assert keeper.simulator.calls[POST] <= 1
+
+
+def test_of_two_providers_the_cheaper_one_is_asked_and_once_its_account_is_full_the_other(keeper: Keeper) -> None:
+    near = keeper.another_provider()
+
+    def at(provider: Simulator) -> list[str]:
+        return sorted(row["name"].rpartition("-")[2] for row in provider.state()["droplets"] if row["there"])
+
+    keeper.start()
+    keeper.wait("one at each", lambda: len(at(near)) == 1 and len(at(keeper.simulator)) == 1)
+    assert sorted(at(near) + at(keeper.simulator)) == ["0", "1"]
+    keeper.wait("the cheaper one to be known", lambda: '"offer":"digitalocean-2"' in keeper.fact(int(at(near)[0])))
+    fact = keeper.fact(int(at(near)[0]))
+    assert '"price_usd_hour":0.00372' in fact and '"id":"digitalocean-2:' in fact
+    assert near.calls[POST] >= 1 and keeper.simulator.calls[POST] == 1
+    keeper.give_back_all(3)
+    keeper.wait("nothing to be left", lambda: not at(near) and not at(keeper.simulator))

@@ -185,3 +185,34 @@ def test_each_request_is_one_line_without_a_secret(served: Served, operator: htt
     line = served.lines[-1]
     assert (line["method"], line["path"], line["status"], line["token"]) == ("GET", "/v1/hosts", 200, "ann")
     assert operator.headers["authorization"].partition(" ")[2] not in json.dumps(served.lines)
+
+
+def test_bounds_of_what_follows_the_load_are_changed_and_explained(operator: httpx.Client) -> None:
+    scale = {"min": 1, "max": 4, "target": {"connections": 50}}
+    service = {"image": "hello:1", "ports": ["8098:80"], "x-skerry": {"scale": scale}}
+    finished(operator, operator.put("/v1/apps/tide", json={"compose": {"services": {"web": service}}}))
+    change = {"max": 3, "schedules": ["daily 0-24: min 2"]}
+    done = finished(operator, operator.patch("/v1/apps/tide/services/web", json=change))
+    assert done["result"]["bounds"] == {"from": "1 to 4", "to": "1 to 3"}
+    told = operator.get("/v1/explain/scale", params={"subject": "tide"}).json()["tide.web"]
+    assert told["in_force"] == ["daily 0-24: min 2"]
+    wrong = finished(operator, operator.patch("/v1/apps/tide/services/web", json={"schedules": ["never"]}))
+    assert (wrong["state"], wrong["error"]["status"], wrong["error"]["code"]) == ("failed", 422, "bad-bounds")
+    finished(operator, operator.delete("/v1/apps/tide"))
+
+
+def test_a_host_is_given_labels_and_room_for_images_by_its_etag(operator: httpx.Client) -> None:
+    before = operator.get("/v1/hosts/vps-3")
+    etag = {"If-Match": before.headers["etag"]}
+    change = {"labels": {"disk": "ssd"}, "image_budget_bytes": 1 << 30}
+    assert operator.patch("/v1/hosts/vps-3", json=change, headers=etag).json()["labels"] == {"disk": "ssd"}
+    assert operator.patch("/v1/hosts/vps-3", json={"labels": {}}, headers=etag).status_code == 412
+    assert operator.patch("/v1/hosts/vps-3", json={"labels": {}, "image_budget_bytes": 0}).json()["labels"] == {}
+    assert operator.patch("/v1/hosts/vps-9", json={}).status_code == 404
+
+
+def test_a_machine_that_nobody_reaches_is_looked_at_in_vain(operator: httpx.Client) -> None:
+    told = finished(operator, operator.post("/v1/doctor", json={"target": "root@127.0.0.1:1"}))
+    assert (told["state"], told["error"]["status"]) == ("failed", 503)
+    assert operator.post("/v1/doctor", json={"target": "-oProxyCommand=id"}).status_code == 400
+    assert operator.post("/v1/doctor", json={"target": "a", "jump": "-oProxyCommand=id"}).status_code == 400

@@ -160,6 +160,10 @@ def test_served_with_a_ci_key_a_token_may_no_more_than_that_key(tmp_path: Path) 
         store(tmp_path / "ci", b"2")
         with Served(tmp_path / "ci") as served, served.client("boss", "operator") as boss:
             assert boss.get("/v1/apps/shop").json()["version"] == "1.1"
+            assert [boss.get(f"/v1/{of}").status_code for of in ("hosts", "replicas", "explain?subject=shop")] == [
+                200
+            ] * 3
+            assert boss.get("/v1/status").json()["up"] == 2
             done = finished(boss, boss.put("/v1/apps/shop", json={"compose": file}))
             assert done["state"] == "done", done
             assert done["result"]["changed"] == ["release/shop"]

@@ -121,7 +121,7 @@ class Flood:
         """Every stream that it can open, each begun and never ended."""
         open_ones = []
         while time.monotonic() < self.until_s:
-            for path in ("/objects", "/objects/put", "/request", "/catch-up"):
+            for path in ("/image", "/objects/put", "/request", "/catch-up"):
                 with contextlib.suppress(SkerryError, WebSocketException, OSError):
                     stream = await dial([self.address], self.pinned, self.identity, path, 1.0)
                     await stream.send(b"\x01" + os.urandom(500_000))

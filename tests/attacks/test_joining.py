@@ -374,3 +374,43 @@ def test_a_machine_that_was_expelled_does_not_come_back_with_its_token_or_its_ke
     again = aside.look(lambda: burst.expect(index, id=f"{index}00"))
     assert "join" in other.enrol(burst.meet()[0], slot, again)
     assert first.keys.signing in aside.look(lambda: burst.node(index)).barred
+
+
+def test_one_key_is_one_machine_and_is_asked_for_no_second_slot(
+    aside: Aside, burst: Burst, index: int, guest: Guest
+) -> None:
+    """Two slots of a pool, with good tokens both: who copied a machine's disk, or never made keys of its own."""
+    first, second = index, index + 20
+    tokens = {n: aside.look(lambda n=n: burst.expect(n)) for n in (first, second)}  # type: ignore[misc]
+    assert "join" in guest.enrol(burst.meet()[0], f"burst/{first}", tokens[first])
+    aside.wait("both keepers to know", lambda: burst.node(first, "vps-2") is not None)
+    for point in burst.meet():
+        refused(guest.enrol(point, f"burst/{second}", tokens[second]), "conflicting")
+    nobody(aside, burst, second)
+
+
+def test_of_two_machines_with_one_key_the_same_one_stands_wherever_which_came_first(
+    aside: Aside, burst: Burst, index: int, machine: Node, keeper: Callable[..., TrustRefusal | None], tmp_path: Path
+) -> None:
+    """A captured keeper enrols a key for a second slot: one after the other, and the other way round."""
+    low, high = sorted((f"node/burst/{index}", f"node/burst/{index + 20}"))
+
+    def of(path: str, **keys: Any) -> Node:
+        slot = MachineSlot.of_path(path)
+        assert slot is not None
+        place = {"salt": salt_of(aside.cloud.cloud, slot), "subnet": subnet_of(burst.pool, slot.index)}
+        return msgspec.structs.replace(machine, **place, **keys)
+
+    trusted = aside.cloud.agents["vps-3"].trusted
+    assert keeper(high, of(high)) is None and keeper(low, of(low)) is None
+    assert trusted.lapsed(high) and trusted.enrolled(low) is not None
+    other = Guest(tmp_path / "other", aside.cloud.cloud)
+    for taken in ({"wireguard": machine.wireguard}, {"signing": machine.signing, "certificate": machine.certificate}):
+        own = {
+            "signing": other.keys.signing, "sealing": other.keys.sealing, "wireguard": other.keys.wireguard,
+            "certificate": other.keys.certificate,
+        }  # fmt: skip
+        refusal = keeper(high, of(high, **{**own, **taken}))
+        assert refusal is not None and refusal.code == "barred-key" and low in refusal.why
+    aside.wait("so it is at all", lambda: all(a.trusted.lapsed(high) or a.trusted.document(high) is None
+        for a in aside.cloud.agents.values()))  # fmt: skip

@@ -29,3 +29,9 @@ def test_help_imports_nothing_heavy() -> None:
     program = "import sys; from skerry.cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert not HEAVY & {name.partition(".")[0] for name in done.stderr.split()}
+
+
+def test_a_deploy_of_built_images_imports_nothing_that_builds() -> None:
+    program = "import sys, skerry.client.deploy, skerry.client.images; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert not {"elftools", "packaging", "difflib", "email.parser", "httpx", "pyrage"} & set(done.stdout.split())

@@ -4,14 +4,15 @@ encryption: age stretches a passphrase for a second or two.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pyrage
 import pytest
 
-from agent.small import SmallCloud
+from agent.small import Aside, SmallCloud
 from agent.unsynced import unsynced
 from skerry.client.session import Session
 
@@ -48,3 +49,16 @@ async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
 async def session(cloud: SmallCloud, tmp_path: Path) -> AsyncIterator[Session]:
     async with Session(cloud.home(tmp_path / "home"), lambda what: "") as made:
         yield made
+
+
+@contextlib.contextmanager
+def commands_beside(cloud: SmallCloud, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
+    """The cloud runs, and commands are run beside it from this folder, where ann has her keys: all hosts are linked."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SKERRY_PASSPHRASE", "")
+    monkeypatch.delenv("SKERRY_CLOUD", raising=False)
+    cloud.home(folder / "ann")
+    with Aside(cloud) as aside:
+        others = len(cloud.agents) - 1
+        aside.wait("links", lambda: all(len(a.mesh.neighbours()) == others for a in cloud.agents.values()))
+        yield aside

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from skerry.client.bundle import PACKAGE, Bundle, NoBundle, build_bundle, find_bundle, read_bundle
+from skerry.client.bundle import PACKAGE, Bundle, NoBundle, find_bundle, read_bundle
+from skerry.client.bundling import build_bundle
 from skerry.errors import BadFormat
 from skerry.image.building.elf import read_elf
 
@@ -67,7 +68,7 @@ def source(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, source) -> Bundle:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skerry.client.bundle.PACKAGE", source)
+        patch.setattr("skerry.client.bundling.PACKAGE", source)
         return build_bundle(tmp_path_factory.mktemp("one"), cache=CACHE)
 
 
@@ -92,7 +93,7 @@ def run(bundle: Bundle, folder: Path, *command: str) -> str:
 
 @REAL
 def test_built_twice_it_has_the_same_bytes_and_a_version_of_its_content(bundle, source, tmp_path, monkeypatch):
-    monkeypatch.setattr("skerry.client.bundle.PACKAGE", Path(shutil.copytree(source, tmp_path / "other" / "skerry")))
+    monkeypatch.setattr("skerry.client.bundling.PACKAGE", Path(shutil.copytree(source, tmp_path / "other" / "skerry")))
     before = os.umask(0o077)
     try:
         again = build_bundle(tmp_path, cache=CACHE)

@@ -36,6 +36,11 @@ services:
 volumes:
   data: {x-skerry: {disposable: true}}
 """
+MORE = """      scale: {min: 1, max: 4, target: {connections: 50}, schedule: ["weekdays 8-20 Europe/Berlin: min 2"]}
+  worker:
+    image: hello:2
+    environment: {TOKEN: "another, $$5", EMPTY: ""}
+volumes:"""
 
 
 @pytest.fixture
@@ -116,6 +121,8 @@ def test_what_is_not_in_the_folder_goes_only_when_that_is_said_and_agreed_to(
 
 
 def test_what_there_is_is_written_down_and_read_back_as_the_same(ann: Person, folder: Path, tmp_path: Path) -> None:
+    compose = COMPOSE.replace("volumes:\n  data:", f"{MORE}\n  data:") + "x-skerry: {pools: [burst]}\n"
+    (folder / "apps" / "shop" / "compose.yaml").write_text(compose)
     ann.run("apply", str(folder))
     written = ann.run("export", str(tmp_path / "out"), "--secrets")
     assert written["notes"] == []
@@ -125,7 +132,7 @@ def test_what_there_is_is_written_down_and_read_back_as_the_same(ann: Person, fo
     ann.run("export", str(tmp_path / "bare"))
     text = (tmp_path / "bare" / "apps" / "shop" / "compose.yaml").read_text()
     assert "a b'c" not in text
-    assert "MODE, TOKEN are sealed" in text
+    assert "WEB_MODE, WEB_TOKEN, WORKER_EMPTY, WORKER_TOKEN are sealed" in text
     assert ann.run("plan", str(tmp_path / "bare"), code=2)["code"] == "bad-folder"
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from agent.burst import Guest, at_once, say
 from agent.small import Aside, SmallCloud
+from client.conftest import commands_beside
 from client.test_roles import Person
 from skerry.client.enrolment import _subnet, pool_block
 from skerry.client.home import Home
@@ -64,13 +65,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SKERRY_PASSPHRASE", "")
-    monkeypatch.delenv("SKERRY_CLOUD", raising=False)
-    cloud = SmallCloud(tmp_path / "hosts", 3)
-    cloud.home(tmp_path / "ann")
-    with Aside(cloud) as aside:
-        aside.wait("links", lambda: all(len(a.mesh.neighbours()) == 2 for a in cloud.agents.values()))
+    with commands_beside(SmallCloud(tmp_path / "hosts", 3), tmp_path, monkeypatch) as aside:
         yield aside
 
 
@@ -124,6 +119,19 @@ def test_a_pool_is_looked_at_signed_with_its_keepers_role_and_their_doors_open(
     assert add("--size", "s-1", code=2)["code"] == "pool-taken"
 
 
+def test_without_a_ceiling_it_is_what_all_machines_cost_in_a_month_and_a_twentieth(
+    add: Callable[..., Any], small: Aside, ann: Person
+) -> None:
+    """The example's s-1 costs a cent an hour: 7.44 USD in the longest month, which is more than its monthly price."""
+    assert add("--size", "s-1")["most"] == "at most 3 machines (s-1), at most 23.44 USD/month"
+    assert held(small, "pool/burst").spend_usd_month == 23.44
+    assert set(held(small, "pool/burst").keepers) == {"node/vps-1", "node/vps-2"}, (
+        "the first two, where nobody says which"
+    )
+    ann.run("machine", "pool", "set", "burst", "--max", "2")
+    assert held(small, "pool/burst").spend_usd_month == 15.63
+
+
 def test_what_the_provider_does_not_have_is_said_and_nothing_is_signed(
     add: Callable[..., Any], small: Aside, ann: Person
 ) -> None:
@@ -139,10 +147,32 @@ def test_what_the_provider_does_not_have_is_said_and_nothing_is_signed(
     assert small.look(lambda: dict(small.cloud.agents["vps-1"].trusted.heads())) == before
 
 
+@pytest.mark.real  # wants libvirt's client, whose test driver starts nothing
+@pytest.mark.parametrize("image", [(), ("--image", "debian-12")])
+def test_a_hypervisors_pool_without_an_image_is_refused_and_the_one_that_makes_one_is_named(
+    image: tuple[str, ...], ann: Person, small: Aside, bundle: Path
+) -> None:
+    before = small.look(lambda: dict(small.cloud.agents["vps-1"].trusted.heads()))
+    of = ("--provider", "libvirt", "--endpoint", "test:///default", "--option", "storage=default-pool")
+    error = ann.run("machine", "pool", "add", "own", *of, "--size", "small", "--max", "1", *image, code=2)
+    assert error["code"] == "no-such-image" and error["why"] == "the storage pool default-pool has: none"
+    assert "mmdebstrap" in error["fix"]
+    assert "skerry machine image test:///default --storage default-pool, then --image debian-12" in error["fix"]
+    assert small.look(lambda: dict(small.cloud.agents["vps-1"].trusted.heads())) == before
+
+
 def test_a_token_that_reaches_a_fixed_host_is_warned_of(add: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
     (folder / "1").write_bytes(__import__("msgspec").json.encode(Server("1", "mine", "active", ("127.0.0.1",))))
     (warning,) = add("--size", "s-1")["warnings"]
     assert "this token reaches" in warning
+
+
+def test_a_ceiling_under_which_the_least_number_cannot_stay_is_warned_of(add: Callable[..., Any], ann: Person) -> None:
+    (warning,) = add("--size", "s-1", "--min", "2", "--spend", "5")["warnings"]
+    assert warning.startswith("2 machines (s-1) that stay for a month cost 14.88 USD, and the ceiling is 5.00:")
+    assert "lower --min" in ann.said
+    ann.run("machine", "pool", "set", "burst", "--spend", "15")
+    assert "the ceiling is" not in ann.said
 
 
 def test_the_token_is_sealed_to_keepers_and_operators_and_stands_nowhere_in_clear(
@@ -162,9 +192,9 @@ def test_the_token_is_sealed_to_keepers_and_operators_and_stands_nowhere_in_clea
     assert seal.open_token(small.cloud.sealing, pool.tokens[small.cloud.operator.key]) == "dop_v1_other"
 
 
-def rent(small: Aside, tmp_path: Path, index: int, keeper: str) -> None:
+def rent(small: Aside, tmp_path: Path, index: int, keeper: str) -> Guest:
     """A machine of the pool, let in by this keeper."""
-    at_once(small, tmp_path / f"guest-{index}", index, keeper)
+    return at_once(small, tmp_path / f"guest-{index}", index, keeper)
 
 
 def test_an_expelled_keeper_loses_its_right_and_the_machines_stay(
@@ -176,7 +206,7 @@ def test_an_expelled_keeper_loses_its_right_and_the_machines_stay(
     thief = small.cloud.files["vps-3"].keeper()
     answer = ann.run("host", "expel", "vps-3")
     assert (answer["kept_pools"], answer["machines_it_enrolled"]) == (["burst"], ["burst/0"])
-    assert "make another one there" in ann.said
+    assert "keys of its own: take them away at the provider" in ann.said
     policy, pool = held(small, "policy"), held(small, "pool/burst")
     assert isinstance(policy, Policy) and thief.key in policy.barred
     assert set(pool.keepers) == {"node/vps-1"} and "node/vps-3" not in pool.tokens

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from agent.small import Aside, SmallCloud, archive
+from client.conftest import commands_beside
 from skerry.cli.main import run
 from skerry.core.intent import App, Policy, Release, Root, Secret
 from skerry.errors import TrustRefusal
@@ -57,13 +58,7 @@ class Person:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SKERRY_PASSPHRASE", "")
-    monkeypatch.delenv("SKERRY_CLOUD", raising=False)
-    cloud = SmallCloud(tmp_path / "hosts", 2)
-    cloud.home(tmp_path / "ann")
-    with Aside(cloud) as aside:
-        aside.wait("links", lambda: all(len(a.mesh.neighbours()) == 1 for a in cloud.agents.values()))
+    with commands_beside(SmallCloud(tmp_path / "hosts", 2), tmp_path, monkeypatch) as aside:
         yield aside
 
 

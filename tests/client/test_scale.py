@@ -121,6 +121,12 @@ def test_replicas_follow_the_load_and_the_operator_sees_why_and_sets_other_bound
     assert "say how many" in skerry("scale", "web", code=2)
     assert "say how many" in skerry("scale", "web", "3", "--max", "4", code=2)
     assert "9 to 6 are no bounds" in skerry("scale", "web", "--min", "9", code=2)
+    at = skerry("scale", "web", "--schedule", "daily 0-24 Europe/Berlin: max 5", "--json")
+    assert at["bounds"] == {"from": "4 to 6", "to": "4 to 6"}
+    assert "(now: daily 0-24 Europe/Berlin: max 5)" in skerry("explain", "--scale", "web")
+    assert "'soon' has no bounds" in skerry("scale", "web", "--schedule", "soon", code=2)
+    skerry("scale", "web", "--schedule", "none")
+    assert "now:" not in skerry("explain", "--scale", "web")
     assert skerry("scale", "web", "0", "--json")["bounds"] == {"from": "4 to 6", "to": "0"}
     wait("none is left", lambda: not containers(small))
     assert "it does not follow the load" in skerry("scale", "web", "--max", "4", code=2)

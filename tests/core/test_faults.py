@@ -38,6 +38,42 @@ def test_a_low_ceiling_and_wrong_clocks_of_the_provider() -> None:
     assert broken(cases) == []
 
 
+def test_a_machine_of_an_earlier_key_claims_nothing_for_the_next() -> None:
+    """Cases 5053 and 5067, once broken: the model's disks kept what an expelled machine had claimed, its successor took that for
+    its own word, nobody else counted it, and so a keeper saw no last replica there.
+    """
+    case = Case(
+        seed=5053,
+        keepers=1,
+        rate=0.1,
+        parted_s=(71.0, 114.5),
+        ceiling_usd=0.05,
+        clock_off_s=3600.0,
+        revive_s=60.0,
+        answer_s=8.0,
+        ghosts=1,
+    )
+    cases = [case, msgspec.structs.replace(case, seed=5067, parted_s=(6.0, 71.5), cut_s=(6.0, 71.5))]
+    assert broken(cases) == []
+
+
+def test_the_other_machine_of_a_name_is_not_ordered_away_for_ever() -> None:
+    """Case 152, once broken: the list that showed two was never asked for again, so the same order followed each answer."""
+    case = Case(seed=152, rate=0.3, parted_s=(167.2, 224.6), ceiling_usd=0.08, revive_s=5.0, answer_s=8.0)
+    tried = Run(case)
+    assert tried.go() == []
+    orders = [call.subject for call in tried.cloud.provider.calls if call.act == "destroy" and not call.trouble]
+    assert max(orders.count(id) for id in orders) <= 3
+
+
+def test_of_two_machines_that_parted_keepers_let_in_the_one_that_nobody_hears_goes() -> None:
+    """Case 801, once broken by the checker: it took what ran on the one whose key is not the enrolled one for a healthy replica."""
+    case = Case(
+        seed=801, keepers=3, rate=0.1, parted_s=(235.0, 252.5), dead_s=235.0, revive_s=60.0, answer_s=4.0, ghosts=2
+    )
+    assert broken([case]) == []
+
+
 def test_chance() -> None:
     assert broken(some(range(6))) == []
 

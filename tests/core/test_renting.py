@@ -10,7 +10,11 @@ from skerry.core.events import Timer
 from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Service, VolumeMount
 from skerry.core.records import Document, MachineSlot, Slot
+from skerry.core.renting.berths import Berth
+from skerry.core.renting.dealings import Enrol, Rented
+from skerry.core.renting.matching import chosen
 from skerry.sim import documents as docs
+from skerry.sim.provider import Market
 from skerry.sim.rented import Cloud
 
 
@@ -62,6 +66,9 @@ def test_machines_follow_what_does_not_fit_and_go_when_it_is_needed_no_more() ->
     assert len(slots_of(cloud)) == 2  # only after down_s, and not younger than age_s
     cloud.run(180)
     assert slots_of(cloud) == []
+    marks = [life.effect.path for life in cloud.cluster.history
+             if isinstance(life.effect, Enrol) and life.effect.body.state == "draining"]  # fmt: skip
+    assert {*marks} == {"node/burst/0", "node/burst/1"}  # so nobody claims there any more
 
 
 def test_a_mark_is_taken_back_before_anything_is_rented() -> None:
@@ -93,6 +100,22 @@ def test_the_last_healthy_replica_keeps_its_machine_and_people_are_told_once() -
     assert [note.partition(":")[0] for note in notes(cloud, "machine-kept")] == ["burst/0"]
     cloud.deploy(2)
     cloud.run(30)
+    assert slots_of(cloud) == []
+
+
+def test_the_last_healthy_replica_keeps_a_machine_whose_keeper_has_not_yet_seen_it_join() -> None:
+    cloud = Cloud(market=Market(answer_s=8.0, boot_s=3.0))
+    cloud.pool()
+    cloud.deploy(3)
+    while not [c for d in cloud.provider.living() if d.node for c in d.node.containers.values() if c.running]:
+        cloud.run(0.5)
+    cloud.run(1.0)
+    assert states(cloud, "burst/0") == ["creating"]
+    cloud.pool(max=0)
+    cloud.run(100)
+    assert slots_of(cloud) == ["burst/0"]
+    cloud.deploy(2)
+    cloud.run(60)
     assert slots_of(cloud) == []
 
 
@@ -135,6 +158,20 @@ def test_a_keeper_whose_token_is_denied_lets_the_other_try_at_once() -> None:
     assert slots_of(cloud) == ["burst/0"]
     assert cloud.provider.living()[0].by != first
     assert len(notes(cloud, "provider")) <= 2  # said once by each that was denied
+
+
+def test_a_keeper_that_does_not_reach_the_provider_leaves_its_machines_to_the_other() -> None:
+    cloud = Cloud()
+    cloud.pool(min=1)
+    cloud.run(60)
+    keeper = cloud.provider.living()[0].by
+    cloud.provider.cut.add(keeper)
+    cloud.pool(min=0, max=0)
+    cloud.run(150)
+    assert slots_of(cloud) == []
+    assert {call.keeper for call in cloud.provider.calls if call.act == "destroy" and not call.trouble} == {
+        *cloud.keepers
+    } - {keeper}
 
 
 def test_what_belongs_to_no_slot_is_told_and_given_back_after_the_grace_and_anothers_is_left_alone() -> None:
@@ -214,18 +251,113 @@ def test_machines_keep_no_images_and_get_no_slot_whose_data_must_stay() -> None:
     assert "node/burst/0" not in s.order(Slot("base", "store", 0))
 
 
-@pytest.mark.parametrize("down", [False, True])
-def test_a_manual_pool_asks_a_person_and_goes_on_when_the_machine_is_enrolled(down: bool) -> None:
+def asked(cloud: Cloud, slot: str) -> str:
+    """The command that people are asked to run, as every host shows it."""
+    said = {row.asks for name in ("vps-1", "vps-2") for row in cloud.core(name).machines() if row.slot == slot}
+    return said.pop() if len(said) == 1 else f"not one: {said}"
+
+
+def test_a_manual_pool_asks_a_person_goes_on_when_it_is_done_and_asks_to_take_the_machine_away() -> None:
     cloud = Cloud()
     cloud.pool(min=1, provider="manual")
     cloud.run(10)
-    asked = notes(cloud, "machine-asked")
-    assert len(asked) == 1 and "skerry host add root@ADDRESS --slot burst/0" in asked[0]
+    told = notes(cloud, "machine-asked")
+    assert len(told) == 1 and told[0].endswith(f": {asked(cloud, 'burst/0')}")
+    assert asked(cloud, "burst/0") == "skerry host add root@ADDRESS --slot burst/0"
     cloud.provider.bring(MachineSlot("burst", 0))
     cloud.run(20)
-    assert states(cloud, "burst/0") == ["asked", "joined"]
-    if down:
-        cloud.pool(min=0)
-        cloud.run(120)
-        assert "skerry host rm burst/0" in notes(cloud, "machine-asked")[-1]
+    assert states(cloud, "burst/0") == ["asked", "joined"] and asked(cloud, "burst/0") == ""
+    cloud.pool(min=0, provider="manual")
+    cloud.run(120)
+    assert asked(cloud, "burst/0") == "skerry host rm burst/0 --purge"
+    assert notes(cloud, "machine-asked")[-1].endswith(asked(cloud, "burst/0"))
+    # Nobody has come to take it away, and it is needed again: nobody is asked for another one.
+    cloud.pool(min=1, provider="manual")
+    cloud.run(60)
+    assert states(cloud, "burst/0")[-3:] == ["returning", "draining", "joined"]
+    assert asked(cloud, "burst/0") == "" and len(cloud.core("vps-1").machines()) == 1
+    assert cloud.core("vps-1")._s.known.nodes["node/burst/0"].state == "active"
     assert cloud.provider.calls == []
+
+
+def test_several_that_are_wanted_at_once_are_counted_one_after_the_other() -> None:
+    """Once broken: creates of one moment didn't see one another, so limit and ceiling were passed by all but one."""
+    for bound in ({"creates_per_hour": 1}, {"spend_usd_month": 0.03}):
+        cloud = Cloud(keepers=1)
+        cloud.pool(min=3, **bound)
+        cloud.run(30)
+        assert [call.subject for call in cloud.provider.calls if call.act == "create"] == ["burst/0"], bound
+
+
+def test_of_several_of_one_name_the_enrolled_one_stays_else_the_oldest_else_the_one_of_the_lower_id() -> None:
+    cloud = Cloud()
+    cloud.pool(min=1)
+    cloud.run(60)
+    s, slots = cloud.core("vps-1")._s, [Berth(MachineSlot("burst", index)) for index in range(2)]
+    here = Rented("1003", "", "", True, "active", cloud.provider.living()[0].address, created=9.0)
+    others = [Rented(id, "", "", True, "active", created=at) for id, at in (("1002", 5.0), ("999", 5.0), ("7", 6.0))]
+    assert chosen(s, slots[0], [*others, here]) == here
+    assert chosen(s, slots[1], [*others, here]) == others[1]
+    assert chosen(s, slots[1], []) is None
+
+
+def test_a_machine_that_somebody_brought_and_that_falls_silent_is_told() -> None:
+    cloud = Cloud()
+    cloud.pool(min=1, provider="manual", join_s=30.0)
+    cloud.run(10)
+    cloud.provider.bring(MachineSlot("burst", 0))
+    cloud.run(20)
+    cloud.cluster["burst/0"].power_cut()
+    cloud.run(20)
+    assert asked(cloud, "burst/0") == "", "it may come back"
+    cloud.run(60)
+    assert asked(cloud, "burst/0") == "skerry machine rm burst/0 --now"
+    cloud.cluster["burst/0"].boot()
+    cloud.run(60)
+    assert asked(cloud, "burst/0") == "" and states(cloud, "burst/0") == ["asked", "joined"]
+
+
+def test_what_was_asked_for_and_may_still_come_counts_under_the_ceiling() -> None:
+    cloud = Cloud(keepers=1)
+    cloud.provider.trouble = lambda number, act: "hang" if act == "create" else ""
+    cloud.pool(min=3, spend_usd_month=0.03)
+    cloud.run(25)
+    assert [call.subject for call in cloud.provider.calls if call.act == "create"] == ["burst/0"]
+
+
+def test_each_keeper_leaves_room_under_the_ceiling_for_what_the_other_may_rent_at_the_same_moment() -> None:
+    for keepers, creates in ((1, 1), (2, 0)):
+        cloud = Cloud(keepers=keepers)
+        cloud.pool(min=3, spend_usd_month=0.04)
+        cloud.run(30)
+        assert sum(call.act == "create" for call in cloud.provider.calls) == creates
+
+
+def test_machines_that_no_slot_has_count_among_the_most_until_they_are_gone() -> None:
+    cloud = Cloud(keepers=1)
+    cloud.provider.add("burst/5", ours=True)
+    cloud.run(10)
+    cloud.pool(min=1, max=1)
+    cloud.run(50)
+    assert slots_of(cloud) == ["burst/5"]
+    cloud.run(60)
+    assert slots_of(cloud) == ["burst/0"]
+
+
+def test_what_is_not_healthy_is_given_the_drains_limit_to_go_and_no_more() -> None:
+    cloud = Cloud(keepers=1)
+    cloud.pool(drain_s=8.0)
+    cloud.deploy(2)
+    cloud.run(20)
+    cloud.cluster.world.first_answer_s = 1e9
+    cloud.deploy(3)
+    while not [c for d in cloud.provider.living() if d.node for c in d.node.containers.values() if c.running]:
+        cloud.run(0.5)
+    cloud.run(1)
+    cloud.pool(max=0)
+    cloud.run(30)
+    told = [(life.at_s, life.effect.reason) for life in cloud.cluster.history
+            if isinstance(life.effect, Note) and life.effect.kind == "machine"]  # fmt: skip
+    (draining_s,) = [at_s for at_s, reason in told if reason.startswith("draining")]
+    (returning_s,) = [at_s for at_s, reason in told if reason == "returning: drained for 8 s"]
+    assert returning_s - draining_s == pytest.approx(8.0)

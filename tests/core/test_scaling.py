@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skerry.core.facts import Load
 from skerry.core.intent import Scale, Schedule
-from skerry.core.scaling import RING_STEPS, Rule, bounds, median_wish, need, replica_rule, rule_of, wish
+from skerry.core.rings import HELD_STEPS, Placed, together
+from skerry.core.scaling import RING_STEPS, Rule, bounds, left_alone, median_wish, need, replica_rule, rule_of, wish
 
 figures = st.lists(st.floats(0, 50), min_size=1, max_size=RING_STEPS)
 anything = st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=80)
@@ -64,6 +68,16 @@ def test_down_only_once_the_past_is_known_and_by_a_tenth_in_five_steps(demand: l
         assert wished >= now
 
 
+@pytest.mark.parametrize("down", [3, 10, 20])
+@pytest.mark.parametrize("figure", [0.93, 1.85, 4.6, 9.5])
+def test_under_a_steady_load_a_new_service_goes_down_and_never_up_again(figure: float, down: int) -> None:
+    """What it had before anybody came is one of its ups and downs."""
+    rule, counts = Rule(down=down, stay=max(1, down // 2)), [math.ceil(figure) + 1]
+    for step in range(5, 100):
+        counts.append(wish([*[0.0] * 5, *[figure] * step][-RING_STEPS:], counts, rule).number)
+    assert counts == sorted(counts, reverse=True) and counts[-1] == math.ceil(figure)
+
+
 def test_a_calm_load_gets_little_room_a_restless_one_more_and_one_rise_is_none() -> None:
     calm, restless = [5.0] * RING_STEPS, [5.0 + (step * 7 % 5) / 5 for step in range(RING_STEPS)]
     assert need(calm, Rule()).units == 5.0
@@ -91,6 +105,19 @@ def test_what_starts_slowly_looks_further_ahead_and_takes_the_highest_rise() -> 
     assert replica_rule(Scale(min=1, max=2, step_s=10, down_s=60, up_s=30)) == Rule(ahead=2, up=3, down=6, stay=3)
 
 
+@given(last=st.integers(0, 60), own=st.integers(0, 60), steps=st.integers(0, 400))
+def test_without_keepers_the_last_number_stands_for_the_way_down_and_then_goes_slowly_to_the_documents(
+    last: int, own: int, steps: int
+) -> None:
+    rule = Rule()
+    number = left_alone(last, own, rule, steps)
+    assert number == last if steps < rule.down else min(last, own) <= number <= max(last, own)
+    assert number >= own or steps < rule.down
+    earlier = left_alone(last, own, rule, max(0, steps - rule.fall_steps))
+    assert number >= earlier - max(1, earlier // 10), "down no faster than ever"
+    assert left_alone(last, own, rule, 400) == own
+
+
 # --- several keepers --------------------------------------------------------------------------------------------------
 
 
@@ -110,28 +137,42 @@ def test_a_minority_of_keepers_moves_the_median_to_no_number_that_honest_ones_wo
     assert number is not None and min(honest) <= number <= max(honest)
 
 
-def test_two_keepers_whose_figures_come_late_and_with_holes_do_not_flap() -> None:
-    """Three days; both see each step 0 to 2 steps late, and each in turn loses nodes of four for a tenth of the time."""
-    chance = random.Random(5)
-    nodes = [[max(0.0, chance.gauss(1.2, 0.15)) for _ in range(3 * 1440)] for _ in range(4)]
-    rule, number, changes, turns, seen = Rule(), 6, 0, 0, [6] * RING_STEPS
-    last_way = 0
-    for minute in range(100, 3 * 1440):
+@pytest.mark.parametrize("seed", [5, 6])
+def test_two_keepers_that_both_miss_the_figures_of_a_node_for_minutes_do_not_flap(seed: int) -> None:
+    """Two days of four nodes with a steady load. Each is missed by both keepers a tenth of the time, for 1 to 9 minutes at once.
+
+    Held rings reach 0 to 2 changes a day (seeds 5 to 7); left out after three steps, with their past, they made 120 to 135.
+    """
+    chance = random.Random(seed)
+    nodes = [[max(0.0, chance.gauss(1.2, 0.15)) for _ in range(2 * 1440)] for _ in range(4)]
+    rule, number, changes, seen = Rule(), 6, 0, [6] * RING_STEPS
+    missed, heard = [0] * 4, [[0] * 4, [0] * 4]
+    for minute in range(100, 2 * 1440):
+        for node in range(4):
+            if minute >= missed[node] and chance.random() < 0.02:
+                missed[node] = minute + chance.randint(1, 9)
         wishes = []
-        for keeper in range(2):
-            late = chance.randrange(3)
-            loses = minute % 2 == keeper
-            heard = [node for node in nodes if not loses or chance.random() > 0.1]
-            ring = [sum(node[at] for node in heard) for at in range(minute - late - RING_STEPS, minute - late)]
-            wishes.append(wish(ring, seen, rule).number)
+        for last in heard:
+            for node in range(4):
+                if minute >= missed[node]:
+                    last[node] = max(last[node], minute - chance.randrange(3))
+            told = [(nodes[node][max(0, end - RING_STEPS) : end], minute - end) for node, end in enumerate(last)]
+            wishes.append(wish(summed(told), seen, rule).number)
         wanted = median_wish(wishes, 1, 10)
         assert wanted is not None
-        if wanted != number:
-            way = 1 if wanted > number else -1
-            turns += way != last_way
-            changes, number, last_way = changes + 1, wanted, way
+        changes, number = changes + (wanted != number), wanted
         seen = [*seen[1:], number]
-    assert changes / 3 < 40 and turns / 3 < 40, (changes, turns)
+    assert changes / 2 <= 5, changes
+
+
+def summed(told: list[tuple[list[float], int]]) -> list[float]:
+    """As a keeper lays rings together: (figures, how many steps before now they end)."""
+    none = (0,) * RING_STEPS
+    loads = [
+        (Load(step_s=60, step=0, cpu=tuple(ring), fresh=none, connections=none, replicas=none), ends)
+        for ring, ends in told
+    ]
+    return together([Placed(load, ends, HELD_STEPS) for load, ends in loads]).cpu
 
 
 def test_a_captured_node_moves_the_wish_as_far_as_the_operators_signed_and_not_further() -> None:
@@ -145,16 +186,22 @@ def test_a_captured_node_moves_the_wish_as_far_as_the_operators_signed_and_not_f
         assert median_wish([told] * 3, 2, 10) in (3, 4), "one in five steps at most"
 
 
-def test_the_number_is_steady_under_a_steady_restless_load() -> None:
-    chance = random.Random(3)
+@pytest.mark.parametrize("seed", [3, 7])
+def test_the_number_is_steady_under_a_steady_restless_load(seed: int) -> None:
+    """A load that wavers by a tenth needs 5.5 to 6.7, by what the last hour held: 6 are paid in quiet hours, 7 in others.
+
+    Twelve seeds reach 40 to 51 changes a day, one replica each, here 41 and 51. That is a turn in half an hour; the rule
+    promises no more than one in ten minutes (`stay`), and three times as long a stay took only a third of the changes away.
+    """
+    chance = random.Random(seed)
     load = [max(0.0, chance.gauss(5, 0.5)) for _ in range(2 * 1440)]
     counts, changes = [7], 0
     for minute in range(RING_STEPS, len(load)):
         number = wish(load[minute - RING_STEPS : minute], counts[-RING_STEPS:], Rule()).number
         changes += number != counts[-1]
         counts.append(number)
-    assert changes / 2 < 60
-    assert 6 <= statistics.median(counts) <= 7
+    assert changes / 2 <= 55
+    assert set(counts) <= {6, 7} and statistics.mean(counts) < 6.9, "what it turns for is paid less"
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -13,7 +14,8 @@ from skerry.core import effects as do
 from skerry.core.events import Measured, Timer
 from skerry.core.facts import Load, Wake, Wish
 from skerry.core.intent import Needs, Pool, Port, Probe, Scale, Schedule, Service, Update
-from skerry.core.wishing import Rings, keepers, look_at, number_of, rings, wished_for
+from skerry.core.rings import Rings
+from skerry.core.wishing import keepers, look_at, number_of, wished_for
 from skerry.sim import documents as docs
 from skerry.sim.checkers import RolloutChecker, held_once
 from skerry.sim.cluster import Cluster, World
@@ -61,6 +63,10 @@ def numbers(cluster: Cluster) -> set[int]:
 
 def running(cluster: Cluster) -> int:
     return sum(c.running and not c.stopping for m in cluster.machines.values() for c in m.containers.values())
+
+
+def step_now(cluster: Cluster) -> int:
+    return int((CLOCK_AT_ZERO + cluster.clock.now_s) // SCALE.step_s) - 1
 
 
 def say(cluster: Cluster, node: str, kind: str, body: Wish | Wake | Load | None, key: str = "shop.web") -> None:
@@ -124,12 +130,12 @@ def test_a_schedule_holds_from_its_minute_on_without_any_event() -> None:
     minute = int(CLOCK_AT_ZERO + 30) // 60 % 1440
     schedule = Schedule(days=tuple(range(7)), from_minute=minute + 2, to_minute=minute + 4, min=4)
     cluster = deployed(3, scaled(schedules=(schedule,)), load=20)
-    changes = []
+    steps = []
     for _ in range(30):
         cluster.run(10.0)
-        changes.append(numbers(cluster))
-    assert all(len(seen) == 1 for seen in changes)
-    assert {4} in changes and changes[0] == {2}
+        steps.append(numbers(cluster))
+    assert all(len(seen) == 1 for seen in steps)
+    assert {4} in steps and steps[0] == {2}
     at = (int(CLOCK_AT_ZERO + 50) // 60 + 2) * 60 - CLOCK_AT_ZERO
     first = next(
         life.at_s for life in cluster.history if isinstance(life.effect, do.Note) and "-> 4" in life.effect.reason
@@ -206,7 +212,7 @@ def test_keepers_are_those_that_pools_name_and_without_a_pool_every_fixed_node_n
     assert len(keepers(core._s)) == 3
 
 
-def test_only_keepers_wish_and_when_none_lives_the_apps_number_stands() -> None:
+def test_only_keepers_wish_and_when_none_lives_the_last_number_stands_and_then_slowly_the_apps() -> None:
     cluster = deployed(3, load=280)
     cluster.accept("vps-1", pool_of("vps-3"))
     cluster.run(15.0)
@@ -214,11 +220,83 @@ def test_only_keepers_wish_and_when_none_lives_the_apps_number_stands() -> None:
     cluster.run(15.0)
     assert numbers(cluster) == {6}, "vps-1 is no keeper"
     cluster["vps-3"].power_cut()
-    cluster.run(45.0)
-    assert numbers(cluster) == {2}
+    cluster.run(55.0)
+    assert numbers(cluster) == {6} and running(cluster) == 6, "its death took nothing from a service under load"
+    seen = []
+    for _ in range(24):
+        cluster.run(10.0)
+        seen += sorted(numbers(cluster), reverse=True)
+    went = [number for number, _ in itertools.groupby(seen)]
+    assert went == [6, 5, 4, 3, 2], "one in five steps of 10 s, once `down` is over"
+    assert numbers(cluster) == {2} and held_once(cluster) == []
     cluster["vps-3"].boot()
     cluster.run(45.0)
     assert numbers(cluster) == {6}
+
+
+def test_all_rebooted_without_their_only_keeper_go_on_at_the_last_number() -> None:
+    cluster = deployed(3, load=280)
+    cluster.accept("vps-1", pool_of("vps-3"))
+    cluster.run(15.0)
+    for name in ("vps-3", "vps-1", "vps-2"):
+        cluster[name].power_cut()
+    cluster.run(1.0)
+    cluster["vps-1"].boot()
+    cluster["vps-2"].boot()
+    cluster.run(55.0)
+    assert numbers(cluster) == {6} and running(cluster) == 6
+
+
+def test_another_keeper_that_has_not_wished_yet_lowers_nothing() -> None:
+    cluster = deployed(4, load=280)
+    cluster.accept("vps-1", pool_of("vps-3"))
+    cluster.run(15.0)
+    cluster.accept("vps-1", docs.document("pool/burst", pool_of("vps-4").body, 2))
+    seen = set()
+    for _ in range(30):
+        cluster.run(1.0)
+        seen |= numbers(cluster)
+    assert seen == {6}
+
+
+def changes(cluster: Cluster, node: str) -> list[tuple[float, int, int]]:
+    """(when, from, to) of each change of the number at a node."""
+    told = [(life.at_s, life.effect) for life in cluster.history if life.node == f"node/{node}"]
+    scaled = [(at_s, note.reason.split()) for at_s, note in told if isinstance(note, do.Note) and note.kind == "scaled"]
+    return [(at_s, int(words[0]), int(words[2])) for at_s, words in scaled]
+
+
+@pytest.mark.parametrize("every_s", [1.0, 7.0, 31.0, 45.0])
+def test_one_of_two_that_wishes_much_and_little_by_turns_starts_nothing_twice_within_the_time_it_stays(
+    every_s: float,
+) -> None:
+    cluster = deployed(2, load=60)
+    cluster.run(60.0)
+    assert numbers(cluster) == {2}
+    began_s = cluster.clock.now_s
+    for second in range(240):
+        much = second // every_s % 2 == 0
+        say(cluster, "vps-2", "wish", Wish(replicas=1000 if much else 1, step=step_now(cluster) + 2))
+        cluster.run(1.0)
+    for node in ("vps-1", "vps-2"):
+        ways = [(at_s, now > before) for at_s, before, now in changes(cluster, node) if at_s >= began_s]
+        assert ways[0][1], "of two the higher counts: it can raise the number to its bound"
+        assert all(at_s - up_s > 29.9 for (up_s, up), (at_s, other) in itertools.pairwise(ways) if up and not other)
+        if every_s < 30.0:
+            assert len(ways) == 1, "half of `down` is not over since it was asked for last"
+
+
+def test_what_is_held_for_who_lies_goes_once_it_is_silent() -> None:
+    cluster = deployed(2, load=60)
+    cluster.run(60.0)
+    say(cluster, "vps-2", "wish", Wish(replicas=1000, step=10**9))
+    cluster.run(1.0)
+    assert numbers(cluster) == {6}
+    say(cluster, "vps-2", "wish", Wish(replicas=1, step=10**9))
+    cluster.run(25.0)
+    assert numbers(cluster) == {6}
+    cluster.run(8.0)
+    assert numbers(cluster) == {5}, "what the honest one wishes: by one in five steps, as always"
 
 
 @given(captured=st.integers(0, 1000), one=st.integers(1, 6), other=st.integers(1, 6))
@@ -302,24 +380,6 @@ def test_a_service_that_stops_following_the_load_withdraws_its_facts() -> None:
         s = machine.core._s  # type: ignore[union-attr]
         assert not s.known.facts.get("load") and not s.known.facts.get("wish") and machine.gauges == ()
         assert len(s.standings) == 2
-
-
-def test_a_node_that_dies_is_left_out_and_one_whose_clock_is_wrong_counts() -> None:
-    cluster = deployed(4, scaled(max=9), load=200)
-    cluster.run(20.0)
-    s = cluster["vps-1"].core._s  # type: ignore[union-attr]
-    step = int((CLOCK_AT_ZERO + cluster.clock.now_s) // 10) - 1
-    whole = rings(s, KEY, step)
-    assert whole.connections[-1] == pytest.approx(200) and len(whole.nodes) == 4
-    held = s.known.about("load", "shop.web")["node/vps-2"]
-    assert isinstance(held, Load)
-    ahead = msgspec.structs.replace(held, step=held.step + 360)  # an hour
-    say(cluster, "vps-2", "load", ahead)
-    cluster.run(0.5)
-    assert rings(s, KEY, step).connections[-1] == pytest.approx(200)
-    cluster["vps-3"].power_cut()
-    cluster.run(5.0)
-    assert "node/vps-3" not in rings(s, KEY, step).nodes
 
 
 def test_figures_of_one_step_are_waited_for_a_moment_and_taken_as_before_if_they_stay_away() -> None:

@@ -5,12 +5,14 @@ A test leaves the cloud as it found it: three hosts up, every replica of the gue
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import pytest
 from demo.skerry import Skerry
 
 from checkout import ROOT, lab_name, share_downloads
+from skerry.client import views
+from skerry.client.session import Session
 from skerry.lab.lab import Lab, Machine
 
 HOSTS = 3
@@ -38,10 +42,10 @@ class Cloud:
         return str(self.app / "compose.yaml")
 
     def ps(self, app: str = "guestbook") -> list[dict[str, Any]]:
-        return [row for row in self.skerry.json("ps") if row["app"] == app]
+        return [row for row in self.skerry.look(views.ps) if row["app"] == app]
 
     def up(self) -> list[str]:
-        return [host["name"] for host in self.skerry.json("host", "ls") if host["state"] == "up"]
+        return [host["name"] for host in self.skerry.look(views.hosts) if host["state"] == "up"]
 
     def machines(self) -> list[Machine]:
         """The fixed ones; those that a pool has rented come and go beside them."""
@@ -86,8 +90,11 @@ class Cloud:
 
     def events(self, kind: str, since_s: float = 0.0, *, tail: int = 300) -> list[dict[str, Any]]:
         """Events of this kind on all hosts that answer, since a time of this machine's clock."""
-        rows = self.skerry.json("events", "--tail", str(tail))
-        return [row for row in rows if row.get("kind") == kind and row["time"] >= since_s]
+
+        async def look(session: Session) -> list[dict[str, Any]]:
+            return [row async for row in views.events(session, tail=tail)]
+
+        return [row for row in self.skerry.look(look) if row.get("kind") == kind and row["time"] >= since_s]
 
     def well(self) -> bool:
         """All replicas, each healthy in the wanted version, each claimed by one node; no container beside theirs."""
@@ -102,8 +109,17 @@ class Cloud:
             if machine.state != "off"
         )  # one that a rollout or a move left behind may be draining still, and would go in the midst of the next test
 
+    def all_up(self) -> bool:
+        """Each host answers and sees all of them up: an agent that was killed a moment ago is missed by nobody yet."""
+        names = self.names()
+
+        async def ask(session: Session) -> list[list[dict[str, Any]]]:
+            return await asyncio.gather(*(session.request("hosts", node=f"node/{name}") for name in names))
+
+        return all([host["state"] for host in hosts].count("up") == HOSTS for hosts in self.skerry.look(ask))
+
     def wait_well(self, timeout_s: float = 60) -> None:
-        self.skerry.wait("three hosts up", lambda: len(self.up()) == HOSTS, timeout_s)
+        self.skerry.wait("three hosts up, as each of them sees it", self.all_up, timeout_s)
         self.skerry.wait("every replica healthy, claimed once", self.well, timeout_s)
 
 
@@ -117,7 +133,7 @@ def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     first = request.session.items[0].path.stem.removeprefix("test_")  # another lot beside this one has its own
     lab = Lab(lab_name(f"e2e-{first}"))
     lab.down()  # what an interrupted run of this checkout left
-    skerry = Skerry(work / "home", print)
+    skerry = Skerry(work / "home", lambda line: print(f"{datetime.now():%H:%M:%S.%f} {line}"))
     share_downloads(work / "home" / "images")
     made = Cloud(lab, skerry, app)
     try:

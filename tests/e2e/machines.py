@@ -18,6 +18,7 @@ from bench.static_server import archive
 from demo.skerry import COMMAND, Skerry
 
 from checkout import lab_name
+from skerry.client import views
 from skerry.lab.lab import Lab
 
 PORT = 8086
@@ -115,14 +116,14 @@ class Hosts:
         return [*written, *self.said(host, "sh", "-c", LOOK).splitlines()]
 
     def ps(self) -> list[dict[str, Any]]:
-        return [row for row in self.skerry.json("ps") if row["app"] == "small"]
+        return [row for row in self.skerry.look(views.ps) if row["app"] == "small"]
 
     def well(self) -> bool:
         rows = self.ps()
         return len(rows) == 3 and all(row["healthy"] and len(row["claims"]) == 1 for row in rows)
 
     def up(self) -> list[str]:
-        return [host["name"] for host in self.skerry.json("host", "ls") if host["state"] == "up"]
+        return [host["name"] for host in self.skerry.look(views.hosts) if host["state"] == "up"]
 
     def where(self, service: str) -> set[str]:
         return {row["node"] for row in self.ps() if row["service"] == service}

@@ -98,8 +98,11 @@ def test_two_databases_are_made_serve_everywhere_and_survive_their_hosts(cloud: 
     cloud.skerry.wait("both are well again", lambda: well(cloud), 60)
     print(f"well {time.time() - rebooted_s:.1f} s after the power cut")
     host = cloud.names()[0]
-    with connect(Postgres, cloud, host, "postgres", "s3cret") as sql:
+    # A host that has just booted leads its ports to them once it has heard of it, too.
+    with cloud.skerry.wait(
+        "the port on this host", lambda: connect(Postgres, cloud, host, "postgres", "s3cret"), 20
+    ) as sql:
         assert sql.run("SELECT count(*) FROM t") == [(str(1 + len(cloud.names())),)]
-    with connect(MariaDb, cloud, host, "ann", "hara") as sql:
+    with cloud.skerry.wait("the port on this host", lambda: connect(MariaDb, cloud, host, "ann", "hara"), 20) as sql:
         assert sql.run("SELECT count(*) FROM t") == [(str(len(cloud.names())),)]
     assert not cloud.events("initialising", rebooted_s), "data is made once in its life"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from demo.clients import Clients
 from demo.skerry import COMMAND
 
-from e2e.machines import Hosts, another_bundle, differences, machines
+from e2e.machines import PORT, Hosts, another_bundle, differences, machines
 from skerry.agent.files import HostFiles
 from skerry.client.bundle import find_bundle, read_bundle
 from skerry.client.home import Home
@@ -326,7 +329,7 @@ async def dials(hosts: Hosts, name: str, other: str) -> bool:
     thief, target = HostFiles(hosts.lab.disk(name)), HostFiles(hosts.lab.disk(other))
     own = Identity(thief.certificate, thief.private_pem())
     try:
-        stream = await dial([f"{hosts.address(other)}:7077"], target.certificate, own, "/objects", 3.0)
+        stream = await dial([f"{hosts.address(other)}:7077"], target.certificate, own, "/image", 3.0)
     except Unreachable:
         return False
     await stream.close()
@@ -380,3 +383,71 @@ def test_a_host_with_a_broken_agent_is_removed_cleanly_and_its_volumes_are_kept(
     assert hosts.add(keeper, "--readmit")["new"]
     hosts.skerry.wait("the app is well", hosts.well)
     assert hosts.said(keeper, "cat", "/var/lib/skerry/volumes/small/data/mark") == "kept\n"
+
+
+# --- machines of a pool that people bring -----------------------------------------------------------------------------
+
+BROUGHT = f"""\
+name: there
+services:
+  web:
+    image: ../small/page.tar
+    ports: ["{PORT + 1}:80"]
+    healthcheck: {{test: curl -f http://localhost/, interval: 1s, timeout: 1s}}
+    x-skerry: {{allow: {{shell: it is busybox}}}}
+    deploy: {{replicas: 1, placement: {{constraints: [node.labels.kind == brought]}}}}
+x-skerry: {{pools: [brought]}}
+"""
+
+
+def test_a_machine_that_people_bring_is_asked_for_by_the_command_that_joins_it_and_given_back_by_another(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {hosts.lab.ssh_config()} "$@"\n')
+    (tmp_path / "ssh").chmod(0o700)  # this machine's own configuration of ssh, as far as the command sees
+    path = f"{tmp_path}:{COMMAND.parent}:{os.environ['PATH']}"
+
+    def listed() -> Any:
+        return hosts.skerry.json("machine", "ls", "brought")
+
+    def asked(what: str) -> str:
+        """The one request, as `status` has it; `machine ls` and `events` tell the same."""
+        (row,) = hosts.skerry.wait(what, lambda: hosts.skerry.json("status")["asked"], 60)
+        hosts.skerry.wait("all to tell it alike", lambda: [one["asks"] for one in listed()] == [row["command"]])
+        events = [
+            event for event in hosts.skerry.json("events", "--tail", "100") if event.get("kind") == "machine-asked"
+        ]
+        assert events[-1]["reason"] == row["why"] and row["why"].endswith(f": {row['command']}")
+        return str(row["command"])
+
+    def run(command: str) -> None:
+        done = subprocess.run(
+            ["sh", "-c", command], env={**hosts.skerry.environment, "PATH": path}, capture_output=True
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+    of = ("--provider", "manual", "--size", "any", "--min", "1", "--max", "1", "--label", "kind=brought")
+    hosts.skerry.run("machine", "pool", "add", "brought", *of, "--keepers", "vps-1,vps-2")
+    command = asked("a machine to be asked for")
+    assert command == "skerry host add root@ADDRESS --slot brought/0"
+    assert f"asked of you: brought/0: a machine is wanted: bring one, and run: {command}" in hosts.skerry.run("status")
+    run(command.replace("ADDRESS", hosts.address(FREE)))
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/compose.yaml").write_text(BROUGHT.replace("../small", str(hosts.work / "small")))
+    hosts.skerry.run("deploy", str(tmp_path / "there/compose.yaml"), "--timeout", "60s")
+    (row,) = [row for row in hosts.skerry.json("ps") if row["app"] == "there"]
+    assert (row["node"], row["healthy"]) == ("brought/0", True)
+    with urllib.request.urlopen(f"http://{hosts.address(FREE)}:{PORT + 1}/", timeout=5) as answer:
+        assert answer.status == 200
+    hosts.skerry.wait("its keeper to know", lambda: [one["state"] for one in listed()] == ["joined"])
+    assert [(one["address"], one["asks"]) for one in listed()] == [(hosts.address(FREE), "")]
+
+    hosts.skerry.run("rm", "there")
+    code, error = hosts.refused("machine", "pool", "rm", "brought")
+    command = asked("somebody to be asked to take it away")
+    assert command == "skerry host rm brought/0 --purge"
+    assert (code, error["fix"]) == (5, f"{command}; then: skerry machine pool rm brought")
+    run(command)
+    hosts.skerry.run("machine", "pool", "rm", "brought", "--timeout", "30s")
+    assert hosts.skerry.json("machine", "pool", "ls") == [] and hosts.skerry.json("status")["asked"] == []

@@ -166,7 +166,7 @@ def test_all_hosts_rebooted_at_once_come_back_with_every_entry_and_every_record(
     for name in cloud.names():
         cloud.lab.kill(name)
     with pytest.raises(CommandFailed, match="ended with 4"):
-        cloud.ps()
+        cloud.skerry.json("ps")
     cloud.lab.boot(*cloud.names())
     cloud.wait_well(90)
     assert entries(address) == written

@@ -64,9 +64,9 @@ def test_replicas_follow_connections_and_cpu_up_and_down_without_one_failed_requ
             burn(puppet)
             skerry.wait("three of each", lambda: numbers(puppet) == {"web": 3, "work": 3}, 30)
             told = skerry.json("explain", "--scale", f"{puppet.name}.web")[f"{puppet.name}.web"]
-            assert 24 <= sum(ring["connections"][-1] for ring in told["figures"] if ring["counts"]) <= 24 + 4, told[
-                "figures"
-            ]
+            counted = sum(ring["connections"][-1] for ring in told["figures"] if ring["counts"])
+            # Each host looks at a moment of its own: one of the four clients may be met at every one. Not twice 24.
+            assert 24 <= counted <= 24 + 3 * 4, told["figures"]
             told = skerry.json("explain", "--scale", f"{puppet.name}.work")[f"{puppet.name}.work"]
             assert max(cores for ring in told["figures"] for cores in ring["cpu"]) <= 0.3, (
                 "as much as its limit lets it"

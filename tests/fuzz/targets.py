@@ -331,7 +331,7 @@ def seeds(name: str) -> list[bytes]:
         ],
         "heads_of_a_new_host": [msgspec.msgpack.encode({"root": (0, 1), f"node/{HOSTS[0]}": (0, 1)})],
         "draft": [msgspec.msgpack.encode([sign("app/web", app_body())])],
-        "objects_message": [streams._encode(streams._Ask((hash,))), streams._encode(streams._Done())],
+        "objects_message": [streams._encode(streams._Offer((hash,))), streams._encode(streams._Done())],
         "oci_manifest": [
             b'{"schemaVersion":2,"config":{"digest":"sha256:%b","size":2},"layers":[{"digest":"sha256:%b","size":2}]}'
             % (b"ab" * 32, b"cd" * 32)

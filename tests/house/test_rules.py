@@ -51,7 +51,7 @@ ENTRY_POINTS = {
     "skerry.lab.inside",  # pid 1 of a lab host begins there
     "skerry.cli.main",
     "skerry.agent.main",
-    "skerry.client.bundle",
+    "skerry.client.bundling",
     "skerry.sim.run",
 }
 LINES_MAX = 500

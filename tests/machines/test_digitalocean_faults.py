@@ -61,6 +61,12 @@ def rebuild_again(sea: Sea, server: Server) -> None:
     ensure(sea)
 
 
+def no_firewall(sea: Sea, server: Server) -> None:
+    sea.provider.ensure_firewall("skerry:c0ffee")
+    sea.provider.remove_firewall("skerry:c0ffee")
+    assert sea.simulator.firewalls.rows() == []
+
+
 def none(sea: Sea) -> bool:
     return sea.rows() == []
 
@@ -77,6 +83,7 @@ CALLS: dict[str, tuple[Act, Callable[[Sea], bool]]] = {
     "resize": (lambda sea, server: sea.provider.resize(server, "s-1vcpu-2gb"), one("s-1vcpu-2gb")),
     "rebuild": (lambda sea, server: sea.provider.rebuild(server, order()), one()),
     "firewall": (lambda sea, server: sea.provider.ensure_firewall("skerry:c0ffee"), one()),
+    "no firewall": (no_firewall, one()),
 }
 
 

@@ -115,6 +115,7 @@ def test_all_that_is_asked_and_answered_is_as_the_description_says(prisms: tuple
         provider.ensure_firewall("skerry:c0ffee")
     simulator.firewalls.rows()[0]["tags"].clear()
     provider.ensure_firewall("skerry:c0ffee")
+    assert [provider.remove_firewall("skerry:c0ffee") for _ in range(2)] == ["skerry-skerry-c0ffee", ""]
     made = provider.create(order())
     wait("it to be active", lambda: provider.get(made.id).state == "active")
     wait("it in both lists", lambda: bool(provider.list(name=name) and provider.list(tag="skerry:c0ffee")))

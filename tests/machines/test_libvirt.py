@@ -22,6 +22,7 @@ from skerry.machines.libvirt import Libvirt
 from skerry.machines.seed import nocloud
 from skerry.machines.tables import read_sizes
 from skerry.machines.virsh import Virsh, VirshMissing
+from skerry.machines.volumes import NoSuchImage
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = "small=1,256m,1g,4;large=2,512m,1g,8"
@@ -204,20 +205,37 @@ def test_what_a_pool_says_wrongly_is_told_before_anything_is_rented(endpoint: st
 
 @pytest.mark.real
 def test_addresses_are_the_pools_or_the_leases_or_the_hosts(virsh: OneVirsh) -> None:
-    def addresses(**options: str) -> tuple[str, ...]:
+    def addresses(nat: bool = False, **options: str) -> tuple[str, ...]:
         trial = trial_of(virsh, kind="qemu", **options)
         order = trial.order(5)
         trial.create(order)
         try:
-            return trial.provider.list(name=order.name)[0].addresses
+            (found,) = trial.provider.list(name=order.name)
+            assert found.behind_nat is nat, "nobody can call it at the address from which it comes"
+            return found.addresses
         finally:
             trial.destroy(trial.made[-1])
 
     assert addresses(address="198.51.100.250/23") == ("198.51.100.255",)
     assert addresses(address="198.51.100.254/23") == ("198.51.101.3",)
-    assert addresses(outside="203.0.113.9", network="user") == ("203.0.113.9",)
+    assert addresses(nat=True, outside="203.0.113.9", network="user") == ("203.0.113.9",)
     (leased,) = addresses()
     assert leased.startswith("192.168.122."), "what the test driver says that its DHCP server gave"
+
+
+@pytest.mark.real
+def test_an_image_that_is_not_there_is_told_before_anything_is_rented(virsh: OneVirsh) -> None:
+    own = trial_of(virsh, kind="qemu").provider
+    own.check_image("debian-12")
+    own.check_image("debian-12.qcow2")
+    for image in ("", "suse"):
+        with pytest.raises(NoSuchImage) as caught:
+            own.check_image(image)
+        assert caught.value.why.endswith("has: debian-12") and "skerry machine image" in caught.value.fix
+    shared = trial_of(virsh, kind="openvz").provider
+    shared.check_image("debian-12-x86_64")  # a template, of which only that host knows
+    with pytest.raises(NoSuchImage):
+        shared.check_image("")
 
 
 @pytest.mark.real

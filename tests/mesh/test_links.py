@@ -86,7 +86,7 @@ async def test_a_stranger_gets_no_link_and_no_stream(node):
     a, stranger = await node("node/a"), await node("node/s")
     stranger.mesh.set_peers({"node/a": a.as_peer()})
     with pytest.raises(Unreachable, match=r"does not know our key|did not receive|closed|EOF|reset"):
-        await stranger.mesh.open("node/a", "/objects")
+        await stranger.mesh.open("node/a", "/image")
     assert not a.happened
     assert not stranger.happened
 
@@ -96,7 +96,7 @@ async def test_a_node_that_shows_another_key_is_not_dialled(node):
     a.mesh.set_peers({"node/b": PeerAddress(Key().der, b.as_peer().addresses, False)})
     b.mesh.set_peers({"node/a": a.as_peer(dial=False)})
     with pytest.raises(Unreachable, match="another key"):
-        await a.mesh.open("node/b", "/objects")
+        await a.mesh.open("node/b", "/image")
     assert not await a.mesh.reach("node/b", 1.0)
 
 
@@ -117,7 +117,7 @@ async def test_an_expelled_node_is_cut_off_at_once_and_stays_out(node):
     assert a.downs()[0][2:] == ("it is no longer enrolled with this key", False)
     await wait_until(b.downs)
     with pytest.raises(Unreachable):
-        await b.mesh.open("node/a", "/objects")
+        await b.mesh.open("node/a", "/image")
     assert len(a.happened) == 2
 
 

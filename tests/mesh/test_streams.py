@@ -1,5 +1,6 @@
 """Objects and messages over real streams: many, large, missing, damaged, cut, hostile."""
 
+import asyncio
 import hashlib
 import os
 import time
@@ -9,37 +10,36 @@ import pytest
 import pytest_asyncio
 
 from mesh.cloud import Key, Node, introduce, wait_until
-from skerry.errors import BadFormat, Unreachable
+from skerry.errors import BadFormat, SkerryError, Unreachable
 from skerry.mesh import streams
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.streams import (
     ObjectRefused,
     ObjectsMissing,
-    fetch_objects,
     offer_objects,
     receive_objects,
     recv_bytes,
     send_bytes,
-    serve_objects,
 )
 from skerry.store.objects import ObjectStore
 
 
 class Pair:
-    """Node a with a store that serves; b's store and a way to open streams to a."""
+    """Node a takes objects into its store; b's store, and a way to open streams to a."""
 
     def __init__(self, tmp_path) -> None:
-        self.has, self.wants = ObjectStore(tmp_path / "has"), ObjectStore(tmp_path / "wants")
-        self.taken = 0
-        self.a = Node("node/a", Key(), tmp_path / "a", {"/objects": self.serve, "/objects/put": self.take})
+        self.takes, self.gives = ObjectStore(tmp_path / "takes"), ObjectStore(tmp_path / "gives")
+        self.refused: asyncio.Queue[SkerryError] = asyncio.Queue()
+        self.a = Node("node/a", Key(), tmp_path / "a", {"/put": self.take})
         self.b = Node("node/b", Key(), tmp_path / "b")
 
-    async def serve(self, stream, who):
-        assert who == "node/b"
-        await serve_objects(stream, self.has)
-
     async def take(self, stream, who):
-        self.taken += await receive_objects(stream, self.has, most_bytes=50_000_000)
+        assert who == "node/b"
+        try:
+            await receive_objects(stream, self.takes, most_bytes=50_000_000)
+        except SkerryError as error:
+            self.refused.put_nowait(error)
+            raise
 
     async def start(self):
         await self.a.start()
@@ -47,8 +47,19 @@ class Pair:
         introduce(self.a, self.b, dial=False)
         return self
 
-    async def open(self, path="/objects"):
+    async def open(self, path="/put"):
         return await self.b.mesh.open("node/a", path)
+
+    async def why(self) -> SkerryError:
+        """What was wrong with what came."""
+        return await asyncio.wait_for(self.refused.get(), 5)
+
+    async def offered(self, hashes):
+        """A stream on which these were offered, and are waited for."""
+        stream = await self.open()
+        await stream.send(msgspec.msgpack.encode(["offer", [bytes.fromhex(hash) for hash in hashes]]))
+        assert msgspec.msgpack.decode(await stream.recv()) == ["missing", [bytes.fromhex(hash) for hash in hashes]]
+        return stream
 
 
 @pytest_asyncio.fixture
@@ -69,71 +80,74 @@ async def test_two_thousand_small_files_cross_together(pair, tmp_path, monkeypat
     for name in ("sync", "fsync", "fdatasync"):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, real=real: (syncs.append(1), real(*args))[1])
-    quick = ObjectStore(tmp_path / "has", durable=False)
+    quick = ObjectStore(tmp_path / "gives", durable=False)
     hashes = many(quick, 2000)
     stream = await pair.open()
     start_s = time.monotonic()
-    assert await fetch_objects(stream, hashes, pair.wants) == 2000 * 2000
+    assert await offer_objects(stream, hashes, pair.gives) == 2000 * 2000
     print(f"2000 small objects: {time.monotonic() - start_s:.2f} s, {len(syncs)} syncs")
-    assert not pair.wants.missing(hashes)
+    assert not pair.takes.missing(hashes)
     assert len(syncs) < 1000  # of the files one, and one of each directory: there are 256
 
 
 async def test_large_empty_and_small_objects_come_whole(pair):
     blobs = [b"", os.urandom(9_000_000), b"x", os.urandom(256 * 1024), os.urandom(256 * 1024 + 1)]
-    hashes = [pair.has.put(blob) for blob in blobs]
-    await fetch_objects(await pair.open(), hashes, pair.wants)
-    assert [pair.wants.read(hash) for hash in hashes] == blobs
+    hashes = [pair.gives.put(blob) for blob in blobs]
+    await offer_objects(await pair.open(), hashes, pair.gives)
+    assert [pair.takes.read(hash) for hash in hashes] == blobs
 
 
-async def test_what_the_peer_lacks_is_told_and_the_rest_is_taken(pair):
-    here = many(pair.has, 3)
+async def test_what_the_giver_lacks_is_told_and_the_rest_is_taken(pair):
+    here = many(pair.gives, 3)
     gone = hashlib.sha256(b"nowhere").hexdigest()
-    with pytest.raises(ObjectsMissing) as told:
-        await fetch_objects(await pair.open(), [here[0], gone, *here[1:]], pair.wants)
-    assert told.value.hashes == (gone,)
-    assert told.value.peer == "node/a"
-    assert pair.wants.missing([*here, gone]) == [gone]
+    with pytest.raises(Unreachable):
+        await offer_objects(await pair.open(), [here[0], gone, *here[1:]], pair.gives)
+    told = await pair.why()
+    assert isinstance(told, ObjectsMissing)
+    assert (told.hashes, told.peer) == ((gone,), "node/b")
+    assert pair.takes.missing([*here, gone]) == [gone]
 
 
-async def test_a_bit_flipped_on_the_peers_disk_is_refused_by_name_and_found_there(pair):
-    good, bad = many(pair.has, 2)
-    path = pair.has.path(bad)
+async def test_a_bit_flipped_on_the_givers_disk_is_refused_by_name(pair):
+    good, bad = many(pair.gives, 2)
+    path = pair.gives.path(bad)
     path.chmod(0o644)
     path.write_bytes(b"\x01" + path.read_bytes()[1:])
-    stream = await pair.open()
-    with pytest.raises(ObjectRefused, match="node/a"):
-        await fetch_objects(stream, [good, bad], pair.wants)
-    assert pair.wants.missing([good, bad]) == [bad]
-    await wait_until(lambda: not pair.has.has(bad))
-    assert (path.parent.parent / "damaged" / bad).exists()
+    with pytest.raises(Unreachable):
+        await offer_objects(await pair.open(), [good, bad], pair.gives)
+    told = await pair.why()
+    assert isinstance(told, ObjectRefused)
+    assert (told.hash, told.peer) == (bad, "node/b")
+    assert pair.takes.missing([good, bad]) == [bad]
 
 
 async def test_a_large_object_with_wrong_bytes_leaves_nothing(pair, tmp_path):
-    bad = pair.has.put(os.urandom(6_000_000))
-    pair.has.path(bad).chmod(0o644)
-    with pair.has.path(bad).open("r+b") as file:
+    bad = pair.gives.put(os.urandom(6_000_000))
+    pair.gives.path(bad).chmod(0o644)
+    with pair.gives.path(bad).open("r+b") as file:
         file.seek(3_000_000)
         file.write(b"flip")
-    with pytest.raises(ObjectRefused):
-        await fetch_objects(await pair.open(), [bad], pair.wants)
-    assert not pair.wants.has(bad)
-    assert not list((tmp_path / "wants/objects/incoming").iterdir())
+    with pytest.raises(Unreachable):
+        await offer_objects(await pair.open(), [bad], pair.gives)
+    assert isinstance(await pair.why(), ObjectRefused)
+    assert not pair.takes.has(bad)
+    assert not list((tmp_path / "takes/objects/incoming").iterdir())
 
 
 async def test_only_what_is_lacking_is_handed_over_and_it_is_on_disk_then(pair):
-    hashes = many(pair.wants, 20)
-    pair.has.put(pair.wants.read(hashes[0]))
-    sent = await offer_objects(await pair.open("/objects/put"), hashes, pair.wants)
+    hashes = many(pair.gives, 20)
+    pair.takes.put(pair.gives.read(hashes[0]))
+    sent = await offer_objects(await pair.open(), hashes, pair.gives)
     assert sent == 19 * 2000
-    assert not pair.has.missing(hashes)
+    assert not pair.takes.missing(hashes)
 
 
 async def test_too_much_handed_over_is_refused_with_the_reason(pair):
-    hashes = [pair.wants.put(os.urandom(26_000_000)) for _ in range(2)]
+    hashes = [pair.gives.put(os.urandom(26_000_000)) for _ in range(2)]
     with pytest.raises(Unreachable):
-        await offer_objects(await pair.open("/objects/put"), hashes, pair.wants)
-    assert pair.has.missing(hashes) == hashes[1:]
+        await offer_objects(await pair.open(), hashes, pair.gives)
+    assert "too many" in (await pair.why()).why
+    assert pair.takes.missing(hashes) == hashes[1:]
 
 
 async def test_a_silent_peer_is_given_up(pair, monkeypatch):
@@ -142,28 +156,24 @@ async def test_a_silent_peer_is_given_up(pair, monkeypatch):
     async def silent(stream, who):
         await stream.wait_closed()
 
-    pair.a.mesh._handlers["/objects"] = silent
-    hashes = many(pair.has, 1)
+    pair.a.mesh._handlers["/put"] = silent
     with pytest.raises(Unreachable, match="silent"):
-        await fetch_objects(await pair.open(), hashes, pair.wants)
+        await offer_objects(await pair.open(), many(pair.gives, 1), pair.gives)
 
 
-async def test_a_peer_that_dies_half_way_leaves_whole_objects_only(pair):
+async def test_a_giver_that_dies_half_way_leaves_whole_objects_only(pair, tmp_path):
     blobs = [os.urandom(300_000) for _ in range(4)]
-    hashes = [pair.has.put(blob) for blob in blobs]
-
-    async def dies(stream, who):
-        await stream.recv()
-        piece = [bytes.fromhex(hashes[0]), 300_000, blobs[0][:200_000]]
-        rest = [bytes.fromhex(hashes[0]), 300_000, blobs[0][200_000:]]
-        half = [bytes.fromhex(hashes[1]), 300_000, blobs[1][:1000]]
-        await stream.send(msgspec.msgpack.encode(["pieces", [piece, rest, half]]))
-        stream.transport.abort()
-
-    pair.a.mesh._handlers["/objects"] = dies
-    with pytest.raises(Unreachable):
-        await fetch_objects(await pair.open(), hashes, pair.wants)
-    assert pair.wants.missing(hashes) == hashes[1:]
+    hashes = [hashlib.sha256(blob).hexdigest() for blob in blobs]
+    stream = await pair.offered(hashes)
+    piece = [bytes.fromhex(hashes[0]), 300_000, blobs[0][:200_000]]
+    rest = [bytes.fromhex(hashes[0]), 300_000, blobs[0][200_000:]]
+    half = [bytes.fromhex(hashes[1]), 300_000, blobs[1][:1000]]
+    await stream.send(msgspec.msgpack.encode(["pieces", [piece, rest, half]]))
+    await wait_until(lambda: not stream.transport.get_write_buffer_size())
+    stream.transport.abort()
+    assert isinstance(await pair.why(), Unreachable)
+    assert pair.takes.missing(hashes) == hashes[1:]
+    assert not list((tmp_path / "takes/objects/incoming").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -171,23 +181,18 @@ async def test_a_peer_that_dies_half_way_leaves_whole_objects_only(pair):
     [
         b"",
         b"\x00garbage",
-        msgspec.msgpack.encode(["pieces", [[b"x" * 32, 5, b"12345"]]]),  # not asked for
+        msgspec.msgpack.encode(["pieces", [[b"x" * 32, 5, b"12345"]]]),  # not offered
         msgspec.msgpack.encode(["pieces", [[b"x" * 32, 1 << 50, b"1"]]]),  # larger than anything
         msgspec.msgpack.encode(["kept"]),
-        msgspec.msgpack.encode(["ask", [b"x" * 32]]),
+        msgspec.msgpack.encode(["offer", [b"x" * 32]]),  # before the first one has come
+        msgspec.msgpack.encode(["done"]),
     ],
 )
-async def test_an_answer_that_is_not_one_is_refused(pair, frame):
-    async def hostile(stream, who):
-        await stream.recv()
-        await stream.send(frame)
-        await stream.wait_closed()
-
-    pair.a.mesh._handlers["/objects"] = hostile
-    wanted = hashlib.sha256(b"wanted").hexdigest()
-    with pytest.raises((BadFormat, ObjectRefused)):
-        await fetch_objects(await pair.open(), [wanted], pair.wants)
-    assert not list(pair.wants)
+async def test_what_is_out_of_turn_or_no_message_is_refused(pair, frame):
+    stream = await pair.offered([hashlib.sha256(b"offered").hexdigest()])
+    await stream.send(frame)
+    assert isinstance(await pair.why(), BadFormat | ObjectRefused)
+    assert not list(pair.takes)
 
 
 async def test_pieces_that_do_not_fit_together_are_refused(pair):
@@ -198,16 +203,10 @@ async def test_pieces_that_do_not_fit_together_are_refused(pair):
         [[hash, 5, b"123"], [hashlib.sha256(b"other").digest(), 5, b"45"]],
         [[hash, 5, b"54321"]],
     ):
-
-        async def hostile(stream, who, pieces=pieces):
-            await stream.recv()
-            await stream.send(msgspec.msgpack.encode(["pieces", pieces]))
-            await stream.wait_closed()
-
-        pair.a.mesh._handlers["/objects"] = hostile
-        with pytest.raises(ObjectRefused):
-            await fetch_objects(await pair.open(), [hash.hex()], pair.wants)
-    assert not list(pair.wants)
+        stream = await pair.offered([hash.hex()])
+        await stream.send(msgspec.msgpack.encode(["pieces", pieces]))
+        assert isinstance(await pair.why(), ObjectRefused)
+    assert not list(pair.takes)
 
 
 async def test_an_operator_dials_and_long_messages_cross(pair):
@@ -235,6 +234,6 @@ async def test_a_message_without_end_is_cut(pair):
         while True:
             await stream.send(b"\x01" + bytes(1000))
 
-    pair.a.mesh._handlers["/objects"] = endless
+    pair.a.mesh._handlers["/put"] = endless
     with pytest.raises(BadFormat):
         await recv_bytes(await pair.open(), timeout_s=5, most_bytes=100_000)

@@ -24,6 +24,7 @@ async def main(name: str) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):
             writer.write(name.encode() + b" " + data)
+        writer.close()
 
     class Name(asyncio.DatagramProtocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -155,7 +155,7 @@ class Worker:
                 self.waking = Activators(
                     Path("/run/skn"),
                     n.holder,
-                    "v1",
+                    a.get("version", "v1"),
                     post=self.knocks.append,
                     note=lambda *_: None,
                     why=str,
@@ -168,6 +168,8 @@ class Worker:
                 n.free_stand_ins(())
             case "knocks":
                 return [[knock.service, knock.n] for knock in self.knocks]
+            case "passing":
+                return self.waking.passing("shop", a["service"])
             case "activator":
                 return [pid for _, pid in self.waking._all.values()]
             case "forget":
@@ -203,6 +205,8 @@ class Worker:
             case "flow":  # a connection that stays, to the echo port
                 self.flow = socket.create_connection((a["to"], a["port"]), timeout=10)
                 return self.say("hello")
+            case "hang_up":
+                self.flow.close()
             case "hold":  # connections that stay until they are let go
                 address = (a["to"], a["port"])
                 work = lambda: [socket.create_connection(address, timeout=10) for _ in range(a.get("times", 1))]  # noqa: E731

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +12,7 @@ from skerry.agent.figures import Place
 from skerry.net.flows import Open
 
 pytestmark = pytest.mark.real
+METADATA = "169.254.169.254"
 
 
 def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
@@ -131,7 +132,8 @@ def test_a_container_does_not_reach_the_agents_port_or_other_ports_of_the_gatewa
         for address in (
             (cloud.hosts[0].address, "10.77.1.1", "10.77.2.1") if port == 7077 else ("10.77.1.1", "10.77.2.1")
         ):
-            with pytest.raises(RuntimeError, match="TimeoutError"):
+            refused = "ConnectionRefusedError" if port == 7077 else "TimeoutError"
+            with pytest.raises(RuntimeError, match=refused):
                 cloud.hosts[0].call("get", to=address, port=port, netns=cloud.netns["a1"], timeout_s=0.2)
 
 
@@ -143,9 +145,34 @@ def test_from_outside_only_published_ports_lead_in(cloud: Cloud) -> None:
     cloud.outside.run("ip", "route", "delete", "10.77.1.0/24")
 
 
-def test_the_providers_metadata_service_is_closed(cloud: Cloud) -> None:
+@pytest.fixture(params=["on the link, as at DigitalOcean", "on the host itself"])
+def metadata(request: pytest.FixtureRequest, cloud: Cloud) -> Iterator[Callable[..., str]]:
+    """A service at the metadata address, from which the machine gets what nobody else should; asks it."""
+    one, local = cloud.hosts[0], request.param.endswith("itself")
+    place, device = (one, "lo") if local else (cloud.outside, "sknbr")
+    place.run("ip", "addr", "add", f"{METADATA}/32", "dev", device)
+    if not local:
+        one.run("ip", "route", "replace", "169.254.0.0/16", "dev", "eth0")
+    served = place.serve("user-data", "")
+    yield lambda **more: one.call("get", to=METADATA, port=80, **more)
+    served.kill()
+    served.wait()
+    place.run("ip", "addr", "delete", f"{METADATA}/32", "dev", device)
+    one.run("ip", "route", "delete", "169.254.0.0/16", "dev", "eth0", check=False)
+
+
+def test_the_providers_metadata_service_is_open_to_the_machine_and_closed_to_containers(
+    cloud: Cloud, metadata: Callable[..., str]
+) -> None:
+    assert metadata().startswith("user-data ")
+    for name in ("a1", "b1"):
+        with pytest.raises(RuntimeError, match="ConnectionRefused"):
+            metadata(netns=cloud.netns[name])
+    with pytest.raises(RuntimeError):  # nor through a host beside it
+        cloud.hosts[1].call("get", to=METADATA, port=80, netns=cloud.netns["a2"])
+    cloud.route("a1", "a2")  # each change of the routes replaces the whole table
     with pytest.raises(RuntimeError, match="ConnectionRefused"):
-        cloud.hosts[0].call("get", to="169.254.169.254", port=80, netns=cloud.netns["a1"])
+        metadata(netns=cloud.netns["a1"])
 
 
 def test_a_forged_source_is_dropped(cloud: Cloud) -> None:

@@ -181,3 +181,30 @@ def flows(cloud: Cloud, n: int) -> int:
         if found == "2" or time.monotonic() > end:
             return int(found) - 2
         time.sleep(0.02)
+
+
+def test_an_upgrade_of_the_agent_cuts_no_connection_that_its_activator_passes(cloud: Cloud) -> None:
+    """The new agent starts an activator of its own; the old one listens no more, passes on what it has, is counted, and ends."""
+    route(cloud)
+    host, outside = cloud.hosts[2], cloud.outside
+    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
+    until(lambda: knocked(cloud, 2))
+    route(cloud, "a1", only=2)
+    assert opened.wait() == "a1 hello"  # through the activator: it was held
+    (old,) = host.call("activator")
+    host.restart_agent()
+    host.call("peers", peers=[other.peer() for other in cloud.hosts if other is not host])
+    host.call("start")
+    host.call("wake", version="v2")
+    route(cloud, "a1", only=2)
+    until(lambda: len(host.call("activator")) == 2)
+    until(lambda: host.call("passing", service="sleeper") == 1)
+    assert outside.call("say", text="still here") == "a1 still here"
+    route(cloud, only=2)  # and who knocks now is held by the new one
+    asking = curl(cloud, "outside", host.address)
+    until(lambda: knocked(cloud, 2))
+    route(cloud, "a1", only=2)
+    assert asking.wait() == "a1 10.77.3.1" and outside.call("say", text="here") == "a1 here"
+    outside.call("hang_up")
+    until(lambda: old not in host.call("activator"))
+    until(lambda: not host.run("sh", "-c", f"cat /proc/{old}/cmdline", check=False))  # ended, whoever reaps it

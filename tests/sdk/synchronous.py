@@ -1,4 +1,4 @@
-"""Writes src/skerry/sdk/synchronous.py and parts.py: `skerry.Client`, method by method what
+"""Writes src/skerry/sdk/synchronous.py and parts/: `skerry.Client`, method by method what
 `skerry.AsyncClient` is, with the same words.
 
 Made rather than written, so that the two can't differ; made as a file rather than at run time, so that editors and mypy know it.
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "src" / "skerry" / "sdk"
-PARTS = ("apps", "hosts", "machines", "store")
+PARTS = ("apps", "folder", "hosts", "machines", "store")
 CLIENT = "asynchronous"
 NEEDED = {"collections.abc": "Iterator", "skerry.sdk.apps": "Compose", "skerry.sdk.beside": "Beside", "typing": "Any"}
 HEAD = '''"""`skerry.Client`: what `skerry.AsyncClient` does, for programs without an event loop; streams are iterators.
@@ -23,6 +23,7 @@ Made from the parts of the asynchronous client by tests/sdk/test_synchronous.py;
 from __future__ import annotations
 
 '''
+INIT = '"""The parts of `skerry.Client`, made from those of the asynchronous one by tests/sdk/test_synchronous.py."""\n'
 MADE_HERE = {"open", "close", "__init__"}
 
 
@@ -47,11 +48,20 @@ def made() -> dict[str, str]:
     imports += [f"from {module} import {name}" for module, name in NEEDED.items()]
     begin = HEAD + "\n".join(dict.fromkeys(imports))
     classes = [n for tree in trees.values() for n in tree.body if isinstance(n, ast.ClassDef) and n.name in where]
-    parts = [_part(node, where[node.name]) for node in classes if node.name != "AsyncClient"]
+    parts: dict[str, list[str]] = {}
+    for node in classes:
+        if node.name != "AsyncClient":
+            parts.setdefault(where[node.name], []).append(_part(node, where[node.name]))
     client = next(_client(node) for node in classes if node.name == "AsyncClient")
-    of_client = "".join(f"\nfrom skerry.sdk.parts import {node.name}" for node in classes if node.name != "AsyncClient")
+    of_client = "".join(
+        f"\nfrom skerry.sdk.parts.{where[node.name]} import {node.name}"
+        for node in classes
+        if node.name != "AsyncClient"
+    )
     return {
-        "parts.py": _formatted(begin + "\n\n" + "\n\n".join(parts) + "\n"),
+        f"parts/{name}.py": _formatted(begin + "\n\n" + "\n\n".join(made) + "\n") for name, made in parts.items()
+    } | {
+        "parts/__init__.py": INIT,
         "synchronous.py": _formatted(begin + of_client + "\n\n" + client + "\n"),
     }
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import skerry
-from agent.small import Aside
+from agent.small import Aside, SmallCloud, put_image
 from skerry.client.apps import NoSuchApp
 from skerry.client.compose import ComposeErrors
 from skerry.client.home import HomeBusy, NoCloud
+from skerry.client.images import LocalImages
+from skerry.client.numbers import BadBounds
 from skerry.client.session import Session
 from skerry.errors import NotInTime, SkerryError
 from skerry.sdk.connection import ChangedMeanwhile, NotOpen
@@ -120,3 +122,77 @@ async def test_what_another_has_learned_in_the_same_home_is_not_forgotten(beside
         await stays.hosts.undrain("vps-3")
     again = Session(stays._connection.home.cloud("small"), lambda what: "")
     assert again.document("policy").version == version  # type: ignore[union-attr]
+
+
+SCALED = {
+    "name": "tide",
+    "services": {
+        "web": {
+            "image": "hello:1",
+            "ports": ["8099:80"],
+            "x-skerry": {
+                "scale": {"min": 1, "max": 4, "target": {"connections": 50}, "schedule": ["daily 0-24: max 3"]}
+            },
+        }
+    },
+}
+
+
+def test_bounds_and_times_of_what_follows_the_load_are_changed_and_explained(cloud: skerry.Client) -> None:
+    cloud.apps.deploy(SCALED)
+    assert cloud.explain_scale("tide")["tide.web"]["in_force"] == ["daily 0-24: max 3"]
+    done = cloud.apps.scale("tide.web", min=2, schedules=["weekdays 8-20 Europe/Berlin: min 3", "daily 0-24: max 9"])
+    assert (done.before, done.now, done.bounds) == (1, 2, {"from": "1 to 4", "to": "2 to 4"})
+    assert cloud.explain_scale("tide")["tide.web"]["in_force"][-1] == "daily 0-24: max 9"
+    assert cloud.apps.scale("tide.web", max=5, schedules=()).bounds["to"] == "2 to 5"
+    for wrong in (
+        {},
+        {"replicas": 2, "min": 1},
+        {"min": 9},
+        {"schedules": ["sometimes: min 3"]},
+        {"schedules": ["daily 0-24"]},
+    ):
+        with pytest.raises(BadBounds):
+            cloud.apps.scale("tide.web", **wrong)
+    assert cloud.apps.scale("tide.web", 1).bounds["to"] == "1"
+    cloud.apps.rm("tide")
+
+
+def test_an_enrolment_is_signed_anew_with_what_is_given_and_nothing_else(cloud: skerry.Client) -> None:
+    before = cloud.hosts.get("vps-3")
+    assert cloud.hosts.set("vps-3").etag == before.etag, "nothing was given"
+    changed = cloud.hosts.set("vps-3", labels={"disk": "ssd"}, zone="b", image_budget_bytes=1 << 30, prev=before.etag)
+    assert (changed.labels, changed.zone, changed.address) == ({"disk": "ssd"}, "b", before.address)
+    with pytest.raises(ChangedMeanwhile):
+        cloud.hosts.set("vps-3", labels={}, prev=before.etag)
+    cloud.hosts.set("vps-3", labels={}, zone="", image_budget_bytes=0)
+
+
+def test_what_there_is_is_written_planned_changed_and_carried_out(cloud: skerry.Client, tmp_path: Path) -> None:
+    cloud.apps.deploy(compose())
+    assert "apps/shop/compose.yaml" in cloud.folder.export(tmp_path / "cloud").files
+    assert cloud.folder.plan(tmp_path / "cloud").steps == ()
+    file = tmp_path / "cloud" / "apps" / "shop" / "compose.yaml"
+    file.write_text(file.read_text().replace("replicas: 2", "replicas: 3"))
+    (step,) = cloud.folder.plan(tmp_path / "cloud").steps
+    assert (step.action, step.kind, step.name, [field.new for field in step.fields]) == ("change", "app", "shop", [3])
+    assert cloud.folder.apply(tmp_path / "cloud").done == ("change app/shop",)
+    assert len(cloud.apps.replicas("shop")) == 3
+    cloud.apps.rm("shop")
+
+
+def test_a_captured_host_is_cut_off_and_what_it_could_read_is_told(tmp_path: Path) -> None:
+    small = SmallCloud(tmp_path / "hosts", 3)
+    small.home(tmp_path / "home")
+    with Aside(small), skerry.Client(home=tmp_path / "home", passphrase="") as client:
+        secret = {"name": "shop", "services": {"web": {"image": image(tmp_path / "home"), "environment": {"KEY": "a"}}}}
+        client.apps.deploy(secret)
+        told = client.hosts.expel("vps-3")
+        assert (told.secrets_it_could_read, told.without_keeper) == (("shop",), ())
+        assert [host.name for host in client.hosts.ls() if host.state != "expelled"] == ["vps-1", "vps-2"]
+
+
+def image(home: Path) -> str:
+    images = LocalImages(home / "images")
+    images.tag("hello:1", put_image(images.objects, {"usr/bin/app": b"program"}))
+    return "hello:1"

@@ -35,15 +35,18 @@ async def act(agent: Agent, slot: MachineSlot, what: Literal["reboot", "resize"]
         raise NoSuchSubject(
             f"{slot} was not asked for", "this host does not keep its pool", "see skerry machine pool ls"
         )
-    token = agent.enrolments.token(pool)
     name = name_of(agent.trusted.cloud, slot)
     said = agent.loop.core.said("machine", str(slot)).values()
     ids = {fact.id for fact in said if isinstance(fact, Machine) and fact.id and fact.state != "gone"}
-    found = [server for server in await agent.parts.servers(pool, token, name) if server.id in ids]
+    at = pool.offer_of(next(iter(sorted(ids)), ""))
+    offer, token = pool.offers()[at], agent.enrolments.token(pool, at)
+    found = [server for server in await agent.parts.servers(offer, token, name) if pool.id_at(at, server.id) in ids]
     server: Server | None = min(found, key=lambda server: (len(server.id), server.id), default=None)
     if server is None:
-        raise NoSuchSubject(f"there is no machine {slot}", f"{pool.provider} has none for it", "see skerry machine ls")
-    answer = await ask(question(pool, token, what, server=server, size=size), limit_s=LIMIT_S)
+        raise NoSuchSubject(
+            f"there is no machine {slot}", f"{at or pool.provider} has none for it", "see skerry machine ls"
+        )
+    answer = await ask(question(offer, token, what, server=server, size=size), limit_s=LIMIT_S)
     if answer.trouble is not None:
         error = NotDone if answer.trouble.lasting else NotDoneNow
         raise error(f"{slot}: {what} was not done", answer.trouble.why, "see skerry machine show " + str(slot))

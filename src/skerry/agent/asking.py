@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
-from typing import Literal
+from typing import Literal, NoReturn
 
 import msgspec
 
-from skerry.core.intent import Pool
+from skerry.core.intent import Offer, Pool
 from skerry.errors import BadInput, Passing, SkerryError
 from skerry.machines.contract import (
     Billing,
@@ -28,6 +29,7 @@ from skerry.machines.contract import (
 from skerry.machines.providers import UnknownProvider, open_provider
 
 LIMIT_S = 60.0
+OTHERS_SHARE = 0.8  # of the limit: then what the others have said is told without who is silent
 ANSWER_BYTES = 16 << 20
 
 
@@ -35,6 +37,8 @@ Act = Literal["list", "sizes", "create", "destroy", "reboot", "resize"]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """`others`: asked at the same time, in the same child; whoever hasn't answered within `limit_s` is silent."""
+
     provider: str
     token: str
     endpoint: str
@@ -45,6 +49,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     server: Server | None = None
     size: str = ""
+    others: dict[str, Question] = {}
+    limit_s: float = LIMIT_S
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,21 +65,23 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Of a list, or the one that was created; of `sizes` with what is paid."""
+    """Of a list, or the one that was created; of `sizes` with what is paid. `others`: to the question's others."""
 
     servers: list[Server] = []
     sizes: list[Size] = []
     billing: Billing | None = None
     trouble: Trouble | None = None
+    others: dict[str, Answer] = {}
 
 
-def question(pool: Pool, token: str, act: Act, **more: object) -> Question:
+def question(pool: Pool | Offer, token: str, act: Act, **more: object) -> Question:
     asked = {"provider": pool.provider, "token": token, "endpoint": pool.endpoint, "options": pool.options, "act": act}
     return msgspec.convert({**asked, **{key: msgspec.to_builtins(value) for key, value in more.items()}}, Question)
 
 
 async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
     """Never raises for what the provider or the child does: that is in the answer."""
+    asked = msgspec.structs.replace(asked, limit_s=limit_s * OTHERS_SHARE)
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", "skerry.agent.asking",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -95,7 +103,7 @@ async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
     return Answer(trouble=Trouble(code=ProviderSilent.code, why=f"asking {asked.provider} failed: {why}"))
 
 
-async def servers(pool: Pool, token: str, name: str) -> list[Server]:
+async def servers(pool: Pool | Offer, token: str, name: str) -> list[Server]:
     """The machines of this name. Raises ProviderSilent."""
     answer = await ask(question(pool, token, "list", name=name))
     if answer.trouble is not None:
@@ -104,6 +112,19 @@ async def servers(pool: Pool, token: str, name: str) -> list[Server]:
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
+
+
+def answer_all(asked: Question) -> Answer:
+    if not asked.others:
+        return answer(asked)
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    pool = ThreadPoolExecutor(len(asked.others) + 1)
+    pending = {name: pool.submit(answer, one) for name, one in {"": asked, **asked.others}.items()}
+    wait(pending.values(), timeout=asked.limit_s)
+    silent = Answer(trouble=Trouble(code=ProviderSilent.code, why=f"no answer in {asked.limit_s:.0f} s"))
+    answers = {name: future.result() if future.done() else silent for name, future in pending.items()}
+    return msgspec.structs.replace(answers.pop(""), others=answers)
 
 
 def answer(asked: Question) -> Answer:
@@ -139,11 +160,12 @@ def trouble_of(error: SkerryError) -> Trouble:
     )
 
 
-def main() -> int:
+def main() -> NoReturn:
     asked = msgspec.json.decode(sys.stdin.buffer.read(1 << 20), type=Question)
-    sys.stdout.buffer.write(msgspec.json.encode(answer(asked)))
-    return 0
+    sys.stdout.buffer.write(msgspec.json.encode(answer_all(asked)))
+    sys.stdout.flush()
+    os._exit(0)  # whoever is silent isn't waited for
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -22,7 +22,6 @@ from skerry.image.trees import Images
 SHARE = 0.2  # of the whole disk, where the enrolment says nothing
 LEFT_FREE = 0.05  # of the whole disk: images never take the last of it
 SPARED_S = 3600.0  # an object that came since may belong to an image whose documents have not come yet
-LOOK_S = 1.0  # between two looks whether an operator has changed the budget
 
 
 class ImageBudget:
@@ -49,6 +48,7 @@ class ImageBudget:
         self._note = note
         self._may_go: list[str] = []
         self._used_bytes = 0
+        self._looked_at_bytes = -1
         self._refused: dict[str, int] = {}  # image -> how much room it would take
         self._removing: set[str] = set()
         self._one_by_one = asyncio.Lock()
@@ -109,15 +109,11 @@ class ImageBudget:
         """Look how much is used now, and go below the budget if it is too much."""
         await self._make_room(0)
 
-    async def watch(self) -> None:
-        """Runs for ever: a budget that an operator has changed counts at once."""
-        before = -1
-        while True:
-            if (now := self.allowed_bytes()) != before:
-                before = now
-                await self.keep()
-            self._tell_room()  # somebody may have made room on the disk
-            await asyncio.sleep(LOOK_S)
+    def look(self) -> bool:
+        """To be called each second. Whether an operator has changed the budget: then `keep` is due."""
+        self._tell_room()  # somebody may have made room on the disk
+        before, self._looked_at_bytes = self._looked_at_bytes, self.allowed_bytes()
+        return before != self._looked_at_bytes
 
     async def _make_room(self, lacking_bytes: int) -> bool:
         """Remove what may go until there is so much more room than now. False: it can't be had."""

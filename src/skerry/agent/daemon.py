@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -66,6 +67,8 @@ from skerry.trust.identity import Signer
 from skerry.trust.refusals import Expelled
 
 EVENTS_MAX_BYTES = 8 << 20
+STOPS_WITHIN_S = 8.0  # below its unit's TimeoutStopSec, which a masked unit has no more
+LOOK_S = 1.0
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
 
@@ -108,7 +111,11 @@ class Agent:
         reserve.use()  # before anything is written
         self.clock = Clock(files.state)
         self.events = EventLog(files.state / "events", EVENTS_MAX_BYTES, now=self.clock.wall_s)
-        self.records = RecordStore(files.state, on_damage=lambda damage: self.loop.fail(damage))
+        self.records = RecordStore(
+            files.state,
+            on_damage=lambda damage: self.loop.fail(damage),
+            on_waiting=lambda: self.upkeep.flush_soon(),
+        )
         self.objects = ObjectStore(files.state, on_damage=self._damaged)
         self.images = Images(self.objects, files.images, spare_bytes=lambda: self.budget.spare_bytes())
         self.boot = self.records.next_boot()
@@ -271,11 +278,9 @@ class Agent:
             self.containers.watch_exits(),
             self.routes.run(),
             self.links.tick(),
-            self.upkeep.keep_disk(),
+            self._look(),
             self.upkeep.read_images(),
-            self.budget.watch(),
             self.upkeep.watch_clock(),
-            self.enrolments.watch(),
             self.enrolling.keep(),
         ):
             self.loop.spawn(work)
@@ -333,6 +338,16 @@ class Agent:
         if version:
             self.events.append("agent", self.me, f"trying agent {version} for {limit_s:.0f} s")
         return version
+
+    async def _look(self) -> None:
+        """Runs for ever: what nobody tells us of. One wake-up for all of it, as an idle host has little else to do."""
+        self.upkeep.begin()
+        while True:
+            self.upkeep.look_at_disk()
+            self.enrolments.renew()
+            if self.budget.look():
+                self.loop.spawn(self.budget.keep())
+            await asyncio.sleep(LOOK_S)
 
     def _carriers(self) -> dict[type[do.Effect], Callable[[Any], Any]]:
         return {
@@ -465,6 +480,8 @@ async def run(files: HostFiles) -> None:
 
 
 def _finish(stop: asyncio.Future[None]) -> None:
+    """Told to stop. What hangs then is told with its stack and not waited for: an agent may die at any moment anyway."""
+    faulthandler.dump_traceback_later(STOPS_WITHIN_S, exit=True)
     if not stop.done():
         stop.set_result(None)
 

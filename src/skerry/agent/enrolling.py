@@ -297,7 +297,9 @@ class Enrolling:
         finally:
             self._guests -= 1
         kept = f", kept by {second.removeprefix('node/')} too" if second else ""
-        agent.events.append("machine", str(slot), f"enrolled at {address}, {server.id} of {pool.provider}{kept}")
+        agent.events.append(
+            "machine", str(slot), f"enrolled at {address}, {server.id} of {fact.offer or pool.provider}{kept}"
+        )
         return self._handed_over(slot)
 
     def _may_enrol(self, asking: joining.Asking, slot: MachineSlot, pool: Pool) -> Machine:
@@ -338,9 +340,12 @@ class Enrolling:
         async with self._looking.setdefault(name, asyncio.Lock()):
             at_s, found = self._looks.get(name, (-LOOK_AGAIN_S, []))
             if self._agent.loop.now_s() - at_s >= LOOK_AGAIN_S:
-                found = await self._agent.parts.servers(pool, self._enrolments.token(pool), name)
+                token = self._enrolments.token(pool, fact.offer)
+                found = await self._agent.parts.servers(pool.offers().get(fact.offer, pool), token, name)
                 self._looks[name] = (self._agent.loop.now_s(), found)
-        ours = [s for s in found if s.name == name and s.state != "gone" and fact.id in ("", s.id)]
+        ours = [
+            s for s in found if s.name == name and s.state != "gone" and fact.id in ("", pool.id_at(fact.offer, s.id))
+        ]
         server = min(ours, key=lambda s: (len(s.id), s.id), default=None)  # of two with one name the lower id stays
         if server is None or not any(_same(address, each) for each in server.addresses):
             have = ", ".join(server.addresses) if server is not None else "no machine"

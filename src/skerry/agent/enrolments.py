@@ -7,7 +7,6 @@ machine, by order; the next ones follow only if it doesn't.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
 LIFE_S = 90 * 86400.0
-LOOK_S = 1.0
 TURN_S = 5.0  # so much later the next keeper does it
 
 log = logging.getLogger(__name__)
@@ -57,15 +55,16 @@ class Enrolments:
             and not self._agent.trusted.lapsed(document.path)
         }
 
-    def token(self, pool: Pool) -> str:
-        """The provider's token, "" where the pool has none. Raises CannotOpen."""
+    def token(self, pool: Pool, offer: str = "") -> str:
+        """The token of one of its providers, "" where it has none. Raises CannotOpen."""
         box = pool.tokens.get(self._agent.me, "")
-        return seal.open_token(self._agent.files.seed("sealing"), box) if box else ""
+        opened = seal.open_token(self._agent.files.seed("sealing"), box) if box else ""
+        return seal.tokens_of(pool, opened).get(offer, "")
 
     # -- signing
 
     def enrol(self, slot: MachineSlot, pool: Pool, keys: Keys, server: Server, address: str) -> Document:
-        """A machine becomes a node. `address`: its own. Raises TrustRefusal."""
+        """A machine becomes a node. `address`: from which it comes. Raises TrustRefusal."""
         trusted = self._agent.trusted
         before = trusted.nodes.get(slot.path)
         was = before.body if before is not None and isinstance(before.body, Node) else None
@@ -74,7 +73,7 @@ class Enrolments:
             slot,
             pool,
             keys,
-            address=address,
+            address="" if server.behind_nat else address,
             region=server.region,
             floor={path: head[1] for path, head in trusted.heads().items() if path in ("root", "policy")},
             boxes=self._boxes(slot.pool, keys.sealing, {}),
@@ -103,14 +102,8 @@ class Enrolments:
 
     # -- what is due
 
-    async def watch(self) -> None:
-        """Runs for ever."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.renew()
-
     def renew(self) -> None:
-        """Sign what should be otherwise by now, if it is this keeper's turn."""
+        """Sign what should be otherwise by now, if it is this keeper's turn. To be called each second."""
         now_s = self._agent.loop.now_s()
         due: dict[str, float] = {}
         for name, pool in self.pools().items():

@@ -13,7 +13,7 @@ from skerry.agent import waking
 from skerry.agent.asking import Answer, Question
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
-from skerry.core.intent import Node, Pool
+from skerry.core.intent import Node, Offer, Pool
 from skerry.machines.contract import Server
 from skerry.machines.userdata import ENROL_PORT
 from skerry.net import commands
@@ -26,7 +26,7 @@ from skerry.runtime.probe import find_runtime
 PORT = 7077
 
 
-async def servers_of(pool: Pool, token: str, name: str) -> list[Server]:
+async def servers_of(pool: Pool | Offer, token: str, name: str) -> list[Server]:
     """The machines of this name, as the pool's provider gives them now. Raises what providers raise."""
     from skerry.agent.asking import servers
 
@@ -50,7 +50,7 @@ class Parts(msgspec.Struct):
     memory_bytes: int = 0  # 0: what the host has
     cpu_s: Callable[[str], float | None] = lambda id: read_cpu_s(f"{CGROUPS}/{id}")  # that a container has used
     enrol_port: int = ENROL_PORT
-    servers: Callable[[Pool, str, str], Awaitable[list[Server]]] = servers_of
+    servers: Callable[[Pool | Offer, str, str], Awaitable[list[Server]]] = servers_of
     ask: Callable[[Question], Awaitable[Answer]] = ask_provider
 
 

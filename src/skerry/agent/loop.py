@@ -48,7 +48,8 @@ class Loop:
         self._live = False  # while loading, core asks for a Timer at once with each event: it comes once all is there
         self._tasks: set[asyncio.Task[Any]] = set()
         self._onlookers: list[asyncio.Future[None]] = []
-        self._wake: asyncio.TimerHandle | None = None
+        self._wake: asyncio.TimerHandle | None = None  # of the next Timer, and for when
+        self._wake_s = 0.0
         self._loop: asyncio.AbstractEventLoop
         self.broken: asyncio.Future[None]  # ends with the first bug in a task
 
@@ -139,9 +140,15 @@ class Loop:
         if not self._live:
             return
         if self._wake is not None:
+            if at_s == self._wake_s:
+                return
             self._wake.cancel()
         delay_s = max(0.0, at_s - self.now_s())
-        self._wake = asyncio.get_running_loop().call_later(delay_s, self.post, Timer())
+        self._wake, self._wake_s = self._loop.call_later(delay_s, self._woken), at_s
+
+    def _woken(self) -> None:
+        self._wake = None
+        self.post(Timer())
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

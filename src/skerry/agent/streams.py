@@ -1,4 +1,4 @@
-"""The streams that this node serves beside its record links: requests, objects, and what a new host has to catch up on."""
+"""The streams that this node serves beside its record links: requests, images, and what a new host has to catch up on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
-from skerry.mesh.streams import receive_objects, serve_objects
+from skerry.mesh.streams import receive_objects
 from skerry.store.disk import DiskFull, free_bytes
 from skerry.trust.requests import ATTACHED_BYTES, REQUEST_BYTES, judge_request
 
@@ -50,7 +50,6 @@ class Streams:
             "/request": self.request,
             "/image": self.image,
             "/image/put": self.upload_image,
-            "/objects": self.objects,
             "/objects/put": self.upload,
             "/catch-up": self.catch_up,
         }
@@ -83,9 +82,6 @@ class Streams:
 
     async def image(self, stream: Stream, who: str) -> None:
         await self._agent.giving.serve(stream, who)
-
-    async def objects(self, stream: Stream, who: str) -> None:
-        await serve_objects(stream, self._agent.objects)
 
     async def upload_image(self, stream: Stream, who: str) -> None:
         """From clients, an image by what the host lacks of it."""

@@ -68,25 +68,36 @@ class Upkeep:
         except (FileNotFoundError, msgspec.DecodeError):
             return []
 
-    async def keep_disk(self) -> None:
-        """Runs for ever."""
+    def begin(self) -> None:
+        """The agent runs from now on."""
         if self._reserve.is_spent:
             self._met(DiskFull(self._state))
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            try:
-                self._records.flush()
-                if self._door.members_changed:
-                    replace_synced(self._spare, msgspec.msgpack.encode(self._door.members()))
-                    self._door.members_changed = False
-                self._reserve.set_aside()
-            except DiskFull as full:
-                self._met(full)
-            if is_full(self._state):
-                self._met(DiskFull(self._state))
-            elif self._full and not self._reserve.is_spent:
-                self._full = False
-                self._note("host", self._me, "the disk has room again")
+
+    def flush_soon(self) -> None:
+        """Records have begun to gather."""
+        asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        try:
+            self._records.flush()
+        except DiskFull as full:  # `look_at_disk` tries again
+            self._met(full)
+
+    def look_at_disk(self) -> None:
+        """To be called each second."""
+        try:
+            self._records.flush()  # what there was no room for
+            if self._door.members_changed:
+                replace_synced(self._spare, msgspec.msgpack.encode(self._door.members()))
+                self._door.members_changed = False
+            self._reserve.set_aside()
+        except DiskFull as full:
+            self._met(full)
+        if is_full(self._state):
+            self._met(DiskFull(self._state))
+        elif self._full and not self._reserve.is_spent:
+            self._full = False
+            self._note("host", self._me, "the disk has room again")
 
     def _met(self, full: DiskFull) -> None:
         if not self._full:

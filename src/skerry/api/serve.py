@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 from skerry.api.ledger import Ledger
 from skerry.api.server import Server
 from skerry.api.tokens import Tokens
-from skerry.client.home import Home
+from skerry.client.home import CloudExists, Home
 from skerry.client.keys import passphrase_from, write_atomically
-from skerry.client.recovery import join_public
+from skerry.client.recovery import join_public, rejoin
 from skerry.errors import BadInput, Refusal
 from skerry.sdk import AsyncClient
 
 FROM = ("CLOUD", "KEY", "TOKENS")
+BACKLOG = 128  # that may wait while keys are opened
 GRACE_S = 5  # requests that are being answered when it is told to end; streams are closed at once
 
 
@@ -83,20 +84,25 @@ def listen(text: str, *, certificate: Path | None = None, key: Path | None = Non
 
 def from_environment(environ: Mapping[str, str], home: Home) -> Tokens:
     """Set a home up from $SKERRY_API_CLOUD, _KEY and _TOKENS: the content of `key export --public`, of a key's secret half, and of
-    tokens.json. For a container, which has no files of its own. Raises NoEnvironment, and what is wrong with them.
+    tokens.json. For a container, whose home is empty, or a volume that it had before: what it learned there of the cloud stays,
+    key and tokens are those of now. Raises NoEnvironment, and what is wrong with them.
     """
     home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in FROM:
         if not environ.get(f"SKERRY_API_{name}"):
             raise NoEnvironment("the API is not served", f"$SKERRY_API_{name} is not set", "see docs/api.md, As an app")
         write_atomically(home.path / name.lower(), environ[f"SKERRY_API_{name}"].encode())
-    cloud, _ = join_public(home, home.path / "cloud", home.path / "key", passphrase_from(environ, None, None))
-    home.select(cloud.name)
+    try:
+        join_public(home, home.path / "cloud", home.path / "key", passphrase_from(environ, None, None))
+    except CloudExists:
+        rejoin(home, home.path / "cloud", home.path / "key")
     return Tokens(home.path / "tokens")
 
 
-def serve(where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path) -> None:
-    """Until SIGINT or SIGTERM. Raises CantListen, and what opening the cloud raises."""
+def serve(
+    where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path, *, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Until SIGINT or SIGTERM. `ready`: from now on nobody is turned away. Raises CantListen, and what opening the cloud raises."""
     import uvicorn
 
     ledger = Ledger(ledger_file)
@@ -118,6 +124,7 @@ def serve(where: Listen, cloud: AsyncClient, tokens: Tokens, ledger_file: Path) 
             proxy_headers=False,
         )
         with _socket(where) as listening:
+            ready()
             asyncio.run(_until_told(cloud, uvicorn.Server(config), listening))
     finally:
         ledger.close()
@@ -144,6 +151,7 @@ def _socket(where: Listen) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((where.host, where.port))
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         why = error.strerror or str(error)

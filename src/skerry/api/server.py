@@ -153,7 +153,9 @@ class Server:
             upload=partial(self._uploaded, request) if route.upload else None,
         )
         if route.upload and request.headers.get("content-type", "").partition(";")[0] != "application/x-tar":
-            raise MediaType("the image was not taken", "it is no application/x-tar", "send it as one")
+            raise MediaType(
+                "the image was not taken", "it is no application/x-tar", "send Content-Type: application/x-tar"
+            )
         key = request.headers.get("idempotency-key")
         if key is None or route.method == "get" or route.upload:
             return await self._done(route, request, call)
@@ -297,7 +299,7 @@ def _decoded(route: Route, raw: bytes, request: Request) -> Any:
             raise Malformed("the request was not understood", "it has a body, and none is taken here", "leave it out")
         return None
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise MediaType("the body was not read", "it is no application/json", "send it as JSON")
+        raise MediaType("the body was not read", "it is no application/json", "send Content-Type: application/json")
     try:
         return msgspec.json.decode(raw, type=route.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -104,7 +104,7 @@ def serve_(
     listening = listen(where, certificate=tls_cert, key=tls_key, plain=plain)
     with tempfile.TemporaryDirectory(prefix="skerry-api-") as folder:
         if from_environment:
-            home = Home(Path(folder))
+            home = Home(Path(os.environ.get("SKERRY_HOME") or folder))
             tokens = read_environment(os.environ, home)
         else:
             home = run.home()
@@ -114,8 +114,11 @@ def serve_(
             terminal.warn("there is no token yet, so nobody gets an answer: skerry api token add NAME --role read")
         client = AsyncClient(chosen.name, home=home.path, passphrase=run.passphrase(passphrase_file))
         terminal.cloud(chosen.name)
-        terminal.say(f"{listening.url}/v1, described at /v1/openapi.json")
-        serve(listening, client, tokens, chosen.path / "api" / "ledger.sqlite")
+
+        def ready() -> None:
+            terminal.say(f"{listening.url}/v1, described at /v1/openapi.json")
+
+        serve(listening, client, tokens, chosen.path / "api" / "ledger.sqlite", ready=ready)
 
 
 @declare(command, "openapi", example="skerry api openapi", codes=CODES, cloud=False)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
+from skerry.cli.options import timeout
 from skerry.cli.output import Terminal
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def read_compose(terminal: Terminal, file: Path, name: str, env_file: Path | Non
 @compose_options
 @click.option("--dry-run", is_flag=True, help="Check the file and its images; no cloud is needed, nothing is changed.")
 @click.option("--detach", is_flag=True, help="Do not wait until it is healthy.")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
-)
+@timeout("120s")
 def command(
     terminal: Terminal,
     file: Path,

@@ -49,14 +49,14 @@ def of_scale(name: str, row: dict[str, Any]) -> list[str]:
     if row["awake"]:
         lines.append(f"  a connection waits on {clean(', '.join(row['awake']))}")
     if row["median"] is None:
-        lines.append(f"  no keeper has a wish: {row['initial']}, as the app says")
+        lines.append(f"  no keeper that lives has a wish; the app says {row['initial']}")
     else:
         lines.append(f"  wishes, of which the median counts: {row['median']}")
     lines += [f"    {clean(wish['node'])}  {wish['replicas']}  {clean(wish['why'])}" for wish in row["wishes"]]
     lines.append("  figures, the newest step last:" if row["figures"] else "  no host has figures")
     for told in row["figures"]:
         lines.append(
-            f"    {clean(told['node'])}{'' if told['counts'] else '  (left out: down, silent, or of another step)'}"
+            f"    {clean(told['node'])}{'' if told['counts'] else '  (not now: down, silent, or of another step)'}"
         )
         for what in ("cpu", "connections", "fresh", "replicas"):
             if any(told[what]):

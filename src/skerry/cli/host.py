@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Duration, Pair, Size
+from skerry.cli.options import Duration, Pair, Size, timeout
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
 from skerry.sizes import size as in_words
@@ -168,9 +168,7 @@ def rm(
 
 @declare(command, "drain", example="skerry host drain vps-2 --timeout 60", codes=CHANGES)
 @click.argument("name")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
-)
+@timeout("120s")
 def drain(terminal: Terminal, name: str, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
     """Move every replica off host NAME; undo with `skerry host undrain NAME`."""
     from skerry.client import drain
@@ -272,11 +270,14 @@ def _warn_of_data(terminal: Terminal, result: dict[str, Any]) -> None:
 
 
 def _warn_of_tokens(terminal: Terminal, result: dict[str, Any]) -> None:
-    if pools := result["kept_pools"]:
-        terminal.warn(
-            f"it kept {', '.join(pools)}, and knows the provider's token: make another one there, take the old one away, "
-            f"and: skerry machine pool set {pools[0]} --token-file FILE"
-        )
+    if pools := result["tokens_it_could_read"]:
+        from skerry.client.keeping import renew_token
+
+        terminal.warn(f"it kept {', '.join(pools)}, and knows {renew_token(pools[0])}")
+    if pools := result["keys_of_its_own"]:
+        terminal.warn(f"it kept {', '.join(pools)} with keys of its own: take them away at the provider")
+    for pool in result["without_keeper"]:
+        terminal.warn(f"no host keeps {pool} any more: skerry machine pool set {pool} --keepers HOST")
 
 
 @declare(command, "adopt", example="skerry host adopt root@198.51.100.7 root@198.51.100.8", codes=CHANGES)

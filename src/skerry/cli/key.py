@@ -112,6 +112,7 @@ def rotate(
     """
     from skerry.client import recovery, roles
     from skerry.client.identity import write_operator
+    from skerry.client.keeping import renew_token
     from skerry.client.rotate import let_in
     from skerry.errors import BadInput
 
@@ -138,7 +139,7 @@ def rotate(
         changes=True,
     )
     answer = {"operator": keys.name, "taken_away": old, "file": str(recovery_file)} | {
-        key: result[key] for key in ("signed_again", "secrets_it_could_read")
+        key: result[key] for key in ("signed_again", "secrets_it_could_read", "tokens_it_could_read")
     }
     lines = [f"you are {keys.name} now; {old} signs nothing any more", f"recovery file {recovery_file}: put it away"]
     if done.passphrase:
@@ -146,6 +147,8 @@ def rotate(
         lines.append(f"its passphrase {done.passphrase}: apart from the file; it is not shown again")
     if readable := result["secrets_it_could_read"]:
         lines.append(f"change what these apps keep secret, if somebody else has the old key: {', '.join(readable)}")
+    if pools := result["tokens_it_could_read"]:
+        lines.append(f"the old key has read, of {', '.join(pools)}, {renew_token(pools[0])}")
     terminal.answer(answer, "\n".join(lines))
 
 

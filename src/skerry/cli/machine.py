@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skerry.cli import run
+from skerry.cli.machine_acts import command as acts
 from skerry.cli.machine_image import command as image
-from skerry.cli.options import Duration, Pair, Size
+from skerry.cli.machine_sizes import PRICES
+from skerry.cli.machine_sizes import command as sizes
+from skerry.cli.options import Duration, Pair, Size, timeout
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+from skerry.cli.provider_token import asked_for, firewall_token, token_file, tokens_of
+
+if TYPE_CHECKING:
+    from skerry.client.walls import Firewall
 
 CHANGES = (0, 1, 2, 3, 4, 5)
-COLUMNS = ("slot", "state", "address", "size", "region", "usd_hour", "keeper", "why")
+COLUMNS = ("slot", "state", "address", "provider", "size", "region", "usd_hour", "keeper", "why")
 
 
 @click.group(name="machine")
@@ -30,38 +34,9 @@ def pool() -> None:
     """Say how many machines may be rented, where, and for how much."""
 
 
-def token_file(function: Any) -> Any:
-    return click.option(
-        "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        default=None,
-        metavar="FILE",
-        help="Holds the provider's token; else $<PROVIDER>_TOKEN (such as $DIGITALOCEAN_TOKEN), else you are asked.",
-    )(function)
-
-
-def _token(provider: str, file: Path | None) -> str:
-    """Raises NoPassphrase where one is needed and nobody can be asked."""
-    from skerry.client.keys import NoPassphrase
-    from skerry.machines.providers import needs_token
-
-    if file is not None:
-        return file.read_text().strip()
-    variable = f"{provider.upper().replace('-', '_')}_TOKEN"
-    if token := os.environ.get(variable, "").strip():
-        return token
-    if not needs_token(provider):
-        return ""
-    if not sys.stdin.isatty():
-        raise NoPassphrase(
-            f"no token for {provider}", "there is no terminal to ask at", f"set ${variable}, or give --token-file"
-        )
-    return str(click.prompt(f"token of {provider}", hide_input=True, err=True)).strip()
-
-
-def _asked_for(file: Path | None) -> Callable[[str], str]:
-    """Only once it turns out that one is needed, and for which provider."""
-    return lambda provider: _token(provider, file)
+firewall = click.option(
+    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; again is harmless, and mends it."
+)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -97,11 +72,19 @@ def limits(function: Any) -> Any:
     pool,
     "add",
     example="skerry machine pool add burst --provider digitalocean --size s-1vcpu-1gb --min 0 --max 10 --spend 20\n"
-    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1",
+    "skerry machine pool add burst --provider digitalocean --cpus 2 --memory 2g --price 20 --max 4 --regions ams3,fra1\n"
+    "skerry machine pool add burst --provider digitalocean --provider libvirt=qemu+ssh://root@box/system --cpus 2 --max 4",
     codes=CHANGES,
 )
 @click.argument("name")
-@click.option("--provider", required=True, metavar="NAME", help="Such as digitalocean, libvirt, manual.")
+@click.option(
+    "--provider",
+    "providers",
+    required=True,
+    multiple=True,
+    metavar="NAME[=URL]",
+    help="Such as digitalocean, libvirt, manual; of several the cheapest that has one.",
+)
 @click.option("--size", default="", metavar="NAME", help="The provider's name of a size; else what follows decides.")
 @click.option(
     "--cpus", type=click.FloatRange(0), default=0.0, metavar="N", help="At least so many, the cheapest that fits."
@@ -112,7 +95,12 @@ def limits(function: Any) -> Any:
 @click.option("--max", "most", type=click.IntRange(0), required=True, help="Never more.")
 @click.option("--endpoint", default="", metavar="URL", help="Instead of the provider's own; of a hypervisor its URI.")
 @click.option(
-    "--option", "options", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For this provider; repeatable."
+    "--option",
+    "options",
+    type=Pair(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For this provider; repeatable. For a further one its name goes before it: libvirt.image=…",
 )
 @click.option("--label", "labels", type=Pair(), multiple=True, metavar="NAME=VALUE", help="For placement; repeatable.")
 @click.option(
@@ -122,16 +110,15 @@ def limits(function: Any) -> Any:
     show_default=True,
     help="Its share of slots; a host has 100.",
 )
-@click.option(
-    "--firewall", is_flag=True, help="Close all ports but 7077 at the provider; the token must be allowed to."
-)
+@firewall
+@firewall_token
 @click.option("--meeting", default="", metavar="HOST", help="With --keepers none: where machines wait for an operator.")
 @limits
 @token_file
 def pool_add(
     terminal: Terminal,
     name: str,
-    provider: str,
+    providers: tuple[str, ...],
     size: str,
     cpus: float,
     memory: int,
@@ -143,6 +130,7 @@ def pool_add(
     labels: tuple[tuple[str, str], ...],
     weight: int,
     firewall: bool,
+    firewall_token_file: Path | None,
     meeting: str,
     keepers: str | None,
     token_file: Path | None,
@@ -153,9 +141,11 @@ def pool_add(
     """Let keepers rent machines of pool NAME, within these bounds.
 
     Everything is looked at before anything is signed: token, sizes, prices. The token is sealed to the keepers and to the
-    operators, and is nowhere in clear.
+    operators, and is nowhere in clear. With several providers each machine is rented where what it needs is cheapest at that
+    time and to be had; without keepers the cheapest one of now is signed alone.
     """
-    from skerry.client import pools
+    from skerry.cli.output import table
+    from skerry.client import offers, pools
     from skerry.core.intent import Pool
     from skerry.machines.providers import MEETING
 
@@ -163,30 +153,48 @@ def pool_add(
         raise click.UsageError(f"--min {least} is more than --max {most}")
     if not (size or cpus or memory):
         raise click.UsageError("say --size, or what a machine needs: --cpus, --memory")
+    if size and len(providers) > 1:
+        raise click.UsageError("--size is one provider's word: with several say what a machine needs: --cpus, --memory")
     at = _names(keepers)
     if (at == ()) is not bool(meeting):
         raise click.UsageError("--meeting HOST goes with --keepers none, and with nothing else")
+    given = _fields(limits)
+    own = offers.offers_said(
+        providers,
+        endpoint,
+        given.pop("image", ""),
+        {**dict(options), **({MEETING: meeting} if meeting else {})},
+    )
     wanted = Pool(
-        provider=provider, max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory,
-        price_usd_month=price, endpoint=endpoint, labels=dict(labels), weight=weight,
-        options={**dict(options), **({MEETING: meeting} if meeting else {})}, **_fields(limits),
+        max=most, min=least, network="10.77.0.0/16", size=size, cpus=cpus, memory_bytes=memory, price_usd_month=price,
+        labels=dict(labels), weight=weight, **own, **given,
     )  # fmt: skip
-    token = _token(provider, token_file)
+    token, wall = tokens_of(wanted, token_file), _firewall(firewall, firewall_token_file)
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         lambda session: pools.add(
-            session, name, wanted, token=token, keepers=at, firewall=firewall, progress=terminal.say, warn=terminal.warn
+            session, name, wanted, token=token, keepers=at, firewall=wall, progress=terminal.say, warn=terminal.warn
         ),
         changes=True,
     )
     by, where = ", ".join(result["keepers"]), ", ".join(result["open_ports"])
     then = f"kept by {by}" if by else f"next: skerry machine up {name}"
+    shown = table(result["fits"], PRICES) + "\n" if wanted.others else ""
     terminal.answer(
         result,
-        f"pool {name}: {result['most']}; {then}\nopen to its machines, in every firewall before {where}: 7078/tcp",
+        f"{shown}pool {name}: {result['most']}; {then}\n"
+        f"open to its machines, in every firewall before {where}: 7078/tcp",
     )
+
+
+def _firewall(wanted: bool, file: Path | None) -> Firewall | None:
+    from skerry.client.walls import Firewall
+
+    if not wanted and file is not None:
+        raise click.UsageError("--firewall-token-file goes with --firewall")
+    return Firewall(file.read_text().strip() if file is not None else "") if wanted else None
 
 
 def _fields(limits: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +212,8 @@ def _fields(limits: dict[str, Any]) -> dict[str, Any]:
     "--max", "most", type=click.IntRange(0), default=None, help="Never more; 0: none at all, and they go now."
 )
 @click.option("--size", default=None, metavar="NAME", help="Of machines that are rented from now on.")
+@firewall
+@firewall_token
 @limits
 @token_file
 def pool_set(
@@ -212,6 +222,8 @@ def pool_set(
     least: int | None,
     most: int | None,
     size: str | None,
+    firewall: bool,
+    firewall_token_file: Path | None,
     keepers: str | None,
     token_file: Path | None,
     cloud: str,
@@ -223,14 +235,22 @@ def pool_set(
 
     changes = _fields({"min": least, "max": most, "size": size, **limits})
     token = token_file.read_text().strip() if token_file is not None else ""
-    if not changes and not token and keepers is None:
+    wall = _firewall(firewall, firewall_token_file)
+    if not changes and not token and keepers is None and wall is None:
         raise click.UsageError("say what is to be changed")
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         lambda session: pools.set_(
-            session, name, changes, token=token, keepers=_names(keepers), progress=terminal.say, warn=terminal.warn
+            session,
+            name,
+            changes,
+            token=token,
+            keepers=_names(keepers),
+            firewall=wall,
+            progress=terminal.say,
+            warn=terminal.warn,
         ),
         changes=True,
     )
@@ -270,15 +290,15 @@ def pool_show(terminal: Terminal, name: str, cloud: str, passphrase_file: str | 
 @declare(pool, "rm", example="skerry machine pool rm burst", codes=CHANGES)
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Don't drain its machines first.")
+@firewall_token
 @token_file
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
-)
+@timeout("600s")
 def pool_rm(
     terminal: Terminal,
     name: str,
     now: bool,
     timeout_s: float,
+    firewall_token_file: Path | None,
     token_file: Path | None,
     cloud: str,
     passphrase_file: str | None,
@@ -291,10 +311,18 @@ def pool_rm(
         cloud,
         passphrase_file,
         lambda session: machines.pool_rm(
-            session, name, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+            session,
+            name,
+            token=asked_for(token_file),
+            firewall_token=firewall_token_file.read_text().strip() if firewall_token_file is not None else "",
+            now=now,
+            timeout_s=timeout_s,
+            progress=terminal.say,
         ),
         changes=True,
     )
+    if wall := result["firewall_left"]:
+        terminal.warn(f"its firewall is still at the provider, {wall}: remove it there")
     terminal.answer(result, f"pool {name} is removed")
 
 
@@ -344,7 +372,7 @@ def up(
         cloud,
         passphrase_file,
         lambda session: machine_up.up(
-            session, name, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
+            session, name, token=asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
@@ -357,9 +385,7 @@ def up(
 @click.argument("slot")
 @click.option("--now", is_flag=True, help="Don't drain it first.")
 @token_file
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
-)
+@timeout("300s")
 def rm(
     terminal: Terminal,
     slot: str,
@@ -377,102 +403,11 @@ def rm(
         cloud,
         passphrase_file,
         lambda session: machines.rm(
-            session, slot, token=_asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
+            session, slot, token=asked_for(token_file), now=now, timeout_s=timeout_s, progress=terminal.say
         ),
         changes=True,
     )
     terminal.answer(result, f"{slot} is returned")
-
-
-def _act(
-    terminal: Terminal,
-    slot: str,
-    what: Any,
-    size: str,
-    timeout_s: float,
-    file: Path | None,
-    cloud: str,
-    secret: str | None,
-) -> None:
-    from skerry.client import machine_acts
-
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        secret,
-        lambda session: machine_acts.act(
-            session, slot, what, size, token=_asked_for(file), timeout_s=timeout_s, progress=terminal.say
-        ),
-        changes=True,
-    )
-    terminal.answer(result, f"{slot} is back" + (f", as a {size}" if size else ""))
-
-
-@declare(command, "reboot", example="skerry machine reboot burst/3", codes=CHANGES)
-@click.argument("slot")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="300s", show_default=True, help="How long to wait for it."
-)
-@token_file
-def reboot(
-    terminal: Terminal,
-    slot: str,
-    timeout_s: float,
-    token_file: Path | None,
-    cloud: str,
-    passphrase_file: str | None,
-) -> None:
-    """Have the provider reboot machine SLOT; other hosts run its replicas meanwhile."""
-    _act(terminal, slot, "reboot", "", timeout_s, token_file, cloud, passphrase_file)
-
-
-@declare(command, "resize", example="skerry machine resize burst/3 s-2vcpu-4gb", codes=CHANGES)
-@click.argument("slot")
-@click.argument("size")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="600s", show_default=True, help="How long to wait for it."
-)
-@token_file
-def resize(
-    terminal: Terminal,
-    slot: str,
-    size: str,
-    timeout_s: float,
-    token_file: Path | None,
-    cloud: str,
-    passphrase_file: str | None,
-) -> None:
-    """Make machine SLOT another SIZE, as its provider calls it: it is switched off and on; its disk stays."""
-    _act(terminal, slot, "resize", size, timeout_s, token_file, cloud, passphrase_file)
-
-
-@declare(command, "rebuild", example="skerry machine rebuild burst/3", codes=CHANGES)
-@click.argument("slot")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="900s", show_default=True, help="How long to wait for it."
-)
-@token_file
-def rebuild(
-    terminal: Terminal,
-    slot: str,
-    timeout_s: float,
-    token_file: Path | None,
-    cloud: str,
-    passphrase_file: str | None,
-) -> None:
-    """Drain machine SLOT, return it, and have another one in its place: new disk, new keys."""
-    from skerry.client import machine_acts
-
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        passphrase_file,
-        lambda session: machine_acts.rebuild(
-            session, slot, token=_asked_for(token_file), timeout_s=timeout_s, progress=terminal.say
-        ),
-        changes=True,
-    )
-    terminal.answer(result, f"{slot} is another machine now")
 
 
 @declare(command, "cost", example="skerry machine cost")
@@ -486,3 +421,6 @@ def cost(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
 
 command.add_command(image)
+command.add_command(sizes)
+for each in acts.commands.values():
+    command.add_command(each)

@@ -86,6 +86,18 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+def timeout(default: str) -> Callable[..., Any]:
+    """`--timeout`, as `timeout_s`, of a command that waits for what it asked for."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=Duration(),
+        default=default,
+        show_default=True,
+        help="How long to wait for it.",
+    )
+
+
 class Size(click.ParamType[int]):
     """ "512m", "20g" -> bytes."""
 

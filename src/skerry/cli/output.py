@@ -115,6 +115,8 @@ def _cell(value: Any, column: str = "") -> str:
         return size(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if column == "usd_hour" and isinstance(value, float):
+        return f"{value:.5f}"  # an hour of a small machine is less than a cent
     if isinstance(value, float):
         return f"{value:.2f}".removesuffix("0")  # a limit of 0.25 is shown as what it is
     if isinstance(value, dict):

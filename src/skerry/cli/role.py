@@ -129,6 +129,7 @@ def rm(
     Its key is barred for ever. Taking an operator away needs the root key.
     """
     from skerry.client import roles
+    from skerry.client.keeping import renew_token
 
     async def work(session: Session) -> dict[str, Any]:
         await session.sync(1)
@@ -145,7 +146,5 @@ def rm(
     if result.get("secrets_it_could_read"):
         lines.append(f"change the secrets that it could read: {', '.join(result['secrets_it_could_read'])}")
     if pools := result.get("tokens_it_could_read"):
-        lines.append(
-            f"replace the provider's token of {', '.join(pools)}: skerry machine pool set {pools[0]} --token-file FILE"
-        )
+        lines.append(f"{name} has read, of {', '.join(pools)}, {renew_token(pools[0])}")
     terminal.answer(result, "\n".join(lines))

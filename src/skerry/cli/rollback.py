@@ -5,16 +5,14 @@ from __future__ import annotations
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
+from skerry.cli.options import timeout
 from skerry.cli.output import Terminal
 
 
 @declare(name="rollback", example="skerry rollback guestbook", codes=(0, 1, 2, 3, 4, 5))
 @click.argument("app")
-@click.option(
-    "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for it."
-)
+@timeout("120s")
 def command(terminal: Terminal, app: str, timeout_s: float, cloud: str, passphrase_file: str | None) -> None:
     """Go back to the release before this one.
 

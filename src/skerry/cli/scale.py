@@ -16,13 +16,20 @@ MOST = 1000
 
 @declare(
     name="scale",
-    example="skerry scale guestbook.web 5\nskerry scale web=3\nskerry scale web --min 2 --max 8",
+    example="skerry scale guestbook.web 5\nskerry scale web=3\nskerry scale web --min 2 --max 8 --schedule 'weekdays 8-20: min 3'",
     codes=(0, 1, 2, 3, 4, 5),
 )
 @click.argument("service", metavar="[APP.]SERVICE[=REPLICAS]")
 @click.argument("replicas", type=click.IntRange(0, MOST), required=False)
 @click.option("--min", "least", type=click.IntRange(0, MOST), help="How few there may be, where it follows the load.")
 @click.option("--max", "most", type=click.IntRange(1, MOST), help="How many there may be, where it follows the load.")
+@click.option(
+    "--schedule",
+    "schedules",
+    multiple=True,
+    metavar="LINE",
+    help="Other bounds at set times, as in a compose file, instead of those it has; none: no times any more.",
+)
 @click.option("--detach", is_flag=True, help="Do not wait until they are healthy.")
 @click.option(
     "--timeout", "timeout_s", type=Duration(), default="120s", show_default=True, help="How long to wait for them."
@@ -33,6 +40,7 @@ def command(
     replicas: int | None,
     least: int | None,
     most: int | None,
+    schedules: tuple[str, ...],
     detach: bool,
     timeout_s: float,
     cloud: str,
@@ -46,15 +54,24 @@ def command(
     from skerry.client import apps
 
     name, number = _meant(service, replicas)
-    if (number is None) == (least is None and most is None):
-        raise click.UsageError("say how many: REPLICAS, or --min and --max")
+    if (number is None) == (least is None and most is None and not schedules):
+        raise click.UsageError("say how many: REPLICAS, or --min, --max and --schedule")
+    times = (() if schedules == ("none",) else schedules) if schedules else None
     result = run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         changes=True,
         work=lambda session: apps.scale(
-            session, name, number, least=least, most=most, detach=detach, timeout_s=timeout_s, progress=terminal.say
+            session,
+            name,
+            number,
+            least=least,
+            most=most,
+            schedules=times,
+            detach=detach,
+            timeout_s=timeout_s,
+            progress=terminal.say,
         ),
     )
     terminal.answer(result, _text(result))

@@ -20,5 +20,6 @@ def command(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None
     lines.append(table(result["hosts"], ("name", "state", "address", "free")))
     if result["not_healthy"]:
         lines += ["", table(result["not_healthy"], ("slot", "state", "why"))]
+    lines += [f"asked of you: {clean(row['slot'])}: {clean(row['why'])}" for row in result["asked"]]
     lines += [f"{clean(app)}: {clean(why)}" for app, why in result["failed"].items()]
     terminal.answer(result, "\n".join(lines))

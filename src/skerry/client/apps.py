@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ async def scale(
     *,
     least: int | None = None,
     most: int | None = None,
+    schedules: Sequence[str] | None = None,
     detach: bool = False,
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
@@ -51,7 +53,7 @@ async def scale(
     body = the_app(session, app)
     before = body.services[service]
     full = f"{app}.{service}"
-    changed = pinned(before, replicas) if replicas is not None else bounded(full, before, body, least, most)
+    changed = pinned(before, replicas) if replicas is not None else bounded(full, before, body, least, most, schedules)
     wanted = msgspec.structs.replace(body, services={**body.services, service: changed})
     if before != changed:
         await session.change([(f"app/{app}", wanted)])

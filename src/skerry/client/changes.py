@@ -10,14 +10,23 @@ from skerry.core.intent import Body
 
 
 def changed_fields(old: Body | None, new: Body) -> list[tuple[str, Any, Any]]:
-    """(field, old, new) of every difference; a field that isn't there is None."""
-    before = flat(msgspec.to_builtins(old)) if old is not None else {}
-    after = flat(msgspec.to_builtins(new))
+    """(field, old, new) of every difference; a field that isn't there is None, one that was left at its default is that."""
+    before = flat(whole(old)) if old is not None else {}
+    after = flat(whole(new) if old is not None else msgspec.to_builtins(new))
     return [
         (field, before.get(field), after.get(field))
         for field in sorted(before.keys() | after.keys())
         if before.get(field) != after.get(field)
     ]
+
+
+def whole(value: Any) -> Any:
+    """As plain dicts and lists, with the fields that are at their defaults, too."""
+    if isinstance(value, msgspec.Struct):
+        return {field: whole(part) for field, part in msgspec.structs.asdict(value).items()}
+    if isinstance(value, dict):
+        return {key: whole(part) for key, part in value.items()}
+    return [whole(part) for part in value] if isinstance(value, tuple) else value
 
 
 def flat(value: Any, at: str = "") -> dict[str, Any]:

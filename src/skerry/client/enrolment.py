@@ -6,17 +6,19 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.client.bundle import Bundle
 from skerry.client.session import PORT, Session
 from skerry.core.intent import App, Body, Node, Pool, Secret
 from skerry.core.records import Document, MachineSlot
 from skerry.errors import BadInput, Refusal, TrustRefusal, Unreachable
-from skerry.machines.survey import Survey
 from skerry.trust import joining, seal
+
+if TYPE_CHECKING:  # every deploy comes by here
+    from skerry.client.bundle import Bundle
+    from skerry.machines.survey import Survey
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 NETWORK = ipaddress.IPv4Network("10.77.0.0/16")  # containers' addresses; a /24 per host

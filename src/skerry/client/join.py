@@ -75,7 +75,9 @@ async def add(
         if slot:
             machine = slot_named(slot)
             own, at = msgspec.convert(keys, joining.Keys), address or found.address
+            readmitted = check_barred(session, called, (own.signing, own.sealing, own.wireguard), readmit)
             wanted = enrol_machine(session, machine, find_pool(session, machine.pool), own, at, zone)
+            wanted = msgspec.structs.replace(wanted, readmitted=readmitted)
         else:
             wanted = enrol(
                 session, found, keys, bundle, called, labels=labels or {}, zone=zone, address=address, readmit=readmit

@@ -11,10 +11,9 @@ import msgspec
 
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import find, hand_over, ssh_target
-from skerry.client.machines import MANUAL
-from skerry.client.pools import all_pools, kept_by, signed_by, without_keepers
+from skerry.client.keeping import all_pools, kept_by, signed_by, without_keepers
 from skerry.client.session import Session
-from skerry.core.intent import Body, Node, Secret
+from skerry.core.intent import MANUAL, Body, Node, Pool, Secret
 from skerry.core.records import Document, MachineSlot
 from skerry.errors import Refusal, Unreachable
 from skerry.machines.errors import NotOurHost
@@ -37,7 +36,7 @@ async def expel(session: Session, name: str) -> dict[str, Any]:
     await _sync(session)
     document, node = find(session, name, expelled=True)
     lost = await _with_data(session, name)
-    pools, machines = sorted(kept_by(session, document.path)), signed_by(session, document.path)
+    kept, machines = kept_by(session, document.path), signed_by(session, document.path)
     await _sign_off(session, document, node)
     readable = [
         d.path.removeprefix("secret/")
@@ -50,7 +49,7 @@ async def expel(session: Session, name: str) -> dict[str, Any]:
         "state": "expelled",
         "secrets_it_could_read": sorted({*readable, *opened}),
         "without_their_data": lost,
-        "kept_pools": pools,
+        **_of_pools(document.path, kept),
         "machines_it_enrolled": machines,
     }
 
@@ -77,7 +76,7 @@ async def rm(
     pool = all_pools(session).get(slot.pool) if slot is not None else None
     if pool is not None and pool.provider != MANUAL:
         raise OfAPool(f"{name} was not removed", "it is a pool's machine", f"skerry machine rm {name}")
-    pools = sorted(kept_by(session, document.path))
+    pools = kept_by(session, document.path)
     with Ssh(target or ssh_target(node), config=ssh_config, identity=identity, jump=jump, host_keys=host_keys) as ssh:
         found = await asyncio.to_thread(survey, ssh)
         if found.skerry_cloud and (found.skerry_cloud, found.skerry_node) != (session.file.id, document.path):
@@ -90,7 +89,18 @@ async def rm(
         await _sign_off(session, document, node)
         removed = await asyncio.to_thread(lambda: install.rm(purge=purge))
         kept = [] if purge else await asyncio.to_thread(install.kept)
-    return {"name": name, "removed": removed, "kept": kept, "without_their_data": lost, "kept_pools": pools}
+    of_pools = _of_pools(document.path, pools)
+    return {"name": name, "removed": removed, "kept": kept, "without_their_data": lost, **of_pools}
+
+
+def _of_pools(path: str, kept: dict[str, Pool]) -> dict[str, list[str]]:
+    """What is to be told of the pools that a host kept until now."""
+    return {
+        "kept_pools": sorted(kept),
+        "tokens_it_could_read": sorted(name for name, pool in kept.items() if path in pool.tokens),
+        "keys_of_its_own": sorted(n for n, pool in kept.items() if path not in pool.tokens and pool.provider != MANUAL),
+        "without_keeper": sorted(name for name, pool in kept.items() if {*pool.keepers} == {path}),
+    }
 
 
 async def _with_data(session: Session, name: str) -> list[str]:

@@ -12,14 +12,20 @@ from skerry.client.join import wait_for_answer
 from skerry.client.machines import NoSuchMachine, by_hand, slot_named, told
 from skerry.client.session import Session
 from skerry.core.records import MachineSlot
-from skerry.errors import NotInTime
+from skerry.errors import NotInTime, Refusal, Unreachable
 from skerry.machines.contract import name_of, tags_of
-from skerry.machines.providers import open_provider
+from skerry.machines.providers import provider_of
 
 POLL_S = 0.5
 
 Progress = Callable[[str], None]
 Token = Callable[[str], str]
+
+
+class HoldsLast(Refusal):
+    """Nobody else could serve while the machine is away."""
+
+    code = "holds-last-replica"
 
 
 async def act(
@@ -29,13 +35,18 @@ async def act(
     size: str = "",
     *,
     token: Token,
+    now: bool = False,
     timeout_s: float = 300.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Its replicas are taken over by others while it is away. Raises NoSuchMachine, what the provider refuses, NotInTime."""
+    """Its replicas are taken over by others while it is away, so the last healthy one of a service has to be elsewhere, too,
+    unless `now`. Raises NoSuchMachine, HoldsLast, what the provider refuses, NotInTime.
+    """
     await session.sync()
     slot = _enrolled(session, name)
-    start = (await session.request("status", node=slot.path))["start"]
+    if not now:
+        await _check_others(session, slot, what)
+    start = await _start_of(session, slot)
     progress(f"{slot}: {what}{f' to {size}' if size else ''}")
     if by_hand(session, slot.pool):
         await asyncio.to_thread(_by_hand, session, slot, what, size, token)
@@ -46,11 +57,33 @@ async def act(
         keeper = held if held in pool.keepers else next(iter(pool.keepers))
         await session.request("machine-act", {"slot": str(slot), "act": what, "size": size}, node=keeper)
     end_s = time.monotonic() + timeout_s
-    while (await wait_for_answer(session, slot.path, max(1.0, end_s - time.monotonic())))["start"] == start:
+    while str((await wait_for_answer(session, slot.path, max(1.0, end_s - time.monotonic())))["start"]) == start:
         if time.monotonic() > end_s:
             raise NotInTime(f"{slot} has not come back", "its agent has not begun anew", f"skerry machine show {slot}")
         await asyncio.sleep(POLL_S)
     return {"slot": str(slot), "done": what, "size": size}
+
+
+async def _check_others(session: Session, slot: MachineSlot, what: str) -> None:
+    """Raises HoldsLast."""
+    healthy: dict[str, set[str]] = {}
+    for row in await session.request("ps", {"subject": ""}):
+        if row["healthy"]:
+            healthy.setdefault(f"{row['app']}.{row['service']}", set()).add(row["node"])
+    if last := sorted(service for service, nodes in healthy.items() if nodes == {str(slot)}):
+        raise HoldsLast(
+            f"{slot} was left as it is", f"it holds the last healthy replica of {', '.join(last)}",
+            f"have another one elsewhere first: skerry scale {last[0]}=2; or, if it may be away meanwhile: "
+            f"skerry machine {what} {slot} --now",
+        )  # fmt: skip
+
+
+async def _start_of(session: Session, slot: MachineSlot) -> str:
+    """Which life of its agent this is, "" for one that does not answer: it may be why it is to begin anew."""
+    try:
+        return str((await session.request("status", node=slot.path))["start"])
+    except Unreachable:
+        return ""
 
 
 def _enrolled(session: Session, name: str) -> MachineSlot:
@@ -63,7 +96,7 @@ def _enrolled(session: Session, name: str) -> MachineSlot:
 def _by_hand(session: Session, slot: MachineSlot, what: str, size: str, token: Token) -> None:
     pool = pools.find_pool(session, slot.pool)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
+    provider = provider_of(pool, known)
     tags = set(tags_of(session.file.id, slot.pool))
     found = [server for server in provider.list(name=name_of(session.file.id, slot)) if tags <= set(server.tags)]
     if not found:

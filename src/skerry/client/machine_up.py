@@ -19,13 +19,14 @@ from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.enrolment import enrol_machine, find, hand_over, signed
 from skerry.client.join import wait_for_answer
-from skerry.client.machines import expel, slot_named
+from skerry.client.machines import expel, slot_named, told
+from skerry.client.pool_look import look
 from skerry.client.session import Session
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Refusal
 from skerry.machines.contract import Order, Provider, ProviderSilent, Server, name_of, tags_of, uuid_of
-from skerry.machines.providers import MEETING, open_provider
+from skerry.machines.providers import MEETING, provider_of
 from skerry.machines.userdata import meeting_points, user_data
 from skerry.trust import joining
 
@@ -69,8 +70,8 @@ async def up(
     host = pool.options.get(MEETING, "")
     find(session, host)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
-    looked = await pools.look(session, pool, known)
+    provider = provider_of(pool, known)
+    looked = await look(session, pool, known)
     called = name_of(session.file.id, slot)
     if there := await asyncio.to_thread(lambda: provider.list(name=called)):
         raise MachineThere(
@@ -97,10 +98,11 @@ async def up(
         server = await _create(provider, order)
         made.add(server.id)
         server, keys = await _meet(session, slot, provider, server, expected, secret, end_s, progress)
-        wanted = enrol_machine(session, slot, pool, keys, server.addresses[0], server.region)
-        progress(f"signing {wanted.path}: {wanted.body.addresses[0]}, containers in {wanted.body.subnet}")
+        at = "" if server.behind_nat else server.addresses[0]
+        wanted = enrol_machine(session, slot, pool, keys, at, server.region)
+        progress(f"signing {wanted.path}: {at or 'behind NAT'}, containers in {wanted.body.subnet}")
         await hand_over(session, signed(session, wanted), without=[wanted.path])
-        await wait_for_answer(session, wanted.path, max(AGENT_S, end_s - time.monotonic()))
+        await _answers(session, slot, wanted.body, max(AGENT_S, end_s - time.monotonic()))
     except BaseException:
         progress(f"{slot}: returning it")
         await expel(session, slot)
@@ -114,6 +116,22 @@ async def up(
         "region": server.region,
         "usd_hour": server.price_usd_hour or looked.size.price_usd_hour,
     }
+
+
+async def _answers(session: Session, slot: MachineSlot, node: Node, limit_s: float) -> None:
+    """Until its agent does; of one that can't be called, until it has called the others. Raises NotInTime."""
+    if node.addresses:
+        await wait_for_answer(session, slot.path, limit_s)
+        return
+    end_s = time.monotonic() + limit_s
+    while not (said := (await told(session)).get(slot)) or not said.up:
+        if time.monotonic() > end_s:
+            raise NotInTime(
+                f"{slot} has not called the others within {limit_s:.0f} s",
+                "it is behind NAT",
+                "let it out to 7077/tcp and udp",
+            )
+        await asyncio.sleep(POLL_S)
 
 
 async def _create(provider: Provider, order: Order) -> Server:
@@ -207,7 +225,7 @@ async def down(
     slot = slot_named(name)
     pool = pools.find_pool(session, slot.pool)
     known = token(pool.provider)
-    provider = open_provider(pool.provider, token=known, endpoint=pool.endpoint, options=pool.options)
+    provider = provider_of(pool, known)
     if slot.path in session.nodes:
         if not now and slot.index < pool.max:
             await drain(session, str(slot), timeout_s, progress)

@@ -12,7 +12,8 @@ import msgspec
 from skerry.client import pools
 from skerry.client.drain import drain
 from skerry.client.session import Session
-from skerry.core.intent import Node, Pool
+from skerry.client.walls import unwall
+from skerry.core.intent import MANUAL, Node, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NotInTime, Unreachable
 from skerry.machines.contract import name_of
@@ -20,7 +21,6 @@ from skerry.machines.contract import name_of
 POLL_S = 0.5
 OVER = ("gone", "failed")
 NOBODYS = ("gone", "enrolled")  # no keeper has anything to give back
-MANUAL = "manual"  # its machines are brought and taken away by people
 
 Progress = Callable[[str], None]
 
@@ -43,6 +43,8 @@ class Told(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    asks: str = ""
+    provider: str = ""
 
 
 async def told(session: Session, pool: str = "") -> dict[MachineSlot, Told]:
@@ -69,7 +71,8 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "slot": str(slot),
         "state": state,
         "up": said.up,
-        "address": node.addresses[0].rpartition(":")[0] if node is not None else said.address,
+        "address": node.addresses[0].rpartition(":")[0] if node is not None and node.addresses else said.address,
+        "provider": said.provider,
         "size": said.size,
         "region": said.region or (node.zone if node is not None else ""),
         "usd_hour": said.usd_hour,
@@ -78,6 +81,7 @@ def _row(session: Session, slot: MachineSlot, said: Told) -> dict[str, Any]:
         "since": said.since,
         "keeper": said.keeper,
         "why": said.why,
+        "asks": said.asks,
     }
 
 
@@ -124,8 +128,8 @@ async def rm(
 
         return await down(session, name, token=token, now=now, timeout_s=timeout_s, progress=progress)
     end_s = time.monotonic() + timeout_s
-    document = session.nodes.get(slot.path)
-    if document is None and slot not in await told(session):
+    document, said = session.nodes.get(slot.path), (await told(session)).get(slot)
+    if document is None and said is None:
         raise NoSuchMachine(f"there is no machine {slot}", "it is neither enrolled nor rented", "see skerry machine ls")
     if document is not None:
         pool = pools.all_pools(session).get(slot.pool)
@@ -133,7 +137,12 @@ async def rm(
             await drain(session, str(slot), timeout_s, progress)
         await expel(session, slot)
         progress(f"{slot} is out of the cloud")
-    await wait_gone(session, lambda each: each == slot, end_s, progress, f"skerry machine rm {slot}")
+    id = said.id if said is not None else ""  # where it is wanted, another one follows at once
+
+    def is_it(each: MachineSlot, now: Told) -> bool:
+        return each == slot and (not id or now.id == id)
+
+    await wait_gone(session, is_it, end_s, progress, f"skerry machine rm {slot}")
     return {"slot": str(slot), "state": "gone"}
 
 
@@ -152,15 +161,26 @@ async def expel(session: Session, slot: MachineSlot) -> None:
 
 
 async def wait_gone(
-    session: Session, which: Callable[[MachineSlot], bool], end_s: float, progress: Progress, again: str
+    session: Session, which: Callable[[MachineSlot, Told], bool], end_s: float, progress: Progress, again: str
 ) -> None:
-    """Wait until no keeper says any more that it has one of these. Raises NotInTime."""
+    """Wait until no keeper says any more that it has one of these. Raises NotInTime, at once where only people can go on: they
+    do it by commands, and those wait for this one to end.
+    """
     before = ""
     while True:
-        left = {slot: said for slot, said in (await told(session)).items() if which(slot) and said.state not in NOBODYS}
+        left = {
+            slot: said
+            for slot, said in (await told(session)).items()
+            if which(slot, said) and said.state not in NOBODYS
+        }
         words = ", ".join(f"{slot} {said.state}" for slot, said in sorted(left.items()))
         if not left:
             return
+        if all(said.asks and said.state == "returning" and slot.path in session.nodes for slot, said in left.items()):
+            asks = "; ".join(said.asks for _, said in sorted(left.items()))
+            raise NotInTime(
+                "not all is returned yet", f"people have to take it away: {words}", f"{asks}; then: {again}"
+            )
         if words != before:
             progress(words)
             before = words
@@ -174,11 +194,12 @@ async def pool_rm(
     name: str,
     *,
     token: Callable[[str], str],
+    firewall_token: str = "",
     now: bool = False,
     timeout_s: float = 600.0,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """No machine of the pool any more, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
+    """No machine of the pool any more, then no firewall, then no pool. `now`: they are not drained first. `token`: as `rm` has it.
 
     Raises NoSuchPool, NotInTime.
     """
@@ -196,14 +217,16 @@ async def pool_rm(
         for slot in slots:
             await expel(session, slot)
     again = f"skerry machine pool rm {name}"
-    await wait_gone(session, lambda slot: slot.pool == name, end_s, progress, again)
+    await wait_gone(session, lambda slot, _: slot.pool == name, end_s, progress, again)
     await session.sync()
     for path in list(session.nodes):  # what no keeper spoke of any more
         left = MachineSlot.of_path(path)
         if left is not None and left.pool == name:
             await expel(session, left)
+    pool = pools.find_pool(session, name)
+    wall = await asyncio.to_thread(unwall, session, name, pool, firewall_token) if pool.firewall else ""
     await pools.forget(session, name)
-    return {"pool": name, "returned": [str(slot) for slot in slots]}
+    return {"pool": name, "returned": [str(slot) for slot in slots], "firewall_left": wall}
 
 
 async def cost(session: Session) -> list[dict[str, Any]]:

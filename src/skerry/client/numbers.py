@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from skerry.client.compose.scaling import REPLICAS_MAX, conflicts
-from skerry.client.compose.schedule import in_words
+from skerry.client.compose.schedule import in_words, line
 from skerry.client.session import Session
 from skerry.core.intent import App, Scale, Service
 from skerry.core.scaling import bounds
@@ -38,8 +39,13 @@ def pinned(service: Service, replicas: int) -> Service:
     return msgspec.structs.replace(service, replicas=replicas, scale=scale)
 
 
-def bounded(name: str, service: Service, app: App, least: int | None, most: int | None) -> Service:
-    """Between other bounds. Raises NotScaled, BadBounds."""
+def bounded(
+    name: str, service: Service, app: App, least: int | None, most: int | None, schedules: Sequence[str] | None = None
+) -> Service:
+    """Between other bounds; `schedules`: lines such as "weekdays 8-20: min 3", instead of those that it has.
+
+    Raises NotScaled, BadBounds.
+    """
     scale = service.scale
     if scale is None:
         raise NotScaled(
@@ -52,8 +58,14 @@ def bounded(name: str, service: Service, app: App, least: int | None, most: int 
         raise BadBounds(
             f"{name} was not scaled", f"{low} to {high} are no bounds", f"min ≤ max, and max is 1 to {REPLICAS_MAX}"
         )
+    try:
+        times = scale.schedules if schedules is None else tuple(line(text) for text in schedules)
+    except ValueError as error:
+        raise BadBounds(f"{name} was not scaled", str(error), "such as: weekdays 8-20: min 3") from None
     changed = msgspec.structs.replace(
-        service, scale=msgspec.structs.replace(scale, min=low, max=high), replicas=max(low, min(high, service.replicas))
+        service,
+        scale=msgspec.structs.replace(scale, min=low, max=high, schedules=times),
+        replicas=max(low, min(high, service.replicas)),
     )
     for what, fix in conflicts(changed, app.volumes):
         raise BadBounds(f"{name} was not scaled", what, fix)

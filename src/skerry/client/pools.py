@@ -6,31 +6,35 @@ else. Signed together, so that no keeper stands in one without the other.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import math
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from skerry.client import roles
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import NAME, find, pool_block
+from skerry.client.keeping import all_pools as all_pools
+from skerry.client.keeping import (
+    keeper_keys,
+    own_token,
+    renew_token,
+    sealed,
+    with_keepers,
+    with_pools,
+    without_keepers,
+)
+from skerry.client.offers import SHOWN, Fit, alone, compare, price_lists, tokens_said
+from skerry.client.pool_look import look
 from skerry.client.session import Session
 from skerry.client.upgrade import hand_bundle
-from skerry.core.intent import Body, Node, Policy, Pool, Role
+from skerry.client.walls import Firewall, walled
+from skerry.core.intent import Body, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, Refusal
-from skerry.machines.contract import Provider, Size, cheapest, tags_of
-from skerry.machines.providers import MEETING, open_provider
+from skerry.machines.providers import MEETING
 from skerry.machines.userdata import ENROL_PORT
-from skerry.trust import seal
-from skerry.trust.roles import OPERATORS
 
-HOURS = 744  # of a month, at most
-SLACK = 1.05
 KEEPERS = 2  # where nobody says which: enough that one may be lost, few enough to hold a provider's token
 
 Progress = Callable[[str], None]
@@ -47,33 +51,11 @@ class PoolTaken(Refusal):
     exit_code = 2
 
 
-class NoSuchSize(BadInput):
-    """The provider has no size of that name, or none that fits."""
-
-    code = "no-such-size"
-
-
 class StillMachines(Refusal):
     """What was asked for is only possible while the pool has no machine."""
 
     code = "pool-has-machines"
     exit_code = 2
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """What the provider says of a pool that is wanted. `size`: the one that is taken."""
-
-    size: Size
-    warnings: tuple[str, ...]
-
-    def whole(self, machines: int) -> float:
-        """What so many cost in a month at the most, and a little for those that are on their way out while others come in."""
-        month = max(self.size.price_usd_month, self.size.price_usd_hour * HOURS)
-        return math.ceil(machines * month * SLACK * 100) / 100
-
-    def most(self, pool: Pool) -> str:
-        limit = ", the limit of --spend" if pool.spend_usd_month < self.whole(pool.max) else ""
-        return f"at most {pool.max} machines ({self.size.name}), at most {pool.spend_usd_month:.2f} USD/month{limit}"
 
 
 async def set_(
@@ -83,39 +65,73 @@ async def set_(
     *,
     token: str = "",
     keepers: Sequence[str] | None = None,
+    firewall: Firewall | None = None,
     progress: Progress = lambda line: None,
     warn: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Change fields of a pool, its provider's token, or who keeps it. Raises as `add` does."""
+    """Change fields of a pool, its provider's token, or who keeps it, in one step. Raises as `add` does."""
     await session.sync()
     pool = find_pool(session, name)
+    if pool.others and (changes.get("size") or changes.get("image")):
+        raise BadInput(
+            f"pool {name} was not changed", "it has several providers, each with its own names of sizes and images",
+            "another size: --cpus, --memory in a new pool; this one can be removed: skerry machine pool rm " + name,
+        )  # fmt: skip
     changed = msgspec.structs.replace(pool, **changes)
+    if token and pool.others:
+        token = tokens_said(pool, own_token(session, pool), token)
     if changed.max != pool.max:
         changed = msgspec.structs.replace(changed, network=_network(session, name, changed))
-    if keepers is not None:
-        if not keepers or not pool.keepers:
-            raise BadInput(
-                f"the keepers of {name} are unchanged", "with and without keepers are two kinds of pools",
-                f"remove it and add it anew: skerry machine pool rm {name}",
-            )  # fmt: skip
-        await _change_keepers(session, name, changed, [_fixed(session, each) for each in keepers], token, progress)
-        changed = msgspec.structs.replace(
-            changed, keepers=find_pool(session, name).keepers, tokens=find_pool(session, name).tokens
-        )
-    if token and changed.keepers:
-        changed = msgspec.structs.replace(changed, tokens=sealed(session, token, changed.keepers))
+    at = list(pool.keepers) if keepers is None else _other_keepers(session, name, pool, keepers)
+    gone, new = [path for path in pool.keepers if path not in at], [path for path in at if path not in pool.keepers]
     result: dict[str, Any] = {"pool": name, "changed": sorted(changes) + ["token"] * bool(token)}
-    if {*changes} & {"size", "regions", "max", "spend_usd_month"} or token:
+    if {*changes} & {"size", "image", "regions", "max", "spend_usd_month"} or token:
         looked = await look(session, changed, token or own_token(session, changed))
-        for warning in looked.warnings:
-            warn(warning)
         if "spend_usd_month" not in changes and pool.spend_usd_month >= looked.whole(pool.max):
             changed = msgspec.structs.replace(changed, spend_usd_month=looked.whole(changed.max))
+        for warning in looked.of(changed):
+            warn(warning)
         progress(looked.most(changed))
         result["most"] = looked.most(changed)
-    if changed != find_pool(session, name):
+    if firewall is not None:
+        known = token or ("" if firewall.token else own_token(session, changed))
+        changed = await walled(session, name, changed, firewall, known, progress, warn)
+    if new:
+        changed = await _with_keepers(session, changed, at, new, progress)
+    if changed.keepers and (token or new):
+        known = token or own_token(session, changed)
+        changed = msgspec.structs.replace(changed, tokens=sealed(session, known, changed.keepers))
+    if gone or new:
+        policy = with_keepers(session.policy, name, tuple(changed.keepers.values()))
+        await session.put(without_keepers(session, policy, gone, {name: changed}, {}, bar=False))
+        progress(f"kept by {', '.join(path.removeprefix('node/') for path in find_pool(session, name).keepers)}")
+    elif changed != pool:
         await session.change([(f"pool/{name}", changed)])
+    if gone and pool.tokens:
+        result["token_known_to"] = [path.removeprefix("node/") for path in gone]
+        warn(
+            f"{', '.join(result['token_known_to'])} {'knows' if len(gone) == 1 else 'know'} {renew_token(name, token)}"
+        )
     return result
+
+
+def _other_keepers(session: Session, name: str, pool: Pool, keepers: Sequence[str]) -> list[str]:
+    """Paths. Also for a pool whose last keeper was expelled. Raises BadInput, NoSuchHost."""
+    if not keepers or pool.options.get(MEETING):
+        raise BadInput(
+            f"the keepers of {name} are unchanged", "with and without keepers are two kinds of pools",
+            f"remove it and add it anew: skerry machine pool rm {name}",
+        )  # fmt: skip
+    return [_fixed(session, each) for each in keepers]
+
+
+async def _with_keepers(
+    session: Session, pool: Pool, paths: Sequence[str], new: Sequence[str], progress: Progress
+) -> Pool:
+    """The pool with those who come, too: they have a key and its agent by then. Who goes is taken away with its right."""
+    keys, bundle = await keeper_keys(session, new), find_bundle()
+    await hand_bundle(session, bundle, paths if bundle.sha256 != pool.bundle else new, progress)
+    return msgspec.structs.replace(pool, keepers={**pool.keepers, **keys}, bundle=bundle.sha256)
 
 
 def _network(session: Session, name: str, pool: Pool) -> str:
@@ -130,38 +146,6 @@ def _network(session: Session, name: str, pool: Pool) -> str:
             f"add another pool, or empty it first: skerry machine pool set {name} --max 0",
         )
     return pool_block(session, pool.max, but=name)
-
-
-async def _change_keepers(
-    session: Session, name: str, pool: Pool, paths: Sequence[str], token: str, progress: Progress
-) -> None:
-    """Others keep it from now on: whoever goes loses its right first, whoever comes gets key, token and agent."""
-    token = token or own_token(session, pool)
-    gone = [path for path in pool.keepers if path not in paths]
-    new = [path for path in paths if path not in pool.keepers]
-    if new:
-        keys = await keeper_keys(session, new)
-        await hand_bundle(session, find_bundle(), new, progress)
-        bundle = find_bundle().sha256
-        of_all = {**pool.keepers, **keys}
-        more = msgspec.structs.replace(pool, keepers=of_all, tokens=sealed(session, token, of_all), bundle=bundle)
-        for path in pool.keepers:
-            if bundle != pool.bundle and path not in gone:
-                await hand_bundle(session, find_bundle(), [path], progress)
-        policy = with_keepers(session.policy, name, tuple(of_all.values()))
-        await session.change([("policy", policy), (f"pool/{name}", more)])
-        pool = more
-    if gone:
-        raws = without_keepers(session, session.policy, gone, {name: pool}, {}, bar=False)
-        await session.put(raws)
-    progress(f"kept by {', '.join(path.removeprefix('node/') for path in find_pool(session, name).keepers)}")
-
-
-def own_token(session: Session, pool: Pool) -> str:
-    """The provider's token, as it was sealed to this operator, "" where the pool has none. Raises CannotOpen."""
-    if not pool.tokens:
-        return ""
-    return seal.open_token(session.own.sealing, pool.tokens.get(session.signer.key, ""))
 
 
 async def forget(session: Session, name: str) -> None:
@@ -181,7 +165,7 @@ def ls(session: Session) -> list[dict[str, Any]]:
     return [
         {
             "pool": name,
-            "provider": pool.provider,
+            "provider": ", ".join(name or pool.provider for name in pool.offers()),
             "min": pool.min,
             "max": pool.max,
             "size": pool.size or "cheapest",
@@ -200,6 +184,13 @@ def show(session: Session, name: str) -> dict[str, Any]:
     return {"pool": name, **msgspec.to_builtins(pool), "tokens": holders}
 
 
+async def prices(session: Session, name: str, *, warn: Progress = lambda line: None) -> list[Fit]:
+    """What the providers of a pool offer it now. Raises NoSuchPool, CannotOpen, and as providers do."""
+    await session.sync(1)
+    pool = find_pool(session, name)
+    return compare(pool, await price_lists(pool, own_token(session, pool), warn=warn))
+
+
 def find_pool(session: Session, name: str) -> Pool:
     """Raises NoSuchPool."""
     pools = all_pools(session)
@@ -210,12 +201,6 @@ def find_pool(session: Session, name: str) -> Pool:
     return pools[name]
 
 
-def all_pools(session: Session) -> dict[str, Pool]:
-    """Those that are not removed, by name."""
-    bodies = {d.path.removeprefix("pool/"): d.body for d in session.documents("pool")}
-    return {name: body for name, body in bodies.items() if isinstance(body, Pool) and not body.deleted}
-
-
 async def add(
     session: Session,
     name: str,
@@ -223,13 +208,12 @@ async def add(
     *,
     token: str = "",
     keepers: Sequence[str] | None = None,
-    firewall: bool = False,
+    firewall: Firewall | None = None,
     progress: Progress = lambda line: None,
     warn: Progress = lambda line: None,
 ) -> dict[str, Any]:
     """Sign pool `name`. `wanted`: without network, keepers, tokens and bundle, which are found here. `keepers`: None for the first
-    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point. `firewall`: the provider's own, before
-    its machines.
+    two hosts, () for none: then operators rent, and `wanted.options` names the meeting point.
 
     Raises PoolTaken, NoSuchHost, NoSuchSize, and what the provider refuses, with nothing changed.
     """
@@ -238,14 +222,17 @@ async def add(
     bundle = find_bundle()
     at = _keepers(session, keepers, wanted)
     looked = await look(session, wanted, token)
-    for warning in looked.warnings:
-        warn(warning)
+    fits = looked.fits
+    if wanted.others and not at:  # nobody is there to ask the others when the first has none
+        wanted, token = alone(wanted, token)[fits[0].offer]
+        looked = msgspec.structs.replace(looked, fits=(msgspec.structs.replace(fits[0], offer=""),))
     if not wanted.spend_usd_month:  # what was shown is what is signed: keepers rent nothing beyond it
         wanted = msgspec.structs.replace(wanted, spend_usd_month=looked.whole(wanted.max))
+    for warning in looked.of(wanted):
+        warn(warning)
     progress(looked.most(wanted))
-    if firewall:
-        await asyncio.to_thread(_firewall, session, name, wanted, token)
-        progress("its machines are behind the provider's firewall: 7077 alone is open from outside")
+    if firewall is not None:
+        wanted = await walled(session, name, wanted, firewall, token, progress, warn)
     keys = await keeper_keys(session, at)
     holders = [*keys] if keys else [f"node/{wanted.options[MEETING]}"]
     await hand_bundle(session, bundle, holders, progress)
@@ -267,24 +254,15 @@ async def add(
     return {
         "pool": name,
         "size": looked.size.name,
+        "provider": looked.fits[0].offer or wanted.provider if looked.fits else wanted.provider,
+        "fits": [fit.row() for fit in fits if fit.fit][:SHOWN],
         "max": pool.max,
         "most": looked.most(pool),
         "keepers": [path.removeprefix("node/") for path in keys],
         "network": pool.network,
         "open_ports": {path.removeprefix("node/"): f"{ENROL_PORT}/tcp" for path in holders},
-        "warnings": list(looked.warnings),
+        "warnings": list(looked.of(pool)),
     }
-
-
-def _firewall(session: Session, name: str, wanted: Pool, token: str) -> None:
-    """Raises BadInput where the provider has none, and as providers do."""
-    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
-    ensure = getattr(provider, "ensure_firewall", None)
-    if ensure is None:
-        raise BadInput(
-            f"pool {name} was not added", f"{wanted.provider} has no firewall of its own", "leave out --firewall"
-        )
-    ensure(tags_of(session.file.id, name)[1])
 
 
 def _check_name(session: Session, name: str) -> None:
@@ -318,146 +296,3 @@ def _fixed(session: Session, name: str) -> str:
             f"{name} can't keep a pool", "it is a machine of one, and may go", "name fixed hosts: skerry host ls"
         )
     return document.path
-
-
-async def look(session: Session, wanted: Pool, token: str) -> Looked:
-    """Ask the provider all that can be asked without changing anything. Raises what it refuses, NoSuchSize."""
-    provider = open_provider(wanted.provider, token=token, endpoint=wanted.endpoint, options=wanted.options)
-    warnings = await asyncio.to_thread(provider.check)
-    sizes = await asyncio.to_thread(provider.sizes)
-    warnings += await asyncio.to_thread(_seen, session, provider)
-    return Looked(_size(wanted, sizes), tuple(warnings))
-
-
-def _seen(session: Session, provider: Provider) -> list[str]:
-    """A token that reaches our fixed hosts could delete them, and so could whoever captures a keeper."""
-    hosts = {
-        address.rpartition(":")[0].strip("[]"): path.removeprefix("node/")
-        for path, document in session.nodes.items()
-        if MachineSlot.of_path(path) is None and isinstance(document.body, Node)
-        for address in document.body.addresses
-    }
-    seen = sorted({hosts[a] for server in provider.list() for a in server.addresses if a in hosts})
-    if not seen:
-        return []
-    return [
-        f"this token reaches {', '.join(seen)}, too: a captured keeper could delete what is no pool's; "
-        "rent machines in an account, or a team, of their own"
-    ]
-
-
-def _size(wanted: Pool, sizes: Sequence[Size]) -> Size:
-    """Raises NoSuchSize."""
-    if wanted.size:
-        found = next((size for size in sizes if size.name == wanted.size), None)
-        if found is None:
-            near = ", ".join(sorted(size.name for size in sizes)[:20])
-            raise NoSuchSize(f"there is no size {wanted.size}", f"{wanted.provider} has: {near}", "choose one: --size")
-        missing = [region for region in wanted.regions if found.regions and region not in found.regions]
-        if missing:
-            raise NoSuchSize(
-                f"there is no {found.name} in {', '.join(missing)}", f"it is in {', '.join(found.regions)}",
-                "choose other --regions, or another --size",
-            )  # fmt: skip
-        return found
-    region = wanted.regions[0] if wanted.regions else ""
-    fit = cheapest(
-        sizes, cpus=wanted.cpus, memory_bytes=wanted.memory_bytes, most_usd_month=wanted.price_usd_month, region=region
-    )
-    if fit is None:
-        raise NoSuchSize(
-            f"{wanted.provider} has no machine that fits", "none has so much for that price there",
-            "ask for less, allow a higher --price, or name a --size",
-        )  # fmt: skip
-    return fit
-
-
-async def keeper_keys(session: Session, paths: Sequence[str]) -> dict[str, str]:
-    """The keeper key of each of these hosts, made there now if there was none. Raises Unreachable."""
-    answers = await asyncio.gather(*(session.request("keeper-key", node=path) for path in paths))
-    return {path: str(answer["key"]) for path, answer in zip(paths, answers, strict=True)}
-
-
-def sealed(session: Session, token: str, keepers: dict[str, str]) -> dict[str, str]:
-    """A provider's token, for each keeper and each operator alone; nothing where there is no token."""
-    if not token:
-        return {}
-    holders = {operator.key: operator.sealing for operator in session.trusted.operators()}
-    for path in keepers:
-        body = session.nodes[path].body
-        assert isinstance(body, Node)
-        holders[path] = body.sealing
-    return {
-        holder: seal.make_box(token.encode(), sealing, secrets.token_bytes(32)) for holder, sealing in holders.items()
-    }
-
-
-def role_of(pool: str) -> str:
-    return f"keeper-{pool}"
-
-
-def with_pools(policy: Policy) -> Policy:
-    """The role of operators in clouds that are older than pools knows no such kind."""
-    held = next((role for role in policy.roles if role.name == OPERATORS), None)
-    if held is None or "pool" in held.kinds:
-        return policy
-    more = msgspec.structs.replace(held, kinds=(*held.kinds, "pool"), paths=(*held.paths, "pool/*"))
-    return msgspec.structs.replace(policy, roles=tuple(more if role is held else role for role in policy.roles))
-
-
-def with_keepers(policy: Policy, pool: str, keys: tuple[str, ...]) -> Policy:
-    role = Role(name=role_of(pool), keys=keys, kinds=("node",), paths=(f"node/{pool}/*",))
-    return msgspec.structs.replace(policy, roles=(*(r for r in policy.roles if r.name != role.name), role))
-
-
-def without_keepers(
-    session: Session,
-    policy: Policy,
-    paths: Sequence[str],
-    kept: dict[str, Pool],
-    instead: dict[str, Body],
-    *,
-    bar: bool,
-) -> list[bytes]:
-    """All that has to be signed so that these hosts keep these pools no more: the policy (`policy`, less their keys), the pools,
-    and what their keys signed there, signed again in a new epoch; `instead`: what else is signed in the same step. `bar`: the
-    keys are good for nothing any more, anywhere.
-    """
-    gone = tuple({key for pool in kept.values() for path, key in pool.keepers.items() if path in paths})
-    bodies: dict[str, Body] = {}
-    for name, pool in kept.items():
-        keepers = {keeper: key for keeper, key in pool.keepers.items() if keeper not in paths}
-        tokens = {holder: box for holder, box in pool.tokens.items() if holder not in paths}
-        bodies[f"pool/{name}"] = msgspec.structs.replace(pool, keepers=keepers, tokens=tokens)
-    those = {role_of(name) for name in kept}
-    left = [_less(role, gone) if bar or role.name in those else role for role in policy.roles]
-    barred = tuple(dict.fromkeys((*policy.barred, *gone))) if bar else policy.barred
-    changed = msgspec.structs.replace(policy, barred=barred)
-    return roles.without(
-        session, changed, gone, [role for role in left if role is not None], instead={**bodies, **instead}
-    )
-
-
-def _less(role: Role, gone: Sequence[str]) -> Role | None:
-    for key in gone:
-        if key in role.keys:
-            less = roles.less(role, key)
-            if less is None:
-                return None
-            role = less
-    return role
-
-
-def kept_by(session: Session, path: str) -> dict[str, Pool]:
-    """The pools that a host keeps, by name."""
-    return {name: pool for name, pool in all_pools(session).items() if path in pool.keepers}
-
-
-def signed_by(session: Session, path: str) -> list[str]:
-    """The machines whose enrolment this host, as a keeper, has signed."""
-    keys = {pool.keepers[path] for pool in all_pools(session).values() if path in pool.keepers}
-    return sorted(
-        document.path.removeprefix("node/")
-        for document in session.nodes.values()
-        if MachineSlot.of_path(document.path) is not None and keys & set(document.signers)
-    )

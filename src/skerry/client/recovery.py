@@ -171,11 +171,7 @@ def join_public(
     home: Home, path: Path, key_file: Path, passphrase: Passphrase, *, name: str = ""
 ) -> tuple[CloudHome, list[str]]:
     """Set a cloud up for a key that a role names (CI): (its home, addresses to meet). Raises BadFormat, CloudExists."""
-    try:
-        with path.open("rb") as file:
-            public = msgspec.json.decode(file.read(FILE_MAX_BYTES), type=PublicCloud)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadFormat(f"{path} is not a cloud", str(error), "give what `skerry key export --public` wrote") from error
+    public = _public(path)
     keys = read_key_file(key_file, passphrase)
     cloud = home.new_cloud(name or public.name)
     content = CloudFile(
@@ -186,6 +182,24 @@ def join_public(
     cloud.write(content)
     home.select(cloud.name)
     return cloud, addresses
+
+
+def rejoin(home: Home, path: Path, key_file: Path) -> None:
+    """The same cloud is here already: what is known of it stays, the key is this one. Raises BadFormat, CloudExists for another."""
+    public = _public(path)
+    cloud = home.cloud(public.name)
+    if cloud.read().id != public.cloud:
+        home.new_cloud(public.name)  # it says what is wrong
+    cloud.write_key("operator", key_file.read_bytes())
+    home.select(cloud.name)
+
+
+def _public(path: Path) -> PublicCloud:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(FILE_MAX_BYTES), type=PublicCloud)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadFormat(f"{path} is not a cloud", str(error), "give what `skerry key export --public` wrote") from error
 
 
 def known_addresses(content: CloudFile) -> list[str]:

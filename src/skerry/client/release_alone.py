@@ -39,7 +39,7 @@ def release_alone(
         for name, planned in compose.services.items()
     }
     signed = {
-        name: msgspec.structs.replace(service, environment=dict.fromkeys(service.environment, "sealed"))
+        name: msgspec.structs.replace(service, environment=dict.fromkeys(service.environment, "sealed"), attempt=0)
         for name, service in app.services.items()
     }
     asked = App(services=_bare(services), volumes=dict(compose.volumes), pools=compose.pools)

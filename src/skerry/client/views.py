@@ -84,6 +84,11 @@ async def status(session: Session) -> dict[str, Any]:
             if not r["healthy"] and not r["finished"]
         ],
         "failed": {r["app"]: r["verdict"] for r in replicas if r["failed"]},
+        "asked": [
+            {"slot": row["slot"], "why": row["why"], "command": row["asks"]}
+            for row in await session.request("machines", {"subject": ""})
+            if row.get("asks")
+        ],
     }
 
 

@@ -125,7 +125,8 @@ class Machine(Shape, frozen=True, kw_only=True):
     """As a keeper: I hold this machine slot. Key: "pool/index". Withdrawn when it is let go.
 
     `token`: SHA-256 (hex) of the one-time token in its user data, good until `token_until` (unix seconds); any keeper of the pool
-    may take it in by that. `id`, `address`, `size`, `price_usd_hour`: the provider's. `created`: unix seconds from which it is paid.
+    may take it in by that. `id`, `address`, `size`, `price_usd_hour`: the provider's; `offer`: which of its pool's providers that
+    is. `created`: unix seconds from which it is paid.
     `since`: of this state. "failed" declines: another keeper may try. "gone": this `id` is there no more, whatever others say.
     """
 
@@ -136,6 +137,7 @@ class Machine(Shape, frozen=True, kw_only=True):
     size: str = ""
     region: str = ""
     price_usd_hour: float = 0.0
+    offer: str = ""
     token: str = ""
     token_until: float = 0.0
     created: float = 0.0
@@ -144,12 +146,21 @@ class Machine(Shape, frozen=True, kw_only=True):
     why: str = ""
 
 
+class Next(Shape, frozen=True, kw_only=True):
+    """The machine that would be rented next, and what containers may use of it. -1: none just now."""
+
+    usd_hour: float = -1.0
+    cpus: float = 0.0
+    memory_bytes: int = 0
+
+
 class Rent(Shape, frozen=True, kw_only=True):
     """As a keeper: what I know of a pool that must outlive my memory. Key: the pool's name.
 
     `spent_usd`: month ("2026-11") -> what machines that I saw to be gone had cost in it. `carried`: the same of keepers that are
     enrolled no more, as I last heard it. `creates`: (minute since the epoch, how many I asked for in it), of the last hour.
     `wishes`: (step, the most machines that I found needed in it), steps of `step_s` seconds since the epoch, oldest first.
+    `next`: by which pools are compared; None: not known yet.
     """
 
     spent_usd: dict[str, float] = {}
@@ -157,6 +168,7 @@ class Rent(Shape, frozen=True, kw_only=True):
     creates: tuple[tuple[int, int], ...] = ()
     step_s: float = 60.0
     wishes: tuple[tuple[int, int], ...] = ()
+    next: Next | None = None
 
 
 FactBody = Load | Wish | Wake | Machine | Rent | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have

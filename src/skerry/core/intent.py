@@ -77,7 +77,7 @@ class Schedule(Shape, frozen=True, kw_only=True):
     """Other bounds at set times: on `days` (0: Monday … 6: Sunday) from `from_minute` to `to_minute` of the day (0 to 1440).
 
     `offsets`: (unix seconds, minutes east of UTC from then on) of the zone that the operator named, in order: core reads no
-    zone files. -1: as in Scale.
+    zone files; `zone` is its name, for people alone. -1: as in Scale.
     """
 
     days: tuple[int, ...]
@@ -86,6 +86,7 @@ class Schedule(Shape, frozen=True, kw_only=True):
     min: int = -1
     max: int = -1
     offsets: tuple[tuple[float, int], ...] = ()
+    zone: str = ""
 
 
 class Scale(Shape, frozen=True, kw_only=True):
@@ -205,6 +206,21 @@ class Node(Shape, frozen=True, kw_only=True):
     boxes: dict[str, str] = {}
 
 
+MANUAL = "manual"  # a provider: its machines are brought and taken away by people
+
+
+class Offer(Shape, frozen=True, kw_only=True):
+    """A further provider of a pool's machines; what isn't said here is the pool's. `name`: unique in the pool, where several
+    are asked. The pool's own provider is the offer named "".
+    """
+
+    name: str
+    provider: str
+    image: str = ""
+    endpoint: str = ""
+    options: dict[str, str] = {}
+
+
 class Pool(Shape, frozen=True, kw_only=True):
     """`pool/<name>`, signed by operators: machines that its keepers may rent, machine i (below `max`) as `node/<name>/<i>`.
 
@@ -212,6 +228,9 @@ class Pool(Shape, frozen=True, kw_only=True):
     cost (`price_usd_month`): the cheapest fit is taken. `network`: an IPv4 block, whose i-th /24 is machine i's. `keepers`: path
     of a fixed node -> its keeper key; `tokens`: path of a keeper (or an operator's key) -> the provider's token in a sealed box.
     `endpoint`: "" for the provider's own. `options`: what only that provider knows (a host's URI, an ssh key's name).
+    `firewall`: an operator has put the provider's own before its machines.
+    `others`: further providers; each machine is at one of all these, the cheapest that has one (docs/decisions/0016). Then a box of
+    `tokens` holds a JSON object, offer -> token.
     """
 
     provider: str
@@ -242,7 +261,24 @@ class Pool(Shape, frozen=True, kw_only=True):
     bundle: str = ""  # sha256 of the agent that a machine starts with
     keepers: dict[str, str] = {}
     tokens: dict[str, str] = {}
+    firewall: bool = False
+    others: tuple[Offer, ...] = ()
     deleted: bool = False
+
+    def offers(self) -> dict[str, Offer]:
+        """All its providers by name, its own first."""
+        own = Offer(name="", provider=self.provider, image=self.image, endpoint=self.endpoint, options=self.options)
+        return {offer.name: offer for offer in (own, *self.others)}
+
+    def offer_of(self, id: str) -> str:
+        """Where the machine of this id is: ids of further providers' begin with the offer's name."""
+        head, colon, _ = id.partition(":")
+        return head if colon and any(offer.name == head for offer in self.others) else ""
+
+    @staticmethod
+    def id_at(offer: str, id: str) -> str:
+        """The id of the machine that this offer's provider calls so."""
+        return f"{offer}:{id}" if offer else id
 
 
 class Operator(Shape, frozen=True, kw_only=True):

@@ -45,10 +45,15 @@ class Wished(NamedTuple):
 
 
 class Need(NamedTuple):
-    """`units`: what is needed after the newest step, as a broken number, and what made it so much."""
+    """`units`: what is needed after the newest step, as a broken number, and what made it so much.
+
+    `left`: at least so much is left on the way down. As long as the ups and downs are not known it has the spare that they may ask
+    for soon: else the number would go down, and up again a few steps later under the same load.
+    """
 
     units: float
     why: str
+    left: float = 0.0
 
 
 def rule_of(start_s: float, *, step_s: float, up_s: float = 0.0, down_s: float = DOWN_S) -> Rule:
@@ -75,7 +80,7 @@ def need(demand: Sequence[float], rule: Rule) -> Need:
     level, highest, last = max(means[-rule.down :]), max(figures[-rule.down :]), figures[-1]
     rises = [figures[at + rule.ahead] - means[at] for at in range(rule.mean - 1, len(figures) - rule.ahead)]
     if len(rises) < RISES_LEAST:
-        return Need(highest, f"at most {highest:.2f} in the last {rule.down} steps")
+        return Need(highest, f"at most {highest:.2f} in the last {rule.down} steps", highest / rule.spare)
     roomy = Need(highest / rule.spare, f"at most {highest:.2f} in the last {rule.down} steps, at {rule.spare:.0%}")
     rise = _nth_apart(rises, rule.nth, rule.apart)
     close = Need(level + rise, f"a level of {level:.2f} in the last {rule.down} steps, {rise:+.2f} for ups and downs")
@@ -92,8 +97,10 @@ def wish(demand: Sequence[float], counts: Sequence[int], rule: Rule) -> Wished:
     now = max(counts[-1], 0) if counts else 0
     if not demand:
         return Wished(now, f"{now}: no figures yet")
-    units, why = need(demand, rule)
+    units, why, left = need(demand, rule)
     wanted = _whole(units)
+    if wanted < now:
+        wanted = max(wanted, min(now, _whole(left)))
     if wanted == now:
         return Wished(now, f"{now}: {why}")
     if wanted > now:
@@ -109,7 +116,7 @@ def wish(demand: Sequence[float], counts: Sequence[int], rule: Rule) -> Wished:
         if wanted >= now:
             return Wished(now, f"{now}: fewer would do, but not yet for {rule.stay} steps: {why}")
     lately = max(counts[-rule.fall_steps :])
-    least = lately - max(1, math.floor(lately * rule.fall))
+    least = lately - _tenth(lately, rule)
     if wanted < least:
         slowly = min(least, now)
         return Wished(slowly, f"{slowly}: down to {wanted}, a tenth (at least one) in {rule.fall_steps} steps: {why}")
@@ -121,6 +128,17 @@ def median_wish(wishes: Sequence[int], low: int, high: int) -> int | None:
     if not wishes:
         return None
     return max(low, min(high, sorted(wishes)[len(wishes) // 2]))
+
+
+def left_alone(last: int, own: int, rule: Rule, steps: int) -> int:
+    """How many so many steps after the last keeper died: `last` for the way down, then the document's `own`, reached slowly."""
+    if steps < rule.down or last == own:
+        return last
+    if last < own:
+        return own
+    for _ in range((steps - rule.down) // rule.fall_steps + 1):
+        last = max(own, last - _tenth(last, rule))
+    return last
 
 
 def bounds(scale: Scale, now_unix: float) -> tuple[int, int]:
@@ -148,6 +166,11 @@ def _holds(schedule: Schedule, now_unix: float) -> bool:
     )
 
 
+def _tenth(number: int, rule: Rule) -> int:
+    """As many at once may go: at least one."""
+    return max(1, math.floor(number * rule.fall))
+
+
 def _steps(seconds: float, step_s: float) -> int:
     return max(1, math.ceil(seconds / step_s))
 
@@ -159,7 +182,8 @@ def _wanted_before(demand: Sequence[float], back: int, rule: Rule, unknown: int)
 
 def _means(figures: Sequence[float], steps: int) -> list[float]:
     """The mean of each figure and those before it, `steps` in all (fewer at the beginning)."""
-    return [math.fsum(figures[max(0, at - steps + 1) : at + 1]) / min(at + 1, steps) for at in range(len(figures))]
+    first = [math.fsum(figures[:at]) / at for at in range(1, min(steps, len(figures) + 1))]
+    return first + [math.fsum(figures[at - steps : at]) / steps for at in range(steps, len(figures) + 1)]
 
 
 def _nth_apart(rises: Sequence[float], nth: int, apart: int) -> float:

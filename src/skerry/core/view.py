@@ -11,11 +11,12 @@ from skerry.core.deciding import waits_for_home
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
 from skerry.core.records import Slot
+from skerry.core.rings import place
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
 from skerry.core.versions import Want
 from skerry.core.waking import at_zero
-from skerry.core.wishing import number_of, rings, unwanted
+from skerry.core.wishing import number_of, unwanted
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -127,7 +128,7 @@ def _scaling(s: Situation, app: str, service: str) -> Scaling:
     found, number = s.wishing.initial[key], number_of(s, key)
     assert found.scale is not None
     step = math.floor(s.wall(s.now) / found.scale.step_s) - 1
-    counted = rings(s, key, step).nodes
+    counted = place(s, key, step).nodes
     told = s.known.about("load", f"{app}.{service}")
     return Scaling(
         app=app, service=service, version=_version(s.wants[app].newest_versions),

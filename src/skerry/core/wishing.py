@@ -17,7 +17,8 @@ from skerry.core.events import Measured
 from skerry.core.facts import Load, Wish
 from skerry.core.intent import Pool, Scale, Service
 from skerry.core.records import Fact, MachineSlot, Slot
-from skerry.core.scaling import RING_STEPS, Wished, bounds, median_wish, replica_rule, wish
+from skerry.core.rings import SILENT_STEPS, Rings, place, together
+from skerry.core.scaling import RING_STEPS, Wished, bounds, left_alone, median_wish, replica_rule, wish
 from skerry.core.versions import AppWant
 
 if TYPE_CHECKING:
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
 
 _GRACE_S = 2.0  # so long a keeper waits for figures of the others that are under way
 _SETTLED_S = 10.0  # by then the others have told what they know
-_SILENT_STEPS = 3  # a node that has told nothing new for so long is left out
 _MINUTE_S = 60.0  # schedules begin and end on one
 
 Key = tuple[str, str]  # (app, service)
 
 
 class Number(msgspec.Struct, frozen=True):
-    """How many replicas a service has now, and why. `median`: of the wishes (None: there is none); `awake`: who holds a connection."""
+    """How many replicas a service has now, and why. `median`: of the wishes (None: there is none); `awake`: who holds a connection.
+
+    `asked`: what the wishes, or who waits, ask for; more than that stays for a while after it was asked for.
+    """
 
     replicas: int
+    asked: int
     low: int
     high: int
     median: int | None
@@ -51,6 +55,13 @@ class Turn(msgspec.Struct):
     due_s: float  # unix
 
 
+class Alone(msgspec.Struct, frozen=True):
+    """Since when no keeper that lives has a wish, and how many replicas there were then."""
+
+    since_s: float
+    last: int
+
+
 class Wishing:
     """What a node keeps for this between two events. All of it can be lost: facts say it again."""
 
@@ -61,8 +72,11 @@ class Wishing:
         self.keepers: list[str] | None = None  # whose wishes count; None: to be found out
         self.initial: dict[Key, Service] = {}  # scaled services, with the `replicas` of their documents
         self.numbers: dict[Key, Number] = {}
-        self.heard_s: dict[tuple[str, str], float] = {}  # (node, "app.service") -> when its newest figures came
-        self.remembered: set[tuple[str, str]] = set()  # those of them that our disk held
+        self.risen_s: dict[Key, float] = {}  # when what is asked for last rose to what there is
+        self.alone: dict[Key, Alone] = {}
+        self.ahead: dict[
+            tuple[str, str], int
+        ] = {}  # (node, "app.service") -> by how many steps its clock is before ours
         self.turns: dict[Key, Turn] = {}
         self.gauges: tuple[Gauge, ...] = ()
         self.unmeasured = False  # the agent is to be told what to measure
@@ -78,7 +92,7 @@ def with_numbers(s: Situation, app: str, want: AppWant) -> AppWant:
         return want
     scaled = {name: found for name, found in want.services.items() if found.service.scale is not None}
     for key in [key for key in w.initial if key[0] == app and key[1] not in scaled]:
-        for kept in (w.initial, w.numbers, w.turns, w.look_s):
+        for kept in (w.initial, w.numbers, w.risen_s, w.alone, w.turns, w.look_s):
             kept.pop(key, None)
         w.unmeasured = True
     for kind in ("load", "wish"):
@@ -93,47 +107,93 @@ def with_numbers(s: Situation, app: str, want: AppWant) -> AppWant:
             w.initial[app, name] = found.service
             w.unmeasured = True
             look_at(s, (app, name), s.now)
-        number = w.numbers[app, name] = number_of(s, (app, name))
+        number = _settle(s, (app, name))
         service = msgspec.structs.replace(found.service, replicas=number.replicas)
         services[name] = msgspec.structs.replace(found, service=service)
     return msgspec.structs.replace(want, services=services)
 
 
 def number_of(s: Situation, key: Key) -> Number:
-    """The median of the living keepers' wishes, or what the document says, within the bounds that hold now.
+    """The median of the living keepers' wishes, within the bounds that hold now. At least one while a connection waits for it.
 
-    At least one while a connection waits for it anywhere.
+    What rose is not lowered again before the rule itself would (`stay`, and to zero the idle time): honest keepers never ask
+    for that, so that it takes nothing from them, and one that lies, of two, can't make the cloud start and stop replicas by turns.
     """
     service = s.wishing.initial[key]
     scale, name = _scale(service), ".".join(key)
     low, high = bounds(scale, s.wall(s.now))
-    told = s.known.about("wish", name)
-    wishes = {
-        node: said
-        for node in keepers(s)
-        if isinstance(said := told.get(node), Wish) and not (node != s.me and s.presence.is_down(node))
-    }
-    median = median_wish([said.replicas for said in wishes.values()], 0, 1 << 20)
-    wanted = service.replicas if median is None else median
+    living, dead = _wishes(s, name)
+    median, why = _median(living), ""
+    if median is not None:
+        said = next(said for _, said in sorted(living.items()) if said.replicas == median)
+        wanted, why = median, said.why or f"{median} are wished for"
+    else:
+        wanted, why = _alone(s, key, service, _median(dead))
     waking = s.known.about("wake", name)
     awake = tuple(sorted(n for n in waking if n in s.known.nodes and not (n != s.me and s.presence.is_down(n))))
-    replicas = min(high, max(low, wanted, 1 if awake else 0))
-    return Number(
-        replicas, low, high, median, wishes, awake, _why(wishes, median, wanted, replicas, awake, (low, high))
-    )
-
-
-def _why(
-    wishes: dict[str, Wish], median: int | None, wanted: int, replicas: int, awake: tuple[str, ...], within: tuple[int, int]
-) -> str:  # fmt: skip
-    if median is None:
-        why = f"no keeper has a wish: {wanted}, as the app says"
-    else:
-        said = next(said for node, said in sorted(wishes.items()) if said.replicas == median)
-        why = said.why or f"{median} are wished for"
     if awake and wanted < 1:
-        return f"a connection waits on {name_of(awake[0])}"
-    return why.removeprefix(f"{wanted}: ") if replicas == wanted else f"{why}; within {within[0]} to {within[1]}"
+        wanted, why = 1, f"a connection waits on {name_of(awake[0])}"
+    asked, before = min(wanted, high), s.wishing.numbers.get(key)
+    stays = min(before.replicas, high) if before is not None else 0
+    if asked < stays and s.now < s.wishing.risen_s.get(key, -math.inf) + _stays_s(scale, asked):
+        replicas, why = max(low, stays), f"{stays} stay for a while, as they were asked for just now; {why}"
+    else:
+        replicas = max(low, asked)
+        why = why.removeprefix(f"{wanted}: ") if replicas == wanted else f"{why}; within {low} to {high}"
+    return Number(replicas, asked, low, high, median, living, awake, why)
+
+
+def _wishes(s: Situation, name: str) -> tuple[dict[str, Wish], dict[str, Wish]]:
+    """By keeper: of those that are not known to be dead, and of the others."""
+    told = s.known.about("wish", name)
+    all_ = {node: said for node in keepers(s) if isinstance(said := told.get(node), Wish)}
+    dead = {node: said for node, said in all_.items() if node != s.me and s.presence.is_down(node)}
+    return {node: said for node, said in all_.items() if node not in dead}, dead
+
+
+def _median(wishes: dict[str, Wish]) -> int | None:
+    return median_wish([said.replicas for said in wishes.values()], 0, 1 << 20)
+
+
+def _alone(s: Situation, key: Key, service: Service, median: int | None) -> tuple[int, str]:
+    """How many while no keeper lives: as many as there were, for the way down; then, slowly, as many as the app says."""
+    scale, own = _scale(service), service.replicas
+    held = s.wishing.alone.get(key)
+    before = s.wishing.numbers.get(key)
+    last = held.last if held is not None else before.replicas if before is not None else median
+    if last is None:
+        return own, f"no keeper has a wish: {own}, as the app says"
+    steps = math.floor((s.now - held.since_s) / scale.step_s) if held is not None else 0
+    number = left_alone(last, own, replica_rule(scale), steps)
+    if number == own:
+        return own, f"no keeper has a wish: {own}, as the app says"
+    return number, f"no keeper lives: {last} stood for {scale.down_s:g} s, then {own} do, as the app says"
+
+
+def _stays_s(scale: Scale, asked: int) -> float:
+    stay_s = replica_rule(scale).stay * scale.step_s
+    return min(stay_s, scale.idle_s) if asked == 0 else stay_s
+
+
+def _settle(s: Situation, key: Key) -> Number:
+    """Find the number anew, and keep what the next one depends on."""
+    w, before = s.wishing, s.wishing.numbers.get(key)
+    living, dead = _wishes(s, ".".join(key))
+    if living:
+        w.alone.pop(key, None)
+    elif key not in w.alone and (before is not None or dead):
+        last = before.replicas if before is not None else _median(dead)
+        assert last is not None
+        w.alone[key] = Alone(s.now, last)
+    number = w.numbers[key] = number_of(s, key)
+    if before is not None and before.asked < number.asked and before.replicas <= number.asked:
+        w.risen_s[key] = s.now
+    scale = _scale(w.initial[key])
+    if number.asked < number.replicas and number.replicas > number.low:
+        look_at(s, key, max(s.now + 0.001, w.risen_s.get(key, s.now) + _stays_s(scale, number.asked)))
+    if key in w.alone and number.replicas != w.initial[key].replicas:
+        look_at(s, key, s.now + scale.step_s)
+    return number
 
 
 def unwanted(s: Situation, slot: Slot) -> str:
@@ -170,11 +230,11 @@ def look_at(s: Situation, key: Key, at_s: float) -> None:
 
 
 def heard(s: Situation, record: Fact, from_disk: bool) -> None:
-    if record.kind == "load":
-        s.wishing.heard_s[record.node, record.key] = s.now
-        s.wishing.remembered.discard((record.node, record.key))
-        if from_disk:
-            s.wishing.remembered.add((record.node, record.key))
+    if isinstance(record.body, Load) and not from_disk:
+        ahead = record.body.step + 1 - math.floor(s.wall(s.now) / record.body.step_s)
+        before = s.wishing.ahead.get((record.node, record.key), ahead)
+        late = 0 < before - ahead <= SILENT_STEPS  # the way was longer this time, and its clock is as it was
+        s.wishing.ahead[record.node, record.key] = before if late else ahead
     app, _, service = record.key.partition(".")
     if (app, service) in s.wishing.initial and (record.kind != "load" or s.me in keepers(s)):
         look_at(s, (app, service), s.now)
@@ -189,8 +249,7 @@ def review(s: Situation) -> None:
         del w.look_s[key]
         if s.me in keepers(s):
             _wish(s, key)
-        number, before = number_of(s, key), w.numbers[key]
-        w.numbers[key] = number
+        before, number = w.numbers[key], _settle(s, key)
         if number.replicas != before.replicas:
             s.note("scaled", ".".join(key), f"{before.replicas} -> {number.replicas} replicas: {number.why}")
             w.due.add(key[0])
@@ -236,13 +295,13 @@ def measured(s: Situation, event: Measured) -> None:
     mine = sum(r.healthy is True and r.phase == "running" for r in s.replicas if r.slot[:2] == key)
     old = s.known.of(s.me, "load", name, Load)
     missed = event.step - old.step if old is not None and old.step_s == event.step_s else RING_STEPS + 1
-    if -_SILENT_STEPS <= missed <= 0:
+    if -SILENT_STEPS <= missed <= 0:
         return  # told already: our clock was set back a little
     ring = old if old is not None and 0 < missed <= RING_STEPS else Load(step_s=event.step_s, step=event.step)
 
     def on(figures: tuple[float, ...], newest: float) -> tuple[float, ...]:
         """What was missed for a moment is taken as it was before; whoever was away for longer had no load."""
-        held = figures[-1:] if missed <= _SILENT_STEPS else (0,) if figures else ()
+        held = figures[-1:] if missed <= SILENT_STEPS else (0,) if figures else ()
         return (*figures, *held * (missed - 1), newest)[-RING_STEPS:]
 
     load = Load(
@@ -252,7 +311,6 @@ def measured(s: Situation, event: Measured) -> None:
     )  # fmt: skip
     busy = any(any(ring) for ring in (load.cpu, load.connections, load.fresh, load.replicas))
     s.publish("load", name, load if busy else None, "figures of a step" if busy else "there was nothing to do here")
-    s.wishing.heard_s[s.me, name] = s.now
     look_at(s, key, s.now)
 
 
@@ -272,53 +330,6 @@ def _whole(figures: tuple[float, ...]) -> tuple[int, ...]:
 # --- what a keeper does -----------------------------------------------------------------------------------------------
 
 
-class Rings(msgspec.Struct, frozen=True):
-    """All nodes' rings laid together, up to one step. `nodes`: whose they are; `late`: those whose figures are under way."""
-
-    cpu: list[float]
-    connections: list[float]
-    fresh: list[float]
-    replicas: list[float]
-    nodes: tuple[str, ...] = ()
-    late: tuple[str, ...] = ()
-
-
-def rings(s: Situation, key: Key, step: int) -> Rings:
-    """Nodes that are not up, or silent, are left out. A node whose clock is wrong counts steps of its own: its newest is now."""
-    name, step_s = ".".join(key), _scale(s.wishing.initial[key]).step_s
-    placed: dict[str, tuple[Load, int]] = {}  # node -> figures, and how many steps they end before `step`
-    late = []
-    for node, load in s.known.about("load", name).items():
-        heard_s = s.wishing.heard_s.get((node, name))
-        if not isinstance(load, Load) or load.step_s != step_s or node not in s.known.nodes or not load.cpu:
-            continue
-        if heard_s is None or s.now - heard_s > _SILENT_STEPS * step_s + _GRACE_S:
-            continue
-        ends = step - load.step
-        if (node != s.me and not s.presence.is_up(node)) or (
-            abs(ends) > _SILENT_STEPS and (node, name) in s.wishing.remembered
-        ):
-            continue
-        if 0 < ends <= _SILENT_STEPS:
-            late.append(node)
-        placed[node] = (load, ends if abs(ends) <= _SILENT_STEPS else 0)
-    length = max((len(load.cpu) + ends for load, ends in placed.values()), default=0)
-
-    def summed(of: str) -> list[float]:
-        return [sum(_at(getattr(load, of), back - ends) for load, ends in placed.values())
-                for back in reversed(range(max(length, 0)))]  # fmt: skip
-
-    return Rings(
-        summed("cpu"), summed("connections"), summed("fresh"), summed("replicas"), tuple(sorted(placed)), tuple(late)
-    )
-
-
-def _at(figures: tuple[float, ...], back: int) -> float:
-    """The figure so many steps before the newest; what is not told yet is as the newest."""
-    back = max(back, 0)
-    return figures[-1 - back] if back < len(figures) else 0.0
-
-
 def _wish(s: Situation, key: Key) -> None:
     """Publish a wish for the step that has just ended, once all figures of it are here or late."""
     scale, name, now = _scale(s.wishing.initial[key]), ".".join(key), s.wall(s.now)
@@ -333,15 +344,15 @@ def _wish(s: Situation, key: Key) -> None:
         _say(s, name, Wished(1, "1: a connection waits for it"), step)
         own = s.known.of(s.me, "wish", name, Wish)
     _look_at(s, key, (step + 2) * scale.step_s)
-    if own is not None and step <= own.step <= step + _SILENT_STEPS:
+    if own is not None and step <= own.step <= step + SILENT_STEPS:
         return  # made; (a step far ahead is of a clock that was set back)
     if (step + 1) * scale.step_s < s.wall(s.boot_s) + min(_SETTLED_S, scale.step_s):
         return  # right after our start we know little: what we wished for before stands
-    all_rings = rings(s, key, step)
-    if all_rings.late and now < turn.due_s:
+    placed = place(s, key, step)
+    if placed.late and now < turn.due_s:
         _look_at(s, key, turn.due_s)
-    elif all_rings.nodes:
-        wished = wished_for(s.wishing.initial[key], all_rings, turn.base, bounds(scale, now)[0])
+    elif placed.nodes:
+        wished = wished_for(s.wishing.initial[key], together(*placed), turn.base, bounds(scale, now)[0])
         _say(s, name, Wished(max(wished.number, 1), wished.why) if awake else wished, step)
     # else nobody has a figure: what was wished for stays
 

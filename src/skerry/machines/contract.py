@@ -43,6 +43,7 @@ class Server(msgspec.Struct, frozen=True):
     price_usd_hour: float = 0.0
     created_s: float = 0.0
     busy: bool = False  # the provider changes it just now and takes no other order
+    behind_nat: bool = False  # from its addresses it comes, and nobody can call it there
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

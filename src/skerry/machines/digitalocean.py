@@ -66,7 +66,12 @@ class DigitalOcean:
         "account:read", "droplet:create", "droplet:delete", "droplet:read", "image:read", "regions:read", "sizes:read",
         "ssh_key:read", "tag:create", "tag:read",
     )  # fmt: skip
-    firewall_scopes: ClassVar[tuple[str, ...]] = ("firewall:create", "firewall:read", "firewall:update")
+    firewall_scopes: ClassVar[tuple[str, ...]] = (
+        "firewall:create",
+        "firewall:delete",
+        "firewall:read",
+        "firewall:update",
+    )
     update_scopes: ClassVar[tuple[str, ...]] = ("droplet:update",)  # only to reboot and resize
 
     def __init__(
@@ -200,11 +205,8 @@ class DigitalOcean:
         self._api.send(Call(f"make the tag {tag}", "POST", "/v2/tags", ("tag:create",), body={"name": tag}))
         into = [Rule(protocol, "7077", sources=ANYWHERE) for protocol in ("tcp", "udp")]
         out = [Rule(protocol, "0", destinations=ANYWHERE) for protocol in ("tcp", "udp", "icmp")]
-        name = f"skerry-{tag}".replace(":", "-").replace("_", "-")
+        name, there = self._firewall(tag)
         wanted = {"name": name, "inbound_rules": into, "outbound_rules": out, "tags": [tag]}
-        call = Call("list firewalls", "GET", "/v2/firewalls", ("firewall:read",))
-        rows = self._api.pages(call, FirewallPage, lambda page: page.firewalls, lambda row: row.id)
-        there = next((row for row in rows if row.name == name), None)
         if there is None:
             self._api.send(
                 Call(f"make the firewall {name}", "POST", "/v2/firewalls", ("firewall:create",), body=wanted)
@@ -212,6 +214,25 @@ class DigitalOcean:
         elif not _is_as(there, into, out, tag):
             path = f"/v2/firewalls/{there.id}"
             self._api.send(Call(f"change the firewall {name}", "PUT", path, ("firewall:update",), body=wanted))
+
+    def remove_firewall(self, tag: str) -> str:
+        """Take it away; gives its name, "" where there was none. With the same token as above."""
+        name, there = self._firewall(tag)
+        if there is None:
+            return ""
+        path = f"/v2/firewalls/{there.id}"
+        with contextlib.suppress(NoSuchServer):  # another operator was first
+            self._api.send(
+                Call(f"remove the firewall {name}", "DELETE", path, ("firewall:delete",), f"firewall {name}")
+            )
+        return name
+
+    def _firewall(self, tag: str) -> tuple[str, Firewall | None]:
+        """What it is called, and what is there under that name."""
+        name = firewall_of(tag)
+        call = Call("list firewalls", "GET", "/v2/firewalls", ("firewall:read",))
+        rows = self._api.pages(call, FirewallPage, lambda page: page.firewalls, lambda row: row.id)
+        return name, next((row for row in rows if row.name == name), None)
 
     def _sizes(self) -> Sequence[SizeRow]:
         call = Call("list sizes", "GET", "/v2/sizes", ("sizes:read", "regions:read"))
@@ -281,6 +302,10 @@ class DigitalOcean:
         except (Refusal, Passing):  # the first answer stands
             pass
         return refused
+
+
+def firewall_of(tag: str) -> str:
+    return f"skerry-{tag}".replace(":", "-").replace("_", "-")
 
 
 def _subject(id: str) -> str:

@@ -44,7 +44,7 @@ from skerry.machines.domains import (
 from skerry.machines.seed import nocloud
 from skerry.machines.tables import read_sizes
 from skerry.machines.virsh import NotSupported, Virsh
-from skerry.machines.volumes import Volumes
+from skerry.machines.volumes import NoSuchImage, Volumes
 
 log = logging.getLogger(__name__)
 
@@ -107,10 +107,6 @@ class Libvirt:
         if self._kind == "openvz":
             return ["containers of OpenVZ get no user data: what makes them join has to be in their template"]
         volumes = self.volumes.paths()
-        if not any(name.endswith(".qcow2") for name in volumes):
-            warnings.append(
-                f"there is no image in the storage pool {self.volumes.pool}: skerry machine image makes one"
-            )
         if not self._kind and self._driver == "qemu" and (why := kvm.fails(self._virsh, volumes)):
             warnings.append(f"machines are emulated, some ten times slower, as KVM does not work there: {why}")
         if self._is_behind_nat() and not self._options.get("outside"):
@@ -119,6 +115,15 @@ class Libvirt:
                 "name that address by the option outside"
             )
         return warnings
+
+    def check_image(self, image: str) -> None:
+        """Raises NoSuchImage. What templates an OpenVZ host has only itself could say."""
+        if self._kind != "openvz":
+            self.volumes.image(image, self.volumes.paths())
+        elif not image:
+            raise NoSuchImage(
+                "no image was named to make machines of", "", "name a template of that host: --image NAME"
+            )
 
     def sizes(self) -> list[Size]:
         return [*self._sizes.values()]
@@ -266,6 +271,7 @@ class Libvirt:
             region=marks.region,
             price_usd_hour=self._sizes[marks.size].price_usd_hour if marks.size in self._sizes else 0.0,
             created_s=marks.made_s,
+            behind_nat=bool(self._options.get("outside")) and not marks.address,
         )
 
     def _addresses(self, one: Domain) -> tuple[str, ...]:

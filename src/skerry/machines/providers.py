@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from skerry.core.intent import Pool
 from skerry.errors import BadInput
 from skerry.machines.contract import Provider
 
@@ -33,6 +34,11 @@ def open_provider(
     asked = {option: value for option, value in (options or {}).items() if option != MEETING}
     made: Provider = _class_of(name)(token, endpoint, asked)
     return made
+
+
+def provider_of(pool: Pool, token: str) -> Provider:
+    """A pool's. Raises as `open_provider`."""
+    return open_provider(pool.provider, token=token, endpoint=pool.endpoint, options=pool.options)
 
 
 def needs_token(name: str) -> bool:

@@ -47,7 +47,7 @@ class Virsh:
     """One libvirt. `key`: a private SSH key instead of this machine's own; `host_key`: a line of known_hosts for it."""
 
     def __init__(self, uri: str, key: str = "", host_key: str = "") -> None:
-        self.uri = uri
+        self.uri = self.endpoint = uri
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if "+ssh" in uri.partition("://")[0]:
             self.uri += ("&" if "?" in uri else "?") + "&".join(["no_tty=1", *self._own_way(key, host_key)])
@@ -91,7 +91,7 @@ class Virsh:
             out, err = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:
             raise ProviderSilent(
-                f"{self.uri} did not answer", f"virsh {argv[0][:60]} had not ended after {limit_s:.0f} s"
+                f"{self.endpoint} did not answer", f"virsh {argv[0][:60]} had not ended after {limit_s:.0f} s"
             ) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -99,9 +99,9 @@ class Virsh:
             process.wait()
         words = [line.removeprefix("error: ") for line in err.decode(errors="replace").splitlines() if line.strip()]
         if process.returncode and not (may_be_gone and words and all(_is_gone(line) for line in words)):
-            raise meaning(f"virsh {argv[0][:60]} on {self.uri}", " ".join(words)[-2000:])
+            raise meaning(f"virsh {argv[0][:60]} on {self.endpoint}", " ".join(words)[-2000:])
         if len(out) > OUTPUT_LIMIT_BYTES:
-            raise ProviderSilent(f"{self.uri} said too much", f"virsh {argv[0][:60]} printed {len(out)} bytes")
+            raise ProviderSilent(f"{self.endpoint} said too much", f"virsh {argv[0][:60]} printed {len(out)} bytes")
         return out.decode(errors="replace")
 
     def _own_way(self, key: str, host_key: str) -> list[str]:

@@ -17,6 +17,13 @@ IMAGE_LIMIT_S = 3600.0
 MAKE_LIMIT_S = 300.0  # so long a disk without a machine is somebody's work, and no leftover
 
 
+class NoSuchImage(ProviderRefused):
+    """What machines shall begin with was not named, or is not there."""
+
+    code = "no-such-image"
+    exit_code = 2
+
+
 class Volumes:
     """Of one storage pool. A machine's are NAME.qcow2 and NAME.iso."""
 
@@ -42,17 +49,24 @@ class Volumes:
                 raise
         return dict(line.split(None, 1) for line in map(str.strip, text.splitlines()) if len(line.split()) == 2)
 
+    def image(self, name: str, there: Mapping[str, str]) -> str:
+        """The volume `there` that is called so. Raises NoSuchImage."""
+        base = next((volume for volume in (name, f"{name}.qcow2") if volume in there), None)
+        if base is None:
+            images = ", ".join(sorted(v.removesuffix(".qcow2") for v in there if v.endswith(".qcow2")))
+            storage = "" if self.pool == "default" else f" --storage {self.pool}"
+            raise NoSuchImage(
+                f"there is no image {name!r} to make machines of" if name else "no image was named to make machines of",
+                f"the storage pool {self.pool} has: {images or 'none'}",
+                "name one that is there: --image NAME; or have mmdebstrap make a Debian, here and as root: "
+                f"skerry machine image {self._virsh.endpoint}{storage}, then --image debian-12",
+            )
+        return base
+
     def make_disk(self, name: str, image: str, size_bytes: int) -> str:
         """Over the image; its path on the host. Whoever makes it goes on alone: libvirt makes no volume twice."""
         there = self.paths()
-        base = next((volume for volume in (image, f"{image}.qcow2") if volume in there), None)
-        if base is None:
-            images = ", ".join(sorted(volume for volume in there if volume.endswith(".qcow2")))
-            raise ProviderRefused(
-                f"{name} was not made",
-                f"there is no image {image!r} in the storage pool {self.pool}",
-                f"one of: {images or 'none yet: skerry machine image'}",
-            )
+        base = self.image(image, there)
         disk = f"{name}.qcow2"
         if disk in there:
             if (age_s := self._age_s(disk)) < MAKE_LIMIT_S:

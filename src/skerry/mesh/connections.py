@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+
+# asyncio's buffer of a TLS connection, which it also reads into, twice for each time that something comes. Its own 256 KiB
+# would be most of what a connection costs; a TLS record has 16 at most.
+SSLProtocol.max_size = 64 << 10
 
 
 class _Hearing(Connection):
@@ -64,7 +69,8 @@ class Link:
     connection: Incoming | Outgoing
     dialler: str
     since_s: float
-    sent_s: float = 0.0
+    sent_s: float = 0.0  # the last frame
+    beat_s: float = 0.0
     cut: str = ""
 
 

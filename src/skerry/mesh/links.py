@@ -25,7 +25,7 @@ from websockets.protocol import State
 
 from skerry.errors import SkerryError, Unreachable
 from skerry.mesh import tls
-from skerry.mesh.beats import BEAT_S, keep_beating
+from skerry.mesh.beats import BEAT_S, Beats
 from skerry.mesh.connections import Incoming, Link, Outgoing, told
 from skerry.mesh.dial import FRAME_BYTES, KEEPALIVE_S, QUEUED_FRAMES, WRITE_BYTES, handshake, open_stream, wire_log
 from skerry.mesh.door import Door
@@ -96,7 +96,7 @@ class Mesh:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._door: Door | None = None
         self._server: Server | None = None
-        self._beats: asyncio.Task[None] | None = None
+        self._beats: Beats | None = None
         self._closing = False
 
     async def serve(self, host: str, port: int) -> int:
@@ -121,7 +121,7 @@ class Mesh:
             create_connection=cast(type[ServerConnection], partial(Incoming, self._arrived)),
             logger=wire_log,
         )
-        self._beats = asyncio.create_task(keep_beating(self._links, self._cut))
+        self._beats = Beats(self._links, self._cut)
         return int(self._door.getsockname()[1])
 
     def set_peers(self, peers: Mapping[str, PeerAddress]) -> None:
@@ -207,16 +207,19 @@ class Mesh:
             self._server.close(close_connections=False)  # first: whoever hears our goodbye dials at once
         if self._beats is not None:
             self._beats.cancel()
+        dials = set(self._dials.values())
         for name in list(self._dials):
             self._stop_dialling(name)
         links = [link.connection for link in self._links.values()]
         await asyncio.gather(*(each.close(GOODBYE, "goodbye") for each in [*links, *self._streams]))
         if self._server is not None:
             await self._server.wait_closed()
-        for task in self._tasks:
-            task.cancel()
         for timer in self._swapping.values():
             timer.cancel()
+        ending = (self._tasks | dials) - {asyncio.current_task()}
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     # Who comes in
 
@@ -307,11 +310,11 @@ class Mesh:
         key = tls.peer_fingerprint(connection.transport.get_extra_info("ssl_object"))
         if self._who.get(key) != peer or peer not in self._peers:
             return  # expelled, or given another key, since we dialled it
-        link = Link(peer, key, connection, dialler, since_s=self._now(), sent_s=self._now())
+        link = Link(peer, key, connection, dialler, since_s=self._now())
         if not self._take_up(link):
             # The neighbour may have taken this one up before it knew of the other: what it sent on it counts.
             self._spawn(connection.close(CROSSED, "crossed"))
-        why, goodbye = "closed", False
+        why, goodbye, heard_s = "closed", False, 0.0
         try:
             while True:
                 data = await connection.recv(decode=False)
@@ -322,7 +325,9 @@ class Mesh:
                     await asyncio.sleep(pause_s)
                     if self._links.get(peer) is not link:
                         break
-                await asyncio.sleep(0)  # others get their turn
+                if connection.heard_s == heard_s:  # another one of the same read: nobody else was asked since
+                    await asyncio.sleep(0)
+                heard_s = connection.heard_s
         except ConnectionClosed as error:
             why, goodbye = told(error)
         except Exception:
@@ -406,7 +411,8 @@ class Mesh:
                 if self._now() - began_s > SETTLED_S:
                     delay_s = REDIAL_FIRST_S
             try:
-                await asyncio.wait_for(nudge.wait(), random.uniform(0.5, 1.0) * delay_s)
+                async with asyncio.timeout(random.uniform(0.5, 1.0) * delay_s):
+                    await nudge.wait()
                 delay_s = REDIAL_FIRST_S
                 nudge.clear()
             except TimeoutError:

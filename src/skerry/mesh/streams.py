@@ -1,8 +1,8 @@
-"""Objects over a stream: many asked for at once, small ones together, large ones in pieces, each hashed as it arrives.
+"""Objects handed over on a stream: many offered at once, small ones together, large ones in pieces, each hashed as it arrives.
 
-Fetching: Ask -> <- Pieces. Handing over: Offer -> <- Missing, Pieces ->, Done -> <- Kept. Where objects lie is known
-behind the Protocol `Objects`; which ones are wanted, to the caller. `send_bytes` and `recv_bytes`, for everything else
-on streams, are messages.py's, and can be had from here.
+Offer -> <- Missing, Pieces ->, Done -> <- Kept. Where objects lie is known behind the Protocol `Objects`; which ones are
+handed over, to the caller. (Images travel otherwise: carrying.py.) `send_bytes` and `recv_bytes`, for everything else on
+streams, are messages.py's, and can be had from here.
 """
 
 from __future__ import annotations
@@ -22,22 +22,18 @@ __all__ = [
     "ObjectRefused",
     "ObjectsMissing",
     "Stream",
-    "fetch_objects",
     "offer_objects",
     "receive_objects",
     "recv_bytes",
     "send_bytes",
-    "serve_objects",
 ]
 
 CHUNK_BYTES = 256 * 1024  # of one object, in one frame; small objects together fill one as well
-ASK_HASHES = 512
-ASKED_AHEAD = 2  # questions on the way, so that the line never idles; few, so that neither end blocks the other
+PIECES = 512  # in one frame
 OFFER_HASHES = 4096
 SILENCE_S = 10.0
-IDLE_S = 60.0  # between two questions
+IDLE_S = 60.0  # between two offers
 LARGE_BYTES = 4 << 20  # an object's own sync takes a while: in a thread
-COMPLAINTS = 16
 
 M = TypeVar("M")
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -50,7 +46,9 @@ class ObjectRefused(TrustRefusal):
     code = "object-refused"
 
     def __init__(self, hash: str, peer: str, why: str = "its bytes have another hash") -> None:
-        super().__init__(f"object {hash[:12]} from {peer} was refused", why, "it is asked of the next host that has it")
+        super().__init__(
+            f"object {hash[:12]} from {peer} was refused", why, "hand it over again, from where it is whole"
+        )
         self.hash, self.peer = hash, peer
 
 
@@ -61,7 +59,9 @@ class ObjectsMissing(Passing):
 
     def __init__(self, hashes: Sequence[str], peer: str) -> None:
         more = f" and {len(hashes) - 1} more" if len(hashes) > 1 else ""
-        super().__init__(f"{peer} lacks object {hashes[0][:12]}{more}", fix="the next host that has the image is asked")
+        super().__init__(
+            f"{peer} lacks object {hashes[0][:12]}{more}", fix="hand it over again, from where it is whole"
+        )
         self.hashes, self.peer = tuple(hashes), peer
 
 
@@ -85,15 +85,10 @@ class Objects(Sources, Protocol):
     def missing(self, hashes: Iterable[str], /) -> list[str]: ...
     def writer(self, hash: str, /, *, sync: bool, most_bytes: int) -> Writer: ...
     def sync_all(self) -> None: ...
-    def verify(self, hash: str, /) -> bool: ...
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     pass
-
-
-class _Ask(_Message, frozen=True, tag="ask"):
-    hashes: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=ASK_HASHES)]
 
 
 class _Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -105,13 +100,7 @@ class _Piece(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Pieces(_Message, frozen=True, tag="pieces"):
-    pieces: Annotated[tuple[_Piece, ...], msgspec.Meta(max_length=ASK_HASHES)]
-
-
-class _Bad(_Message, frozen=True, tag="bad"):
-    """What you sent under this hash was not it: look at your disk."""
-
-    hash: Hash
+    pieces: Annotated[tuple[_Piece, ...], msgspec.Meta(max_length=PIECES)]
 
 
 class _Offer(_Message, frozen=True, tag="offer"):
@@ -130,46 +119,9 @@ class _Kept(_Message, frozen=True, tag="kept"):
     pass
 
 
-_Any = _Ask | _Pieces | _Bad | _Offer | _Missing | _Done | _Kept
+_Any = _Pieces | _Offer | _Missing | _Done | _Kept
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(_Any)
-
-
-async def fetch_objects(stream: Stream, hashes: Sequence[str], objects: Objects) -> int:
-    """Take these objects from the peer into the store; gives the bytes that came. What came whole is kept in any case.
-
-    Raises ObjectRefused (wrong bytes), ObjectsMissing, Unreachable (gone or silent), BadFormat.
-    """
-    intake = _Intake(stream, objects)
-    asks = deque(_parts([bytes.fromhex(hash) for hash in dict.fromkeys(hashes)], ASK_HASHES))
-    asked: deque[bytes] = deque()
-    try:
-        for _ in range(ASKED_AHEAD):
-            asked += await _ask_next(stream, asks)
-        while asked:
-            async for hash in intake.take(await _recv(stream, SILENCE_S, _Pieces)):
-                if not asked or asked.popleft() != hash:
-                    raise BadFormat(f"an object of {who_has(stream)} was not taken", "it was not asked for, or not yet")
-                if len(asked) <= ASK_HASHES * (ASKED_AHEAD - 1):
-                    asked += await _ask_next(stream, asks)
-    finally:
-        intake.abort()
-        await asyncio.to_thread(objects.sync_all)
-    if intake.lacking:
-        raise ObjectsMissing(intake.lacking, who_has(stream))
-    return intake.bytes_taken
-
-
-async def serve_objects(stream: Stream, objects: Objects) -> None:
-    """The other end of `fetch_objects`, until the peer closes. A complaint about an object makes us look at our own."""
-    complaints = 0
-    while True:
-        match await _recv(stream, IDLE_S, _Ask, _Bad):
-            case _Ask(hashes):
-                await _send_objects(stream, hashes, objects)
-            case _Bad(hash) if complaints < COMPLAINTS:
-                complaints += 1
-                await asyncio.to_thread(objects.verify, hash.hex())
 
 
 async def offer_objects(stream: Stream, hashes: Sequence[str], objects: Sources) -> int:
@@ -185,7 +137,10 @@ async def offer_objects(stream: Stream, hashes: Sequence[str], objects: Sources)
 
 
 async def receive_objects(stream: Stream, objects: Objects, *, most_bytes: int = 8 << 30) -> int:
-    """The other end of `offer_objects`; gives the bytes that came. Raises as `fetch_objects` does."""
+    """The other end of `offer_objects`; gives the bytes that came. What came whole is kept in any case.
+
+    Raises ObjectRefused (wrong bytes), ObjectsMissing, Unreachable (gone or silent), BadFormat.
+    """
     intake = _Intake(stream, objects, most_bytes)
     expected: deque[bytes] = deque()
     try:
@@ -214,7 +169,7 @@ async def receive_objects(stream: Stream, objects: Objects, *, most_bytes: int =
 class _Intake:
     """Pieces to objects: one at a time, in order, never more than was said."""
 
-    def __init__(self, stream: Stream, objects: Objects, most_bytes: int = 1 << 50) -> None:
+    def __init__(self, stream: Stream, objects: Objects, most_bytes: int) -> None:
         self.lacking: list[str] = []
         self.bytes_taken = 0
         self._stream = stream
@@ -248,7 +203,6 @@ class _Intake:
         self._open = None
         whole = await asyncio.to_thread(writer.finish) if piece.size >= LARGE_BYTES else writer.finish()
         if not whole:
-            await send_frame(self._stream, _encode(_Bad(piece.hash)))
             raise ObjectRefused(hash, who_has(self._stream))
         return True
 
@@ -263,7 +217,7 @@ async def _send_objects(stream: Stream, hashes: Iterable[bytes], objects: Source
     filled = sent = 0
     for hash in hashes:
         for piece in _pieces(hash, objects):
-            if batch and (filled + len(piece.data) > CHUNK_BYTES or len(batch) == ASK_HASHES):
+            if batch and (filled + len(piece.data) > CHUNK_BYTES or len(batch) == PIECES):
                 await send_frame(stream, _encode(_Pieces(tuple(batch))))
                 batch, filled = [], 0
             batch.append(piece)
@@ -289,13 +243,6 @@ def _pieces(hash: bytes, objects: Sources) -> Iterator[_Piece]:
             left -= len(data)
             if not left or not data:  # one that shrinks under us: the receiver sees it
                 return
-
-
-async def _ask_next(stream: Stream, asks: deque[list[bytes]]) -> list[bytes]:
-    if not asks:
-        return []
-    await send_frame(stream, _encode(_Ask(tuple(asks[0]))))
-    return asks.popleft()
 
 
 async def _recv(stream: Stream, timeout_s: float, *kinds: type[M]) -> M:

@@ -71,6 +71,18 @@ class Netlink:
             if kind == _ERROR and error:
                 raise CommandFailed(["netlink", what], os.strerror(-error))
 
+    def get(self, what: str, kind: int, body: bytes, wanted: int) -> bytes:
+        """One attribute, behind a head of four bytes, of the one answer. Raises CommandFailed if it isn't there."""
+        try:
+            self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST, 1, 0) + body)
+            answer = self._socket.recv(1 << 16)
+        except OSError as e:
+            raise CommandFailed(["netlink", what], str(e)) from None
+        found = dict(attributes(answer[_HEADER.size + 4 :])).get(wanted)
+        if found is None or struct.unpack_from("=IH", answer)[1] == _ERROR:
+            raise CommandFailed(["netlink", what], "the kernel doesn't say")
+        return found
+
     def dump(self, what: str, kind: int, body: bytes) -> Iterator[bytes]:
         """What follows the header of each answer. Read it to the end before the next request."""
         try:

@@ -96,6 +96,7 @@ class Network:
         self._names = NameServer(self._gateway)
         self._addresses = Addresses.load(directory / "addresses.json", str(own))
         self._routes = self._saved_routes()
+        self._looked_at = -1  # the generation of this host's rules when they were last found right
         self._applied = ""  # the text of the table that is in force, as far as this object knows
         self._lock = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -306,20 +307,22 @@ class Network:
                 log.warning("the network could not be mended: %s", e)
 
     async def look_after(self, *, wider: bool = False) -> None:
-        """Put back what is missing; `wider`: look at endpoints, too. With nothing missing it takes 1 to 2 ms."""
+        """Put back what is missing; `wider`: look at endpoints, too. Rules are read only after somebody has changed any."""
         if not self._forwarding.is_there:
             await self._forwarding.start()
         if not self._tunnel.is_there:
             log.warning("the tunnel was gone; making it again")
             await self._tunnel.start()
-        async with self._lock:
-            if not self._nft.has(f"chain ip {self._ground.table} ports"):
-                log.warning("the rules were gone; putting them back")
-                self._applied = ""
-                await self._apply()
         await self._names.start()
-        for line in await self._foreign.let_in():
-            log.warning("again: %s", line)
+        if (generation := self._nft.generation()) != self._looked_at:
+            async with self._lock:
+                if not self._nft.has(f"chain ip {self._ground.table} ports"):
+                    log.warning("the rules were gone; putting them back")
+                    self._applied = ""
+                    await self._apply()
+            for line in await self._foreign.let_in():
+                log.warning("again: %s", line)
+            self._looked_at = generation  # from before: what was changed meanwhile, by us too, is looked at once more
         if wider:
             await self._tunnel.try_other_endpoints()
 

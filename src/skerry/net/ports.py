@@ -18,6 +18,7 @@ from skerry.core.intent import Port
 from skerry.net.addresses import network_of
 
 Routes = Sequence[tuple[Port, Sequence[Target]]]
+LINK_LOCAL = "169.254.0.0/16"  # where providers' metadata services are
 HOLDER_PORT = 7079  # of the gateway address: whoever knocks at a service at zero is held there
 
 
@@ -95,7 +96,8 @@ def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  #
         f"\t\tiifname {tunnel} jump inside",
         "\t}",
         "\tchain inside {",
-        f"\t\ttcp dport {{ {closed} }} drop",
+        f"\t\tip daddr {LINK_LOCAL} reject",  # a metadata service that a host itself gives or passes on
+        f"\t\ttcp dport {{ {closed} }} reject with tcp reset",  # at once: the API may be a container, and asks the other hosts
         f"\t\tudp dport {{ {closed} }} drop",
         f"\t\tip daddr {g.gateway} udp dport 53 accept",
         f"\t\tip daddr {g.gateway} tcp dport 53 accept",
@@ -108,7 +110,7 @@ def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  #
         "\tchain forward {",
         "\t\ttype filter hook forward priority 0; policy accept;",
         "\t\tct state established,related accept",
-        f"\t\tiifname {veths} ip daddr 169.254.0.0/16 reject",
+        f"\t\tiifname {veths} ip daddr {LINK_LOCAL} reject",
         f"\t\tiifname {veths} accept",
         f"\t\tiifname {tunnel} oifname {veths} accept",
         f"\t\toifname {veths} ct status dnat accept",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from skerry.client import apps, views
+from skerry.client import apps, numbers, views
 from skerry.client import deploy as deploying
 from skerry.client.compose import load, load_text
 from skerry.client.compose.plan import ComposeApp
@@ -108,19 +108,38 @@ class Apps:
     async def scale(
         self,
         service: str,
-        replicas: int,
+        replicas: int | None = None,
         *,
+        min: int | None = None,
+        max: int | None = None,
+        schedules: Sequence[str] | None = None,
         prev: str | None = None,
         detach: bool = False,
         timeout_s: float = 120.0,
         progress: Progress = lambda line: None,
     ) -> Scaled:
-        """Set how many replicas APP.SERVICE has (SERVICE alone where only one app has it). Nothing is restarted."""
+        """Set how many replicas APP.SERVICE has (SERVICE alone where only one app has it), or between how many it follows the load.
+
+        `schedules`: other bounds at set times, "weekdays 8-20 Europe/Berlin: min 3", instead of those that it has; () for none.
+        Nothing is restarted. Raises NoSuchApp, NotScaled, BadBounds, NotInTime, ChangedMeanwhile.
+        """
+        if (replicas is None) == (min is None and max is None and schedules is None):
+            raise numbers.BadBounds(f"{service} was not scaled", "", "say how many, or bounds: min, max, schedules")
         session = self._connection.session
         await session.sync(1)
         app, _ = apps.of_service(session, service)
         async with self._connection.changing(f"app/{app}", prev, self._etag(app)):
-            done = await apps.scale(session, service, replicas, detach=detach, timeout_s=timeout_s, progress=progress)
+            done = await apps.scale(
+                session,
+                service,
+                replicas,
+                least=min,
+                most=max,
+                schedules=schedules,
+                detach=detach,
+                timeout_s=timeout_s,
+                progress=progress,
+            )
         return msgspec.convert(done, Scaled)
 
     async def rm(

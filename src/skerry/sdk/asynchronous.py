@@ -11,15 +11,16 @@ from typing import Any
 
 import msgspec
 
-from skerry.client import views
+from skerry.client import numbers, views
 from skerry.client.keys import Passphrase
 from skerry.errors import NotInTime
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
+from skerry.sdk.folder import Folder
 from skerry.sdk.hosts import Hosts
 from skerry.sdk.machines import Machines, Pools
 from skerry.sdk.store import Images, Roles, Volumes
-from skerry.sdk.values import Event, LogLine, NotHealthy, Replica, Status
+from skerry.sdk.values import Asked, Event, LogLine, NotHealthy, Replica, Status
 
 
 class AsyncClient:
@@ -38,6 +39,7 @@ class AsyncClient:
     ) -> None:
         self._connection = Connection(cloud, home, passphrase)
         self.apps = Apps(self._connection)
+        self.folder = Folder(self._connection)
         self.hosts = Hosts(self._connection)
         self.images = Images(self._connection)
         self.machines = Machines(self._connection)
@@ -81,6 +83,7 @@ class AsyncClient:
             replicas=told["replicas"],
             healthy=told["healthy"],
             not_healthy=msgspec.convert(tuple(told["not_healthy"]), tuple[NotHealthy, ...]),
+            asked=msgspec.convert(tuple(told["asked"]), tuple[Asked, ...]),
             failed=told["failed"],
             silent={name: str(answer["error"]) for name, answer in told["agents"].items() if "error" in answer},
         )
@@ -88,6 +91,10 @@ class AsyncClient:
     async def explain(self, subject: str) -> dict[str, Any]:
         """Why a slot, service, app or host is as it is: {slot or host: explanation}. Raises NoSuchSubject."""
         return await views.explain(self._connection.session, subject)
+
+    async def explain_scale(self, subject: str) -> dict[str, Any]:
+        """Why a service, or each of an app, has as many replicas: {service: figures, wishes, bounds}. Raises NoSuchSubject."""
+        return await numbers.explain_scale(self._connection.session, subject)
 
     async def events(self, *, tail: int = 100) -> list[Event]:
         """The last `tail` events of each host that answers, merged by time."""

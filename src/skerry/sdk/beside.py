@@ -40,9 +40,21 @@ class Beside:
                 self.run(_close(stream))
 
     def stop(self) -> None:
+        self.run(end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def end_all() -> None:
+    """As asyncio.run ends: nothing of this loop is left in the middle of something."""
+    loop = asyncio.get_running_loop()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
 
 
 async def _next(stream: AsyncGenerator[T]) -> T:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.client import drain, join, leave, views
+from skerry.client import drain, join, leave, prospect, upgrade, views
 from skerry.client.enrolment import NoSuchHost, find
+from skerry.client.folder.plan import wished_node
+from skerry.client.folder.read import HostWish
 from skerry.core.records import MachineSlot
 from skerry.errors import NotInTime
 from skerry.sdk.connection import Connection, Progress
-from skerry.sdk.values import Drained, Host, HostRemoved, Joined
+from skerry.sdk.values import Check, Drained, Expelled, Host, HostRemoved, Joined, Upgraded
 
 LOOK_S = 0.2
 
@@ -55,6 +57,7 @@ class Hosts:
         name: str | None = None,
         labels: dict[str, str] | None = None,
         zone: str = "",
+        slot: str = "",
         address: str | None = None,
         ssh_config: Path | None = None,
         identity: Path | None = None,
@@ -66,8 +69,9 @@ class Hosts:
     ) -> Joined:
         """Join the machine behind `target` ("root@198.51.100.7") by one SSH session; again, it mends a broken agent.
 
-        `name`: else its own host name. `address`: where other hosts reach it, if not where ssh does. `identity`: ssh's private
-        key; `jump`: the host on the way; `host_keys`: fingerprints of its key ("SHA256:…"), as nobody is asked.
+        `name`: else its own host name. `slot`: as that machine of a pool ("burst/3"), which somebody has brought. `address`: where
+        other hosts reach it, if not where ssh does. `identity`: ssh's private key; `jump`: the host on the way; `host_keys`:
+        fingerprints of its key ("SHA256:…"), as nobody is asked.
         Raises NameTaken, HostBarred, HostUnfit, Unreachable, NotInTime.
         """
         async with self._connection.changing("hosts") as session:
@@ -77,6 +81,7 @@ class Hosts:
                 name=name,
                 labels=labels,
                 zone=zone,
+                slot=slot,
                 readmit=readmit,
                 ssh_config=ssh_config,
                 identity=identity,
@@ -87,6 +92,65 @@ class Hosts:
                 progress=progress,
             )
         return msgspec.convert(done, Joined)
+
+    async def doctor(
+        self,
+        target: str,
+        *,
+        ssh_config: Path | None = None,
+        identity: Path | None = None,
+        jump: str = "",
+        host_keys: Sequence[str] = (),
+    ) -> list[Check]:
+        """What `target` is, what stands in the way of its joining, and what reaches it; nothing is changed anywhere."""
+        file = self._connection.session.file
+        rows = await asyncio.to_thread(
+            prospect.look, target, cloud=file.id, hosts=file.hosts, ssh_config=ssh_config, identity=identity, jump=jump,
+            host_keys=host_keys,
+        )  # fmt: skip
+        return msgspec.convert(rows, list[Check])
+
+    async def set(
+        self,
+        name: str,
+        *,
+        labels: dict[str, str] | None = None,
+        zone: str | None = None,
+        address: str = "",
+        image_budget_bytes: int | None = None,
+        prev: str | None = None,
+    ) -> Host:
+        """Sign its enrolment anew; what isn't given stays. `labels`: exactly these. `address`: where other hosts reach it.
+
+        `image_budget_bytes`: of its disk, for images; 0: what the host itself thinks right. Raises NoSuchHost, ChangedMeanwhile.
+        """
+        wish = HostWish(labels=labels, zone=zone, address=address, image_budget_bytes=image_budget_bytes)
+        async with self._connection.changing(f"node/{name}", prev, lambda: self._etag(name)) as session:
+            await session.sync()
+            document, node = find(session, name)
+            if (wanted := wished_node(node, wish)) != node:
+                await session.change([(document.path, wanted)])
+        return await self.get(name)
+
+    async def upgrade(
+        self,
+        names: Sequence[str] = (),
+        *,
+        limit_s: float = upgrade.REJOIN_LIMIT_S,
+        progress: Progress = lambda line: None,
+    ) -> list[Upgraded]:
+        """Give hosts (none named: all) the agent that this skerry ships, one after the other; containers run on.
+
+        Raises TurnedBack for the first that did not rejoin within `limit_s` and went back; those after it are left alone.
+        """
+        async with self._connection.changing("hosts") as session:
+            rows = await upgrade.upgrade(session, names, limit_s=limit_s, progress=progress)
+        return msgspec.convert(rows, list[Upgraded])
+
+    async def expel(self, name: str, *, prev: str | None = None) -> Expelled:
+        """Cut a captured host off everywhere: no host talks to it any more. Tells what it could read. Raises NoSuchHost."""
+        async with self._connection.changing(f"node/{name}", prev, lambda: self._etag(name)) as session:
+            return msgspec.convert(await leave.expel(session, name), Expelled)
 
     async def drain(
         self,

@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from skerry.client import machine_acts, machine_up, machines, pools
+from skerry.client.offers import offers_said, tokens_said
+from skerry.client.walls import Firewall
 from skerry.core import intent
 from skerry.sdk.connection import Connection, Progress
 from skerry.sdk.values import Cost, Machine, Pool, PoolChanged
+from skerry.trust.seal import token_text
 
 NETWORK = "10.77.0.0/16"  # as the whole cloud's: a pool's own block is found when it is added
 
@@ -59,8 +62,17 @@ class Pools:
         regions: Sequence[str] = (),
         image: str = "",
         endpoint: str = "",
+        others: Sequence[str] = (),
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
+        weight: int = 100,
+        creates_per_hour: int = 10,
+        join_s: float = 600.0,
+        down_s: float = 1200.0,
+        drain_s: float = 300.0,
+        age_s: float = 600.0,
+        grace_s: float = 600.0,
+        firewall: bool = False,
         keepers: Sequence[str] | None = None,
         token: str | None = None,
         progress: Progress = lambda line: None,
@@ -68,17 +80,36 @@ class Pools:
         """Let keepers rent up to `max` machines. `size`: the provider's name of one, else the cheapest with `cpus` and
         `memory_bytes` for at most `price_usd_month`. `spend_usd_month`: of all; 0: what so many cost at most.
 
+        `weight`: its share of slots, where a host has 100. A machine that has not joined after `join_s` has failed; one that is not
+        needed for `down_s`, and is `age_s` old, is given back, its replicas have `drain_s` to leave; `grace_s`: for machines of ours
+        that belong to no slot. `firewall`: the provider's own, closed but for 7077.
+
         `keepers`: names of fixed hosts; None: the first two; (): operators rent by hand, and `options["meeting"]` names the host
-        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN. Raises PoolTaken, NoSuchSize, what the provider refuses.
+        where machines wait. `token`: the provider's, else $<PROVIDER>_TOKEN.
+
+        `others`: further providers, "NAME" or "NAME=URL": each machine is at the cheapest that has one. What is meant for one of them
+        stands behind its name (`options["libvirt.image"]`); `token` then holds lines NAME=TOKEN.
+
+        Raises PoolTaken, NoSuchSize, what the provider refuses.
         """
+        first = f"{provider}={endpoint}" if endpoint else provider
+        own = offers_said((first, *others), "", image, options or {})
         wanted = intent.Pool(
-            provider=provider, max=max, min=min, network=NETWORK, size=size, cpus=cpus, memory_bytes=memory_bytes,
-            price_usd_month=price_usd_month, spend_usd_month=spend_usd_month, regions=tuple(regions), image=image,
-            endpoint=endpoint, options=options or {}, labels=labels or {},
+            max=max, min=min, network=NETWORK, size=size, cpus=cpus, memory_bytes=memory_bytes,
+            price_usd_month=price_usd_month, spend_usd_month=spend_usd_month, regions=tuple(regions),
+            labels=labels or {}, weight=weight, creates_per_hour=creates_per_hour, **own,
+            join_s=join_s, down_s=down_s, drain_s=drain_s, age_s=age_s, grace_s=grace_s,
         )  # fmt: skip
         async with self._connection.changing(f"pool/{name}") as session:
             done = await pools.add(
-                session, name, wanted, token=_token(provider, token), keepers=keepers, progress=progress, warn=progress
+                session,
+                name,
+                wanted,
+                token=tokens_of(wanted, token),
+                keepers=keepers,
+                firewall=Firewall() if firewall else None,
+                progress=progress,
+                warn=progress,
             )
         return PoolChanged(pool=done["pool"], changed=(), most=done["most"], warnings=tuple(done["warnings"]))
 
@@ -115,7 +146,7 @@ class Pools:
         """Return all its machines (drained first, unless `now`) and forget it. Raises NoSuchPool, NotInTime, ChangedMeanwhile."""
         async with self._connection.changing(f"pool/{name}", prev, lambda: self._etag(name)) as session:
             await machines.pool_rm(
-                session, name, token=lambda of: _token(of, token), now=now, timeout_s=timeout_s, progress=progress
+                session, name, token=lambda of: token_of(of, token), now=now, timeout_s=timeout_s, progress=progress
             )
 
     async def cost(self) -> list[Cost]:
@@ -146,7 +177,7 @@ class Machines:
         """
         async with self._connection.changing(f"machine/{pool}") as session:
             done = await machine_up.up(
-                session, pool, token=lambda of: _token(of, token), timeout_s=timeout_s, progress=progress
+                session, pool, token=lambda of: token_of(of, token), timeout_s=timeout_s, progress=progress
             )
         return await self.get(done["slot"])
 
@@ -162,7 +193,7 @@ class Machines:
         """Drain it (unless `now`) and return it; where load wants it, its keeper rents another. Raises NoSuchMachine, NotInTime."""
         async with self._connection.changing(f"node/{slot}") as session:
             await machines.rm(
-                session, slot, token=lambda of: _token(of, token), now=now, timeout_s=timeout_s, progress=progress
+                session, slot, token=lambda of: token_of(of, token), now=now, timeout_s=timeout_s, progress=progress
             )
 
     async def reboot(
@@ -179,7 +210,7 @@ class Machines:
         """
         async with self._connection.changing(f"node/{slot}") as session:
             await machine_acts.act(
-                session, slot, "reboot", token=lambda of: _token(of, token), timeout_s=timeout_s, progress=progress
+                session, slot, "reboot", token=lambda of: token_of(of, token), timeout_s=timeout_s, progress=progress
             )
         return await self.get(slot)
 
@@ -199,7 +230,7 @@ class Machines:
                 slot,
                 "resize",
                 size,
-                token=lambda of: _token(of, token),
+                token=lambda of: token_of(of, token),
                 timeout_s=timeout_s,
                 progress=progress,
             )
@@ -216,11 +247,18 @@ class Machines:
         """Drain and return it, and have another one in its place: new disk, new keys. Raises NoSuchMachine, NotInTime."""
         async with self._connection.changing(f"node/{slot}") as session:
             await machine_acts.rebuild(
-                session, slot, token=lambda of: _token(of, token), timeout_s=timeout_s, progress=progress
+                session, slot, token=lambda of: token_of(of, token), timeout_s=timeout_s, progress=progress
             )
         return await self.get(slot)
 
 
-def _token(provider: str, given: str | None) -> str:
+def tokens_of(wanted: intent.Pool, given: str | None) -> str:
+    """Of all its providers, as they are sealed."""
+    if given is not None:
+        return tokens_said(wanted, "", given)
+    return token_text({name: token_of(name or offer.provider, None) for name, offer in wanted.offers().items()})
+
+
+def token_of(provider: str, given: str | None) -> str:
     """Where none is given: the environment's, "" if there is none."""
     return os.environ.get(f"{provider.upper().replace('-', '_')}_TOKEN", "").strip() if given is None else given

@@ -12,7 +12,11 @@ from typing import Any
 from skerry.client.keys import Passphrase
 from skerry.sdk import asynchronous
 from skerry.sdk.beside import Beside
-from skerry.sdk.parts import Apps, Hosts, Images, Machines, Pools, Roles, Volumes
+from skerry.sdk.parts.apps import Apps
+from skerry.sdk.parts.folder import Folder
+from skerry.sdk.parts.hosts import Hosts
+from skerry.sdk.parts.machines import Machines, Pools
+from skerry.sdk.parts.store import Images, Roles, Volumes
 from skerry.sdk.values import (
     Event,
     LogLine,
@@ -38,6 +42,7 @@ class Client:
         self._its = asynchronous.AsyncClient(cloud, home=home, passphrase=passphrase)
         self._beside = Beside()
         self.apps = Apps(self._its.apps, self._beside)
+        self.folder = Folder(self._its.folder, self._beside)
         self.hosts = Hosts(self._its.hosts, self._beside)
         self.images = Images(self._its.images, self._beside)
         self.machines = Machines(self._its.machines, self._beside)
@@ -82,6 +87,10 @@ class Client:
     def explain(self, subject: str) -> dict[str, Any]:
         """Why a slot, service, app or host is as it is: {slot or host: explanation}. Raises NoSuchSubject."""
         return self._beside.run(self._its.explain(subject))
+
+    def explain_scale(self, subject: str) -> dict[str, Any]:
+        """Why a service, or each of an app, has as many replicas: {service: figures, wishes, bounds}. Raises NoSuchSubject."""
+        return self._beside.run(self._its.explain_scale(subject))
 
     def events(self, *, tail: int = 100) -> list[Event]:
         """The last `tail` events of each host that answers, merged by time."""

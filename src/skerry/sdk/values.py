@@ -116,13 +116,17 @@ class RolledBack(Value, frozen=True):
     images: dict[str, str]
 
 
-class Scaled(Value, frozen=True, rename={"before": "from", "now": "to"}):
-    """`before` and `now`: numbers of replicas."""
+class Scaled(Value, frozen=True, omit_defaults=True, rename={"before": "from", "now": "to"}):
+    """`before` and `now`: numbers of replicas. Of one that follows the load `bounds`, {from, to}: "2 to 8"; `dropped`: schedules
+    that it had, until the file is deployed again.
+    """
 
     app: str
     service: str
     before: int
     now: int
+    bounds: dict[str, str] = {}
+    dropped: str = ""
 
 
 class Removed(Value, frozen=True):
@@ -219,16 +223,55 @@ class Joined(Value, frozen=True):
 
 
 class HostRemoved(Value, frozen=True):
-    """`kept`: what stays on the machine; `without_their_data`: slots whose data was there and nowhere else."""
+    """`kept`: what stays on the machine; `without_their_data`: slots whose data was there and nowhere else.
+
+    `tokens_it_could_read`: pools whose provider's token it knows: give them another one. `keys_of_its_own`: pools that it kept with
+    keys of its own at the provider. `without_keeper`: pools that no host keeps any more.
+    """
 
     name: str
     kept: tuple[str, ...] = ()
     without_their_data: tuple[str, ...] = ()
+    tokens_it_could_read: tuple[str, ...] = ()
+    keys_of_its_own: tuple[str, ...] = ()
+    without_keeper: tuple[str, ...] = ()
+
+
+class Expelled(HostRemoved, frozen=True):
+    """`secrets_it_could_read`: apps whose secrets have to be changed; `machines_it_enrolled`: of pools that it kept."""
+
+    secrets_it_could_read: tuple[str, ...] = ()
+    machines_it_enrolled: tuple[str, ...] = ()
+
+
+class Upgraded(Value, frozen=True, rename={"before": "from", "now": "to"}):
+    """`before` and `now`: versions of a host's agent; the same where it had it already."""
+
+    name: str
+    before: str
+    now: str
+
+
+class Check(Value, frozen=True):
+    """A line of a doctor: what was looked at, whether it is well, and what to do if it isn't."""
+
+    check: str
+    ok: bool
+    detail: str = ""
+    fix: str = ""
 
 
 class NotHealthy(Value, frozen=True):
     slot: str
     state: str
+    why: str = ""
+
+
+class Asked(Value, frozen=True):
+    """What a person is asked to run for a machine of a pool that people bring machines to."""
+
+    slot: str
+    command: str
     why: str = ""
 
 
@@ -242,8 +285,19 @@ class Status(Value, frozen=True):
     replicas: int
     healthy: int
     not_healthy: tuple[NotHealthy, ...] = ()
+    asked: tuple[Asked, ...] = ()
     failed: dict[str, str] = {}
     silent: dict[str, str] = {}
+
+
+class Offer(Value, frozen=True):
+    """A further provider of a pool's machines, by the name that it has there."""
+
+    name: str
+    provider: str
+    endpoint: str = ""
+    image: str = ""
+    options: dict[str, str] = {}
 
 
 class Pool(Value, frozen=True):
@@ -278,6 +332,7 @@ class Pool(Value, frozen=True):
     grace_s: float = 0.0
     keepers: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    others: tuple[Offer, ...] = ()
     etag: str = ""
 
 
@@ -292,8 +347,10 @@ class PoolChanged(Value, frozen=True):
 
 class Machine(Value, frozen=True):
     """A machine of a pool, `burst/3`. `state`: asked, creating, booting, joined, draining, returning, failed. `since`: unix seconds.
+    `asks`: the command that a person is asked to run for it.
 
-    `id` and `name`: the provider's. `usd_hour`: its price. `replicas`, `subnet`, `apps_it_may_read`: of one that was asked for alone.
+    `id` and `name`: the provider's (`provider`: which one, as the pool calls it). `usd_hour`: its price.
+    `replicas`, `subnet`, `apps_it_may_read`: of one that was asked for alone.
     """
 
     slot: str
@@ -307,15 +364,60 @@ class Machine(Value, frozen=True):
     since: float = 0.0
     keeper: str = ""
     why: str = ""
+    asks: str = ""
+    provider: str = ""
     subnet: str = ""
     apps_it_may_read: tuple[str, ...] = ()
     replicas: tuple[str, ...] = ()
 
 
 class Cost(Value, frozen=True):
-    """Of a pool: `machines` that are paid, `usd_hour` of all of them now, `spend_usd_month` that operators allow."""
+    """Of a pool: `machines` that are paid, `usd_hour` of all of them now, `spend_usd_month` that operators allow.
+
+    `wanted` machines and `spent_usd_month`, this month so far, as a keeper reckons, and `why`; -1: none has said.
+    """
 
     pool: str
     machines: int
     usd_hour: float
     spend_usd_month: float
+    wanted: int = -1
+    spent_usd_month: float = -1.0
+    why: str = ""
+
+
+class Field(Value, frozen=True):
+    """`old` None: it isn't there yet; `new` None: it goes."""
+
+    field: str
+    old: Any = None
+    new: Any = None
+
+
+class Step(Value, frozen=True):
+    """What an apply would do to one host, role, pool or app. `fields`: what a change changes."""
+
+    action: str
+    kind: str
+    name: str
+    fields: tuple[Field, ...] = ()
+
+
+class Plan(Value, frozen=True):
+    """What differs between a folder and the cloud. `unmanaged`: what is there and not in the folder, "app/shop"."""
+
+    steps: tuple[Step, ...]
+    unmanaged: tuple[str, ...] = ()
+
+
+class Applied(Plan, frozen=True):
+    """`done`: "add app/shop"."""
+
+    done: tuple[str, ...] = ()
+
+
+class Exported(Value, frozen=True):
+    """`files` that were written, and `notes`: what they can't say."""
+
+    files: tuple[str, ...]
+    notes: tuple[str, ...] = ()

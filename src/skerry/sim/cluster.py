@@ -59,6 +59,7 @@ class Cluster:
         self.world = world or World()
         self.timing = timing or Timing()
         self.machines: dict[str, Machine] = {}
+        self.keys: dict[tuple[str, int], str] = {}  # (path, start count) -> the key with which it signed its facts then
         self.history: list[Life] = []
         self.watchers: list[Callable[[Machine, do.Effect], None]] = []
         self.bad_start: dict[tuple[str, str], str] = {}  # (node or "", image word) -> why it can't start

@@ -41,7 +41,7 @@ def machine(slot: MachineSlot, key: str, address: str, *, version: int = 1) -> D
 
 
 def machine_number(slot: MachineSlot) -> int:
-    return 100 + slot.index
+    return 100 + slot.index + 10 * sum(slot.pool.encode()) % 100 * (slot.pool != "burst")
 
 
 def app(name: str, services: dict[str, Service], *, version: int = 1, fallback: str = "", deleted: bool = False,

@@ -1,7 +1,7 @@
 """The fault campaign of keepers: a small cloud rents and gives back by load, and every call to the provider goes wrong in every way.
 
-`python -m skerry.sim.faults [--random N] [--json FILE]` runs all single faults and N random cases; a broken one is printed with the
-command that runs it again. What must hold stands in watched.py. Times are virtual, rules are the product's own.
+`python -m skerry.sim.faults [--random N] [--part K/N] [--json FILE]` runs all single faults and N random cases; a broken one is
+printed with the command that runs it again. What must hold stands in watched.py. Times are virtual, rules are the product's own.
 """
 
 from __future__ import annotations
@@ -227,6 +227,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--random", type=int, default=1000, help="random cases, after all single faults")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only-random", action="store_true")
+    parser.add_argument(
+        "--part", default="1/1", help="of all these cases every N-th from the K-th: K/N, for several processes"
+    )
     parser.add_argument("--case", default="", help="one case, as it was printed: its story is told")
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args(arguments)
@@ -237,7 +240,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1 if wrong else 0
     begin_s, cases, calls, broken = time.monotonic(), 0, 0, []
     chosen = some(range(given.first, given.first + given.random))
-    for case in chosen if given.only_random else itertools.chain(singles(lists=3), combined(), chosen):
+    part, parts = map(int, given.part.split("/"))
+    whole = chosen if given.only_random else itertools.chain(singles(lists=3), combined(), chosen)
+    for case in itertools.islice(whole, part - 1, None, parts):
         tried = Run(case)
         try:
             wrong = tried.go()

@@ -71,6 +71,9 @@ class Machine:
         """Power on, or start the agent anew. Containers that still run are adopted."""
         self.on, self.boots, self.life, self._n = True, self.boots + 1, self.life + 1, 0
         self.booted_s = self.cluster.clock.now_s
+        enrolment = self.disk.get(self.path)
+        if isinstance(enrolment, Document) and isinstance(enrolment.body, Node):
+            self.cluster.keys[self.path, self.boots] = enrolment.body.signing
         self.core = NodeCore(self.cluster.timing)
         self.linked, self.watches, self.route, self.gauges = {}, {}, None, ()
         now = self.cluster.clock.now_s
@@ -179,6 +182,8 @@ class Machine:
 
     def receive(self, record: Record, source: str) -> None:
         """As trust and the store do: newer ones are kept, passed on, and told to core."""
+        if not self._is_of_an_enrolled_key(record):
+            return
         held = self.disk.get(record.id)
         if held is not None and record.order <= held.order:
             if isinstance(record, Document) and record.hash != held.hash and record not in self.older:
@@ -188,8 +193,18 @@ class Machine:
         if isinstance(held, Document):
             self.older.append(held)
         self.disk[record.id] = record
+        if record.kind == "node":  # what another key said under this path goes, as in agent/door.py
+            self.disk = {id: held for id, held in self.disk.items() if self._is_of_an_enrolled_key(held)}
         self.push(record, source)
         self.step(ev.RecordAccepted(record=record, source=source))
+
+    def _is_of_an_enrolled_key(self, record: Record) -> bool:
+        """Facts count from the key that a node is enrolled with now, as trust/accept.py has it."""
+        enrolment = self.disk.get(record.node) if isinstance(record, Fact) else None
+        if not isinstance(record, Fact) or not isinstance(enrolment, Document) or not isinstance(enrolment.body, Node):
+            return True
+        key = self.cluster.keys.get((record.node, record.seq[0]), enrolment.body.signing)
+        return enrolment.body.state != "expelled" and key == enrolment.body.signing
 
     # --- containers ---------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ TROUBLES: tuple[Trouble, ...] = (
     "error", "lost", "hang", "late", "quota", "denied", "rate", "no-capacity", "bad-size", "vanish", "never-joins", "foreign",
     "twice", "kill-before", "kill-after",
 )  # fmt: skip
+SILENT = ("error", "hang", "lost", "late", "quota", "denied", "rate", "kill-before", "kill-after")
+"""What was asked is not answered."""
 
 
 class Market(msgspec.Struct):
@@ -62,6 +64,8 @@ class Droplet(msgspec.Struct):
     gone_s: float | None = None
     joined: bool = False
     node: Machine | None = None
+    offer: str = ""
+    price_usd_hour: float = 0.0
 
 
 class Call(msgspec.Struct):
@@ -74,7 +78,11 @@ class Call(msgspec.Struct):
 
 
 class Provider:
-    """`trouble(call number, act)` says what goes wrong with it. `cut`: keepers that don't reach it."""
+    """`trouble(call number, act)` says what goes wrong with it. `cut`: keepers that don't reach it.
+
+    It plays all providers of all pools: `prices` ("pool/offer" -> USD/hour) where they differ, `down` (offers that give no answer)
+    and `sold_out` (offers that refuse creates) where several are asked.
+    """
 
     def __init__(
         self, cluster: Cluster, market: Market, trouble: Callable[[int, str], Trouble] = lambda n, act: ""
@@ -84,10 +92,14 @@ class Provider:
         self.calls: list[Call] = []
         self.wrong: list[str] = []
         self.cut: set[str] = set()
+        self.answers: dict[str, bool] = {}  # keeper -> whether its newest call is answered
         self.killed: deque[tuple[str, float]] = deque()
         self.revive_after_s: float | None = 40.0
         self.asking = ""  # who made the newest call
         self.clock_off_s = 0.0  # of its `created_at`
+        self.prices: dict[str, float] = {}
+        self.down: set[str] = set()
+        self.sold_out: set[str] = set()
         self._used: set[str] = set()
         self._ids = self._tokens = 0
         cluster.watchers.append(self._see)
@@ -103,9 +115,9 @@ class Provider:
 
     def _see(self, machine: Machine, effect: do.Effect) -> None:
         if isinstance(effect, deal.ListMachines):
-            self._call(machine, "list", effect.pool, effect.slot, effect.reason, lambda: self._list(effect))
+            self._call(machine, "list", effect.pool, effect.slot, effect.reason, lambda: self._list(machine, effect))
         elif isinstance(effect, deal.ListKinds):
-            self._call(machine, "kinds", effect.pool, "", effect.reason, lambda: self._kinds(effect))
+            self._call(machine, "kinds", effect.pool, "", effect.reason, lambda: self._kinds(machine, effect))
         elif isinstance(effect, deal.CreateMachine):
             self._tokens += 1
             token = hashlib.sha256(f"token {self._tokens}".encode()).hexdigest()
@@ -123,15 +135,23 @@ class Provider:
         if machine.on:
             slot = str(effect.slot)
             self._call(
-                machine, "create", effect.slot.pool, slot, effect.reason, lambda: self._create(machine, effect, token)
+                machine,
+                "create",
+                effect.slot.pool,
+                slot,
+                effect.reason,
+                lambda: self._create(machine, effect, token),
+                offer=effect.offer,
             )
 
     def _call(
-        self, keeper: Machine, act: str, pool: str, subject: str, reason: str, done: Callable[[], Event | None]
-    ) -> None:
+        self, keeper: Machine, act: str, pool: str, subject: str, reason: str, done: Callable[[], Event | None],
+        offer: str = "",
+    ) -> None:  # fmt: skip
         self.asking = keeper.path
-        trouble = self.trouble(len(self.calls), act) or ("hang" if keeper.path in self.cut else "")
+        trouble = self.trouble(len(self.calls), act) or self._whole(keeper, act, pool, subject, offer)
         self.calls.append(Call(self.now_s, keeper.path, act, subject, trouble, reason))
+        self.answers[keeper.path] = trouble not in SILENT
         market = self.market
 
         def fail(
@@ -139,7 +159,7 @@ class Provider:
         ) -> deal.ProviderFailed:
             return deal.ProviderFailed(
                 pool=pool, act=act, subject=subject, code=code, why=f"the provider says {code}", acted=acted,  # type: ignore[arg-type]
-                whole=whole, after_s=after_s,
+                whole=whole, after_s=after_s, offer=offer,
             )  # fmt: skip
 
         def tell(event: Event | None, after_s: float = market.answer_s) -> None:
@@ -178,6 +198,29 @@ class Provider:
                 self._spoil(self.droplets[event.machine.id], trouble)
             tell(event or fail("machine-not-ours", "no"))
 
+    def _whole(self, keeper: Machine, act: str, pool: str, subject: str, offer: str) -> Trouble:
+        """What goes wrong because all of an offer is in trouble."""
+        of = self._pool(keeper, pool)
+        at = {"create": offer, "destroy": of.offer_of(subject) if of is not None else ""}.get(act)
+        if keeper.path in self.cut or at in self.down or (at is None and set(self._offers(keeper, pool)) <= self.down):
+            return "hang"
+        return "no-capacity" if act == "create" and offer in self.sold_out else ""
+
+    @staticmethod
+    def _pool(keeper: Machine, pool: str) -> Pool | None:
+        held = keeper.disk.get(f"pool/{pool}")
+        return held.body if isinstance(held, Document) and isinstance(held.body, Pool) else None
+
+    def _offers(self, keeper: Machine, pool: str) -> list[str]:
+        of = self._pool(keeper, pool)
+        return list(of.offers()) if of is not None else [""]
+
+    def _silent(self, keeper: Machine, pool: str) -> dict[str, str]:
+        return {offer: "it is down" for offer in self._offers(keeper, pool) if offer in self.down}
+
+    def _price(self, pool: str, offer: str) -> float:
+        return self.prices.get(f"{pool}/{offer}", self.market.price_usd_hour)
+
     def _kill(self, keeper: Machine) -> None:
         """At the end of this moment, so that the step in which it asked is whole."""
         self.cluster.clock.after(0.0, lambda: self._power_cut(keeper))
@@ -185,6 +228,7 @@ class Provider:
     def _power_cut(self, keeper: Machine) -> None:
         if keeper.on:
             keeper.power_cut()
+            self.answers.pop(keeper.path, None)
             self.killed.append((keeper.path, self.now_s))
             if self.revive_after_s is not None:
                 self.cluster.clock.after(self.revive_after_s, lambda: keeper.boot() if not keeper.on else None)
@@ -197,20 +241,27 @@ class Provider:
 
     # --- what they do -------------------------------------------------------------------------------------------------
 
-    def _kinds(self, effect: deal.ListKinds) -> Event:
-        kinds = (deal.Kind("small", 1.0, 1 << 30, self.market.price_usd_hour, self.market.price_usd_hour * 700, ()),
-                 deal.Kind("large", 2.0, 4 << 30, self.market.price_usd_hour * 4, self.market.price_usd_hour * 2800, ()))  # fmt: skip
-        return deal.KindsListed(pool=effect.pool, kinds=kinds, least_s=60.0, step_s=1.0)
+    def _kinds(self, keeper: Machine, effect: deal.ListKinds) -> Event:
+        silent = self._silent(keeper, effect.pool)
+        kinds: list[deal.Kind] = []
+        for offer in self._offers(keeper, effect.pool):
+            usd_hour = self._price(effect.pool, offer)
+            if offer not in silent:
+                kinds += [deal.Kind("small", 1.0, 1 << 30, usd_hour, usd_hour * 700, (), offer),
+                          deal.Kind("large", 2.0, 4 << 30, usd_hour * 4, usd_hour * 2800, (), offer)]  # fmt: skip
+        return deal.KindsListed(pool=effect.pool, kinds=tuple(kinds), least_s=60.0, step_s=1.0, silent=silent)
 
-    def _list(self, effect: deal.ListMachines) -> Event:
+    def _list(self, keeper: Machine, effect: deal.ListMachines) -> Event:
+        silent = self._silent(keeper, effect.pool)
         now, lag_s = self.now_s, self.market.list_lag_s
         shown = [
             self._rented(droplet)
             for droplet in self.droplets.values()
             if droplet.created_s + lag_s <= now and (droplet.gone_s is None or now < droplet.gone_s + lag_s)
             if (droplet.slot == effect.slot if effect.slot else self._is_tagged(droplet))
+            if droplet.offer not in silent
         ]
-        return deal.MachinesListed(pool=effect.pool, slot=effect.slot, machines=tuple(shown))
+        return deal.MachinesListed(pool=effect.pool, slot=effect.slot, machines=tuple(shown), silent=silent)
 
     def _is_tagged(self, droplet: Droplet) -> bool:
         return droplet.ours and self.now_s >= droplet.created_s + self.market.tag_lag_s
@@ -219,23 +270,29 @@ class Provider:
         return deal.Rented(
             id=droplet.id, slot=droplet.slot, name=droplet.name, tagged=self._is_tagged(droplet),
             state="active" if droplet.address else "new", address=droplet.address, size="small",
-            price_usd_hour=self.market.price_usd_hour, created=CLOCK_AT_ZERO + droplet.created_s + self.clock_off_s,
+            price_usd_hour=droplet.price_usd_hour, created=CLOCK_AT_ZERO + droplet.created_s + self.clock_off_s,
+            offer=droplet.offer,
         )  # fmt: skip
 
     def _create(self, keeper: Machine, effect: deal.CreateMachine, token: str) -> Event:
         self._ids += 1
         slot = str(effect.slot)
-        droplet = Droplet(f"{1000 + self._ids}", f"sk-{slot}", slot, True, self.now_s, token, by=keeper.path)
+        id, usd_hour = Pool.id_at(effect.offer, f"{1000 + self._ids}"), self._price(effect.slot.pool, effect.offer)
+        droplet = Droplet(id, f"sk-{slot}", slot, True, self.now_s, token, by=keeper.path, offer=effect.offer,
+                          price_usd_hour=usd_hour)  # fmt: skip
         self.droplets[droplet.id] = droplet
         self.cluster.clock.after(
             self.market.boot_s * (0.8 + 0.4 * self.cluster.chance.random()), lambda: self._booted(droplet)
         )
         return deal.MachineCreated(slot=effect.slot, machine=self._rented(droplet))
 
-    def add(self, slot: str, *, ours: bool, name: str = "") -> Droplet:
+    def add(self, slot: str, *, ours: bool, name: str = "", offer: str = "") -> Droplet:
         """A machine that nobody asked for: a forgotten one, or another's."""
         self._ids += 1
-        droplet = Droplet(f"{1000 + self._ids}", name or f"sk-{slot}", slot, ours, self.now_s, joined=True)
+        id, usd_hour = Pool.id_at(offer, f"{1000 + self._ids}"), self.market.price_usd_hour
+        droplet = Droplet(
+            id, name or f"sk-{slot}", slot, ours, self.now_s, joined=True, offer=offer, price_usd_hour=usd_hour
+        )
         self.droplets[droplet.id] = droplet
         return droplet
 
@@ -273,16 +330,18 @@ class Provider:
 
     def spent_usd(self, *, asked_for: bool = False) -> float:
         """What all ours (that a keeper asked for) have cost by now; the whole of it lies in one month."""
-        seconds = [max(60.0, (d.gone_s if d.gone_s is not None else self.now_s) - d.created_s)
-                   for d in self.droplets.values() if d.ours and (d.by or not asked_for)]  # fmt: skip
-        return sum(seconds) * self.market.price_usd_hour / 3600.0
+        return sum(
+            max(60.0, (d.gone_s if d.gone_s is not None else self.now_s) - d.created_s) * d.price_usd_hour / 3600.0
+            for d in self.droplets.values()
+            if d.ours and (d.by or not asked_for)
+        )
 
     # --- joining: what agent and machine do on port 7078 --------------------------------------------------------------------
 
     def _booted(self, droplet: Droplet) -> None:
         if droplet.gone_s is not None:
             return
-        droplet.address = f"198.51.100.{int(droplet.id) % 250}"
+        droplet.address = f"198.51.100.{_number(droplet) % 250}"
         self._knock(droplet)
 
     def _knock(self, droplet: Droplet) -> None:
@@ -318,7 +377,7 @@ class Provider:
             old.power_cut()  # its key is no longer the enrolled one: nobody hears it
         node = self.cluster.add(str(slot))
         node.number = docs.machine_number(slot)
-        node.boots = int(droplet.id)  # another host: its numbers don't begin where another's of this path stand
+        node.boots = 10 * _number(droplet)  # another host: its numbers don't begin where another's of this path stand
         node.cpus, node.memory_bytes = 1.0, 800 << 20
         node.disk = {id: record for id, record in keeper.disk.items() if isinstance(record, Document)}
         droplet.node = node
@@ -337,3 +396,7 @@ class Provider:
             return
         document = docs.document(effect.path, effect.body, before.version + 1)
         keeper.receive(msgspec.structs.replace(document, signers=(of.body.keepers[keeper.path],)), "")
+
+
+def _number(droplet: Droplet) -> int:
+    return int(droplet.id.rpartition(":")[2])

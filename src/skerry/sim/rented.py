@@ -66,16 +66,21 @@ class Cloud:
         self.of = msgspec.structs.replace(self.of, **changed)
         self.cluster.accept(self._via(), docs.document("pool/burst", self.of, self._version("pool")))
 
-    def deploy(self, replicas: int, memory_bytes: int = REPLICA_BYTES) -> None:
-        """App `shop` with so many replicas of `web`, opened to the pool."""
+    def another_pool(self, name: str, **changed: Any) -> None:
+        """Beside `burst`, of the same keepers."""
+        of = msgspec.structs.replace(POOL, keepers=self.keepers, network="10.79.0.0/16", **changed)
+        self.cluster.accept(self._via(), docs.document(f"pool/{name}", of, self._version(name)))
+
+    def deploy(self, replicas: int, memory_bytes: int = REPLICA_BYTES, *, pools: tuple[str, ...] = ("burst",)) -> None:
+        """App `shop` with so many replicas of `web`, opened to these pools."""
         via = self._via()
         if not via:
-            self.cluster.clock.after(5.0, lambda: self.deploy(replicas, memory_bytes))
+            self.cluster.clock.after(5.0, lambda: self.deploy(replicas, memory_bytes, pools=pools))
             return
         for name in self.hosts:
             give_image(self.cluster, name, "web")
         service = Service(replicas=replicas, probe=PROBE, needs=Needs(reserve_memory_bytes=memory_bytes))
-        app = docs.app("shop", {"web": service}, version=self._version("app"), pools=("burst",))
+        app = docs.app("shop", {"web": service}, version=self._version("app"), pools=pools)
         if app.version == 1:
             self.cluster.accept(via, docs.release("shop", {"web": "web"}))
         self.cluster.accept(via, app)

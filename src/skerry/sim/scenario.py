@@ -18,7 +18,7 @@ from skerry.core.records import Document
 from skerry.errors import TrustRefusal
 from skerry.sim import documents as docs
 from skerry.sim.checkers import EffectChecker, held_once
-from skerry.sim.cluster import Cluster, World
+from skerry.sim.cluster import Cluster, Life, World
 from skerry.sim.ledger import Ledger
 from skerry.sim.whole import WholeMachine, whole_cluster_of
 
@@ -103,7 +103,7 @@ class Scenario:
         if not wrong:
             self.cluster.run(QUIET_S / 2)
             wrong = self.wrong_at_the_end()
-            busy = [life for life in self.cluster.history[moved:] if not _is_figure(life.effect)]
+            busy = [life for life in self.cluster.history[moved:] if not self.may_go_on(life)]
             wrong += [f"still busy: {life}" for life in busy[:3]]
         return wrong + self.checker.wrong
 
@@ -119,6 +119,10 @@ class Scenario:
 
     def wrong_at_the_end(self) -> list[str]:
         return held_once(self.cluster)
+
+    def may_go_on(self, life: Life) -> bool:
+        """Whether that may happen in a quiet cloud: figures are told once a step, whether or not anything changes."""
+        return isinstance(life.effect, do.Publish) and life.effect.kind in ("load", "wish", "rent")
 
     # --- what may happen ----------------------------------------------------------------------------------------------
 
@@ -282,11 +286,6 @@ class Scenario:
             self.say(f"{name} is gone")
             self.cluster[name].power_cut()
         self.names = [name for name in self.names if name not in self.gone]
-
-
-def _is_figure(effect: do.Effect) -> bool:
-    """What is told once a step, whether or not anything changes."""
-    return isinstance(effect, do.Publish) and effect.kind in ("load", "wish")
 
 
 def _is_bad(release: Release) -> bool:

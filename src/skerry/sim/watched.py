@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from skerry.core import effects as do
-from skerry.core.records import MachineSlot
+from skerry.core.intent import Node
+from skerry.core.records import Document, MachineSlot
 from skerry.core.renting import dealings as deal
+from skerry.core.renting.spending import MARGIN_S
 from skerry.sim.machine import Machine
 from skerry.sim.provider import Droplet
 from skerry.sim.rented import Cloud
@@ -27,7 +29,10 @@ class Watch:
         self.wrong: list[str] = []
         self.most = 0
         self.fault_s = 0.0  # of the last one that is no call's
-        self._double_s: dict[str, float] = {}  # slot -> since when it has two
+        self._double_s: dict[
+            str, float
+        ] = {}  # slot -> for how long it has had two, while a keeper reached the provider
+        self._refused_s = 0.0  # for how long nobody could give back what must go for the ceiling
         self._parted = False
         self._short_s: float | None = None
         self._told: set[str] = set()
@@ -44,7 +49,6 @@ class Watch:
     def healed(self) -> None:
         self.fault_s = self._now_s
         self._parted = False
-        self._double_s.clear()  # as long as keepers don't hear one another each may have its own
 
     def _say(self, key: str, what: str) -> None:
         if key not in self._told:
@@ -56,27 +60,44 @@ class Watch:
         self.most = max(self.most, of.max)
         ours = [droplet for droplet in provider.living() if droplet.ours and MachineSlot.read(droplet.slot)]
         counts = Counter(droplet.slot for droplet in ours if droplet.by)
-        for slot in [slot for slot in self._double_s if counts[slot] < 2]:
-            del self._double_s[slot]
-        for slot, count in counts.items():
-            if count > 1 and not self._parted:
-                since_s = self._double_s.setdefault(slot, self._now_s)
-                if self._now_s - since_s > of.grace_s:
-                    self._say(f"double {slot}", f"{slot} has {count} machines for more than {of.grace_s:.0f} s")
+        self._double_s = {slot: self._double_s.get(slot, 0.0) for slot, count in counts.items() if count > 1}
+        for slot in self._double_s if self._is_reached() else ():
+            self._double_s[slot] += LOOK_S
+            if self._double_s[slot] > of.grace_s:
+                self._say(f"double {slot}", f"{slot} has {counts[slot]} machines for more than {of.grace_s:.0f} s")
         if len(counts) > self.most:
             self._say("max", f"{len(counts)} slots have machines, {self.most} is the most")
         self._check_life(ours)
-        spent = provider.spent_usd(asked_for=True)
-        if spent > self.ceiling_usd + 1e-9:
-            self._say("ceiling", f"{spent:.4f} USD are spent of {self.ceiling_usd}")
+        self._check_ceiling()
         self.cloud.cluster.clock.after(LOOK_S, self._look)
+
+    def _check_ceiling(self) -> None:
+        """It holds unless nobody could give anything back for longer than `return_slack_s`, once it was time to."""
+        provider, slack_s = self.cloud.provider, self.cloud.cluster.timing.return_slack_s
+        spent = provider.spent_usd(asked_for=True)
+        price_usd_s = sum(droplet.price_usd_hour for droplet in provider.living() if droplet.by) / 3600.0
+        if spent + price_usd_s * (self.cloud.of.drain_s + slack_s + MARGIN_S) <= self.ceiling_usd:
+            self._refused_s = 0.0
+        elif not self._is_reached():
+            self._refused_s += LOOK_S
+        if spent > self.ceiling_usd + 1e-9 and self._refused_s <= slack_s:
+            self._say("ceiling", f"{spent:.4f} USD are spent of {self.ceiling_usd}")
+
+    def _is_reached(self) -> bool:
+        """Whether a keeper lives whose newest call was answered: nobody can give back what the provider doesn't take."""
+        return any(
+            self.cloud.cluster.machines[k].on and self.cloud.provider.answers.get(k, False) for k in self.cloud.keepers
+        )
 
     def _check_life(self, ours: list[Droplet]) -> None:
         """Without faults of late and with money, a pool that lacks machines gets one; nobody waits for ever."""
         provider = self.cloud.provider
+        if len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+            self._short_s = None
+            return
         rows = next((m.core.rows() for m in self.cloud.cluster.machines.values() if m.core is not None), [])
         lacking = sum(row.state == "waiting" for row in rows)
-        if not lacking or len(ours) >= self.cloud.of.max or self._parted or self.ceiling_usd < 1.0:
+        if not lacking:
             self._short_s = None
             return
         since_s = self._short_s = self._now_s if self._short_s is None else self._short_s
@@ -101,6 +122,10 @@ class Watch:
         """No wanted slot's only healthy replica is on it."""
         if droplet.node is None or not droplet.node.on or self._parted:
             return
+        enrolment = keeper.disk.get(droplet.node.path)
+        body = enrolment.body if isinstance(enrolment, Document) else None
+        if isinstance(body, Node) and droplet.address not in {where.rpartition(":")[0] for where in body.addresses}:
+            return  # parted keepers let in one each, and the other won: nobody hears what this one runs (trust/accept.py)
         now_s = self._now_s
         holders = defaultdict(list)
         for machine in self.cloud.cluster.machines.values():

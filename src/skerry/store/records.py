@@ -1,7 +1,7 @@
 """Records as exact bytes, by id, in one SQLite file (WAL). Nothing here reads them: they are judged before they come.
 
 Two grades. `sync=True`: on disk before the call returns (intent, own claims, grants). Otherwise: gathered in memory and
-written together by `flush`, which the caller calls a few times a second; a power cut may take the last ones, neighbours
+written together by `flush`, which the caller calls half a second after `on_waiting`; a power cut may take the last ones, neighbours
 give them back. (`up` facts don't belong here: from a disk they would be no sign of life.)
 
 A full disk refuses new intent and nothing else: what goes with records taken in already (`keep`, `drop`, evidence) is owed
@@ -41,10 +41,16 @@ class RecordStore:
 
     `put` (synced), `flush`, `clear` and the meta calls may raise DiskFull (nothing of that call was written), all may raise
     StoreDamaged: start again, the file is then put aside; `on_damage` hears of it, too. `damaged` says, after opening, what
-    was put aside just now.
+    was put aside just now. `on_waiting` hears that there is something to flush where there was nothing.
     """
 
-    def __init__(self, directory: Path, *, on_damage: Callable[[StoreDamaged], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        on_damage: Callable[[StoreDamaged], None] = lambda _: None,
+        on_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = directory / "records.sqlite"
         self._suspect = directory / "records.suspect"
@@ -53,6 +59,7 @@ class RecordStore:
         self._together = self._due = False
         self._owed: dict[tuple[str, str], tuple[str | bytes, ...]] = {}  # (statement, its subject) -> values
         self._on_damage = on_damage
+        self._on_waiting = on_waiting
         self.damaged: StoreDamaged | None = None
         self._db = self._open_or_put_aside()
 
@@ -63,6 +70,8 @@ class RecordStore:
                 self._insert(id, hash, raw)
             self._waiting.pop(id, None)
         else:
+            if not self._waiting:
+                self._on_waiting()
             self._waiting[id] = _Waiting(hash, raw)
             self._due = self._due or sync
 

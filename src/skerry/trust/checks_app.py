@@ -35,6 +35,7 @@ CONSTRAINT = re.compile(
     r"((zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)|node(==|!=)([a-z0-9-]{1,63}/(?=[0-9]))?)"
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
 )
+ZONE = re.compile(r"[A-Za-z0-9_+/-]{0,64}")
 URL_PATH = re.compile(r"/[!-~]{0,511}")
 REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}")  # it is shown in `ps`
 DAY_S = 86_400.0
@@ -180,6 +181,7 @@ def _scale(who: str, scale: Scale) -> None:
         within(schedule.to_minute, field, 0, 1440)
         within(schedule.min, field, -1, REPLICAS_MAX)
         within(schedule.max, field, -1, REPLICAS_MAX)
+        matches(schedule.zone, field, ZONE, "is no zone's name")
         count(schedule.offsets, field, 64)
         for at_s, minutes in schedule.offsets:
             within(at_s, field, 0, 2**40)

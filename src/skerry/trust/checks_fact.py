@@ -128,6 +128,7 @@ def _fact_body(body: FactBody, author: Node) -> None:
             within(getattr(body, field), field, 0, NUMBER_MAX)
         need(not body.token or HASH.fullmatch(body.token) is not None, "token", "is a hash of 64 lower-case hex digits")
         matches(body.id or "0", "id", MACHINE_ID, "must be a provider's id of a machine")
+        matches(body.offer or "0", "offer", MACHINE_ID, "must be the name of a pool's offer")
     elif isinstance(body, Rent):
         _rent(body)
     # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
@@ -135,6 +136,10 @@ def _fact_body(body: FactBody, author: Node) -> None:
 
 def _rent(body: Rent) -> None:
     within(body.step_s, "step_s", 1, 31 * 86_400)
+    if body.next is not None:
+        within(body.next.usd_hour, "usd_hour", -1, NUMBER_MAX)
+        within(body.next.cpus, "cpus", 0, CPUS_MAX)
+        within(body.next.memory_bytes, "memory_bytes", 0, MEMORY_MAX_BYTES)
     for field in ("creates", "wishes"):
         count(getattr(body, field), field, 64)
         for at, figure in getattr(body, field):

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import re
 
-from skerry.core.intent import Node, Pool
+from skerry.core.intent import MANUAL, Node, Offer, Pool
 from skerry.core.records import MachineSlot
 from skerry.trust.bounds import (
     CPUS_MAX,
@@ -35,19 +35,25 @@ MONTH_S = 31 * 86_400.0
 
 
 def pool(body: Pool) -> None:
-    matches(body.provider, "provider", PROVIDER, "is no provider's name")
+    count(body.others, "others", 7)
+    names = [offer.name for offer in body.others]
+    need(len(set(names)) == len(names), "others", "each needs a name of its own")
+    need(
+        not body.others or all(offer.provider != MANUAL for offer in body.offers().values()),
+        "others",
+        "a person's machines are a pool of their own",
+    )
+    need(not (body.others and body.size), "size", "is one provider's word: with others, say what a machine needs")
+    for offer in body.others:
+        matches(offer.name, "others.name", PROVIDER, "small letters, digits and dashes, at most 32")
+    for offer in body.offers().values():
+        _offer(offer)
     within(body.max, "max", 0, MACHINES_MAX)
     within(body.min, "min", 0, body.max)
-    for field in ("size", "image"):
-        need(not getattr(body, field) or WORD.fullmatch(getattr(body, field)) is not None, field, "is no such name")
+    need(not body.size or WORD.fullmatch(body.size) is not None, "size", "is no such name")
     count(body.regions, "regions", 16)
     for region in body.regions:
         matches(region, "regions", VALUE, "at most 63 letters, digits, - _ .")
-    need(not body.endpoint or URL.fullmatch(body.endpoint) is not None, "endpoint", "must be a URL")
-    count(body.options, "options", 32)
-    for option, value in body.options.items():
-        matches(option, "options", VALUE, "at most 63 letters, digits, - _ .")
-        matches(value, f"options.{option}", OPTION, "one line of at most 1,000 characters")
     within(body.cpus, "cpus", 0, CPUS_MAX)
     within(body.memory_bytes, "memory_bytes", 0, MEMORY_MAX_BYTES)
     within(body.price_usd_month, "price_usd_month", 0, USD_MAX)
@@ -77,6 +83,16 @@ def pool(body: Pool) -> None:
         if not is_key(holder):
             node_path(holder, "tokens")
         base64_of(box, f"tokens of {holder}", 49, 4096)
+
+
+def _offer(body: Offer) -> None:
+    matches(body.provider, "provider", PROVIDER, "is no provider's name")
+    need(not body.image or WORD.fullmatch(body.image) is not None, "image", "is no such name")
+    need(not body.endpoint or URL.fullmatch(body.endpoint) is not None, "endpoint", "must be a URL")
+    count(body.options, "options", 32)
+    for option, value in body.options.items():
+        matches(option, "options", VALUE, "at most 63 letters, digits, - _ .")
+        matches(value, f"options.{option}", OPTION, "one line of at most 1,000 characters")
 
 
 def machine(path: str, node: Node, of: Pool, cloud: str) -> None:

@@ -55,14 +55,14 @@ class Holdings:
         self._evidence: dict[str, str] = {}  # path -> hash of the twin that lost
         self._authors: dict[str, Author] = {}
         self._barred: frozenset[str] = frozenset()
-        self._fixed: frozenset[str] = frozenset()  # signing and WireGuard keys of fixed hosts
+        self._owners: dict[str, str] = {}  # signing and WireGuard keys -> whose they are
 
     def copy(self) -> Self:
         """The same documents, to try something on: what the copy takes in changes nothing here. Facts stay behind."""
         other = type(self)(self.cloud)
         other._documents, other._raw, other._nodes = dict(self._documents), dict(self._raw), dict(self._nodes)
         other._lapsed, other._named, other._evidence = set(self._lapsed), dict(self._named), dict(self._evidence)
-        other._barred, other._fixed = self._barred, self._fixed
+        other._barred, other._owners = self._barred, self._owners
         return other
 
     # -- what is held
@@ -203,12 +203,14 @@ class Holdings:
             self._check_barred(record.path, record.body, policy)
 
     def _check_barred(self, path: str, node: Node, policy: Policy) -> None:
-        if MachineSlot.of_path(path) is not None and {node.signing, node.wireguard} & self._fixed:
-            raise BarredKey(
-                f"{path} was not accepted",
-                "it has a key of a fixed host: links and tunnel would take the one for the other",
-                "let the machine make keys of its own",
-            )
+        for key in (node.signing, node.wireguard) if MachineSlot.of_path(path) is not None else ():
+            owner = self._owners.get(key, path)
+            if owner != path and _rank(owner) < _rank(path):
+                raise BarredKey(
+                    f"{path} was not accepted",
+                    f"it has a key of {owner}: links and tunnel would take the one for the other",
+                    "let the machine make keys of its own",
+                )
         own = set(node.barred) - set(policy.readmitted)
         if {node.signing, node.sealing, node.wireguard} & (self._barred | own):
             raise BarredKey(
@@ -300,9 +302,9 @@ class Holdings:
 
     def _judge_again(self, kind: str, held: Document | None) -> None:
         """After a change of root, policy or enrolments: what do the rules say now of what is held?"""
-        before = (self._barred, self._fixed)
-        self._barred, self._fixed = self._count_barred(), self._count_fixed()
-        if kind == "node" and before == (self._barred, self._fixed):
+        before = (self._barred, self._owners)
+        self._barred, self._owners = self._count_barred(), self._count_owners()
+        if kind == "node" and before == (self._barred, self._owners):
             return
         todo = self._nodes if kind == "node" else self._documents
         for path, document in sorted(todo.items(), key=lambda item: item[0] != "policy"):  # all others rest on it
@@ -329,9 +331,14 @@ class Holdings:
                 keys.update((body.signing, body.sealing, body.wireguard))
         return frozenset((keys - set(policy.readmitted if policy else ())) | set(policy.barred if policy else ()))
 
-    def _count_fixed(self) -> frozenset[str]:
-        fixed = [_node(held) for path, held in self._nodes.items() if MachineSlot.of_path(path) is None]
-        return frozenset(key for node in fixed if node.state != "expelled" for key in (node.signing, node.wireguard))
+    def _count_owners(self) -> dict[str, str]:
+        """Of several enrolments with one key it is the fixed host's, else the first path's: so all agree, in whichever order."""
+        owners: dict[str, str] = {}
+        for path in sorted(self._nodes, key=_rank):
+            node = _node(self._nodes[path])
+            for key in (node.signing, node.wireguard) if node.state != "expelled" else ():
+                owners.setdefault(key, path)
+        return owners
 
     def _unname(self, held: Document | None) -> tuple[str, ...]:
         """Let go of fallbacks that only the replaced document named."""
@@ -359,6 +366,11 @@ class Holdings:
 def fallback_of(document: Document) -> str:
     """The hash of the document to turn back to, "" for none."""
     return document.body.fallback if isinstance(document.body, App | Release) else ""
+
+
+def _rank(path: str) -> tuple[bool, str]:
+    """Fixed hosts before machines of pools."""
+    return MachineSlot.of_path(path) is not None, path
 
 
 def _node(document: Document) -> Node:

@@ -147,8 +147,8 @@ def node_of(
     boxes: dict[str, str],
     was: Node | None = None,
 ) -> Node:
-    """The enrolment of a pool's machine: all but keys and address is settled by the pool and the path. `was`: of the machine that
-    the slot had before; its keys stay barred.
+    """The enrolment of a pool's machine: all but keys and address is settled by the pool and the path. `address`: "" for one
+    that can't be called, as it is behind NAT. `was`: of the machine that the slot had before; its keys stay barred.
     """
     own = (keys.signing, keys.sealing, keys.wireguard)
     old = (was.signing, was.sealing, was.wireguard, *was.barred) if was is not None else ()
@@ -157,7 +157,7 @@ def node_of(
         sealing=keys.sealing,
         wireguard=keys.wireguard,
         certificate=keys.certificate,
-        addresses=(f"[{address}]:{NODE_PORT}" if ":" in address else f"{address}:{NODE_PORT}",),
+        addresses=(f"[{address}]:{NODE_PORT}" if ":" in address else f"{address}:{NODE_PORT}",) if address else (),
         subnet=subnet_of(pool, slot.index),
         salt=salt_of(cloud, slot),
         zone=region if region in pool.regions else slot.pool,

@@ -29,7 +29,7 @@ ATTACHED = 1024
 VERB_MAX = 32
 # What every role (CI) may ask for. Records that it hands over are judged each by itself, objects by their hash. Not what apps
 # write, nor the events, which quote it: a stolen CI key must not read the apps that it may not change.
-READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "explain", "image-hosts"})
+READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "machines", "explain", "image-hosts"})
 PUTS = frozenset({"put"})
 # What a right lets ask beside that; about which apps or hosts, each verb asks `Request.may`.
 OF_RIGHT = {

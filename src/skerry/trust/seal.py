@@ -13,12 +13,13 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
+import msgspec
 from nacl.bindings import crypto_scalarmult_base
 from nacl.exceptions import CryptoError
 from nacl.public import Box, PrivateKey, PublicKey, SealedBox
 from nacl.secret import SecretBox
 
-from skerry.core.intent import Node, Secret
+from skerry.core.intent import Node, Pool, Secret
 from skerry.core.records import Document
 from skerry.trust.refusals import CannotOpen
 
@@ -62,6 +63,24 @@ def make_box(content_key: bytes, sealing_key: str, ephemeral: bytes) -> str:
 def open_token(sealing_secret: bytes, box: str) -> str:
     """A provider's token, as a pool's document holds it for one holder (made by `make_box`). Raises CannotOpen."""
     return _opened(sealing_secret, box, "a provider's token").decode(errors="replace")
+
+
+def token_text(tokens: Mapping[str, str]) -> str:
+    """What is sealed of a pool's tokens, offer -> token: of a pool with one provider the token itself, "" where it needs none."""
+    several = {offer: token for offer, token in tokens.items() if token}
+    return tokens.get("", "") if set(several) <= {""} else msgspec.json.encode(several, order="sorted").decode()
+
+
+def tokens_of(pool: Pool, opened: str) -> dict[str, str]:
+    """Offer -> token, of what `open_token` gave. Raises CannotOpen."""
+    if not pool.others or not opened.startswith("{"):
+        return {"": opened}
+    try:
+        return msgspec.json.decode(opened, type=dict[str, str])
+    except msgspec.DecodeError:
+        raise CannotOpen(
+            "providers' tokens were not opened", "they are no offers with tokens", "seal them again"
+        ) from None
 
 
 def _opened(sealing_secret: bytes, box: str, what: str) -> bytes:

@@ -38,10 +38,19 @@ class Diff(Body, frozen=True):
     variables: dict[str, str] = {}
 
 
-class Replicas(Body, frozen=True):
-    """`replicas`: how many the service shall have."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
-    replicas: Annotated[int, msgspec.Meta(ge=0, le=1000)]
+
+class Replicas(Body, frozen=True):
+    """`replicas`: how many the service shall have; or, where it follows the load, the bounds that are to be others.
+
+    `schedules`: lines such as "weekdays 8-20 Europe/Berlin: min 3", instead of those that it has; [] for none.
+    """
+
+    replicas: Count | None = None
+    min: Count | None = None
+    max: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+    schedules: Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=32)] | None = None
     wait: bool = True
     timeout_s: Timeout = 120.0
 
@@ -111,7 +120,7 @@ async def rollback_app(call: Call) -> Start:
     gives=Operation, body=Replicas, status=202, long=True, tagged=True,
 )  # fmt: skip
 async def scale_service(call: Call) -> Start:
-    """Those that run are not restarted."""
+    """A number of replicas, or other bounds of one that follows the load. Those that run are not restarted."""
     name, body = call.path["app"], call.body
     service = f"{name}.{call.path['service']}"
     app = await call.cloud.apps.get(name)
@@ -121,7 +130,8 @@ async def scale_service(call: Call) -> Start:
 
     async def work(progress: Any) -> Any:
         apps = call.cloud.apps
-        more = {"prev": call.prev, "detach": not body.wait, "timeout_s": body.timeout_s, "progress": progress}
+        more = {"min": body.min, "max": body.max, "schedules": body.schedules}
+        more |= {"prev": call.prev, "detach": not body.wait, "timeout_s": body.timeout_s, "progress": progress}
         return await apps.scale(service, body.replicas, **more)
 
     return Start("scale", f"app/{name}", work)

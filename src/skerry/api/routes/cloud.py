@@ -56,6 +56,14 @@ async def explain(call: Call) -> dict[str, Any]:
     return await call.cloud.explain(call.query.subject)
 
 
+@routes.add(
+    "get", "/v1/explain/scale", "Why a service has as many replicas", "read", gives=dict[str, Any], query=Subject
+)
+async def explain_scale(call: Call) -> dict[str, Any]:
+    """Of a service or an app that follows the load: figures, wishes, bounds, which schedules hold now."""
+    return await call.cloud.explain_scale(call.query.subject)
+
+
 @routes.add("get", "/v1/events", "What happened, and why: the past", "read", gives=Page[Event], query=Past)
 async def list_events(call: Call) -> Page[Event]:
     """The last events of each host that answers, by time. As they come: /v1/watch/events."""

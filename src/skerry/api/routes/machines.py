@@ -24,6 +24,9 @@ class NewPool(Body, frozen=True):
 
     `token`: the provider's; it is sealed to the keepers and the operators, kept nowhere else and shown to nobody. `keepers`: fixed
     hosts that rent; null: the first two; []: none, and `options.meeting` names the host where machines wait.
+
+    `others`: further providers, `NAME` or `NAME=URL`: each machine is at the cheapest that has one. What is meant for one of them
+    stands behind its name (`options`: `libvirt.image`); `token` then holds lines `NAME=TOKEN`.
     """
 
     provider: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
@@ -37,8 +40,17 @@ class NewPool(Body, frozen=True):
     regions: Names = []
     image: Text = ""
     endpoint: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    others: Annotated[list[Annotated[str, msgspec.Meta(max_length=540)]], msgspec.Meta(max_length=7)] = []
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    weight: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 100
+    creates_per_hour: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    join_s: Seconds = 600.0
+    down_s: Seconds = 1200.0
+    drain_s: Seconds = 300.0
+    age_s: Seconds = 600.0
+    grace_s: Seconds = 600.0
+    firewall: bool = False
     keepers: Names | None = None
     token: Token = ""
 
@@ -71,6 +83,13 @@ class Size(Body, frozen=True):
 
 class How(Query, frozen=True):
     now: Annotated[bool, msgspec.Meta(description="Don't drain it first.")] = False
+    timeout_s: Timeout = 600.0
+
+
+class Which(Query, frozen=True):
+    index: Annotated[
+        int, msgspec.Meta(ge=-1, le=999, description="As this machine of the pool; -1: the first free one.")
+    ] = -1
     timeout_s: Timeout = 600.0
 
 
@@ -166,7 +185,7 @@ def _key(machine: Machine) -> str:
 
 @routes.add(
     "post", "/v1/pools/{pool}/machines", "Rent a machine of a pool that no host keeps", "machines:{pool}", gives=Operation,
-    query=InTime, status=202, long=True,
+    query=Which, status=202, long=True,
 )  # fmt: skip
 async def rent_machine(call: Call) -> Start:
     """With the provider's token in the environment of the serving machine. 409 where keepers rent: change `min` of the pool."""
@@ -174,7 +193,8 @@ async def rent_machine(call: Call) -> Start:
     await call.cloud.pools.get(name)
 
     async def work(progress: Any) -> Any:
-        return await call.cloud.machines.add(name, timeout_s=call.query.timeout_s, progress=progress)
+        slot = f"{name}/{call.query.index}" if call.query.index >= 0 else name
+        return await call.cloud.machines.add(slot, timeout_s=call.query.timeout_s, progress=progress)
 
     return Start("rent", f"pool/{name}", work)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
@@ -28,7 +28,7 @@ _FALSE = {"false", "False", "FALSE"}
 
 @dataclass(slots=True)
 class Tree:
-    """A value and where it stands. `raw`: a scalar's own text.
+    """A value and where it stands. `raw`: a scalar's own text. `given`: a variable stood in it.
 
     `value`: None, bool, int, float, str, list[Tree] or dict[str, Tree].
     """
@@ -38,6 +38,7 @@ class Tree:
     column: int
     raw: str = ""
     size: int = 1  # how many values it holds, itself included
+    given: bool = False
 
     def plain(self) -> Any:
         """Without positions."""
@@ -161,7 +162,7 @@ class _Builder:
                 self.findings.spoil(line, column)
                 return Tree("", line, column)
         plain = event.style in (None, "") and event.tag in (None, "") and not is_key
-        return Tree(_core_schema(text) if plain else text, line, column, text)
+        return Tree(_core_schema(text) if plain else text, line, column, text, given=text != event.value)
 
     def place(self, tree: Tree, anchor: str | None) -> None:
         if anchor:
@@ -221,7 +222,7 @@ class _Builder:
 
 def _at_key(tree: Tree, key: Tree) -> Tree:
     """An empty value has no place of its own in the text: its key's will do."""
-    return Tree(tree.value, key.line, key.column, tree.raw, tree.size) if tree.value is None else tree
+    return replace(tree, line=key.line, column=key.column) if tree.value is None else tree
 
 
 def _core_schema(text: str) -> Any:

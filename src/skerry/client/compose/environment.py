@@ -41,13 +41,19 @@ def environment_of(section: Section, variables: Mapping[str, str], read: Read) -
 def _variables(value: Value) -> list[tuple[str, str | None, Value]]:
     """(name, value or None for "from outside", place)."""
     if value.is_mapping:
-        pairs = list(value.pairs())
-        return [(name, None if child.is_null else child.text() or "", child) for name, child in pairs]
+        return [(name, _said(child), child) for name, child in value.pairs()]
     out: list[tuple[str, str | None, Value]] = []
     for item in value.items():
         name, equals, text = (item.text() or "").partition("=")
         out.append((name, text if equals else None, item))
     return out
+
+
+def _said(value: Value) -> str | None:
+    """`NAME: ${EMPTY}` says an empty text, `NAME:` says nothing."""
+    if value.is_null:
+        return value.tree.raw if value.tree.given else None
+    return value.text() or ""
 
 
 def _env_file(item: Value, read: Read) -> dict[str, str]:

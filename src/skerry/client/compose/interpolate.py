@@ -111,7 +111,7 @@ def parse_env(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
     """
     values: dict[str, str] = {}
     wrong: list[tuple[int, str]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # what else Python calls the end of a line may be in a value
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue
@@ -127,7 +127,7 @@ def parse_env(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
     return values, wrong
 
 
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$"}
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$"}
 
 
 def _env_value(text: str) -> str | None:
@@ -137,5 +137,5 @@ def _env_value(text: str) -> str | None:
         return text[1:end] if end > 0 else None
     if text[:1] == '"':
         match = re.match(r'"((?:[^"\\]|\\.)*)"', text)
-        return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[0]), match.group(1)) if match else None
+        return re.sub(r"\\(.)", lambda m: ESCAPES.get(m[1], m[0]), match.group(1)) if match else None
     return re.split(r"\s#", text, maxsplit=1)[0].strip()

@@ -32,10 +32,19 @@ def schedule(when: str, bounds: str, year: int | None = None) -> Schedule:
     if begin == end or begin == 1440:
         raise ValueError(f"{match['begin']}-{match['end']} is no span of time: a whole day is 0-24")
     low, high = _bounds(bounds)
+    zone = match["zone"] if match["zone"] not in (None, "UTC") else ""
     return Schedule(
-        days=_days(match["days"]), from_minute=begin, to_minute=end, min=low, max=high,
-        offsets=offsets(match["zone"], year or datetime.now(UTC).year) if match["zone"] else (),
+        days=_days(match["days"]), from_minute=begin, to_minute=end, min=low, max=high, zone=zone,
+        offsets=offsets(zone, year or datetime.now(UTC).year) if zone else (),
     )  # fmt: skip
+
+
+def line(text: str) -> Schedule:
+    """Of "weekdays 8-20: min 3, max 9". Raises ValueError."""
+    when, colon, bounds = text.rpartition(":")
+    if not colon:
+        raise ValueError(f"{text[:40]!r} has no bounds: write it as {EXAMPLE}")
+    return schedule(when, bounds)
 
 
 def _minute(text: str) -> int:
@@ -88,8 +97,6 @@ def offsets(zone: str, year: int) -> tuple[tuple[float, int], ...]:
     """(unix seconds, minutes east of UTC from then on) of a zone, from the beginning of that year. Raises ValueError."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-    if zone == "UTC":
-        return ()
     try:
         found = ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -123,11 +130,11 @@ def offsets(zone: str, year: int) -> tuple[tuple[float, int], ...]:
 
 
 def in_words(schedule: Schedule) -> str:
-    """As it could have been written, but for the zone, of which only the offsets are left."""
+    """As it could have been written."""
     groups = {days: word for word, days in _GROUPS.items() if word != "every day"}
     days = groups.get(schedule.days) or ",".join(DAYS[day] for day in schedule.days)
     times = "-".join(
         f"{at // 60}" + (f":{at % 60:02}" if at % 60 else "") for at in (schedule.from_minute, schedule.to_minute)
     )
     said = [f"{word} {n}" for word, n in (("min", schedule.min), ("max", schedule.max)) if n >= 0]
-    return f"{days} {times}: {', '.join(said)}"
+    return f"{days} {times}{' ' * bool(schedule.zone)}{schedule.zone}: {', '.join(said)}"

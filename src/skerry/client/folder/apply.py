@@ -14,6 +14,7 @@ from skerry.client.folder.read import Folder
 from skerry.client.images import LocalImages, Progress
 from skerry.client.session import Session
 from skerry.core.intent import Pool
+from skerry.trust.seal import token_text
 
 NETWORK = "10.77.0.0/16"  # a pool's own block is found when it is added
 
@@ -80,7 +81,7 @@ async def _pool(session: Session, folder: Folder, step: Step, how: How, progress
     wish = (folder.pools or {})[step.name]
     if step.action == "add":
         wanted = Pool(network=NETWORK, **wish.fields)
-        token = how.token(wanted.provider)
+        token = token_text({name: how.token(name or offer.provider) for name, offer in wanted.offers().items()})
         await pools.add(session, step.name, wanted, token=token, keepers=wish.keepers, progress=progress, warn=progress)
         return
     changes: dict[str, Any] = pool_changes(pools.find_pool(session, step.name), wish)

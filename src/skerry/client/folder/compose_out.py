@@ -1,32 +1,93 @@
-"""A signed app as a compose file: what `load` would read back as the same. What has no key in compose is told, not hidden."""
+"""A signed app as a compose file: what `load` would read back as the same. What compose has no word for is told, not hidden."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from io import StringIO
+from typing import Any, NamedTuple
 
 import msgspec
 
-from skerry.client.changes import flat
+from skerry.client.changes import flat, whole
 from skerry.client.compose import ComposeErrors, parse
-from skerry.core.intent import App, Needs, Probe, Release, Restart, Service, Update
+from skerry.client.compose.schedule import in_words
+from skerry.client.compose.service import CONDITIONS
+from skerry.core.intent import App, Needs, Probe, Release, Restart, Scale, Service, Update
+
+Values = Mapping[str, Mapping[str, str]]
 
 
-def compose_of(name: str, app: App, release: Release | None) -> tuple[dict[str, Any], list[str]]:
-    """(the file, what of the app it can't say). Values that are sealed are left to variables of the same name."""
+class Written(NamedTuple):
+    """`text`: the file. `variables`: (service, NAME) of a sealed value -> the variable in its place. `lost`: what can't be said."""
+
+    text: str
+    variables: dict[tuple[str, str], str]
+    lost: list[str]
+
+
+def compose_of(name: str, app: App, release: Release | None) -> Written:
+    """Values that are sealed are left to variables, one for each service: SERVICE_NAME."""
     images = release.images if release is not None else {}
+    variables = _variables(app)
     file: dict[str, Any] = {
         "name": name,
-        "services": {key: _service(service, images.get(key, "")) for key, service in app.services.items()},
+        "services": {
+            key: _service(key, service, images.get(key, ""), variables) for key, service in app.services.items()
+        },
     }
     if app.volumes:
         file["volumes"] = {
             volume: {"x-skerry": {"disposable": True}} if disposable else {}
             for volume, disposable in app.volumes.items()
         }
-    return file, _lost(name, app, file)
+    if app.pools:
+        file["x-skerry"] = {"pools": list(app.pools)}
+    text = yaml_text(_plain(file))
+    return Written(text, variables, _lost(name, app, text, variables))
 
 
-def _service(service: Service, image: str) -> dict[str, Any]:
+def yaml_text(content: dict[str, Any]) -> str:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 120
+    out = StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+class _Variable(str):
+    """A text in which `$` means a variable."""
+
+
+def _variables(app: App) -> dict[tuple[str, str], str]:
+    """Names that no other service has, and hardly a shell: ${PATH} would be the reader's own."""
+    found: dict[tuple[str, str], str] = {}
+    for service, body in app.services.items():
+        for key in body.environment:
+            name = re.sub(r"[^A-Z0-9]", "_", service.upper()) + "_" + re.sub(r"[^A-Za-z0-9_]", "_", key)
+            name = f"_{name}" if name[0].isdigit() else name
+            while name in found.values():
+                name += "_"
+            found[service, key] = name
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """With every `$` doubled that isn't a variable's."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, _Variable):
+        return str(value)
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def _service(name: str, service: Service, image: str, variables: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     own: dict[str, Any] = {}
     out: dict[str, Any] = {"image": image}
     for key in ("command", "entrypoint", "expose"):
@@ -36,25 +97,22 @@ def _service(service: Service, image: str) -> dict[str, Any]:
         if value := getattr(service, key):
             out[key] = value
     if service.environment:
-        out["environment"] = {key: f"${{{key}}}" for key in service.environment}
+        out["environment"] = {key: _Variable(f"${{{variables[name, key]}}}") for key in service.environment}
     if service.ports:
         out["ports"] = [f"{port.published}:{port.target}/{port.protocol}" for port in service.ports]
-    if service.volumes:
-        out["volumes"] = [f"{m.volume}:{m.target}{':ro' if m.read_only else ''}" for m in service.volumes]
+    mounts = _mounts(service)
+    if mounts:
+        out["volumes"] = mounts
     if service.capabilities:
         out["cap_add"] = list(service.capabilities)
     if service.depends_on:
-        words = {
-            "started": "service_started",
-            "healthy": "service_healthy",
-            "completed": "service_completed_successfully",
-        }
+        words = {ours: word for word, ours in CONDITIONS.items()}
         out["depends_on"] = {each.service: {"condition": words[each.condition]} for each in service.depends_on}
     if service.aliases:
         out["networks"] = {"default": {"aliases": list(service.aliases)}}
     if service.stop_grace_s != 10.0:
         out["stop_grace_period"] = seconds(service.stop_grace_s)
-    if service.writable:
+    if service.writable and not _in_mounts(service):
         own["writable"] = list(service.writable)
     if service.drain_s != 0.2:
         own["drain"] = seconds(service.drain_s)
@@ -63,16 +121,37 @@ def _service(service: Service, image: str) -> dict[str, Any]:
     if service.probe is not None:
         own["probe"] = _probe(service.probe)
     if service.scale is not None:
-        scale = service.scale
-        target = {"cpu": f"{scale.cpu * 100:g}%"} if scale.cpu else {}
-        target |= {"connections": f"{scale.connections:g}"} if scale.connections else {}
-        times = {"step": scale.step_s, "up": scale.up_s, "down": scale.down_s, "idle": scale.idle_s}
-        own["scale"] = {"min": scale.min, "max": scale.max, "target": target} | {
-            key: seconds(value) for key, value in times.items()
-        }
+        own["scale"] = _scale(service.scale)
     if deploy := _deploy(service):
         out["deploy"] = deploy
     return out | ({"x-skerry": own} if own else {})
+
+
+def _in_mounts(service: Service) -> bool:
+    """A path with a colon can't stand in `writable`."""
+    return any(":" in path for path in service.writable)
+
+
+def _mounts(service: Service) -> list[Any]:
+    made: list[Any] = []
+    for mount in service.volumes:
+        if ":" in mount.target:
+            long = {"type": "volume", "source": mount.volume, "target": mount.target}
+            made.append(long | ({"read_only": True} if mount.read_only else {}))
+        else:
+            made.append(f"{mount.volume}:{mount.target}{':ro' if mount.read_only else ''}")
+    return made + [{"type": "tmpfs", "target": path} for path in service.writable if _in_mounts(service)]
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    said: dict[str, Any] = {"min": scale.min, "max": scale.max}
+    target = {"cpu": f"{number(round(scale.cpu * 100, 3))}%"} if scale.cpu else {}
+    target |= {"connections": number(scale.connections)} if scale.connections else {}
+    if target:
+        said["target"] = target
+    times = {"step": scale.step_s, "up": scale.up_s, "down": scale.down_s, "idle": scale.idle_s}
+    said |= {key: seconds(value) for key, value in times.items()}
+    return said | ({"schedule": [in_words(each) for each in scale.schedules]} if scale.schedules else {})
 
 
 def _probe(probe: Probe) -> dict[str, Any]:
@@ -88,7 +167,8 @@ def _probe(probe: Probe) -> dict[str, Any]:
 
 
 def _deploy(service: Service) -> dict[str, Any]:
-    deploy: dict[str, Any] = {"replicas": service.replicas} if service.replicas != 1 else {}
+    otherwise = max(service.scale.min, 1) if service.scale is not None else 1
+    deploy: dict[str, Any] = {"replicas": service.replicas} if service.replicas != otherwise else {}
     if service.update != Update():
         update = service.update
         deploy["update_config"] = {
@@ -114,6 +194,8 @@ def _deploy(service: Service) -> dict[str, Any]:
         wanted = _amounts(needs.reserve_memory_bytes, needs.reserve_cpus)
         if needs.reserve_memory_bytes == needs.memory_limit_bytes:
             wanted.pop("memory", None)
+        elif not needs.reserve_memory_bytes:
+            wanted["memory"] = "0b"
         deploy["resources"] = {k: v for k, v in (("limits", limits), ("reservations", wanted)) if v}
     if service.constraints:
         deploy["placement"] = {"constraints": list(service.constraints)}
@@ -121,39 +203,48 @@ def _deploy(service: Service) -> dict[str, Any]:
 
 
 def _amounts(memory_bytes: int, cpus: float) -> dict[str, str]:
-    return ({"memory": f"{memory_bytes}b"} if memory_bytes else {}) | ({"cpus": f"{cpus:g}"} if cpus else {})
+    return ({"memory": f"{memory_bytes}b"} if memory_bytes else {}) | ({"cpus": number(cpus)} if cpus else {})
+
+
+def number(value: float) -> str:
+    """All of its digits, and no exponent."""
+    text = format(Decimal(repr(value)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def seconds(value: float) -> str:
-    """As compose writes a duration, to the millisecond."""
-    return f"{value:g}s" if value >= 1 or not value else f"{value * 1000:g}ms"
+    """As compose writes a duration."""
+    ms = round(value * 1000, 3)
+    return f"{number(ms)}ms" if 0 < value < 1 and ms.is_integer() else f"{number(value)}s"
 
 
-def _lost(name: str, app: App, file: dict[str, Any]) -> list[str]:
-    """Fields that differ once the file is read back; environment apart, which is compared by its names."""
-    names = {key for service in app.services.values() for key in service.environment}
+def _lost(name: str, app: App, text: str, variables: Mapping[tuple[str, str], str]) -> list[str]:
+    """Fields that differ once the file is read back. A zone's offsets are another year's, perhaps: its name counts."""
     try:
-        read = parse(msgspec.json.encode(file).decode(), environ=dict.fromkeys(names, "x"), name=name)
+        read = parse(text, environ=dict.fromkeys(variables.values(), "x"), name=name)
     except ComposeErrors as errors:
         return [str(mistake) for mistake in errors.mistakes]
     services = {
-        key: msgspec.structs.replace(plan.service, environment=dict.fromkeys(plan.environment, ""))
+        key: _comparable(msgspec.structs.replace(plan.service, environment=dict.fromkeys(plan.environment, "")))
         for key, plan in read.services.items()
     }
     signed = {
-        key: msgspec.structs.replace(service, environment=dict.fromkeys(service.environment, ""), attempt=0, init=False)
+        key: _comparable(
+            msgspec.structs.replace(service, environment=dict.fromkeys(service.environment, ""), attempt=0, init=False)
+        )
         for key, service in app.services.items()
     }
-    again = App(services=services, volumes=dict(read.volumes))
+    again = msgspec.structs.replace(read.app(), services=services)
     was = msgspec.structs.replace(app, services=signed, fallback="")
-    old, new = flat(_whole(was)), flat(_whole(again))
+    old, new = flat(whole(was)), flat(whole(again))
     return [f"{field}: {old.get(field)}" for field in sorted({*old, *new}) if old.get(field) != new.get(field)]
 
 
-def _whole(value: Any) -> Any:
-    """With the fields that are at their defaults, too."""
-    if isinstance(value, msgspec.Struct):
-        return {field: _whole(part) for field, part in msgspec.structs.asdict(value).items()}
-    if isinstance(value, dict):
-        return {key: _whole(part) for key, part in value.items()}
-    return [_whole(part) for part in value] if isinstance(value, tuple) else value
+def _comparable(service: Service) -> Service:
+    scale = service.scale
+    if scale is None:
+        return service
+    schedules = tuple(
+        msgspec.structs.replace(each, offsets=() if each.zone else each.offsets) for each in scale.schedules
+    )
+    return msgspec.structs.replace(service, scale=msgspec.structs.replace(scale, schedules=schedules))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from io import StringIO
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from skerry.client import pools
 from skerry.client.apps import live
+from skerry.client.compose import interpolate
 from skerry.client.enrolment import ssh_target
-from skerry.client.folder.compose_out import compose_of, seconds
+from skerry.client.folder.compose_out import compose_of, number, seconds, yaml_text
 from skerry.client.folder.plan import ci_roles, fixed_hosts
 from skerry.client.session import Session
 from skerry.core.intent import App, Node, Pool, Release, Role
@@ -42,24 +41,22 @@ async def export(session: Session, folder: Path, *, secrets: bool = False) -> di
 def _files(session: Session, secrets: bool) -> tuple[dict[str, str], list[str]]:
     notes: list[str] = []
     files: dict[str, str] = {
-        "hosts.yaml": _yaml({"hosts": {name: _host(node) for name, node in sorted(fixed_hosts(session).items())}}),
-        "pools.yaml": _yaml({"pools": {name: _pool(pool) for name, pool in pools.all_pools(session).items()}}),
-        "roles.yaml": _yaml({"roles": {name: _role(role) for name, role in sorted(ci_roles(session).items())}}),
+        "hosts.yaml": yaml_text({"hosts": {name: _host(node) for name, node in sorted(fixed_hosts(session).items())}}),
+        "pools.yaml": yaml_text({"pools": {name: pool_of(pool) for name, pool in pools.all_pools(session).items()}}),
+        "roles.yaml": yaml_text({"roles": {name: _role(role) for name, role in sorted(ci_roles(session).items())}}),
     }
     for name, app in sorted(live(session).items()):
         release = session.document(f"release/{name}")
         body = release.body if release is not None and isinstance(release.body, Release) else None
-        content, lost = compose_of(name, app, body)
-        told = [f"# not said here: {line}\n" for line in lost]
-        notes += [f"apps/{name}: {line}" for line in lost]
-        sealed = sorted({key for service in app.services.values() for key in service.environment})
-        if sealed and not secrets:
-            told.append(
-                f"# values for {', '.join(sealed)} are sealed: set them, or write them into .env beside this file\n"
-            )
-        files[f"apps/{name}/compose.yaml"] = "".join(told) + _yaml(content)
-        if sealed and secrets:
-            files[f"apps/{name}/.env"] = _environment(session, name, app)
+        written = compose_of(name, app, body)
+        told = [f"# not said here: {line}\n" for line in written.lost]
+        notes += [f"apps/{name}: {line}" for line in written.lost]
+        if written.variables and not secrets:
+            names = ", ".join(sorted(written.variables.values()))
+            told.append(f"# values for {names} are sealed: set them, or write them into .env beside this file\n")
+        files[f"apps/{name}/compose.yaml"] = "".join(told) + written.text
+        if written.variables and secrets:
+            files[f"apps/{name}/.env"] = _environment(session, name, app, written.variables)
     return files, notes
 
 
@@ -86,19 +83,29 @@ def _host(node: Node) -> dict[str, Any]:
     )
 
 
-def _pool(pool: Pool) -> dict[str, Any]:
+def pool_of(pool: Pool) -> dict[str, Any]:
     said: dict[str, Any] = {"provider": pool.provider, "min": pool.min, "max": pool.max}
     names = {"size": "size", "cpus": "cpus", "price": "price_usd_month", "spend": "spend_usd_month", "image": "image",
              "endpoint": "endpoint", "weight": "weight", "creates_per_hour": "creates_per_hour"}  # fmt: skip
     for key, field in names.items():
         if (value := getattr(pool, field)) != getattr(_POOL, field):
-            said[key] = value
+            said[key] = number(value) if isinstance(value, float) else value
     for key in ("join", "down", "drain", "age", "grace"):
         if (value := getattr(pool, f"{key}_s")) != getattr(_POOL, f"{key}_s"):
             said[key] = seconds(value)
     if pool.memory_bytes:
         said["memory"] = f"{pool.memory_bytes}b"
-    lists = {"regions": list(pool.regions), "options": dict(pool.options), "labels": dict(pool.labels)}
+    if not said.keys() & {"size", "cpus", "memory"}:  # a file has to say what a machine needs
+        said["cpus"] = "0"
+    options = dict(pool.options)
+    if pool.others:
+        del said["provider"]
+        said.pop("endpoint", None)
+        said["providers"] = [f"{o.provider}={o.endpoint}" if o.endpoint else o.provider for o in pool.offers().values()]
+        for offer in pool.others:
+            theirs = offer.options | ({"image": offer.image} if offer.image else {})
+            options |= {f"{offer.name}.{key}": value for key, value in theirs.items()}
+    lists = {"regions": list(pool.regions), "options": options, "labels": dict(pool.labels)}
     return said | {k: v for k, v in lists.items() if v} | {"keepers": [p.removeprefix("node/") for p in pool.keepers]}
 
 
@@ -106,21 +113,16 @@ def _role(role: Role) -> dict[str, Any]:
     return {"key": role.keys[0] if role.keys else "", "apps": [path.removeprefix("release/") for path in role.paths]}
 
 
-def _environment(session: Session, name: str, app: App) -> str:
+def _environment(session: Session, name: str, app: App, variables: Mapping[tuple[str, str], str]) -> str:
     """Raises CannotOpen."""
     key = session.content_key(session.document(f"secret/{name}"))
-    plain: dict[str, str] = {}
-    for service in app.services.values():
-        plain |= seal.open_values(key, service.environment)
-    return "".join(f"{variable}={msgspec.json.encode(value).decode()}\n" for variable, value in sorted(plain.items()))
+    plain = {service: seal.open_values(key, body.environment) for service, body in app.services.items()}
+    return env_text({variable: plain[service][key] for (service, key), variable in variables.items()})
 
 
-def _yaml(content: dict[str, Any]) -> str:
-    from ruamel.yaml import YAML
+def env_text(values: Mapping[str, str]) -> str:
+    """As compose's own readers take it, too."""
+    return "".join(f'{name}="{value.translate(_ESCAPED)}"\n' for name, value in values.items())
 
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 120
-    out = StringIO()
-    yaml.dump(content, out)
-    return out.getvalue()
+
+_ESCAPED = str.maketrans({char: f"\\{letter}" for letter, char in interpolate.ESCAPES.items()})

@@ -179,7 +179,7 @@ def _pools(session: Session, wishes: dict[str, PoolWish]) -> list[Step]:
         if pool is None:
             steps.append(Step(action="add", kind="pool", name=name))
             continue
-        for fixed in ("provider", "endpoint"):
+        for fixed in ("provider", "endpoint", "others"):
             if wish.fields.get(fixed, getattr(pool, fixed)) != getattr(pool, fixed):
                 raise CantBePlanned(
                     f"pool {name} can't be changed", f"its {fixed} would be another one", "add a pool of another name"

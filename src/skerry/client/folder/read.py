@@ -19,6 +19,7 @@ from skerry.client.compose.mistakes import Findings
 from skerry.client.compose.section import Section, Value
 from skerry.client.folder.tables import HOST, HOSTS, POOL, POOLS, ROLE, ROLES
 from skerry.client.identity import read_public
+from skerry.client.offers import offers_said
 from skerry.core.intent import Operator
 from skerry.errors import BadInput, SkerryError
 from skerry.trust.identity import is_key
@@ -173,7 +174,18 @@ def _pool(value: Value, section: Section) -> PoolWish:
             fields[key] = mapping
     if (regions := _list(section, "regions")) is not None:
         fields["regions"] = regions
-    for key in ("provider", "max"):
+    if (several := _list(section, "providers")) is not None:
+        try:
+            fields |= offers_said(
+                several, fields.get("endpoint", ""), fields.get("image", ""), fields.get("options", {})
+            )
+        except BadInput as error:
+            value.mistake(error.what, error.fix)
+        if len(several) > 1 and _list(section, "keepers") == ():
+            value.mistake("has no keepers to choose among its `providers`", "name one provider:")
+        if len(several) > 1 and fields.get("size"):
+            value.mistake("has a `size`, which is one provider's word", "say what a machine needs: cpus:, memory:")
+    for key in ("max",) if several else ("provider", "max"):
         if section.get(key) is None:
             value.mistake(f"has no `{key}`", f"add {key}:")
     if not fields.keys() & {"size", "cpus", "memory_bytes"}:
@@ -255,7 +267,7 @@ def _list(section: Section, key: str) -> tuple[str, ...] | None:
 
 
 def _amount(text: str) -> float:
-    number = float(text) if text.replace(".", "", 1).isdigit() and len(text) < 16 else -1.0
+    number = float(text) if text.replace(".", "", 1).isdigit() and len(text) < 32 else -1.0
     if number < 0:
         raise ValueError(f"{text[:40]!r} is no amount: write it as 20 or 0.5")
     return number

@@ -18,6 +18,10 @@ HOST = {
 POOLS = {"pools": yes("a mapping: the pool's name, and what may be rented")}
 POOL = {
     "provider": yes("`digitalocean`, `libvirt`, `manual`; can't be changed later"),
+    "providers": yes(
+        "instead, a list of `NAME` or `NAME=URL`: each machine is where it is cheapest; an option of a further one begins with its "
+        "name (`libvirt.image`); can't be changed later"
+    ),
     "max": yes("never more machines than that"),
     "min": yes("always so many; default 0"),
     "size": yes("the provider's name of a size; else the cheapest with what follows"),

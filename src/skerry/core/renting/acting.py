@@ -92,18 +92,27 @@ def enrol(s: Situation, b: Berth, node: Node, state: str, why: str) -> None:
 
 
 def fail(
-    s: Situation, b: Berth, own: Machine, why: str, code: str, *, after_s: float = 0.0, ours: bool = False
+    s: Situation,
+    b: Berth,
+    own: Machine,
+    why: str,
+    code: str,
+    *,
+    after_s: float = 0.0,
+    ours: bool = False,
+    soon: bool = False,
 ) -> None:
-    """There can be no machine for the slot now: another size or region later, each time after a longer pause.
+    """There can be no machine for the slot now: another offer, size or region later, each time after a longer pause.
 
-    `ours`: the reason is this keeper's own (its token, say): it declines, and others try at once. Else they would only be
-    refused, too: the slot stays with us.
+    `soon`: it is another's turn that wasn't asked of late. `ours`: the reason is this keeper's own (its token, say): it declines,
+    and others try at once. Else they would only be refused, too: the slot stays with us.
     """
-    wait(s, b, after_s)
+    b.wait_s = 0.0 if soon else b.wait_s
+    wait(s, b, 0.0 if soon else after_s)
     if b.told != code:
         b.told = code
         s.note("machine-failed", b.slot, why)
-    body = msgspec.structs.replace(own, tries=own.tries + 1, token="", token_until=0.0, created=0.0)
+    body = msgspec.structs.replace(own, token="", token_until=0.0, created=0.0)
     b.begun_s, b.begun = NEVER, ""
     say(s, b, msgspec.structs.replace(body, state="failed" if ours else "creating"), why)
 

@@ -26,6 +26,7 @@ class Berth(msgspec.Struct):
     heard_s: float = NEVER  # when it came
     asking_s: float = NEVER  # and when the one under way
     machines: tuple[Rented, ...] = ()  # what it said
+    silent: frozenset[str] = frozenset()  # offers that gave no answer then: of these what an earlier one said
     begun_s: float = NEVER  # a create was begun, by whomever; by arrival
     begun: str = ""  # its token's hash
     known: tuple[str, float] = (
@@ -42,6 +43,16 @@ class Berth(msgspec.Struct):
     empty: bool = False  # it is given back because nothing ran there
     enrol_s: float = NEVER
     told: str = ""  # the last thing that was said of it in `events`
+
+
+class Stall(msgspec.Struct):
+    """One of a pool's providers, as this keeper finds it."""
+
+    silent_s: float | None = None  # since when it answers no list
+    again_s: float = NEVER  # no create there before: the account's limit, say
+    wait_s: float = 0.0
+    trouble: str = ""
+    sold_out: dict[tuple[str, str], tuple[float, str]] = {}  # (size, region) -> others go before it until then, why
 
 
 class Book(msgspec.Struct):
@@ -69,13 +80,15 @@ class Book(msgspec.Struct):
     again_s: float = NEVER  # no call at all before: the account or the provider is in trouble
     wait_s: float = 0.0
     trouble: str = ""  # why
-    create_again_s: float = NEVER  # no create before: the account's limit, say
-    create_wait_s: float = 0.0
-    create_trouble: str = ""
+    stalls: dict[str, Stall] = {}  # offer -> how it is there
     told: dict[str, str] = {}  # subject -> what was last said of it in `events`
     wish: int = 0
     wish_s: float = NEVER
     homeless: tuple[str, ...] = ()
     target: int = 0
     returning: str = ""  # why all is given back
-    price_usd_hour: float = 0.0  # of the kind that would be taken next
+
+    def stall(self, offer: str) -> Stall:
+        if offer not in self.stalls:
+            self.stalls[offer] = Stall()
+        return self.stalls[offer]

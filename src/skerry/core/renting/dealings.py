@@ -17,7 +17,10 @@ from skerry.core.records import MachineSlot
 
 
 class Rented(msgspec.Struct, frozen=True):
-    """A machine as the provider tells it. `slot`: by its name, "" for a name that is none of ours; `tagged`: bears our cloud's tag."""
+    """A machine as the provider tells it. `slot`: by its name, "" for a name that is none of ours; `tagged`: bears our cloud's tag.
+
+    `offer`: which of the pool's providers has it; the ids of further ones begin with that name.
+    """
 
     id: str
     slot: str
@@ -31,6 +34,7 @@ class Rented(msgspec.Struct, frozen=True):
     created: float = 0.0  # unix seconds, by the provider's clock
     busy: bool = False
     tags: tuple[str, ...] = ()
+    offer: str = ""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -42,6 +46,7 @@ class Kind(msgspec.Struct, frozen=True):
     price_usd_hour: float
     price_usd_month: float
     regions: tuple[str, ...] = ()
+    offer: str = ""
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
@@ -66,6 +71,7 @@ class CreateMachine(Effect, frozen=True, kw_only=True):
     slot: MachineSlot
     size: str
     region: str
+    offer: str = ""
     token_s: float  # so long the token is good
 
 
@@ -89,18 +95,25 @@ class Enrol(Effect, frozen=True, kw_only=True):
 
 
 class MachinesListed(Event, frozen=True):
+    """`silent`: offers that gave no answer, and why; of a pool with one provider that is a ProviderFailed."""
+
     pool: str
     slot: str
     machines: tuple[Rented, ...]
+    silent: dict[str, str] = {}
 
 
 class KindsListed(Event, frozen=True):
-    """`least_s`, `step_s`: what is paid is time rounded up to `step_s`, and at least `least_s`."""
+    """What is paid is time rounded up to `step_s`, at least `least_s`, and at least `least_usd` for each machine: the dearest terms
+    of all offers. `silent`: as in MachinesListed.
+    """
 
     pool: str
     kinds: tuple[Kind, ...]
     least_s: float = 0.0
     step_s: float = 1.0
+    least_usd: float = 0.0
+    silent: dict[str, str] = {}
 
 
 class CreateBegun(Event, frozen=True):
@@ -128,7 +141,7 @@ class ProviderFailed(Event, frozen=True):
     """`act`: what was asked, `subject`: the slot, the id, or "". `acted`: whether it was done all the same.
 
     `whole`: the reason lies with the account or the provider, not with this order: nothing else will go better (denied, quota,
-    too many calls). `after_s`: no further call before. `lasting`: the same again will be refused again.
+    too many calls). `after_s`: no further call before. `lasting`: the same again will be refused again. `offer`: of a create.
     """
 
     pool: str
@@ -140,3 +153,4 @@ class ProviderFailed(Event, frozen=True):
     whole: bool = False
     lasting: bool = False
     after_s: float = 0.0
+    offer: str = ""

@@ -11,7 +11,7 @@ from skerry.core.events import Event
 from skerry.core.facts import Machine
 from skerry.core.intent import Pool
 from skerry.core.records import Document, Fact, MachineSlot
-from skerry.core.renting import acting, ledger
+from skerry.core.renting import acting, ledger, offers
 from skerry.core.renting.berths import NEVER, Book
 from skerry.core.renting.dealings import (
     CreateBegun,
@@ -36,23 +36,29 @@ OURS = ("provider-denied", "cannot-open", "unknown-provider", "bad-input", "no-p
 def _listed(s: Situation, event: MachinesListed) -> None:
     book = s.renting.book(event.pool)
     _works(s, book, "list")
+    offers.heard(s, book, event.silent)
     if not event.slot:
         book.busy = ""
-        book.swept = {machine.id: machine for machine in event.machines}
+        old = {id: machine for id, machine in book.swept.items() if machine.offer in event.silent}
+        book.swept = {**old, **{machine.id: machine for machine in event.machines}}
         book.swept_s = book.sweeping_s
-        ledger.listed(s, book)
+        ledger.listed(s, book, event.silent)
     elif (slot := MachineSlot.read(event.slot)) is not None:
         b = s.renting.berth(slot)
         b.busy = "" if b.busy == "list" else b.busy
-        b.machines, b.asked_s, b.heard_s = event.machines, b.asking_s, s.now
+        known = tuple(machine for machine in b.machines if machine.offer in event.silent)
+        b.machines, b.asked_s, b.heard_s = (*known, *event.machines), b.asking_s, s.now
+        b.silent = frozenset(event.silent)
     s.renting.next_s = s.now
 
 
 def _kinds(s: Situation, event: KindsListed) -> None:
     book = s.renting.book(event.pool)
     _works(s, book, "kinds")
-    book.busy, book.kinds, book.kinds_s = "", event.kinds, s.now
-    book.terms = Terms(event.least_s, max(event.step_s, 0.001))
+    old = tuple(kind for kind in book.kinds or () if kind.offer in event.silent)
+    book.busy, book.kinds = "", (*old, *event.kinds)
+    book.kinds_s = s.now - (offers.KINDS_S - offers.KINDS_AGAIN_S if event.silent else 0.0)
+    book.terms = Terms(event.least_s, max(event.step_s, 0.001), event.least_usd)
     s.renting.next_s = s.now
 
 
@@ -73,7 +79,7 @@ def _begun(s: Situation, event: CreateBegun) -> None:
 def _created(s: Situation, event: MachineCreated) -> None:
     book, b = s.renting.book(event.slot.pool), s.renting.berth(event.slot)
     b.busy = ""
-    book.create_wait_s, book.create_again_s, book.create_trouble = 0.0, NEVER, ""
+    offers.had(book, event.machine)
     book.told.pop("create", None)
     own = s.known.of(s.me, "machine", str(event.slot), Machine)
     if own is not None and own.state == "creating" and own.token == b.begun:
@@ -92,7 +98,7 @@ def _destroyed(s: Situation, event: MachineDestroyed) -> None:
 def _failed(s: Situation, event: ProviderFailed) -> None:
     book = s.renting.book(event.pool)
     s.renting.next_s = s.now
-    if event.act in ("list", "kinds") or (event.whole and event.act == "destroy"):
+    if event.act in ("list", "kinds") or (event.whole and event.act == "destroy" and len(book.stalls) < 2):
         book.wait_s = next_backoff(book.wait_s, s.timing.provider_retry_first_s, s.timing.provider_retry_most_s)
         book.again_s, book.trouble = s.now + max(book.wait_s, event.after_s), event.why
         _tell(s, book, event.act, event.code, event.why)
@@ -120,17 +126,18 @@ def _create_failed(s: Situation, book: Book, event: ProviderFailed) -> None:
     b = s.renting.berth(slot)
     own = s.known.of(s.me, "machine", str(slot), Machine)
     if event.whole:
-        book.create_wait_s = next_backoff(
-            book.create_wait_s, s.timing.provider_retry_first_s, s.timing.provider_retry_most_s
-        )
-        book.create_again_s = s.now + max(book.create_wait_s, event.after_s)
-        book.create_trouble = event.why
+        offers.close(s, book, event)
         _tell(s, book, "create", event.code, event.why)
         b.told = event.code
     if own is None or own.state != "creating":
         return
     if event.acted == "no":
-        acting.fail(s, b, own, event.why, event.code, after_s=event.after_s, ours=event.code in OURS)
+        if not event.whole:
+            offers.sold_out(s, book, own, event)
+        of = s.known.body(f"pool/{book.pool}", Pool)
+        soon = of is not None and bool(offers.untried(s, book, of, slot.index))
+        ours = event.code in OURS and not soon
+        acting.fail(s, b, own, event.why, event.code, after_s=event.after_s, ours=ours, soon=soon)
     else:
         acting.say(s, b, own, f"whether it was created must be looked up: {event.why}")
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from skerry.core.facts import Machine
-from skerry.core.intent import Pool
+from skerry.core.intent import MANUAL, Pool
 from skerry.core.order import order_by_name
 from skerry.core.records import MachineSlot
-from skerry.core.renting import acting, ghosts, leaving, ledger, needing, tenancy
+from skerry.core.renting import acting, ghosts, leaving, ledger, needing, offers, tenancy
 from skerry.core.renting import dealings as deal
 from skerry.core.renting.berths import NEVER, Berth, Book
 
@@ -95,10 +95,10 @@ def _review(s: Situation, book: Book, of: Pool) -> None:
 
 def look_round(s: Situation, book: Book, of: Pool) -> None:
     """What the provider has, and its sizes: asked for by and by. Nothing is created on old news."""
-    if of.provider == leaving.MANUAL or s.now < book.again_s or (book.busy and s.now < book.busy_until_s):
+    if of.provider == MANUAL or s.now < book.again_s or (book.busy and s.now < book.busy_until_s):
         return
     book.busy = ""
-    if book.kinds is None or s.now - book.kinds_s > 6 * 3600.0:
+    if book.kinds is None or s.now - book.kinds_s > offers.KINDS_S:
         call = deal.ListKinds(pool=book.pool, reason="what is there to rent, and for how much")
         book.busy = "kinds"
     elif s.now - book.sweeping_s >= s.timing.sweep_s:
@@ -132,7 +132,8 @@ def plan(s: Situation, book: Book, of: Pool) -> dict[int, Wanted]:
     book.target = rise
     have = there["real"]
     lacking = rise - len(have)
-    for name in ("draining", "pending"):
+    back = ("draining", "leaving") if of.provider == MANUAL else ("draining",)  # people may take days
+    for name in (*back, "pending"):
         candidates = [
             i
             for i in there[name]
@@ -145,7 +146,7 @@ def plan(s: Situation, book: Book, of: Pool) -> dict[int, Wanted]:
         wanted[index] = "yes"
     surplus = len(have) - keep
     at_once = max(1, len(have) // 10) - len(there["draining"])
-    for index in sorted(have, reverse=True):
+    for index in sorted(have, key=lambda i: needing.dearest_first(s, MachineSlot(book.pool, i))):
         may_go = surplus > 0 and at_once > 0 and leaving.may_be_marked(s, of, MachineSlot(book.pool, index))
         wanted[index] = "no" if may_go else "yes"
         surplus, at_once = surplus - may_go, at_once - may_go

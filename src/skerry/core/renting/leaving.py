@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.core.facts import Machine
-from skerry.core.intent import Node, Pool
+from skerry.core.intent import MANUAL, Node, Pool
 from skerry.core.records import Document, MachineSlot
 from skerry.core.renting import acting, ledger, needing
 from skerry.core.renting.acting import holds, let_go, look, say, wait
 from skerry.core.renting.berths import NEVER, Berth, Book
 from skerry.core.renting.dealings import Rented
-from skerry.core.renting.matching import destroy, follow, ours, words
+from skerry.core.renting.matching import destroy, follow, is_due, ours, words
 
 if TYPE_CHECKING:
     from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
-MANUAL = "manual"
 CUT_OFF_TIMES = 6
 MARKED_S = 2.0  # by then all have heard of the mark, and what was claimed there before is known here
 
@@ -119,8 +118,8 @@ def drain(s: Situation, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceilin
     else:
         why = f"drained for {of.drain_s:.0f} s"
         if last:
-            why = f"{ceiling}; it goes although it holds the last healthy replica of {', '.join(last)}"
-        say(s, b, msgspec.structs.replace(own, state="returning"), why)
+            why = f"it goes although it holds the last healthy replica of {', '.join(last)}"
+        say(s, b, msgspec.structs.replace(own, state="returning"), f"{ceiling}; {why}" if ceiling else why)
 
 
 def is_given_up(s: Situation, of: Pool, since_s: float) -> bool:
@@ -156,8 +155,9 @@ def last_of(s: Situation, node: str) -> list[str]:
     ]
 
 
-def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted) -> None:
-    if not b.destroyed and wanted != "never" and s.presence.is_up(b.slot.path) and b.slot.path in s.known.nodes:
+def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wanted, ceiling: str = "") -> None:
+    is_ordered = own.id in b.destroyed if own.id else bool(b.destroyed)  # others of its name may have been destroyed
+    if not is_ordered and wanted != "never" and s.presence.is_up(b.slot.path) and b.slot.path in s.known.nodes:
         if wanted == "yes":
             say(s, b, msgspec.structs.replace(own, state="joined"), "it is there and needed")
             return
@@ -165,17 +165,22 @@ def returning(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
             b.silent_s, b.empty = None, False
             say(s, b, msgspec.structs.replace(own, state="draining"), "something runs on it after all")
             return
+    if not is_ordered and not ceiling and s.presence.is_up(b.slot.path) and (last := last_of(s, b.slot.path)):
+        # It was another's when this one was let go, and that one has fallen since.
+        why = f"it holds the last healthy replica of {', '.join(last)}"
+        say(s, b, msgspec.structs.replace(own, state="draining"), why)
+        return
     if b.asked_s < b.since_s:
         look(s, b, "name and tag once more, before it is destroyed")
         return
     again_s = s.timing.list_again_s
     there = ours(s, b, own)
-    due = [m for m in there if s.now >= b.destroyed.get(m.id, NEVER) + 6 * again_s and not m.busy]
+    due = [machine for machine in there if is_due(s, b, machine) and not machine.busy]
     if due:
         destroy(s, book, b, due[0], own.why)
     elif own.id and own.id not in b.destroyed and not there:
         destroy(s, book, b, Rented(own.id, str(b.slot), own.name, True, "active"), own.why)  # lists may be late
-    elif there or b.asked_s < max(b.destroyed.values(), default=NEVER):
+    elif there or own.offer in b.silent or b.asked_s < max(b.destroyed.values(), default=NEVER):
         look(s, b, "whether it is gone", after_s=b.asked_s + again_s)
     else:
         _gone(s, book, of, b, own, wanted)

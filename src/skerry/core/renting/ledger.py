@@ -7,6 +7,7 @@ highest counts. The rule about the ceiling itself is in spending.py.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from skerry.core.facts import Machine, Rent
 from skerry.core.intent import Pool
 from skerry.core.records import MachineSlot
-from skerry.core.renting import needing, spending
+from skerry.core.renting import needing, offers, spending
 from skerry.core.renting.berths import Book
 from skerry.core.renting.spending import Paid
 
@@ -33,13 +34,14 @@ def read(s: Situation, book: Book) -> None:
     _settle_what_is_gone(s, book)
 
 
-def listed(s: Situation, book: Book) -> None:
-    """A sweep has come: what it shows is there, what it doesn't may be gone."""
+def listed(s: Situation, book: Book, silent: Container[str] = ()) -> None:
+    """A sweep has come: what it shows is there, what it doesn't may be gone, unless it is where nobody answered."""
+    of = s.known.body(f"pool/{book.pool}", Pool)
     for id, machine in book.swept.items():
         if id not in book.settled and _is_of(machine.slot, book.pool):
             _see(book, id, Paid(machine.price_usd_hour, _paid_since(s, machine.created)))
     for id in book.seen:
-        if id in book.swept:
+        if id in book.swept or (of is not None and of.offer_of(id) in silent):
             book.absent_s.pop(id, None)
         else:
             book.absent_s.setdefault(id, s.now)
@@ -80,7 +82,21 @@ def _named(s: Situation, pool: str) -> dict[str, Paid]:
 
 
 def _on_order(s: Situation, book: Book) -> list[Paid]:
-    """Creates that were begun and of which nobody knows yet what became of them."""
+    """Creates that were begun, or are about to be, and of which nobody knows yet what became of them."""
+    return [*_about_to_begin(s, book), *_begun(s, book)]
+
+
+def _about_to_begin(s: Situation, book: Book) -> list[Paid]:
+    """Ours of this very moment: asked for, and no fact tells it yet."""
+    own = [s.known.of(s.me, "machine", str(b.slot), Machine) for b in book.berths.values() if b.busy == "create"]
+    return [
+        Paid(body.price_usd_hour, s.wall(s.now))
+        for body in own
+        if body is not None and body.state == "creating" and not body.token
+    ]
+
+
+def _begun(s: Situation, book: Book) -> list[Paid]:
     return [
         Paid(body.price_usd_hour, _paid_since(s, body.created))
         for key, about in s.known.facts.get("machine", {}).items()
@@ -143,9 +159,10 @@ def begun(s: Situation, book: Book) -> None:
 
 def created_since(s: Situation, book: Book, minutes: int) -> int:
     """How many creates all keepers have asked for in the last so many minutes."""
+    asking = len(_about_to_begin(s, book))
     minute = int(s.wall(s.now) // 60)
     rents = [body for body in s.known.about("rent", book.pool).values() if isinstance(body, Rent)]
-    return sum(many for body in rents for at, many in body.creates if minute - minutes < at <= minute + 1)
+    return asking + sum(many for body in rents for at, many in body.creates if minute - minutes < at <= minute + 1)
 
 
 def write(s: Situation, book: Book, of: Pool) -> None:
@@ -159,7 +176,10 @@ def write(s: Situation, book: Book, of: Pool) -> None:
         if keeper != s.me and keeper not in s.known.nodes and any(ledger.values())
     }
     carried = dict(sorted(carried.items(), key=lambda item: -sum(item[1].values()))[:8])
-    _publish(s, book, wishes=wishes, step_s=step_s, carried=carried, why=f"{book.wish} machines are needed now")
+    coming = offers.next_of(s, book, of)
+    _publish(
+        s, book, wishes=wishes, step_s=step_s, carried=carried, next=coming, why=f"{book.wish} machines are needed now"
+    )
 
 
 def _ledgers(s: Situation, book: Book) -> dict[str, dict[str, float]]:
@@ -200,6 +220,11 @@ def why_not_rent(s: Situation, book: Book, of: Pool, price_usd_hour: float) -> s
         return f"{len(there)} machines are there or on their way, and {of.max} is the most"
     if (asked := created_since(s, book, 60)) >= of.creates_per_hour:
         return f"{asked} were created in the last hour, and {of.creates_per_hour} is the most"
+    return over_ceiling(s, book, of, price_usd_hour)
+
+
+def over_ceiling(s: Situation, book: Book, of: Pool, price_usd_hour: float) -> str:
+    """Why money is at its end for one more of that price, "" if it isn't."""
     racers = len(
         [keeper for keeper in of.keepers if keeper in s.known.nodes]
     )  # each may do the same at this very moment
@@ -207,7 +232,7 @@ def why_not_rent(s: Situation, book: Book, of: Pool, price_usd_hour: float) -> s
         of,
         price_usd_hour * max(1, racers),
         gone_usd(s, book),
-        there,
+        machines(s, book),
         s.wall(s.now),
         book.terms,
         s.timing.return_slack_s,

@@ -10,7 +10,7 @@ import msgspec
 from skerry.core.facts import Machine
 from skerry.core.records import MachineSlot
 from skerry.core.renting.acting import call, look, say
-from skerry.core.renting.berths import Berth, Book
+from skerry.core.renting.berths import NEVER, Berth, Book
 from skerry.core.renting.dealings import DestroyMachine, Rented
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def found(s: Situation, book: Book, b: Berth, own: Machine, machine: Rented, why
     created = own.created if own.id == machine.id or (own.token and not own.id) else before.created
     body = msgspec.structs.replace(
         own, state="booting", id=machine.id, name=machine.name, address=machine.address or own.address, size=machine.size,
-        region=machine.region, price_usd_hour=machine.price_usd_hour or own.price_usd_hour, token=before.token,
+        region=machine.region, price_usd_hour=machine.price_usd_hour or own.price_usd_hour, offer=machine.offer,
+        token=before.token,
         token_until=before.token_until, created=created or min(machine.created, s.wall(s.now)) or s.wall(s.now),
     )  # fmt: skip
     b.absent_s = None
@@ -72,6 +73,8 @@ def follow(s: Situation, book: Book, b: Berth, own: Machine) -> Machine | None:
     """
     there = ours(s, b, own)
     keep = chosen(s, b, there)
+    if keep is None and own.offer in b.silent:
+        return own  # whether it is there can't be asked just now
     if keep is None:
         if b.absent_s is None:
             b.absent_s = b.asked_s
@@ -89,7 +92,12 @@ def follow(s: Situation, book: Book, b: Berth, own: Machine) -> Machine | None:
         look(s, b, "which of two of one name is the enrolled one", after_s=b.asked_s + s.timing.list_again_s)
         return None
     if others:
-        destroy(s, book, b, others[0], f"two are called {keep.name}: {keep.id} stays")
+        # The list that we have may be older than the order that was taken: whoever only orders again never goes on.
+        due = [machine for machine in others if is_due(s, b, machine)]
+        if due:
+            destroy(s, book, b, due[0], f"two are called {keep.name}: {keep.id} stays")
+        else:
+            look(s, b, "whether the other of its name is gone", after_s=b.asked_s + s.timing.list_again_s)
         return None
     if keep.id != own.id:
         found(s, book, b, msgspec.structs.replace(own, id=""), keep, f"{keep.id} is the one that stays")
@@ -102,6 +110,11 @@ def follow(s: Situation, book: Book, b: Berth, own: Machine) -> Machine | None:
 def has_joined(s: Situation, slot: MachineSlot) -> bool:
     node = s.known.nodes.get(slot.path)
     return node is not None and s.presence.is_up(slot.path)
+
+
+def is_due(s: Situation, b: Berth, machine: Rented) -> bool:
+    """Whether it is to be destroyed, or once more: lists show it for a while after the order was taken."""
+    return s.now >= b.destroyed.get(machine.id, NEVER) + 6 * s.timing.list_again_s
 
 
 def destroy(s: Situation, book: Book, b: Berth, machine: Rented, why: str) -> None:

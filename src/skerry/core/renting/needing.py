@@ -6,12 +6,12 @@ import math
 from statistics import median_low
 from typing import TYPE_CHECKING, Literal
 
-from skerry.core.facts import Machine, Rent, Up
+from skerry.core.facts import Machine, Next, Rent, Up
 from skerry.core.intent import App, Pool
 from skerry.core.records import MachineSlot, Slot
+from skerry.core.renting import offers
 from skerry.core.renting.berths import Book
-from skerry.core.renting.dealings import Kind
-from skerry.core.renting.packing import Bin, Item, Size, pack, spared
+from skerry.core.renting.packing import Bin, Item, Seller, Size, best_first, pack, spared
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
@@ -62,13 +62,18 @@ def with_wish(s: Situation, book: Book, of: Pool, wishes: tuple[tuple[int, int],
 
 
 def wish(s: Situation, book: Book, of: Pool) -> int:
-    """Machines that are there or on their way, and those that are lacking, less those whose work fits elsewhere."""
+    """Machines that are there or on their way, and those that are lacking, less those whose work fits elsewhere.
+
+    Where several pools may serve a need, each one's keepers reckon for all: machines are filled the cheapest first and go the
+    dearest first, so that all come to the same end.
+    """
     size = size_of(s, book, of)
     slots = sorted(slots_of(s, book.pool))
     here = {slot: standing(s, slot) for slot in slots}
     have = [slot for slot in slots if here[slot] in ("real", "pending")]
-    bins = _bins(s, book.pool, size, have)
-    items = _items(s, {bin.path for bin in bins})
+    sellers = _sellers(s)
+    bins = _bins(s, book.pool, size, have, sellers)
+    items = _items(s, {bin.path for bin in bins}, sellers)
     for bin in bins:
         for item in items:
             if item.at == bin.path:
@@ -77,15 +82,41 @@ def wish(s: Situation, book: Book, of: Pool) -> int:
     _tell_homeless(s, book, packed.homeless)
     if packed.more:
         return len(have) + packed.more
-    candidates = sorted(have, key=lambda slot: (here[slot] != "pending", -slot.index))
+    candidates = sorted(
+        [*have, *_may_go_elsewhere(s, book.pool, bins)],
+        key=lambda slot: (here.get(slot) != "pending", dearest_first(s, slot)),
+    )
     settled = [item._replace(at=packed.placed.get(item.name, item.at)) for item in items]
-    return len(have) - len(spared(settled, bins, [slot.path for slot in candidates]))
+    gone = spared(settled, bins, [slot.path for slot in candidates])
+    return len(have) - sum(slot.path in gone for slot in have)
+
+
+def dearest_first(s: Situation, slot: MachineSlot) -> tuple[float, str, int]:
+    """The order in which machines go when what is left fits elsewhere; the other way round they are filled."""
+    said = best_word(s, slot)
+    return (-said.price_usd_hour if said is not None else 0.0, slot.pool, -slot.index)
+
+
+def _may_go_elsewhere(s: Situation, pool: str, bins: list[Bin]) -> list[MachineSlot]:
+    """Machines of other pools that their keepers may give back: all above the least number."""
+    there: dict[str, list[MachineSlot]] = {}
+    for bin in bins:
+        slot = MachineSlot.of_path(bin.path)
+        if slot is not None and slot.pool != pool:
+            there.setdefault(slot.pool, []).append(slot)
+    found = []
+    for name, slots in there.items():
+        of = s.known.body(f"pool/{name}", Pool)
+        most = len(slots) - (of.min if of is not None else 0)
+        found += sorted(slots, key=lambda slot: dearest_first(s, slot))[: max(0, most)]
+    return found
 
 
 def standing(s: Situation, slot: MachineSlot) -> Literal["real", "pending", "draining", "leaving"]:
     """How a machine slot stands, by what keepers say (the living ones first) and its enrolment.
 
-    pending: nothing was rented for it yet. A draining or leaving one is neither capacity nor missing.
+    pending: nothing was rented for it yet. A draining or leaving one is neither capacity nor missing, nor is one that was asked
+    for where nobody answers: by its token it can't join any more, and other slots go on at other providers.
     """
     node = s.known.nodes.get(slot.path)
     said = best_word(s, slot)
@@ -95,6 +126,9 @@ def standing(s: Situation, slot: MachineSlot) -> Literal["real", "pending", "dra
         return "draining"
     if said is None or said.state in ("booting", "joined"):
         return "real"
+    if said.token and not said.id and s.wall(s.now) > said.token_until:
+        of = s.known.body(f"pool/{slot.pool}", Pool)
+        return "leaving" if of is not None and of.others else "real"
     return "real" if said.token or said.id else "pending"
 
 
@@ -115,21 +149,21 @@ def slots_of(s: Situation, pool: str) -> set[MachineSlot]:
     return {slot for slot in (*named, *enrolled) if slot is not None and slot.pool == pool}
 
 
-def _bins(s: Situation, pool: str, size: Size | None, have: list[MachineSlot]) -> list[Bin]:
-    """Fixed hosts, then machines; draining ones and those that are down hold nothing."""
+def _bins(s: Situation, pool: str, size: Size | None, have: list[MachineSlot], sellers: dict[str, Seller]) -> list[Bin]:
+    """Fixed hosts, then machines of all pools, those on their way too, the cheapest first; draining ones hold nothing."""
     bins = []
     for path in sorted(s.known.nodes):
         room = _room(s, path)
-        slot = MachineSlot.of_path(path)
-        if room is not None and (slot is None or slot.pool != pool):
+        if room is not None and MachineSlot.of_path(path) is None:
             bins.append(Bin(path, *room))
-    bins.sort(key=lambda bin: MachineSlot.of_path(bin.path) is not None)
-    for slot in have:
+    others = [slot for name in sellers if name != pool for slot in slots_of(s, name) if standing(s, slot) == "real"]
+    for slot in sorted([*have, *others], key=lambda slot: dearest_first(s, slot), reverse=True):
         room = _room(s, slot.path)
         if room is not None:
             bins.append(Bin(slot.path, *room))
         else:
-            cpus, memory_bytes = size if size is not None else (float("inf"), 1 << 62)
+            coming = size if slot.pool == pool else sellers[slot.pool].size
+            cpus, memory_bytes = coming if coming is not None else (float("inf"), 1 << 62)
             bins.append(Bin(slot.path, cpus, memory_bytes, enrolled=False))
     return bins
 
@@ -144,12 +178,12 @@ def _room(s: Situation, path: str) -> Size | None:
     return Size(up.cpus, up.memory_bytes)
 
 
-def _items(s: Situation, hosts: set[str]) -> list[Item]:
+def _items(s: Situation, hosts: set[str], sellers: dict[str, Seller]) -> list[Item]:
     """Every wanted slot. What a host holds that takes nothing more counts as held by nobody."""
     items = []
     for app, want_app in sorted(s.wants.items()):
         body = s.known.body(f"app/{app}", App)
-        pools = tuple(pool for pool in (body.pools if body is not None else ()) if _is_open(s, pool))
+        selling = [sellers[pool] for pool in (body.pools if body is not None else ()) if pool in sellers]
         for service, want in sorted(want_app.services.items()):
             eligible = frozenset(s.eligible(app, service))
             anywhere = not s.stays_with_data(app, want.service) and not want.service.constraints
@@ -160,23 +194,40 @@ def _items(s: Situation, hosts: set[str]) -> list[Item]:
                 if found is not None and found.home and not at:
                     continue  # it waits for its data: no other host helps
                 needs = want.service.needs
-                items.append(
-                    Item(str(slot), needs.reserve_cpus, needs.reserve_memory_bytes, eligible, pools if anywhere else (),
-                         at if at in hosts else "")
-                )  # fmt: skip
+                cpus, memory_bytes = needs.reserve_cpus, needs.reserve_memory_bytes
+                pools = best_first(selling if anywhere else (), cpus, memory_bytes)
+                items.append(Item(str(slot), cpus, memory_bytes, eligible, pools, at if at in hosts else ""))
     return items
 
 
-def _is_open(s: Situation, pool: str) -> bool:
-    """Of several pools that an app is opened to the first counts that has room for another machine."""
-    of = s.known.body(f"pool/{pool}", Pool)
-    if of is None or of.deleted:
-        return False
-    full = sum(
-        standing(s, slot) in ("real", "draining", "leaving") and s.presence.is_up(slot.path)
-        for slot in slots_of(s, pool)
-    )
-    return full < of.max
+def _sellers(s: Situation) -> dict[str, Seller]:
+    """All pools, as their keepers tell what the next machine costs. One that has all that it may have is open to nothing more."""
+    found = {}
+    for path, document in s.known.documents.items():
+        of = document.body
+        if not isinstance(of, Pool) or of.deleted:
+            continue
+        name = path.removeprefix("pool/")
+        full = sum(
+            standing(s, slot) in ("real", "draining", "leaving") and s.presence.is_up(slot.path)
+            for slot in slots_of(s, name)
+        )
+        told = _next_of(s, name, of)
+        size = Size(told.cpus, told.memory_bytes) if told is not None and told.memory_bytes else None
+        usd_hour = told.usd_hour if told is not None else float("inf")
+        found[name] = Seller(name, usd_hour, size, full < of.max and (told is None or told.usd_hour >= 0))
+    return found
+
+
+def _next_of(s: Situation, pool: str, of: Pool) -> Next | None:
+    """What the living keepers say: of those that could rent one the median, so that none alone makes a pool cheap or dear."""
+    said = [
+        body.next
+        for keeper, body in s.known.about("rent", pool).items()
+        if isinstance(body, Rent) and body.next is not None and keeper in of.keepers and not s.presence.is_down(keeper)
+    ]
+    can = sorted((one for one in said if one.usd_hour >= 0), key=lambda one: (one.usd_hour, one.memory_bytes, one.cpus))
+    return can[(len(can) - 1) // 2] if can else next(iter(said), None)
 
 
 def _tell_homeless(s: Situation, book: Book, homeless: tuple[str, ...]) -> None:
@@ -196,38 +247,19 @@ def size_of(s: Situation, book: Book, of: Pool) -> Size | None:
     rooms = [room for path in s.known.nodes if _is_of(path, book.pool) and (room := _room(s, path)) is not None]
     if rooms:
         return Size(median_low(room.cpus for room in rooms), median_low(room.memory_bytes for room in rooms))
-    found = kinds_for(book, of)
+    found = offers.fitting(book, of)
     if found:
-        return Size(found[0].cpus, max(0, found[0].memory_bytes - OVERHEAD_BYTES))
+        return Size(found[0].cpus, usable(found[0].memory_bytes))
     if of.cpus and of.memory_bytes:
-        return Size(of.cpus, max(0, of.memory_bytes - OVERHEAD_BYTES))
+        return Size(of.cpus, usable(of.memory_bytes))
     return None
+
+
+def usable(memory_bytes: int) -> int:
+    """What containers may have of a machine's memory."""
+    return max(0, memory_bytes - OVERHEAD_BYTES)
 
 
 def _is_of(path: str, pool: str) -> bool:
     slot = MachineSlot.of_path(path)
     return slot is not None and slot.pool == pool
-
-
-def kinds_for(book: Book, of: Pool) -> list[Kind]:
-    """Sizes that the pool may take, the cheapest first; of equal ones the larger memory, then the name."""
-    fit = [
-        kind
-        for kind in book.kinds or ()
-        if (kind.name == of.size if of.size else kind.cpus >= of.cpus and kind.memory_bytes >= of.memory_bytes)
-        and (not of.price_usd_month or kind.price_usd_month <= of.price_usd_month)
-    ]
-    return sorted(fit, key=lambda kind: (kind.price_usd_month, -kind.memory_bytes, kind.name))
-
-
-def choices(book: Book, of: Pool, index: int) -> list[tuple[Kind, str]]:
-    """(size, region) in the order in which machine `index` tries them: its own region first, the cheapest size in all of them.
-
-    A pool that names no regions takes any where the size is to be had.
-    """
-    found = []
-    for kind in kinds_for(book, of):
-        regions = [region for region in of.regions if not kind.regions or region in kind.regions]
-        regions = regions if of.regions else list(kind.regions) or [""]
-        found += [(kind, regions[(index + i) % len(regions)]) for i in range(len(regions))]
-    return found

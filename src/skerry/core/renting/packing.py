@@ -22,7 +22,9 @@ class Size(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A wanted slot. `hosts`: enrolled nodes that may run it; `pools`: whose new machines may; `at`: who has it, "" for nobody."""
+    """A wanted slot. `hosts`: enrolled nodes that may run it; `pools`: whose new machines may, the one that rents for it first;
+    `at`: who has it, "" for nobody.
+    """
 
     name: str
     cpus: float
@@ -36,6 +38,30 @@ class Item(NamedTuple):
             return path in self.hosts
         machine = MachineSlot.of_path(path)
         return machine is not None and machine.pool in self.pools
+
+
+class Seller(NamedTuple):
+    """A pool, and what its next machine would cost. `size` None: not known yet. `is_open`: it may rent one now."""
+
+    pool: str
+    usd_hour: float
+    size: Size | None
+    is_open: bool
+
+    def fits(self, cpus: float, memory_bytes: int) -> bool:
+        return self.size is None or (memory_bytes <= self.size.memory_bytes and cpus <= self.size.cpus + 1e-9)
+
+
+def best_first(sellers: Iterable[Seller], cpus: float, memory_bytes: int) -> tuple[str, ...]:
+    """Which pool rents for what takes so much: of those whose machines are large enough and that may rent the cheapest, then by
+    name. Behind it those that can't now: their machines may hold it all the same.
+    """
+    return tuple(
+        seller.pool
+        for seller in sorted(
+            sellers, key=lambda one: (not one.fits(cpus, memory_bytes), not one.is_open, one.usd_hour, one.pool)
+        )
+    )
 
 
 class Bin(msgspec.Struct):
@@ -73,8 +99,8 @@ def decreasing(items: Iterable[Item]) -> list[Item]:
 def pack(items: Iterable[Item], bins: Sequence[Bin], pool: str, size: Size | None, most: int) -> Packed:
     """Place what nobody has yet into `bins` (filled by this), then into at most `most` new machines of the pool.
 
-    Of several pools that are open to an item only the first counts that it names: one keeper's pools don't bid against one
-    another. `size` None: not known yet, so one machine is thought to hold whatever doesn't fit.
+    Of several pools that are open to an item only the first rents for it (`best_first`): pools don't bid against one another.
+    `size` None: not known yet, so one machine is thought to hold whatever doesn't fit.
     """
     new: list[Bin] = []
     homeless, placed = [], {}

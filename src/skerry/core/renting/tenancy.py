@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.core.facts import Machine
-from skerry.core.intent import Pool
-from skerry.core.renting import by_hand, leaving, ledger, needing
+from skerry.core.intent import MANUAL, Pool
+from skerry.core.renting import by_hand, leaving, ledger, needing, offers
 from skerry.core.renting.acting import HELD, call, decline, fail, let_go, look, say
 from skerry.core.renting.berths import NEVER, Berth, Book
 from skerry.core.renting.dealings import CreateMachine
-from skerry.core.renting.leaving import MANUAL
 from skerry.core.renting.matching import chosen, follow, found, has_joined, ours, tell_foreign
 
 if TYPE_CHECKING:
     from skerry.core.renting.keeping import Wanted
     from skerry.core.situation import Situation
 
-GIVE_UP_WAIT_S = 60.0  # a keeper that has failed to reach the provider so often lets others try
+GIVE_UP_TIMES = 4.0  # after failures in a row, when its pause is so many times the first: it lets others try
 
 
 def take(s: Situation, book: Book, of: Pool, b: Berth, own: Machine | None, wanted: Wanted) -> None:
@@ -69,7 +68,7 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
         let_go(s, b, "not needed any more")
         return
     if s.now < max(b.again_s, book.again_s):
-        if book.wait_s >= GIVE_UP_WAIT_S and _others(s, of):
+        if book.wait_s >= GIVE_UP_TIMES * s.timing.provider_retry_first_s and _others(s, of):
             decline(s, b, f"the provider can't be reached from here: {book.trouble}")
         s.renting.next_s = min(s.renting.next_s, max(b.again_s, book.again_s))
         return
@@ -84,7 +83,7 @@ def tend(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted: Wan
     elif own.state == "draining":
         leaving.drain(s, of, b, own, wanted, book.returning)
     elif own.state == "returning":
-        leaving.returning(s, book, of, b, own, wanted)
+        leaving.returning(s, book, of, b, own, wanted, book.returning)
 
 
 def _others(s: Situation, of: Pool) -> bool:
@@ -100,6 +99,9 @@ def _creating(s: Situation, book: Book, of: Pool, b: Berth, own: Machine, wanted
     settled_s = b.begun_s + s.timing.settle_s
     if b.asked_s < settled_s:
         look(s, b, "whether what was asked for has come", after_s=min(settled_s, max(b.asked_s + again_s, s.now)))
+        return
+    if own.token and own.offer in b.silent:
+        look(s, b, "whether what was asked for has come", after_s=b.asked_s + again_s)
         return
     if own.token:
         book.void.add(own.token)
@@ -125,31 +127,35 @@ def _create(s: Situation, book: Book, of: Pool, b: Berth, own: Machine) -> None:
     if book.kinds is None or s.now > book.swept_s + 3 * s.timing.sweep_s:
         say(s, b, own, "waits for what the provider has and lists")
         return
-    choices = needing.choices(book, of, b.slot.index)
-    if not choices:
-        wants = f"size {of.size}" if of.size else f"{of.cpus:g} CPUs and {of.memory_bytes >> 20} MiB"
-        fail(
+    if quiet := offers.waited_for(s, book, of, b.silent):
+        say(
             s,
             b,
             own,
-            f"{of.provider} has no {wants} in {', '.join(of.regions) or 'any region'} at that price",
-            "bad-size",
+            f"waits for {', '.join(quiet)}, which may have one of its name: without it only after {of.join_s:.0f} s",
         )
         return
-    kind, region = choices[own.tries % len(choices)]
-    book.price_usd_hour = kind.price_usd_hour
-    why = ledger.why_not_rent(s, book, of, kind.price_usd_hour)
-    if not why and s.now < book.create_again_s:
-        why = book.create_trouble
+    if not offers.choices(book, of, b.slot.index):
+        fail(s, b, own, offers.why_none(book, of), "bad-size")
+        return
+    there = offers.open_choices(s, book, of, b.slot.index)
+    if there:
+        kind, region = there[own.tries % len(there)]
+        why = ledger.why_not_rent(s, book, of, kind.price_usd_hour)
+    else:
+        why = offers.trouble(book, of) or "none of its providers can be asked just now"
     if why:
         say(s, b, own, why)
         if b.told != why.partition(":")[0]:
             b.told = why.partition(":")[0]
             s.note("machine-waits", b.slot, why)
         return
-    body = msgspec.structs.replace(own, size=kind.name, region=region, price_usd_hour=kind.price_usd_hour)
-    say(s, b, body, f"asks for a {kind.name}" + (f" in {region}" if region else ""))
-    call(s, b, "create", CreateMachine(slot=b.slot, size=kind.name, region=region, token_s=of.join_s,
+    body = msgspec.structs.replace(
+        own, size=kind.name, region=region, price_usd_hour=kind.price_usd_hour, offer=kind.offer
+    )
+    at = f" of {kind.offer or of.provider}" if of.others else ""
+    say(s, b, body, f"asks for a {kind.name}{at}" + (f" in {region}" if region else ""))
+    call(s, b, "create", CreateMachine(slot=b.slot, size=kind.name, region=region, offer=kind.offer, token_s=of.join_s,
                                         reason=f"{book.target} machines are wanted"))  # fmt: skip
 
 

@@ -8,16 +8,18 @@ import msgspec
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Machine, Rent
-from skerry.core.intent import Pool
+from skerry.core.intent import MANUAL, Pool
 from skerry.core.records import MachineSlot
-from skerry.core.renting import ledger, needing
+from skerry.core.renting import by_hand, ledger, needing, offers
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 
 class MachineRow(msgspec.Struct, frozen=True):
-    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: unix seconds."""
+    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: unix seconds; `asks`: the
+    command that a person is asked to run for it.
+    """
 
     slot: str
     state: str
@@ -30,6 +32,8 @@ class MachineRow(msgspec.Struct, frozen=True):
     since: float
     up: bool
     why: str = ""
+    asks: str = ""
+    provider: str = ""
 
 
 class PoolRow(msgspec.Struct, frozen=True):
@@ -52,6 +56,8 @@ def machines(s: Situation) -> list[MachineRow]:
     rows = []
     for slot in sorted(slot for pool in pools for slot in needing.slots_of(s, pool)):
         said = needing.best_word(s, slot)
+        of = s.known.body(f"pool/{slot.pool}", Pool)
+        asks = by_hand.command(slot, said) if said is not None and of is not None and of.provider == MANUAL else ""
         keeper = next((k for k, body in s.known.about("machine", str(slot)).items() if body == said), "")
         node = s.known.nodes.get(slot.path)
         if said is None:
@@ -61,9 +67,14 @@ def machines(s: Situation) -> list[MachineRow]:
             state = said.state
         rows.append(
             MachineRow(str(slot), state, name_of(keeper), said.id, said.address, said.size, said.region, said.price_usd_hour,
-                       said.since, node is not None and s.presence.is_up(slot.path), said.why)
+                       said.since, node is not None and s.presence.is_up(slot.path), said.why, asks, _provider(s, slot, said))
         )  # fmt: skip
     return rows
+
+
+def _provider(s: Situation, slot: MachineSlot, said: Machine) -> str:
+    of = s.known.body(f"pool/{slot.pool}", Pool)
+    return said.offer or (of.provider if of is not None else "")
 
 
 def pools(s: Situation) -> list[PoolRow]:
@@ -77,7 +88,7 @@ def pools(s: Situation) -> list[PoolRow]:
         have = sum(needing.standing(s, slot) != "pending" for slot in slots)
         book = s.renting.books.get(name)
         kept = book is not None and name in s.renting.kept
-        why = (book.returning or book.trouble or book.create_trouble) if book is not None and kept else ""
+        why = (book.returning or book.trouble or offers.trouble(book, of)) if book is not None and kept else ""
         rents = [body for body in s.known.about("rent", name).values() if isinstance(body, Rent)]
         told = max((body.wishes[-1][1] for body in rents if body.wishes), default=-1)
         rows.append(

@@ -59,6 +59,7 @@ class Simulator:
         limits: Limits | None = None,
         tokens: Mapping[str, Collection[str] | None] | None = None,
         control: str = "",
+        price_factor: float = 1.0,
     ) -> None:
         self.clock = clock
         self.limits = limits or Limits()
@@ -69,6 +70,7 @@ class Simulator:
         self.faults: list[Fault] = []
         self.calls: Counter[str] = Counter()  # "DELETE /v2/droplets": how often that was answered, whatever it said
         self.status = "active"  # of the account
+        self.price_factor = price_factor  # on the prices of the catalog
         self.keys: dict[str, dict[str, Any]] = {}
         self.tags: dict[str, str] = {}  # lower case -> as it was first spelled
         self._meters: dict[str, Meter] = {}
@@ -209,7 +211,12 @@ class Simulator:
         return droplet
 
     def _shown(self, droplet: Droplet) -> dict[str, Any]:
-        return droplet.shown(self.clock(), self.fleet.busy(droplet))
+        shown = droplet.shown(self.clock(), self.fleet.busy(droplet))
+        return {**shown, "size": self._priced(shown["size"])}
+
+    def _priced(self, size: dict[str, Any]) -> dict[str, Any]:
+        prices = {key: round(size[key] * self.price_factor, 5) for key in ("price_monthly", "price_hourly")}
+        return {**size, **prices}
 
     def _page(self, call: Call, key: str, rows: list[Any], path: str) -> tuple[int, dict[str, Any]]:
         def number(name: str, least: int, most: int, default: int) -> int:
@@ -352,7 +359,7 @@ class Simulator:
         return self._page(call, "ssh_keys", list(self.keys.values()), "/v2/account/keys")
 
     def list_sizes(self, call: Call) -> tuple[int, Any]:
-        return self._page(call, "sizes", [row.shown() for row in catalog.SIZES], "/v2/sizes")
+        return self._page(call, "sizes", [self._priced(row.shown()) for row in catalog.SIZES], "/v2/sizes")
 
     def list_regions(self, call: Call) -> tuple[int, Any]:
         return self._page(call, "regions", [catalog.region(slug) for slug in catalog.REGIONS], "/v2/regions")
