@@ -36,7 +36,7 @@ VERBS = {
     "rm": "Remove an app; its volumes stay.",
     "volume": "List and remove named volumes.",
     "image": "Build images, try them here, look into them, and hand them on.",
-    "role": "Say who else may sign: operators and CI.",
+    "role": "Say who else may sign, and who may look in.",
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
