@@ -36,6 +36,7 @@ VERBS = {
     "rm": "Remove an app; its volumes stay.",
     "volume": "List and remove named volumes.",
     "image": "Build images, try them here, look into them, and hand them on.",
+    "tools": "Make, list and remove images with tools for looking into containers.",
     "role": "Say who else may sign: operators and CI.",
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",
