@@ -5,10 +5,10 @@ from __future__ import annotations
 from skerry.errors import BadInput, Passing, Refusal
 
 
-class NoSuchPath(BadInput):
+class NotInThere(BadInput):
     """It isn't in the container, or the way to it leads nowhere in there."""
 
-    code = "no-such-path"
+    code = "not-in-there"
 
 
 class NotReadable(BadInput):

@@ -15,7 +15,7 @@ import os
 import stat
 
 from skerry.errors import SkerryError
-from skerry.observe.look.errors import NoSuchPath, NothingToSee, NotReadable, NotWritable
+from skerry.observe.look.errors import NothingToSee, NotInThere, NotReadable, NotWritable
 
 NO_MAGIC_LINKS, IN_ROOT = 0x02, 0x10
 READ = os.O_RDONLY | os.O_NOATIME | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -53,7 +53,7 @@ def openat2(root: int, path: str, flags: int, mode: int = 0) -> int:
 
 
 def locate(root: int, path: str) -> int:
-    """What the path leads to, links followed: a descriptor that reads nothing. Raises NoSuchPath, NothingToSee."""
+    """What the path leads to, links followed: a descriptor that reads nothing. Raises NotInThere, NothingToSee."""
     try:
         return openat2(root, path or "/", os.O_PATH)
     except OSError as error:
@@ -92,7 +92,7 @@ def told(error: OSError, path: str) -> SkerryError:
     """As an error for people."""
     why = error.strerror or str(error)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV, errno.EINVAL):
-        return NoSuchPath(f"there is no {path} in the container", why, "see skerry ls; links are followed within it")
+        return NotInThere(f"there is no {path} in the container", why, "see skerry ls; links are followed within it")
     if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR, errno.ENOTEMPTY):
         return NotWritable(f"{path} was not written", why, "see skerry files: where the application itself can write")
     if error.errno == errno.ENOSYS:
