@@ -36,3 +36,13 @@ def test_a_folder_is_listed_a_file_shown_and_a_tree_copied(host: RealHost, tmp_p
     assert (tmp_path / "d/a").read_text() == "hello\n"
     assert (tmp_path / "d/l").readlink() == Path("a")
     assert (tmp_path / "d/big").stat().st_size == 300000
+
+
+def test_processes_and_sockets_are_shown_with_their_owners(host: RealHost) -> None:
+    slot = ready(host, "nc -l -p 8123 >/dev/null & nc -lU /tmp/s >/dev/null 2>&1 & sleep 1000 &")
+    rows = host.skerry("procs", slot, "--json").json["processes"]
+    assert rows[0]["pid"] == 1
+    assert ["sleep", "1000"] in [row["command"] for row in rows]
+    assert all(row["state"] == "sleeping" and row["memory_bytes"] > 0 for row in rows if row["command"][0] == "nc")
+    (listening,) = [row for row in host.skerry("sockets", slot, "--json").json["sockets"] if row["local"] == "*:8123"]
+    assert (listening["state"], listening["process"]) == ("listening", "nc")

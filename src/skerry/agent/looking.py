@@ -32,6 +32,7 @@ ASKED_WITHIN_S = 60.0
 SILENCE_S = 30.0  # of a child: what it reads hangs
 ENDED_WITHIN_S = 2.0
 AT_ONCE = 8
+PIDS_MAX = 4096
 WORDS_MAX = 300
 TOLD = ("cat", "tree", "put", "capture")  # what shows or changes what the application holds is an event
 
@@ -42,7 +43,7 @@ class Look(msgspec.Struct, forbid_unknown_fields=True):
     """`limit`: rows, or bytes of content. `write`: said by who means to change something."""
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree"]
+    what: Literal["ls", "cat", "tree", "procs", "sockets"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
@@ -108,7 +109,8 @@ class Looking:
         if root is None:
             root = self._own_root(slot, id)
         files.callback(os.close, root)
-        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched)
+        pids = sorted(runtime.pids(id))[:PIDS_MAX] if args.what in ("procs", "sockets") else ()
+        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched, pids=tuple(pids))
 
     def _own_root(self, slot: Slot, id: str) -> int:
         """The root of its first process, in which it can be written."""

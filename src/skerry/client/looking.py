@@ -18,6 +18,7 @@ from skerry.trust.requests import make_request
 
 SILENCE_S = 60.0  # the node itself gives up sooner
 NAMED = 5
+ROWS_MAX = 1_000_000
 
 
 class NotHeld(Passing):

@@ -48,6 +48,14 @@ def answer(job: Job) -> dict[str, Any]:
         return cat(job, send)
     if job.what == "tree":
         return Tree(job, send).write()
+    if job.what == "procs":
+        from skerry.observe.look.procfs import procs
+
+        return rows_of(procs(job), send_rows)
+    if job.what == "sockets":
+        from skerry.observe.look.sockets import sockets
+
+        return rows_of(sockets(job), send_rows)
     raise AssertionError(job.what)
 
 
