@@ -13,6 +13,7 @@ import pytest
 from agent.small import Aside, SmallCloud
 from client.conftest import commands_beside
 from skerry.cli.main import run
+from skerry.core.intent import Service
 from skerry.observe.chain import hash_of
 from skerry.observe.events import Entry, EventLog
 
@@ -125,3 +126,29 @@ def test_events_are_asked_for_by_subject_kind_time_and_words(
         assert shown("shop", "--until", "1h") == []
         assert shown("shop", "--since", "1h", "--tail", "1") == ["started shop.web/0"]
         assert "agent node/vps-2" in shown("vps-2")
+
+
+def test_who_signed_what_is_told_by_every_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud = SmallCloud(tmp_path, 2)
+    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "ann"))
+    with commands_beside(cloud, tmp_path, monkeypatch) as small:
+        image = small.look(lambda: cloud.give_image(b"an app"))
+        small.look(lambda: cloud.deploy("web", Service(replicas=1), image))
+
+        def told() -> bool:
+            return all(
+                {e.subject for e in agent.events.tail(100) if e.kind == "signed"} >= {"app/web", "release/web"}
+                for agent in cloud.agents.values()
+            )
+
+        small.wait("told on both", told)
+        capsys.readouterr()
+        assert run(["events", "web", "--kind", "signed", "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert {(row["node"], row["subject"], row["reason"]) for row in rows} == {
+            (node, subject, "version 0.1, signed by ann")
+            for node in ("vps-1", "vps-2")
+            for subject in ("app/web", "release/web")
+        }

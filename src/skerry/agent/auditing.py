@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.core.constraints import name_of
 from skerry.core.effects import Publish
+from skerry.core.events import RecordAccepted
 from skerry.core.facts import Audit
-from skerry.core.records import Fact, Record
+from skerry.core.intent import Node
+from skerry.core.records import Document
 from skerry.store.disk import DiskFull, replace_synced
 
 if TYPE_CHECKING:
@@ -96,13 +99,36 @@ class Auditing:
         trusted = self._agent.trusted
         return {path: node.signing for path in trusted.nodes if (node := trusted.enrolled(path)) is not None}
 
-    def heard(self, record: Record) -> None:
-        """Any record that was accepted."""
-        if not isinstance(record, Fact) or not isinstance(record.body, Audit) or record.node == self._agent.me:
-            return
-        if (node := self._agent.trusted.enrolled(record.node)) is not None:
-            head = Noted(record.body.n, record.body.hash, round(self._agent.clock.wall_s(), 3))
-            self._heads.note(record.node, node.signing, head)
+    def heard(self, event: RecordAccepted) -> None:
+        """Any record that was accepted: who signed which document is told, heads of others' diaries are noted."""
+        record = event.record
+        if isinstance(record, Document):
+            if not event.from_disk:
+                self._signed(record)
+        elif isinstance(record.body, Audit) and record.node != self._agent.me:
+            key = self._keys().get(record.node, "")
+            self._heads.note(
+                record.node, key, Noted(record.body.n, record.body.hash, round(self._agent.clock.wall_s(), 3))
+            )
+
+    def _signed(self, document: Document) -> None:
+        held = self._agent.trusted.document(document.path)
+        if held is None or held.hash != document.hash:
+            return  # an older one, that another names as its fallback
+        by = ", ".join(self._name(key) for key in document.signers)
+        version = f"version {document.epoch}.{document.version}, signed by {by}"
+        if isinstance(document.body, Node) and document.body.state == "expelled":
+            self._events.append("expelled", name_of(document.path), f"it belongs to the cloud no more: {version}")
+        else:
+            more = {"hash": document.hash, "signers": " ".join(document.signers)}
+            self._events.append("signed", document.path, version, more)
+
+    def _name(self, key: str) -> str:
+        """Of an operator, or of the role that a key is in."""
+        trusted = self._agent.trusted
+        operator = next((person.name for person in trusted.operators() if person.key == key), "")
+        role = next((f"role {role.name}" for role in trusted.roles() if key in role.keys), "")
+        return operator or role or f"key {key[:16]}"
 
     async def run(self) -> None:
         """Runs for ever."""

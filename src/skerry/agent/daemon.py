@@ -381,7 +381,7 @@ class Agent:
                 self.mesh.set_clients(self.trusted.client_certificates())
             if record.kind in ("policy", "pool"):
                 self.enrolling.changed()
-            self.auditing.heard(record)
+            self.auditing.heard(event)
             if isinstance(record, Fact) and record.node == self.me and record.seq > self.author.newest:
                 # What we say would be refused as old by all who heard us then: the agent begins anew, above that life.
                 self.records.start_after(record.seq[0])

@@ -258,10 +258,10 @@ class Server:
 
     def _about(self, entry: Entry) -> str:
         """Whose events these are: an app's, or this host's own."""
-        app = re.split(r"[./]", entry.subject, maxsplit=1)[0]
-        return (
-            f"app/{app}" if app != entry.subject and self._door.trusted.document(f"app/{app}") is not None else self._me
-        )
+        head, *rest = re.split(r"[./]", entry.subject)
+        app = rest[0] if head in ("app", "release", "secret") and rest else head
+        known = bool(rest) and self._door.trusted.document(f"app/{app}") is not None
+        return f"app/{app}" if known else self._me
 
     async def _verb_audit(self, args: Subject, request: Request) -> AsyncIterator[Any]:
         """The whole diary as it stands on disk; whoever may not see all of it can't verify it."""
