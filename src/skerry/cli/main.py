@@ -31,6 +31,7 @@ VERBS = {
     "events": "Show what happened in the cloud, and why.",
     "explain": "Explain where SUBJECT stands and why.",
     "status": "Show whether the cloud is well.",
+    "top": "Watch hosts, apps and slots on a live screen.",
     "scale": "Change how many replicas a service has.",
     "rollback": "Go back to the release before this one.",
     "rm": "Remove an app; its volumes stay.",
