@@ -32,6 +32,7 @@ VERBS = {
     "audit": "Verify that hosts' diaries are what they were.",
     "explain": "Explain where SUBJECT stands and why.",
     "status": "Show whether the cloud is well.",
+    "top": "Watch hosts, apps and slots on a live screen.",
     "scale": "Change how many replicas a service has.",
     "rollback": "Go back to the release before this one.",
     "rm": "Remove an app; its volumes stay.",
