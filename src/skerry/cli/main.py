@@ -37,6 +37,7 @@ VERBS = {
     "volume": "List and remove named volumes.",
     "image": "Build images, try them here, look into them, and hand them on.",
     "role": "Say who else may sign, and who may look in.",
+    "tools": "Make, list and remove images with tools for looking into containers.",
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
