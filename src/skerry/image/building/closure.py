@@ -142,7 +142,11 @@ class Closure:
                     continue  # a text that every program linked statically to glibc has
                 if self._find_name(name) and not self.has_library(name) and not self._has_graft(name):
                     hints.setdefault(name, path)
-            if "usr/bin/sh" not in self.kept and path in self.executables - known and {"system", "popen"} & set(elf.calls):
+            if (
+                "usr/bin/sh" not in self.kept
+                and path in self.executables - known
+                and {"system", "popen"} & set(elf.calls)
+            ):
                 self.findings.append(f"{path} can call system() or popen(): there is no shell in the image")
         self.findings += [f"{path} may open {name}, which was not kept" for name, path in sorted(hints.items())]
 
