@@ -97,9 +97,9 @@ async def ls(session: Session) -> list[dict[str, Any]]:
             {"name": name, "image": tools.image, "size_bytes": tools.size_bytes, "about": tools.about, "hosts": hosts}
         )
     known = {row["name"] for row in rows}
-    unbuilt = [name for name in tools_names() if name not in known]
-    more = [
-        {"name": n, "image": "", "size_bytes": None, "about": "built when it is first used", "hosts": []}
-        for n in unbuilt
-    ]
-    return sorted([*rows, *more], key=lambda row: str(row["name"]))
+    for name in tools_names():
+        if name not in known:
+            rows.append(
+                {"name": name, "image": "", "size_bytes": None, "about": "built when it is first used", "hosts": []}
+            )
+    return sorted(rows, key=lambda row: str(row["name"]))
