@@ -94,6 +94,11 @@ class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
 
 
+class ToolsName(msgspec.Struct, forbid_unknown_fields=True):
+    tools: str
+    digest: str
+
+
 class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
     slot: str
     act: Literal["reboot", "resize"]
@@ -133,6 +138,7 @@ class Server:
         self._keeper = agent.files.keeper
         self._enrolling = agent.enrolling
         self._act = partial(act, agent)
+        self._kits = agent.kits
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
@@ -365,3 +371,8 @@ class Server:
     async def _verb_image_hosts(self, args: ImageName, request: Request) -> Any:
         """Who has it whole, as far as it is known here."""
         return self._core.hosts_with(args.image)
+
+    async def _verb_tools(self, args: ToolsName, request: Request) -> AsyncIterator[Any]:
+        """Have these tools here, to look into a container: fetched from hosts that have them. Ends with "here" or "nowhere"."""
+        async for item in self._kits.bring(args.tools, args.digest):
+            yield item
