@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime
+from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime, RuntimeRefused, Tool, ToolSpec
 
 Behaviour = Callable[[ContainerSpec], "int | None"]
 
@@ -67,6 +67,11 @@ class MemoryRuntime(Runtime):
             ended = await self._ended.get()
             if ended.id in self.disk.containers:
                 yield ended
+
+    async def look_in(self, id: str, spec: ToolSpec) -> Tool:
+        raise RuntimeRefused(
+            "no tool was started", "containers in memory have no processes to look at", "use a real host"
+        )
 
     def logs(self, id: str) -> list[Path]:
         return []

@@ -22,16 +22,26 @@ from skerry.errors import SkerryError
 from skerry.runtime import conmon, overlay, processes, record
 from skerry.runtime.bundle import host_limits, prepare
 from skerry.runtime.cgroups import Cgroups
-from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime, RuntimeBusy, RuntimeRefused
+from skerry.runtime.contract import (
+    Container,
+    ContainerSpec,
+    Exited,
+    Runtime,
+    RuntimeBusy,
+    RuntimeRefused,
+    Tool,
+    ToolSpec,
+)
 from skerry.runtime.logfiles import LogFiles
 from skerry.runtime.signals import signal_number, would_notice
+from skerry.runtime.tools import Tools
 from skerry.runtime.views import open_view
 
 COMMAND_WITHIN_S = 20.0
 KILLED_WITHIN_S = 5.0
 LOGS_LOOKED_AT_EVERY_S = 2.0
 REMOVED_AGAIN_EVERY_S = 5.0
-CGROUPS, MONITORS = "/skerry", "mon"
+CGROUPS, MONITORS, TOOLS = "/skerry", "mon", "tools"
 KILLED = 128 + signal.SIGKILL
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,126}")
 
@@ -61,7 +71,8 @@ class OciRuntime(Runtime):
     `directory`: one folder per container (bundle, record); best on a tmpfs, as the dozen small files of a start cost
     8 ms on a disk, and nothing in it is worth more than the container. `run_dir`: the runtimes' state and exit codes, to
     be gone after a reboot. `logs`: one folder per container; the newest of ended ones are kept. `cgroup_parent`:
-    containers are in `<parent>/<id>`, monitors in `<parent>/mon`. One process at a time may own these places.
+    containers are in `<parent>/<id>`, monitors in `<parent>/mon`, tools below `<parent>/tools`. One process at a time may own these
+    places.
     """
 
     def __init__(
@@ -75,6 +86,9 @@ class OciRuntime(Runtime):
         self._parent = cgroup_parent
         self._cgroups = Cgroups()
         self._limits = host_limits(swap=self._cgroups.can_limit_swap())
+        self._tools = Tools(
+            run_dir / TOOLS, binaries.path(binaries.runtime), f"{cgroup_parent}/{TOOLS}", self._cgroups, self._limits
+        )
         self._boot = record.boot_id()
         self._lives: dict[str, _Life] = {}
         self._views: dict[str, int] = {}
@@ -122,6 +136,16 @@ class OciRuntime(Runtime):
             exited = await self._told.get()
             if self._folder(exited.id).exists():  # else it was removed meanwhile, on request
                 yield exited
+
+    async def look_in(self, id: str, spec: ToolSpec) -> Tool:
+        await self._adopted()
+        if not id:
+            return await self._tools.start(spec, 0, 0)
+        _check_id(id)
+        made, held = record.read(self._folder(id), record.Made), self._look(id)
+        if made is None or held is None or not held.running:
+            raise RuntimeBusy("no tool was started", f"container {id} does not run", "see skerry ps")
+        return await self._tools.start(spec, made.pid, made.monitor)
 
     def logs(self, id: str) -> list[Path]:
         _check_id(id)
@@ -274,6 +298,7 @@ class OciRuntime(Runtime):
 
     async def _adopt(self) -> None:
         self._keep(self._follow_rotations())
+        await asyncio.to_thread(self._tools.sweep)
         for id in self._ids():
             made = record.read(self._folder(id), record.Made)
             held = self._look(id)
@@ -405,8 +430,8 @@ class OciRuntime(Runtime):
 
 
 def _check_id(id: str) -> None:
-    if not _ID.fullmatch(id) or id == MONITORS:
-        why = f"an id has letters, digits, _ . and -, at most 127, and is not {MONITORS!r}"
+    if not _ID.fullmatch(id) or id in (MONITORS, TOOLS):
+        why = f"an id has letters, digits, _ . and -, at most 127, and is not {MONITORS!r} or {TOOLS!r}"
         raise RuntimeRefused(f"{id[:80]!r} is no container", why, "give another id")
 
 

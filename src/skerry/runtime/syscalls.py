@@ -1,25 +1,28 @@
-"""System calls that Python has no word for: mount, umount2, open_tree, mount_setattr, unshare, setns, prctl. Decides nothing.
+"""The system calls that Python has no word for: mounts, unshare, setns, prctl. Nothing is decided here.
 
-Each raises OSError with the path that it was about. Sources: mount(2), umount(2), open_tree(2), mount_setattr(2), unshare(2),
-setns(2), prctl(2).
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2); the header
+linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import struct
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x0000_0200, 0x0002_0000, 0x4000_0000
-AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
-OPEN_TREE_CLONE = 1
-# MOUNT_ATTR_: RDONLY, NOSUID, NODEV, NOEXEC, NOATIME; and which bits these are.
-MOUNT_READ_ONLY_UNTOUCHED = (0x1 | 0x2 | 0x4 | 0x8 | 0x10, 0x70)
-_OPEN_TREE, _MOUNT_SETATTR = 428, 442  # one number for all processors
 
 PR_SET_CHILD_SUBREAPER = 36
+
+# The same numbers on all processors.
+_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
+_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME = 0x70, 0x10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -36,20 +39,6 @@ def unmount(target: str, flags: int = UMOUNT_NOFOLLOW) -> None:
     _check(_libc.umount2(os.fsencode(target), flags), target)
 
 
-def open_tree(path: str, flags: int) -> int:
-    """A descriptor of what is mounted at `path`, closed at exec."""
-    file: int = _libc.syscall(_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags | os.O_CLOEXEC)
-    _check(min(file, 0), path)
-    return file
-
-
-def mount_setattr(tree: int, attributes: tuple[int, int]) -> None:
-    """Set these (bits, and the field among them that they replace) on an open tree and all that is mounted below it."""
-    bits, replaced = attributes
-    wanted = (ctypes.c_uint64 * 4)(bits, replaced, 0, 0)
-    _check(_libc.syscall(_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH | AT_RECURSIVE, wanted, 32), "mount_setattr")
-
-
 def unshare(flags: int) -> None:
     """Leave the namespaces named by `flags` (of this thread only) for new ones."""
     _check(_libc.unshare(flags), "unshare")
@@ -58,6 +47,26 @@ def unshare(flags: int) -> None:
 def setns(file: int, kind: int) -> None:
     """Join (this thread only) the namespace that `file` is open on."""
     _check(_libc.setns(file, kind), "setns")
+
+
+def clone_tree(path: str) -> int:
+    """A copy of the mounts at and below `path`, which must be of this mount namespace: a descriptor, mounted nowhere yet."""
+    flags = _CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    file: int = _libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
+    _check(min(file, 0), path)
+    return file
+
+
+def set_attributes(tree: int, add: int, clear: int = 0) -> None:
+    """Of all mounts of a copy. Linux 5.12."""
+    words = struct.pack("=QQQQ", add, clear, 0, 0)
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    _check(_libc.syscall(_MOUNT_SETATTR, tree, b"", flags, words, len(words)), "mount_setattr")
+
+
+def mount_tree(tree: int, target: str) -> None:
+    """Mount a copy at `target`."""
+    _check(_libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH), target)
 
 
 def become_subreaper() -> None:

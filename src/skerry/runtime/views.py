@@ -14,6 +14,14 @@ import threading
 
 from skerry.runtime import syscalls
 
+READ_ONLY_UNTOUCHED = (
+    syscalls.MOUNT_ATTR_RDONLY
+    | syscalls.MOUNT_ATTR_NOSUID
+    | syscalls.MOUNT_ATTR_NODEV
+    | syscalls.MOUNT_ATTR_NOEXEC
+    | syscalls.MOUNT_ATTR_NOATIME
+)
+
 
 def open_view(pid: int) -> int | None:
     """Of the process's mount namespace. None: it is gone, or this kernel (before 5.12) can't. The caller closes it. Blocks 1 ms."""
@@ -25,13 +33,13 @@ def open_view(pid: int) -> int | None:
             try:
                 syscalls.unshare(syscalls.CLONE_FS)  # of this thread alone, which ends with it
                 syscalls.setns(space, syscalls.CLONE_NEWNS)
-                tree = syscalls.open_tree("/", syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE)
+                tree = syscalls.clone_tree("/")
             finally:
                 os.close(space)
         except OSError:
             return
         try:
-            syscalls.mount_setattr(tree, syscalls.MOUNT_READ_ONLY_UNTOUCHED)
+            syscalls.set_attributes(tree, READ_ONLY_UNTOUCHED, syscalls.MOUNT_ATTR_ATIME)
         except OSError:
             os.close(tree)
             return
