@@ -34,6 +34,7 @@ VERBS = {
     "cp": "Copy SLOT:/PATH, a file or a folder, to LOCAL.",
     "procs": "Show the processes of SLOT.",
     "sockets": "Show the sockets of SLOT and which process has them.",
+    "capture": "Show the packets of SLOT, or write them to a file.",
     "audit": "Verify that hosts' diaries are what they were.",
     "explain": "Explain where SUBJECT stands and why.",
     "status": "Show whether the cloud is well.",

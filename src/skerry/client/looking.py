@@ -70,6 +70,15 @@ class Answer:
             if channel == DATA:
                 yield payload
 
+    async def mixed(self) -> AsyncGenerator[bytes | dict[str, Any]]:
+        """Bytes and rows, as they come."""
+        async for channel, payload in self._messages():
+            if channel == DATA:
+                yield payload
+            elif channel == ROWS:
+                for row in _read(payload, list[dict[str, Any]], self._who):
+                    yield row
+
     async def _messages(self) -> AsyncIterator[tuple[bytes, bytes]]:
         while True:
             message = await recv_bytes(self._stream, timeout_s=SILENCE_S, most_bytes=FRAME_BYTES)

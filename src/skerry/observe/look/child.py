@@ -56,6 +56,10 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.sockets import sockets
 
         return rows_of(sockets(job), send_rows)
+    if job.what == "capture":
+        from skerry.observe.look.capture import capture
+
+        return capture(job, send, send_rows)
     raise AssertionError(job.what)
 
 
