@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.agent.looking import Looking
 from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
@@ -44,10 +45,12 @@ class Streams:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._looking = Looking(agent)
 
     def handlers(self) -> dict[str, Handler]:
         return {
             "/request": self.request,
+            "/look": self._looking.serve,
             "/image": self.image,
             "/image/put": self.upload_image,
             "/objects/put": self.upload,
