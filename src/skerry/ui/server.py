@@ -20,6 +20,7 @@ from skerry.api.tokens import Bearer
 from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.sdk import AsyncClient
+from skerry.ui import images
 from skerry.ui.access import Access
 from skerry.ui.files import Files
 from skerry.ui.guard import Guard, refused
@@ -53,7 +54,7 @@ class Ui:
         *,
         looks: Callable[[Session], Awaitable[Snapshot]] = look,
     ) -> None:
-        self._access, self._files = access, Files()
+        self._cloud, self._access, self._files = cloud, access, Files()
         self._api_server = Server(cloud, Operator(), ledger, log=lambda line: None)
         self._api = self._api_server.app()
         self._hub = Hub(
@@ -73,6 +74,7 @@ class Ui:
             Route("/static/{name:path}", self._files.static),
             Route("/enter", self._enter, methods=["POST"]),
             WebSocketRoute("/live", self._live.serve),
+            *images.routes(lambda: self._cloud._connection.images),
         ]
         pages = Starlette(routes=routes, lifespan=lifespan)
         api = self._api

@@ -3,10 +3,16 @@ import { html, render, useEffect, useState } from "../vendor/htm-preact.js";
 import { enter } from "./session.js";
 import { begin, useCloud } from "./store.js";
 import { Empty, Modal } from "./parts.js";
+import { AppPage } from "./app.js";
+import { Deploy } from "./deploy.js";
+import { HostPage } from "./host.js";
+import { Images } from "./image.js";
+import { EventsPage } from "./lines.js";
+import { Machines } from "./machines.js";
 import { Overview } from "./overview.js";
 
-const NAV = [["", "Overview", "o"]];
-const PAGES = { "": Overview };
+const NAV = [["", "Overview", "o"], ["events", "Events", "e"], ["images", "Images", "i"], ["machines", "Machines", "m"], ["deploy", "Deploy", "d"]];
+const PAGES = { "": Overview, apps: AppPage, hosts: HostPage, events: EventsPage, images: Images, machines: Machines, deploy: Deploy };
 
 const STATES = { connecting: ["work", "connecting"], live: ["ok", "live"], broken: ["wait", "reconnecting"], over: ["bad", "session over"] };
 
