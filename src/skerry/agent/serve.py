@@ -66,12 +66,6 @@ class Rows(msgspec.Struct, forbid_unknown_fields=True):
     follow: bool = False
 
 
-class Lines(msgspec.Struct, forbid_unknown_fields=True):
-    targets: list[str] = []
-    follow: bool = False
-    tail: int = 100
-
-
 class Diary(msgspec.Struct, forbid_unknown_fields=True):
     """`targets`: slots, services, apps, hosts; `since`, `until`: unix seconds, 0: no bound; `grep`: words that an entry holds."""
 
