@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from skerry.core import tending, wishing
+from skerry.core.alerting import alerting, sending
 from skerry.core.constraints import name_of
 from skerry.core.events import (
+    AlertAnswered,
     Booted,
     CaughtUp,
     ContainerExited,
@@ -15,6 +17,7 @@ from skerry.core.events import (
     ContainerStopped,
     Event,
     FactForgotten,
+    Felt,
     ImageFailed,
     ImageGone,
     ImageReady,
@@ -164,6 +167,8 @@ def _document(s: Situation, record: Document) -> None:
     dealt.heard(s, record)
     if record.kind in ("app", "release"):
         s.apps_due.add(record.path.partition("/")[2])
+    elif record.kind == "alert":
+        alerting.changed(s)
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
@@ -261,6 +266,17 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 def _knocked(s: Situation, event: Knocked) -> None:
     knocked(s, event)
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+def _felt(s: Situation, event: Felt) -> None:
+    s.alerting.felt = event
+
+
+def _alert_answered(s: Situation, event: AlertAnswered) -> None:
+    sending.answered(s, event)
 
 
 # --- images and volumes -----------------------------------------------------------------------------------------------
@@ -387,5 +403,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageGone: _image_gone,
     VolumeGone: _volume_gone,
     **dealt.HANDLERS,
+    Felt: _felt,
+    AlertAnswered: _alert_answered,
     Measured: wishing.measured,
 }
