@@ -22,7 +22,7 @@ from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
-from skerry.core.intent import App, Policy
+from skerry.core.intent import KINDS, App, Policy
 from skerry.core.records import Document, MachineSlot, Record, Slot, is_about, is_meant
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
@@ -159,6 +159,10 @@ class Server:
 
     async def _verb_heads(self, args: Paths, request: Request) -> Any:
         return {path: list(head) for path, head in self._door.trusted.heads().items()}
+
+    async def _verb_kinds(self, args: Subject, request: Request) -> Any:
+        """Which kinds of documents this agent can read: an operator's newer machine asks before it signs a new one."""
+        return sorted(KINDS)
 
     async def _verb_get(self, args: Paths, request: Request) -> Any:
         return [base64.b64encode(raw).decode() for raw in self._door.bytes_of(args.paths)]

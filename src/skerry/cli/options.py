@@ -86,6 +86,28 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Moment(click.ParamType[float]):
+    """ "8h" from now, or "2026-12-24T18:00Z" -> unix seconds that are still to come."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        import time
+        from datetime import datetime
+
+        if "-" not in value:
+            return time.time() + Duration().convert(value, param, ctx)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; such as 8h, or 2026-12-24T18:00Z", param, ctx)
+        if moment.timestamp() <= time.time():
+            self.fail(f"{value} is over", param, ctx)
+        return moment.timestamp()
+
+
 def timeout(default: str) -> Callable[..., Any]:
     """`--timeout`, as `timeout_s`, of a command that waits for what it asked for."""
     return click.option(

@@ -385,7 +385,20 @@ class Alert(Shape, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-Body = Root | Policy | Node | App | Release | Secret | Pool | Alert
+class Tools(Shape, frozen=True, kw_only=True):
+    """`tools/<name>`, signed by operators: an image whose programs hosts run beside a container that somebody looks into. Only
+    what stands in such a document is run so: who may debug can't bring code of one's own.
+
+    `about`: for people, what it was made of. `deleted` is a tombstone and stays.
+    """
+
+    image: str = ""
+    size_bytes: int = 0
+    about: str = ""
+    deleted: bool = False
+
+
+Body = Root | Policy | Node | App | Release | Secret | Pool | Tools | Alert
 KINDS: dict[str, type[Body]] = {
     "root": Root,
     "policy": Policy,
@@ -394,6 +407,7 @@ KINDS: dict[str, type[Body]] = {
     "release": Release,
     "secret": Secret,
     "pool": Pool,
+    "tools": Tools,
     "alert": Alert,
 }
 

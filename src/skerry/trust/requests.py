@@ -158,4 +158,6 @@ def _who(trusted: Trusted, key: str, now_s: float) -> tuple[str, str, Rights]:
         return name, OPERATORS, (*OPERATORS_ASK, *rights)
     if roles:
         return "", roles[0].name, rights
+    if over := [role.name for role in trusted.roles() if key in role.keys]:
+        raise UnknownKey("a request was refused", f"the time of role {over[0]} is over", "ask an operator for another")
     raise UnknownKey("a request was refused", "its key is neither an operator's nor in a role", "see: skerry role ls")
