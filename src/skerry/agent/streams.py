@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -73,8 +74,9 @@ class Streams:
             return False
         try:
             request = judge_request(raw, agent.trusted, node=agent.me, nonce=nonce, now_s=agent.clock.wall_s())
-            async for item in agent.server.answer(request):
-                await send_bytes(stream, msgspec.json.encode({"item": item}))
+            async with aclosing(agent.server.answer(request)) as items:
+                async for item in items:
+                    await send_bytes(stream, msgspec.json.encode({"item": item}))
             await send_bytes(stream, msgspec.json.encode({"end": True}))
         except SkerryError as error:
             if isinstance(error, TrustRefusal | BadFormat):

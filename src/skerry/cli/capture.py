@@ -19,7 +19,7 @@ from skerry.cli.streams import clock
 
 @declare(
     name="capture",
-    example='skerry capture web/1 --filter "tcp port 80"\nskerry capture web/1 -w out.pcap --seconds 30',
+    example="skerry capture web/1 --filter 'tcp port 80'\nskerry capture web/1 -w out.pcap --seconds 30",
     codes=(0, 1, 2, 3, 4),
 )
 @click.argument("slot")

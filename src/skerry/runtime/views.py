@@ -14,14 +14,6 @@ import threading
 
 from skerry.runtime import syscalls
 
-READ_ONLY_UNTOUCHED = (
-    syscalls.MOUNT_ATTR_RDONLY
-    | syscalls.MOUNT_ATTR_NOSUID
-    | syscalls.MOUNT_ATTR_NODEV
-    | syscalls.MOUNT_ATTR_NOEXEC
-    | syscalls.MOUNT_ATTR_NOATIME
-)
-
 
 def open_view(pid: int) -> int | None:
     """Of the process's mount namespace. None: it is gone, or this kernel (before 5.12) can't. The caller closes it. Blocks 1 ms."""
@@ -39,7 +31,9 @@ def open_view(pid: int) -> int | None:
         except OSError:
             return
         try:
-            syscalls.set_attributes(tree, READ_ONLY_UNTOUCHED, syscalls.MOUNT_ATTR_ATIME)
+            syscalls.set_attributes(
+                tree, syscalls.MOUNT_UNTOUCHED | syscalls.MOUNT_ATTR_RDONLY, syscalls.MOUNT_ATTR_ATIME
+            )
         except OSError:
             os.close(tree)
             return
