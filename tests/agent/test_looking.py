@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,16 @@ def test_processes_and_sockets_are_shown_with_their_owners(host: RealHost) -> No
     assert all(row["state"] == "sleeping" and row["memory_bytes"] > 0 for row in rows if row["command"][0] == "nc")
     (listening,) = [row for row in host.skerry("sockets", slot, "--json").json["sockets"] if row["local"] == "*:8123"]
     assert (listening["state"], listening["process"]) == ("listening", "nc")
+
+
+def test_what_it_added_and_changed_since_its_start_is_told(host: RealHost) -> None:
+    slot = ready(host, "mkdir -p /tmp/d; echo x >/tmp/d/new; echo y >/data/kept; echo z >/run/pid", volume="files")
+    told = host.skerry("files", slot, "--json").json
+    changes = {row["name"]: row["change"] for row in told["files"]}
+    assert changes == dict.fromkeys(("/tmp/d", "/tmp/d/new", "/tmp/ready", "/data/kept", "/run/pid"), "added")
+    assert {place["path"]: place["kind"] for place in told["places"]}["/data"] == "disk"
+    before = host.pid(slot)
+    os.kill(before, 9)
+    wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
+    changes = {row["name"]: row["change"] for row in host.skerry("files", slot, "--json").json["files"]}
+    assert changes["/data/kept"] == "changed"

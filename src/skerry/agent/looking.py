@@ -48,7 +48,7 @@ class Look(msgspec.Struct, forbid_unknown_fields=True):
     """`limit`: rows, or bytes of content. `write`: said by who means to change something."""
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "procs", "sockets", "capture"]
+    what: Literal["ls", "cat", "tree", "procs", "sockets", "files", "capture"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
@@ -128,7 +128,7 @@ class Looking:
         if root is None:
             root = self._own_root(slot, id)
         files.callback(os.close, root)
-        pids = sorted(runtime.pids(id))[:PIDS_MAX] if args.what in ("procs", "sockets") else ()
+        pids = sorted(runtime.pids(id))[:PIDS_MAX] if args.what in ("procs", "sockets", "files") else ()
         return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched, pids=tuple(pids))
 
     def _own_root(self, slot: Slot, id: str) -> int:

@@ -35,6 +35,7 @@ VERBS = {
     "cp": "Copy SLOT:/PATH, a file or a folder, to LOCAL.",
     "procs": "Show the processes of SLOT.",
     "sockets": "Show the sockets of SLOT and which process has them.",
+    "files": "Show what SLOT has changed since it started.",
     "capture": "Show the packets of SLOT, or write them to a file.",
     "audit": "Verify that hosts' diaries are what they were.",
     "explain": "Explain where SUBJECT stands and why.",

@@ -56,6 +56,10 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.sockets import sockets
 
         return rows_of(sockets(job), send_rows)
+    if job.what == "files":
+        from skerry.observe.look.changes import files
+
+        return rows_of(files(job), send_rows)
     if job.what == "capture":
         from skerry.observe.look.capture import capture
 
