@@ -34,9 +34,10 @@ ENDED_WITHIN_S = 2.0
 AT_ONCE = 8
 PIDS_MAX = 4096
 WORDS_MAX = 300
+OF_PROCESSES = ("procs", "sockets", "files", "put")
 TOLD = ("cat", "tree", "put", "capture")  # what shows or changes what the application holds is an event
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Step = tuple[
@@ -45,13 +46,14 @@ Step = tuple[
 
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
-    """`limit`: rows, or bytes of content. `write`: said by who means to change something."""
+    """`limit`: rows, or bytes of content; of what is put there, its very size. `write`: said by who means to change something."""
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "procs", "sockets", "files", "capture"]
+    what: Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
     filter: Annotated[list[Step], msgspec.Meta(max_length=1024)] = []
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
@@ -87,6 +89,8 @@ class Looking:
         if (slot := Slot.read(args.slot)) is None:
             raise BadInput(f"{args.slot!r} is no slot", "", "such as guestbook.web/0; see skerry ps")
         request.must("debug", f"app/{slot.app}")
+        if args.what == "put" and not args.write:
+            raise BadInput(f"{slot} was not changed", "the request does not say that it writes", "say --write")
         if self._at_once >= AT_ONCE:
             raise TooManyLooks(
                 f"{slot} was not looked into",
@@ -122,22 +126,32 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
-        runtime = self._agent.runtime
-        root = runtime.view(id)
+        root = self._agent.runtime.view(id) if args.what != "put" else None
         untouched = root is not None
         if root is None:
             root = self._own_root(slot, id)
         files.callback(os.close, root)
-        pids = sorted(runtime.pids(id))[:PIDS_MAX] if args.what in ("procs", "sockets", "files") else ()
-        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched, pids=tuple(pids))
+        return Job(
+            what=args.what,
+            path=args.path,
+            limit=args.limit,
+            root=root,
+            untouched=untouched,
+            pids=self._pids(id) if args.what in OF_PROCESSES else (),
+            mode=args.mode,
+        )
+
+    def _pids(self, id: str) -> tuple[int, ...]:
+        """Of its processes, the first one first."""
+        pids = sorted(self._agent.runtime.pids(id))[:PIDS_MAX]
+        return tuple(sorted(pids, key=lambda pid: processes.numbers(pid)[-1:] != (1,)))
 
     def _own_root(self, slot: Slot, id: str) -> int:
         """The root of its first process, in which it can be written."""
-        runtime = self._agent.runtime
-        pid = next((pid for pid in runtime.pids(id) if processes.numbers(pid)[-1:] == (1,)), 0)
+        pid = next(iter(self._pids(id)), 0)
         with contextlib.suppress(OSError):
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC) if pid else -1
-            if root >= 0 and pid in runtime.pids(id):  # looked at again: the number may have become somebody else's
+            if root >= 0 and pid in self._agent.runtime.pids(id):  # once more: the number may be somebody else's by now
                 return root
             if root >= 0:
                 os.close(root)
@@ -145,14 +159,17 @@ class Looking:
 
     async def _run(self, stream: Stream, job: Job) -> None:
         """The child's answer, message by message. Raises NothingToSee if it hangs or breaks."""
+        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-m", "skerry.observe.look.child", msgspec.json.encode(job).decode(),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=pipe if job.what == "put" else nothing, stdout=pipe, stderr=pipe,
             pass_fds=[file for file in (job.root, job.to) if file >= 0], limit=FRAME_BYTES,
         )  # fmt: skip
+        feeding = asyncio.ensure_future(_feed(stream, child))
         try:
             await self._relay(stream, child, job)
         finally:  # told all, or the stream is gone and we are cancelled
+            feeding.cancel()
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             with contextlib.suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it
@@ -175,6 +192,17 @@ class Looking:
                 raise NothingToSee(f"{job.path} can't be read", f"the reader ended: {words}", "try again") from None
             channel = message[:1]
             await send_bytes(stream, message)
+
+
+async def _feed(stream: Stream, child: asyncio.subprocess.Process) -> None:
+    """What the client sends into the child's standard input, piece by piece, to the empty one. A slow child holds it up."""
+    if child.stdin is None:
+        return
+    with contextlib.suppress(ConnectionError, SkerryError):  # the child has ended, and says why; or the client is gone
+        while piece := await recv_bytes(stream, timeout_s=SILENCE_S, most_bytes=FRAME_BYTES):
+            child.stdin.write(piece)
+            await child.stdin.drain()
+    child.stdin.close()
 
 
 def _words(args: Look) -> str:

@@ -32,7 +32,7 @@ VERBS = {
     "events": "Show what happened in the cloud, and why.",
     "ls": "Show what lies at SLOT:/PATH.",
     "cat": "Show the file SLOT:/PATH.",
-    "cp": "Copy SLOT:/PATH, a file or a folder, to LOCAL.",
+    "cp": "Copy SLOT:/PATH, a file or a folder, out of a container; or a file into it.",
     "procs": "Show the processes of SLOT.",
     "sockets": "Show the sockets of SLOT and which process has them.",
     "files": "Show what SLOT has changed since it started.",

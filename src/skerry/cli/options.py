@@ -156,6 +156,12 @@ class SlotPath(NamedTuple):
     slot: str
     path: str
 
+    @classmethod
+    def read(cls, text: str) -> SlotPath | None:
+        """Of "web/1:/tmp/x"; None for what is none."""
+        slot, colon, path = text.partition(":")
+        return cls(slot, path) if slot and colon and path.startswith("/") else None
+
 
 class InSlot(click.ParamType[SlotPath]):
     """ "web/1:/tmp/x" -> (slot, path)."""
@@ -165,11 +171,6 @@ class InSlot(click.ParamType[SlotPath]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SlotPath:
         if isinstance(value, SlotPath):
             return value
-        slot, colon, path = value.partition(":")
-        if not (slot and colon and path.startswith("/")):
+        if (found := SlotPath.read(value)) is None:
             self.fail(f"{value!r} is not SLOT:/PATH", param, ctx)
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.fail(f"{value!r} is no UTF-8: copy the folder that it lies in", param, ctx)
-        return SlotPath(slot, path)
+        return found

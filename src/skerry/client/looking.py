@@ -70,6 +70,16 @@ class Answer:
             if channel == DATA:
                 yield payload
 
+    async def give(self, piece: bytes) -> None:
+        """Into the container; an empty one is the end."""
+        await send_bytes(self._stream, piece)
+
+    async def done(self) -> dict[str, Any]:
+        """The summary."""
+        async for _ in self._messages():
+            pass
+        return self.summary
+
     async def mixed(self) -> AsyncGenerator[bytes | dict[str, Any]]:
         """Bytes and rows, as they come."""
         async for channel, payload in self._messages():
@@ -93,7 +103,14 @@ class Answer:
 
 @asynccontextmanager
 async def opened(session: Session, place: Place, what: str, **args: Any) -> AsyncIterator[Answer]:
-    """Ask; the answer comes as it is read. Leaving the block ends the look on the node."""
+    """Ask; the answer comes as it is read. Leaving the block ends the look on the node.
+
+    Raises BadInput for a path that JSON can't carry.
+    """
+    try:
+        str(args.get("path", "")).encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{args['path']!r} is no UTF-8", "", "copy the folder that it lies in") from None
     stream, who = await session.open("/look", place.node)
     try:
         hello = _read(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), dict[str, str], who)
