@@ -30,6 +30,8 @@ VERBS = {
     "logs": "Show what the replicas of SUBJECTS write.",
     "events": "Show what happened in the cloud, and why.",
     "explain": "Explain where SUBJECT stands and why.",
+    "debug": "Look into a running container, or a host, with a tool from outside.",
+    "sh": "Sit at a shell beside a running container; its files are at /target.",
     "status": "Show whether the cloud is well.",
     "scale": "Change how many replicas a service has.",
     "rollback": "Go back to the release before this one.",

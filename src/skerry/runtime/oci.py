@@ -166,6 +166,7 @@ class OciRuntime(Runtime):
         await asyncio.gather(*pending, return_exceptions=True)
         for id in list(self._lives):
             self._let_go(id)
+        await asyncio.to_thread(self._tools.sweep)
         self._logs.close()
 
     # Making one
