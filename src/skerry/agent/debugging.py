@@ -20,15 +20,12 @@ import msgspec
 
 from skerry.agent.tool_streams import Carrying
 from skerry.core.constraints import name_of
-from skerry.core.intent import Tools
 from skerry.core.records import Slot
 from skerry.core.visibility import FELT_LIMIT_S, Class, classify
 from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh import terminals as t
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
-from skerry.runtime.contract import ToolSpec
-from skerry.trust.accept import Trusted
-from skerry.trust.refusals import VerbNotAllowed
+from skerry.runtime.contract import Tool, ToolSpec
 from skerry.trust.requests import REQUEST_BYTES, Request, judge_request, may_still
 
 if TYPE_CHECKING:
@@ -150,7 +147,7 @@ class Debugging:
             right, path, subject = "debug", f"app/{slot.app}", str(slot)
             request.must(right, path)
             container = self._container(subject)
-        permitted(self._agent.trusted, asked.tools, asked.digest)
+        self._agent.kits.permitted(asked.tools, asked.digest)
         if self._agent.images.root(asked.digest) is None:
             raise ToolsNotHere(
                 f"no tool was started on {name_of(me)}",
@@ -201,7 +198,13 @@ class Debugging:
             write=asked.write,
             process=asked.process,
         )
-        tool = await self._agent.runtime.look_in(session.container, spec)
+        with self._agent.kits.running(asked.digest):
+            end = await self._carry(session, await self._agent.runtime.look_in(session.container, spec), stream)
+        with contextlib.suppress(Unreachable):
+            await t.send_end(stream, end)
+
+    async def _carry(self, session: _Session, tool: Tool, stream: Stream) -> t.End:
+        """Until nothing is left of the tool."""
         self._tell(session, "began", {"limit_s": f"{session.limit_s:g}"})
         end = t.End(0, "the agent ended")
         try:
@@ -216,8 +219,7 @@ class Debugging:
         finally:
             await _to_its_end(tool.close())
             self._tell(session, "ended", {"code": str(end.code), "why": end.why})
-        with contextlib.suppress(Unreachable):
-            await t.send_end(stream, end)
+        return end
 
     async def _right_is_gone(self, session: _Session) -> None:
         """Until its key may no longer do this: its role is over, or was taken away."""
@@ -231,20 +233,6 @@ class Debugging:
             session.subject,
             f"{session.who} {what}: {session.command} ({session.found.visibility}{', writing' if session.asked.write else ''})",
             {"session": session.name, "who": session.who, "tools": session.asked.tools, **more},
-        )
-
-
-def permitted(trusted: Trusted, tools: str, digest: str) -> None:
-    """Whether this image may run beside a container as these tools: an operator has signed it so. Raises VerbNotAllowed."""
-    held = trusted.document(f"tools/{tools}")
-    named = held.body.image if held is not None and isinstance(held.body, Tools) and not held.body.deleted else ""
-    if named != digest or trusted.lapsed(f"tools/{tools}"):
-        raise VerbNotAllowed(
-            f"tools {tools} were refused",
-            f"as operators have signed them they are image {named[7:19]}"
-            if named
-            else "no operator has signed such tools",
-            "see which there are: skerry tools ls",
         )
 
 

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from skerry.cli.image.options import store
 from skerry.cli.output import Terminal, clean_lines
 from skerry.client import debugging
 from skerry.client.session import Session
@@ -61,8 +62,9 @@ class Sitting:
             {"rows": rows, "cols": cols, "term": os.environ.get("TERM", "") or "dumb"} if self._tty else {}
         )
         slot = "" if self._host else self._subject
+        how = {**size, **self._how, "images": store(), "progress": self._terminal.say}
         async with debugging.opened(
-            session, slot, self._argv, tty=self._tty, write=self._write, host=self._host, **size, **self._how
+            session, slot, self._argv, tty=self._tty, write=self._write, host=self._host, **how
         ) as tool:
             for line in tool.notices[1:] if tool.visibility == found.visibility else tool.notices:
                 self._terminal.say(line)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from skerry.client import kits
+from skerry.client import delivery, kits
 from skerry.client.session import Session
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject
 from skerry.mesh import terminals as t
 from skerry.mesh.messages import Stream
+
+if TYPE_CHECKING:
+    from skerry.client.images import LocalImages
 
 FROM_NODE = t.STDOUT + t.STDERR + t.NOTICE + t.END
 
@@ -66,15 +70,20 @@ async def opened(
     limit_s: float = 0.0,
     process: int = 0,
     host: str = "",
+    images: LocalImages | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> AsyncIterator[Debug]:
     """Start a tool beside `slot` ("web/0"), or on the whole `host`. Leaving the block ends it.
 
-    `tools`, `digest`: which signed image, and which version of it ("": the one that is signed now). `limit_s`: 0: what its class
-    allows. Raises NoSuchSubject, NoSuchTools, what the host refuses, Unreachable.
+    `tools`, `digest`: which signed image, and which version of it ("": the one that is signed now). `images`: the store of this
+    machine, from which the host gets them where it lacks them. `limit_s`: 0: what its class allows.
+    Raises NoSuchSubject, NoSuchTools, what the host refuses, Unreachable.
     """
     node = f"node/{host}"
     if not host:
         slot, node = await where(session, slot)
+    if images is not None and not digest:
+        digest = await delivery.ready(session, images, tools, node, progress)
     args = {
         "slot": "" if host else slot,
         "host": bool(host),

@@ -165,6 +165,16 @@ class Runtime(Protocol):
         """Its log files, oldest first (CRI format: time, stream, F or P, text)."""
         ...
 
+    def view(self, id: str) -> int | None:
+        """Its file system as it sees it, read-only and untouched by reading (views.py), until it is removed: a descriptor that
+        the caller closes, and that shows it even after that. None: it isn't here, or this kernel can't.
+        """
+        ...
+
+    def pids(self, id: str) -> set[int]:
+        """Its processes, as this host numbers them."""
+        ...
+
     def ended(self) -> dict[str, dict[str, str]]:
         """Labels of those that are gone and whose logs are still here, by id, oldest first."""
         ...

@@ -76,6 +76,12 @@ class MemoryRuntime(Runtime):
     def logs(self, id: str) -> list[Path]:
         return []
 
+    def view(self, id: str) -> int | None:
+        return None
+
+    def pids(self, id: str) -> set[int]:
+        return set()
+
     def ended(self) -> dict[str, dict[str, str]]:
         return {}
 

@@ -35,6 +35,7 @@ from skerry.runtime.contract import (
 from skerry.runtime.logfiles import LogFiles
 from skerry.runtime.signals import signal_number, would_notice
 from skerry.runtime.tools import Tools
+from skerry.runtime.views import open_view
 
 COMMAND_WITHIN_S = 20.0
 KILLED_WITHIN_S = 5.0
@@ -90,6 +91,7 @@ class OciRuntime(Runtime):
         )
         self._boot = record.boot_id()
         self._lives: dict[str, _Life] = {}
+        self._views: dict[str, int] = {}
         self._stopping: set[str] = set()
         self._told: asyncio.Queue[Exited] = asyncio.Queue()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -149,6 +151,12 @@ class OciRuntime(Runtime):
         _check_id(id)
         return self._logs.paths(id)
 
+    def view(self, id: str) -> int | None:
+        return os.dup(self._views[id]) if id in self._views else None
+
+    def pids(self, id: str) -> set[int]:
+        return self._cgroups.pids(f"{self._parent}/{id}") if id in self._lives else set()
+
     def ended(self) -> dict[str, dict[str, str]]:
         return {id: labels for id, labels in self._logs.kept().items() if not self._folder(id).exists()}
 
@@ -167,6 +175,8 @@ class OciRuntime(Runtime):
         for id in list(self._lives):
             self._let_go(id)
         await asyncio.to_thread(self._tools.sweep)
+        for id in list(self._views):
+            self._close_view(id)
         self._logs.close()
 
     # Making one
@@ -185,6 +195,7 @@ class OciRuntime(Runtime):
         if monitor <= 0 or pid <= 0:  # 0 would mean ourselves
             raise RuntimeBusy(f"container {spec.id} was not made", "its monitor, or its process, can't be found", "")
         self._logs.watch(spec.id)
+        await self._open_view(spec.id, pid)  # before its first instruction: however soon it ends, what it left is seen
         # The monitor leaves the agent's cgroup while the runtime starts the program: neither waits for the other.
         moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/{MONITORS}")
         started = self._command(runtime, "start", spec.id, monitor=monitor)
@@ -237,6 +248,7 @@ class OciRuntime(Runtime):
     async def _remove(self, id: str) -> None:
         """Take away all that was made, in any state it may be in; the folder last. Safe to repeat."""
         self._let_go(id)
+        self._close_view(id)
         folder = self._folder(id)
         held = record.read(folder, record.Record)
         runtime = held.runtime if held is not None else self._binaries.runtime
@@ -296,6 +308,7 @@ class OciRuntime(Runtime):
             elif held.running:
                 self._logs.watch(id)
                 await asyncio.to_thread(self._cgroups.move, made.monitor, f"{self._parent}/{MONITORS}")
+                await self._open_view(id, made.pid)
                 self._await_end(id, made.monitor)
             else:
                 await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")  # if its monitor was killed
@@ -371,6 +384,14 @@ class OciRuntime(Runtime):
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _open_view(self, id: str, pid: int) -> None:
+        if (view := await asyncio.to_thread(open_view, pid)) is not None:
+            self._views[id] = view
+
+    def _close_view(self, id: str) -> None:
+        if (view := self._views.pop(id, None)) is not None:
+            os.close(view)
 
     def _first_process(self, id: str, outer_pid: int) -> int:
         """The container's first process as this host numbers it; 0 if it has ended already."""

@@ -185,8 +185,7 @@ class Tools:
         syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
         tree = _copy_of_root(pid, mounts)
         try:
-            add = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
-            add |= syscalls.MOUNT_ATTR_NOATIME | (0 if spec.write else syscalls.MOUNT_ATTR_RDONLY)
+            add = syscalls.MOUNT_UNTOUCHED | (0 if spec.write else syscalls.MOUNT_ATTR_RDONLY)
             syscalls.set_attributes(tree, add, syscalls.MOUNT_ATTR_ATIME)
             syscalls.mount_tree(tree, str(place / "target"))
         finally:
