@@ -21,6 +21,7 @@ from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
+from skerry.agent.debugging import Debugging
 from skerry.agent.door import Door
 from skerry.agent.enrolling import Enrolling
 from skerry.agent.enrolments import Enrolments
@@ -125,6 +126,7 @@ class Agent:
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
         self.auditing = Auditing(self)
         self.streams = Streams(self)
+        self.debugging = Debugging(self)
         self.mesh = Mesh(
             self.me,
             files.certificate,
@@ -289,6 +291,7 @@ class Agent:
         await self.loop.close()
         await self.prober.close()
         await self.mesh.close()
+        await self.debugging.close()
         if hasattr(self, "waking"):
             await self.waking.close()
         if hasattr(self, "network"):

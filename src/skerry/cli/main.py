@@ -35,6 +35,8 @@ VERBS = {
     "cat": "Show a file of a container.",
     "cp": "Copy files out of a container.",
     "explain": "Explain where SUBJECT stands and why.",
+    "debug": "Look into a running container, or a host, with a tool from outside.",
+    "sh": "Sit at a shell beside a running container; its files are at /target.",
     "status": "Show whether the cloud is well.",
     "top": "Watch hosts, apps and slots on a live screen.",
     "scale": "Change how many replicas a service has.",

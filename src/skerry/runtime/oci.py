@@ -174,6 +174,7 @@ class OciRuntime(Runtime):
         await asyncio.gather(*pending, return_exceptions=True)
         for id in list(self._lives):
             self._let_go(id)
+        await asyncio.to_thread(self._tools.sweep)
         for id in list(self._views):
             self._close_view(id)
         self._logs.close()
