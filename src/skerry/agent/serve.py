@@ -18,6 +18,7 @@ import msgspec
 
 from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
+from skerry.agent.metrics import answering
 from skerry.agent.tails import Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
@@ -111,6 +112,7 @@ class Server:
         self._containers = agent.containers
         self._tails = Tails(agent.containers)
         self._events = agent.events
+        self._metrics = agent.metrics
         self._volumes = agent.volumes
         self._now_s = agent.loop.now_s
         self._health = agent.health
@@ -244,6 +246,10 @@ class Server:
         else:
             for line in self._tails.past(args.targets, args.tail, args.since):
                 yield line
+
+    async def _verb_metrics(self, args: answering.Query, request: Request) -> Any:
+        """Figures of this host and of slots that run or ran here."""
+        return await answering.answer(self._metrics, args, request)
 
     # -- this host's own data
 

@@ -28,6 +28,7 @@ VERBS = {
     "diff": "Show what a deploy would change.",
     "ps": "Show every replica: where, how, since when.",
     "logs": "Show what the replicas of SUBJECTS write.",
+    "metrics": "Show figures of SUBJECTS and how they went.",
     "events": "Show what happened in the cloud, and why.",
     "explain": "Explain where SUBJECT stands and why.",
     "status": "Show whether the cloud is well.",
