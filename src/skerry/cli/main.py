@@ -28,6 +28,7 @@ VERBS = {
     "diff": "Show what a deploy would change.",
     "ps": "Show every replica: where, how, since when.",
     "logs": "Show what the replicas of SUBJECTS write.",
+    "metrics": "Show figures of SUBJECTS and how they went.",
     "ui": "Show the cloud in a browser, served from this machine to this machine alone.",
     "events": "Show what happened in the cloud, and why.",
     "ls": "Show what lies at SLOT:/PATH.",
