@@ -31,6 +31,7 @@ from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
 from skerry.agent.keeper import Keeper
 from skerry.agent.links import Links
+from skerry.agent.logkeeping import LogKeeping
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.parts import FileParts
 from skerry.agent.serve import Server
@@ -204,6 +205,7 @@ class Agent:
         self.network: Network
         self.containers: Containers
         self.volumes = Volumes(files.volumes)
+        self.logs = LogKeeping(files.kept_logs)
         self.server: Server
 
     async def start(self) -> None:
@@ -274,6 +276,7 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
+        self.logs.begin(self.runtime)
         for work in (
             self.containers.watch_exits(),
             self.routes.run(),
@@ -301,6 +304,7 @@ class Agent:
             await self.waking.close()
         if hasattr(self, "network"):
             await self.network.close()
+        await asyncio.to_thread(self.logs.close)
         if hasattr(self, "runtime"):
             await self.runtime.close()
         self.records.close()

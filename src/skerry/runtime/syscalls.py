@@ -1,12 +1,14 @@
-"""The system calls that Python has no word for: mount, umount2, unshare, setns, prctl. Nothing is decided here.
+"""The system calls that Python has no word for: mount, umount2, unshare, setns, prctl, inotify. Nothing is decided here.
 
-Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2).
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2), inotify(7).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import struct
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
@@ -14,6 +16,7 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 CLONE_NEWNS, CLONE_NEWNET = 0x0002_0000, 0x4000_0000
 
 PR_SET_CHILD_SUBREAPER = 36
+IN_MOVED_TO, IN_Q_OVERFLOW, IN_ONLYDIR = 0x80, 0x4000, 0x0100_0000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -43,6 +46,34 @@ def setns(file: int, kind: int) -> None:
 def become_subreaper() -> None:
     """What our children leave behind becomes our child, to be waited for."""
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def watch_moves() -> int:
+    """A descriptor that tells what is moved into the folders given to `add_moves`. Not inherited, and reading it never waits."""
+    file = int(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+    _check(min(file, 0), "inotify")
+    return file
+
+
+def add_moves(file: int, folder: str) -> int:
+    """The number by which `moves` calls the folder."""
+    number = int(_libc.inotify_add_watch(file, os.fsencode(folder), IN_MOVED_TO | IN_ONLYDIR))
+    _check(min(number, 0), folder)
+    return number
+
+
+def moves(file: int) -> list[tuple[int, str]]:
+    """What came since the last call: (folder's number, name); number -1: more than the kernel could keep."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        data = os.read(file, 1 << 16)
+        at = 0
+        while at < len(data):
+            number, mask, _, length = struct.unpack_from("iIII", data, at)
+            at += 16 + length
+            if mask & (IN_MOVED_TO | IN_Q_OVERFLOW):
+                found.append((number, os.fsdecode(data[at - length : at].rstrip(b"\0"))))
+    return found
 
 
 def _check(answer: int, about: str) -> None:
