@@ -23,7 +23,7 @@ from skerry.core.constraints import name_of
 from skerry.core.records import is_meant
 from skerry.errors import BadInput, Passing
 from skerry.observe import matching
-from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, parse_block, whole_bytes
+from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, count_lines, parse_block, whole_bytes
 from skerry.observe.logstore import LogStore, Piece
 from skerry.trust.requests import Request
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.15  # how soon a new line is told
 WRITTEN_S = 0.05  # from a line's stamp to its being in the file
 BATCH_ROWS = 5000
-COUNTED_BYTES = 1 << 20  # read at once of what is left out
+COUNTED_BYTES = 256 << 10  # read at once of what is left out
 TAIL_MAX = 100_000
 LINE = 4  # fields of a row that is a line
 
@@ -313,7 +313,7 @@ class _Growing:
         count = 0
         while begin < end:
             data = os.pread(self._file, min(COUNTED_BYTES, end - begin), begin)
-            count += data.count(b"\n")
+            count += count_lines(data)
             begin += len(data)
             if not data:
                 break

@@ -26,6 +26,8 @@ from typing import NamedTuple
 import msgspec
 import zstandard
 
+from skerry.observe.logs import count_lines
+
 BLOCK_BYTES = 256 << 10  # of lines in one block: what is read to find one of them
 SEGMENT_BYTES = 2 << 20
 SLOT_BYTES = 64 << 20
@@ -215,7 +217,7 @@ def pack(data: bytes, *, dropped: int = 0, source: str = "", upto: int = 0) -> b
         Head(
             times[0] if times else "",
             times[-1] if times else "",
-            data.count(b"\n"),
+            count_lines(data),
             len(frame),
             zlib.crc32(frame),
             len(data),
