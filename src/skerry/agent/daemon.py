@@ -34,6 +34,7 @@ from skerry.agent.host import Parts, of_host
 from skerry.agent.keeper import Keeper
 from skerry.agent.kits import Kits
 from skerry.agent.links import Links
+from skerry.agent.logkeeping import LogKeeping
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.metrics.joined import metrics_of
 from skerry.agent.metrics.keeping import Metrics
@@ -188,6 +189,7 @@ class Agent:
         self.containers: Containers
         self.metrics: Metrics
         self.volumes = Volumes(files.volumes)
+        self.logs = LogKeeping(files.kept_logs)
         self.server: Server
 
     async def start(self) -> None:
@@ -259,6 +261,7 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
+        self.logs.begin(self.runtime)
         for work in (
             self.containers.watch_exits(),
             self.routes.run(),
@@ -288,6 +291,7 @@ class Agent:
             await self.waking.close()
         if hasattr(self, "network"):
             await self.network.close()
+        await asyncio.to_thread(self.logs.close)
         if hasattr(self, "runtime"):
             await self.runtime.close()
         if hasattr(self, "metrics"):

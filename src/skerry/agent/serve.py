@@ -122,7 +122,7 @@ class Server:
         self._door = agent.door
         self._copies = agent.links.copies
         self._containers = agent.containers
-        self._tails = Tails(agent.containers, agent.me, agent.files.own_logs)
+        self._tails = Tails(agent.containers, agent.logs.store, agent.me, agent.files.own_logs)
         self._events = agent.events
         self._metrics = agent.metrics
         self._auditing = agent.auditing
