@@ -29,6 +29,7 @@ VERBS = {
     "ps": "Show every replica: where, how, since when.",
     "logs": "Show what the replicas of SUBJECTS write.",
     "events": "Show what happened in the cloud, and why.",
+    "alert": "Be told when something is wrong: receivers, rules, silences.",
     "audit": "Verify that hosts' diaries are what they were.",
     "explain": "Explain where SUBJECT stands and why.",
     "status": "Show whether the cloud is well.",
