@@ -31,6 +31,7 @@ from skerry.agent.files import HostFiles, NotJoined
 from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
 from skerry.agent.keeper import Keeper
+from skerry.agent.kits import Kits
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.parts import FileParts
@@ -175,6 +176,7 @@ class Agent:
         self.uploads = Uploads(
             self.images, self.stocks, self.bundles, missing=self.budget.missing, ready=self._came_whole
         )
+        self.kits = Kits(self.trusted, self.loop)
         self.upkeep = Upkeep(
             self.me,
             files.state,

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -19,7 +19,7 @@ import msgspec
 
 from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
-from skerry.agent.tails import Tails
+from skerry.agent.tails import Asked, Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
 from skerry.core.intent import KINDS, App, Policy
@@ -66,13 +66,6 @@ class Rows(msgspec.Struct, forbid_unknown_fields=True):
     follow: bool = False
 
 
-class Lines(msgspec.Struct, forbid_unknown_fields=True):
-    targets: list[str] = []
-    follow: bool = False
-    tail: int = 100
-    since: str = ""  # RFC 3339, UTC: compared as text
-
-
 class Diary(msgspec.Struct, forbid_unknown_fields=True):
     """`targets`: slots, services, apps, hosts; `since`, `until`: unix seconds, 0: no bound; `grep`: words that an entry holds."""
 
@@ -92,6 +85,11 @@ class VolumeName(msgspec.Struct, forbid_unknown_fields=True):
 
 class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
+
+
+class ToolsName(msgspec.Struct, forbid_unknown_fields=True):
+    tools: str
+    digest: str
 
 
 class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
@@ -123,7 +121,7 @@ class Server:
         self._door = agent.door
         self._copies = agent.links.copies
         self._containers = agent.containers
-        self._tails = Tails(agent.containers)
+        self._tails = Tails(agent.containers, agent.me, agent.files.own_logs)
         self._events = agent.events
         self._auditing = agent.auditing
         self._alerts = agent.alerts
@@ -134,11 +132,12 @@ class Server:
         self._keeper = agent.files.keeper
         self._enrolling = agent.enrolling
         self._act = partial(act, agent)
+        self._kits = agent.kits
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
 
-    async def answer(self, request: Request) -> AsyncIterator[Any]:
+    async def answer(self, request: Request) -> AsyncGenerator[Any]:
         """Raises UnknownVerb, BadInput for wrong arguments, or what the verb itself refuses."""
         verb = getattr(self, "_verb_" + request.verb.replace("-", "_"), None)
         if verb is None:
@@ -151,8 +150,9 @@ class Server:
             raise BadInput(f"request {request.verb} was refused", str(error), "see the client's version") from None
         result = verb(args, request)
         if hasattr(result, "__aiter__"):
-            async for item in result:
-                yield item
+            async with contextlib.aclosing(result) as items:  # its client may go in the middle
+                async for item in items:
+                    yield item
         else:
             yield await result
 
@@ -287,14 +287,11 @@ class Server:
         for part in self._auditing.shown():
             yield part
 
-    async def _verb_logs(self, args: Lines, request: Request) -> AsyncIterator[Any]:
-        """Lines of this host's containers of these slots, services or apps: oldest first, then (follow) as they come."""
-        if args.follow:
-            async for line in self._tails.following(args.targets, args.tail, args.since):
-                yield line
-        else:
-            for line in self._tails.past(args.targets, args.tail, args.since):
-                yield line
+    async def _verb_logs(self, args: Asked, request: Request) -> AsyncIterator[Any]:
+        """Lines of this host's containers, and its own: oldest first, then (follow) as they come."""
+        async with contextlib.aclosing(self._tails.answer(args, request)) as batches:
+            async for batch in batches:
+                yield batch
 
     # -- this host's own data
 
@@ -378,3 +375,8 @@ class Server:
     async def _verb_image_hosts(self, args: ImageName, request: Request) -> Any:
         """Who has it whole, as far as it is known here."""
         return self._core.hosts_with(args.image)
+
+    async def _verb_tools(self, args: ToolsName, request: Request) -> AsyncIterator[Any]:
+        """Have these tools here, to look into a container: fetched from hosts that have them. Ends with "here" or "nowhere"."""
+        async for item in self._kits.bring(args.tools, args.digest):
+            yield item

@@ -34,8 +34,8 @@ PUTS = frozenset({"put"})
 # What a right lets ask beside that; about which apps or hosts, each verb asks `Request.may`.
 OF_RIGHT = {
     "observe": frozenset({"logs", "events", "audit", "alerts", "metrics"}),
-    "debug": frozenset({"debug", "look"}),
-    "debug-host": frozenset({"debug", "look"}),
+    "debug": frozenset({"debug", "look", "tools"}),
+    "debug-host": frozenset({"debug", "look", "tools"}),
 }
 # An operator could give these to every app anyway, by its document. Whole hosts are for those whom the policy names, operators too.
 OPERATORS_ASK = (("observe", ("app/*", "node/*")), ("debug", ("app/*",)))
