@@ -16,6 +16,7 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.alerts import Alerts
 from skerry.agent.auditing import Auditing
 from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
@@ -114,6 +115,7 @@ class Agent:
         )
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
         self.auditing = Auditing(self)
+        self.alerts = Alerts(self)
         self.streams = Streams(self)
         self.debugging = Debugging(self)
         self.mesh = Mesh(
@@ -339,6 +341,7 @@ class Agent:
             self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
+            self.alerts.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
             await self.metrics.next_second()
@@ -355,6 +358,7 @@ class Agent:
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
             do.Route: self._route_wanted,
             do.Measure: self.figures.measure,
+            do.SendAlert: self.alerts.send,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,

@@ -38,6 +38,7 @@ VERBS = {
     "sockets": "Show the sockets of SLOT and which process has them.",
     "files": "Show what SLOT has changed since it started.",
     "capture": "Show the packets of SLOT, or write them to a file.",
+    "alert": "Be told when something is wrong: receivers, rules, silences.",
     "audit": "Verify that hosts' diaries are what they were.",
     "explain": "Explain where SUBJECT stands and why.",
     "debug": "Look into a running container, or a host, with a tool from outside.",
