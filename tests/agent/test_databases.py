@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from skerry.image.building.build import Built, build
 from skerry.image.building.recipe import parse_recipe
 from skerry.image.trees import Images
 from skerry.net.veth import Attachment
+from skerry.runtime import record
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.oci import OciRuntime
 from skerry.store.objects import ObjectStore
@@ -56,18 +58,28 @@ class Library:
 class OwnNetworks(NoNetwork):
     """Each container has a network of its own; `socket` makes one inside the newest."""
 
-    def __init__(self, subnet: str) -> None:
+    def __init__(self, subnet: str, folder: Path) -> None:
         super().__init__(subnet)
+        self._folder = folder
         self._of: dict[str, OwnNetwork] = {}
 
     async def attach(self, container_id: str) -> Attachment:
+        """Mounted where hosts mount them, too: a path below /proc leads elsewhere in the container's outer pid namespace."""
         attachment = await super().attach(container_id)
-        self._of[container_id] = OwnNetwork()
-        return Attachment(netns=self._of[container_id].path, address=attachment.address)
+        network = self._of[container_id] = OwnNetwork()
+        at = self._folder / container_id
+        at.touch()
+        await asyncio.to_thread(subprocess.run, ["mount", "--bind", network.path, at], check=True)
+        return Attachment(netns=str(at), address=attachment.address)
 
     async def detach(self, container_id: str) -> None:
         if (network := self._of.pop(container_id, None)) is not None:
+            await asyncio.to_thread(subprocess.run, ["umount", self._folder / container_id], check=True)
             await asyncio.to_thread(network.close)
+
+    async def remove(self) -> None:
+        for container_id in list(self._of):
+            await self.detach(container_id)
 
     def socket(self) -> Any:
         return next(reversed(self._of.values())).socket()
@@ -80,7 +92,7 @@ class RealHost(SmallCloud):
         super().__init__(directory, 1)
         self.library = library
         self.own = Path(tempfile.mkdtemp(prefix="db-", dir="/dev/shm"))
-        self.network = OwnNetworks("10.77.1.0/24")
+        self.network = OwnNetworks("10.77.1.0/24", Path(tempfile.mkdtemp(dir=self.own)))
         self.environment: dict[str, str] = {}
         self.version = 0
 
@@ -170,7 +182,9 @@ class Host:
     def pid(self) -> int:
         """Of the newest container's first process."""
         id = self.small.look(lambda: next(reversed(self.cloud.agents["vps-1"].containers.running())))
-        return int((self.cloud.own / "c" / id / "pid").read_text())
+        made = record.read(self.cloud.own / "c" / id, record.Made)
+        assert made is not None
+        return made.pid
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +211,7 @@ def host(tmp_path: Path, library: Library) -> Iterator[Host]:
 
             async def end() -> None:
                 await cloud.agents["vps-1"].runtime.purge()  # type: ignore[attr-defined]
+                await cloud.network.remove()
 
             if "vps-1" in cloud.agents:
                 small.run(end())

@@ -114,7 +114,7 @@ async def test_what_a_pool_says_anew_is_signed_for_its_machines_by_one_keeper(
     token = burst.expect(0)
     guest = Guest(tmp_path / "guest", small.cloud)
     assert "join" in await beside(guest.enrol, burst.meet()[0], "burst/0", token)
-    await wait("both keepers to know", lambda: burst.node(0, "vps-2") is not None)
+    await wait("all hosts to know", lambda: all(burst.node(0, host) for host in ("vps-1", "vps-2", "vps-3")))
     document = small.agents["vps-1"].trusted.document("pool/burst")
     assert document is not None
     changed = msgspec.structs.replace(burst.pool, weight=70, labels={"kind": "other"})

@@ -181,6 +181,25 @@ def test_a_draft_that_rests_on_what_was_replaced_is_dropped(
     assert ann.run("sign") == [] and ann.run("sign", "policy", code=2)["code"] == "nothing-waits"
 
 
+def test_a_right_to_look_in_is_given_for_named_apps_and_a_time_and_signs_nothing(
+    small: Aside, ann: Person, person: Callable[[str], Person]
+) -> None:
+    ann.run("key", "new", "eve", "--out", "eve.key")
+    for wrong in (("debug",), ("debug-host", "--app", "web"), ("debug", "--app", "web", "--host", "vps-1")):
+        error = ann.run("role", "add", wrong[0], "eve", "--key", "eve.key.pub", *wrong[1:], code=2)
+        assert error["code"] == "bad-input" and "are to be named" in error["why"]
+    before_s = time.time()
+    given = ann.run("role", "add", "debug", "eve", "--key", "eve.key.pub", "--app", "web", "--until", "2h")
+    assert given["asks"] == ["debug"] and given["paths"] == ["app/web"]
+    assert before_s + 7200 <= given["until"] <= time.time() + 7200
+    ann.run("role", "add", "debug-host", "eve-hosts", "--key", "eve.key.pub", "--host", "*")
+    rows = {row["name"]: row for row in ann.run("role", "ls")}
+    assert (rows["eve"]["asks"], rows["eve"]["kinds"], rows["eve"]["until"]) == (["debug"], [], given["until"])
+    assert rows["eve-hosts"]["paths"] == ["node/*"] and rows["eve-hosts"]["until"] == 0
+    ann.run("role", "rm", "eve")
+    assert "eve" not in {row["name"] for row in ann.run("role", "ls")}
+
+
 def test_an_operator_who_is_taken_away_signs_nothing_more_and_what_runs_stays(
     small: Aside, ann: Person, person: Callable[[str], Person]
 ) -> None:

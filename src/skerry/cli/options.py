@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -86,6 +86,28 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class Moment(click.ParamType[float]):
+    """ "8h" from now, or "2026-12-24T18:00Z" -> unix seconds that are still to come."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        import time
+        from datetime import datetime
+
+        if "-" not in value:
+            return time.time() + Duration().convert(value, param, ctx)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; such as 8h, or 2026-12-24T18:00Z", param, ctx)
+        if moment.timestamp() <= time.time():
+            self.fail(f"{value} is over", param, ctx)
+        return moment.timestamp()
+
+
 def timeout(default: str) -> Callable[..., Any]:
     """`--timeout`, as `timeout_s`, of a command that waits for what it asked for."""
     return click.option(
@@ -126,3 +148,28 @@ class Pair(click.ParamType[tuple[str, str]]):
         if not (left and equals):
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         return left, right
+
+
+class SlotPath(NamedTuple):
+    """A place in a container's file system."""
+
+    slot: str
+    path: str
+
+
+class InSlot(click.ParamType[SlotPath]):
+    """ "web/1:/tmp/x" -> (slot, path)."""
+
+    name = "slot:/path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SlotPath:
+        if isinstance(value, SlotPath):
+            return value
+        slot, colon, path = value.partition(":")
+        if not (slot and colon and path.startswith("/")):
+            self.fail(f"{value!r} is not SLOT:/PATH", param, ctx)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is no UTF-8: copy the folder that it lies in", param, ctx)
+        return SlotPath(slot, path)

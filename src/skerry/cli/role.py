@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from skerry.cli import run
+from skerry.cli.options import Moment
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+from skerry.errors import BadInput
 
 if TYPE_CHECKING:
     from skerry.client.session import Session
@@ -19,7 +22,7 @@ CHANGES = (0, 1, 2, 3, 4)
 
 @click.group(name="role")
 def command() -> None:
-    """Say who else may sign: operators and CI."""
+    """Say who else may sign, and who may look in."""
 
 
 ROOT_KEY = click.option(
@@ -35,10 +38,11 @@ ROOT_KEY = click.option(
     command,
     "add",
     example="skerry role add ci github --key github.pub --app guestbook\n"
-    "skerry role add operator ben --key ben.pub --root-key /media/stick/root.key",
+    "skerry role add operator ben --key ben.pub --root-key /media/stick/root.key\n"
+    "skerry role add debug eve --key eve.pub --app guestbook --until 8h",
     codes=CHANGES,
 )
-@click.argument("kind", type=click.Choice(["operator", "ci"]))
+@click.argument("kind", type=click.Choice(["operator", "ci", "observe", "debug", "debug-host"]))
 @click.argument("name")
 @click.option(
     "--key",
@@ -49,7 +53,21 @@ ROOT_KEY = click.option(
     help="The public half, made by `skerry key new` where the key lives.",
 )
 @click.option(
-    "--app", "apps", multiple=True, metavar="APP", help="For ci: an app whose images it may release; repeatable."
+    "--app",
+    "apps",
+    multiple=True,
+    metavar="APP",
+    help="For ci an app whose images it may release; for observe and debug one that it may look into ('*': all); repeatable.",
+)
+@click.option(
+    "--host", "hosts", multiple=True, metavar="HOST", help="For observe and debug-host: a host ('*': all); repeatable."
+)
+@click.option(
+    "--until",
+    type=Moment(),
+    default=0.0,
+    metavar="WHEN",
+    help="For observe, debug, debug-host: when the right ends, such as 8h or 2026-12-24T18:00Z.",
 )
 @ROOT_KEY
 def add(
@@ -58,36 +76,48 @@ def add(
     name: str,
     key_file: Path,
     apps: tuple[str, ...],
+    hosts: tuple[str, ...],
+    until: float,
     root_key: Path | None,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
-    """Let another key sign.
+    """Let another key sign, or look in.
 
     `operator`: apps, releases, hosts, and with others the policy; needs the root key.
     `ci`: the images of named apps, and nothing else.
+    `observe`: nothing to sign; logs, events and figures of named apps and hosts.
+    `debug`: nothing to sign; tools from outside on the containers of named apps.
+    `debug-host`: nothing to sign; tools on whole hosts. Operators have it by such a role only.
     """
     from skerry.client import roles
     from skerry.client.identity import read_public
 
     public = read_public(key_file)
+    signs = kind in ("operator", "ci")
+    if signs and (hosts or until):
+        raise BadInput(f"role {name} was not added", f"{kind} takes neither --host nor --until", "leave them out")
 
     async def work(session: Session) -> dict[str, Any]:
         if kind == "ci":
             return await roles.add_ci(session, name, public, apps)
-        return await roles.add_operator(session, name, public, run.root_keys(session, root_key))
+        if kind == "operator":
+            return await roles.add_operator(session, name, public, run.root_keys(session, root_key))
+        return await roles.add_right(session, kind, name, public, apps=apps, hosts=hosts, until=until)
 
     result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
-    terminal.answer(result, f"{name} may sign {', '.join(result.get('paths', []))}")
+    does = "sign" if signs else kind
+    end = f" until {datetime.fromtimestamp(until, UTC).isoformat(timespec='seconds')}" if until else ""
+    terminal.answer(result, f"{name} may {does} {', '.join(result.get('paths', []))}{end}")
 
 
 @declare(command, "ls", example="skerry role ls")
 def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
-    """List the roles: which keys may sign what."""
+    """List the roles: which keys may sign what, and ask what beside that."""
     from skerry.client import roles
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, roles.ls)
-    terminal.rows(rows, ("name", "threshold", "holders", "paths"))
+    terminal.rows(rows, ("name", "threshold", "holders", "asks", "paths"))
 
 
 @declare(command, "threshold", example="skerry role threshold policy 2", codes=CHANGES)

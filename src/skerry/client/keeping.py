@@ -13,7 +13,6 @@ from skerry.client.session import Session
 from skerry.core.intent import Body, Node, Policy, Pool, Role
 from skerry.core.records import MachineSlot
 from skerry.trust import seal
-from skerry.trust.roles import OPERATORS
 
 
 def all_pools(session: Session) -> dict[str, Pool]:
@@ -61,15 +60,6 @@ def renew_token(pool: str, new: str = "") -> str:
 
 def role_of(pool: str) -> str:
     return f"keeper-{pool}"
-
-
-def with_pools(policy: Policy) -> Policy:
-    """The role of operators in clouds that are older than pools knows no such kind."""
-    held = next((role for role in policy.roles if role.name == OPERATORS), None)
-    if held is None or "pool" in held.kinds:
-        return policy
-    more = msgspec.structs.replace(held, kinds=(*held.kinds, "pool"), paths=(*held.paths, "pool/*"))
-    return msgspec.structs.replace(policy, roles=tuple(more if role is held else role for role in policy.roles))
 
 
 def with_keepers(policy: Policy, pool: str, keys: tuple[str, ...]) -> Policy:

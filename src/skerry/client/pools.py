@@ -21,7 +21,6 @@ from skerry.client.keeping import (
     renew_token,
     sealed,
     with_keepers,
-    with_pools,
     without_keepers,
 )
 from skerry.client.offers import SHOWN, Fit, alone, compare, price_lists, tokens_said
@@ -29,6 +28,7 @@ from skerry.client.pool_look import look
 from skerry.client.session import Session
 from skerry.client.upgrade import hand_bundle
 from skerry.client.walls import Firewall, walled
+from skerry.client.widening import widened
 from skerry.core.intent import Body, Pool
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, Refusal
@@ -244,7 +244,7 @@ async def add(
         bundle=bundle.sha256,
     )
     changes: list[tuple[str, Body]] = [(f"pool/{name}", pool)]
-    policy = with_pools(session.policy)
+    policy = widened(session.policy)
     if keys:
         policy = with_keepers(policy, name, tuple(keys.values()))
     if policy != session.policy:

@@ -43,22 +43,24 @@ async def ls(session: Session) -> list[dict[str, Any]]:
     await session.sync(1)
     root = _root(session)
     names = {operator.key: operator.name for operator in root.operators}
-    rows = [_row("root", root.keys, root.threshold, ("root",), ("root",), names)]
-    rows.append(_row(POLICY, list(names), root.policy_threshold, ("policy",), ("policy",), names))
-    return rows + [_row(r.name, r.keys, r.threshold, r.kinds, r.paths, names) for r in session.policy.roles]
+    top = (
+        Role(name="root", keys=root.keys, threshold=root.threshold, kinds=("root",), paths=("root",)),
+        Role(name=POLICY, keys=tuple(names), threshold=root.policy_threshold, kinds=("policy",), paths=("policy",)),
+    )
+    return [_row(role, names) for role in (*top, *session.policy.roles)]
 
 
-def _row(
-    name: str, keys: Sequence[str], threshold: int, kinds: Sequence[str], paths: Sequence[str], names: dict[str, str]
-) -> dict[str, Any]:
-    holders = [names.get(key, key[:16]) for key in keys]
+def _row(role: Role, names: dict[str, str]) -> dict[str, Any]:
+    """`asks`: what its keys may ask about the paths; `until`: unix seconds, 0: no end."""
     return {
-        "name": name,
-        "holders": holders,
-        "threshold": threshold,
-        "kinds": list(kinds),
-        "paths": list(paths),
-        "keys": list(keys),
+        "name": role.name,
+        "holders": [names.get(key, key[:16]) for key in role.keys],
+        "threshold": role.threshold,
+        "kinds": list(role.kinds),
+        "asks": list(role.asks),
+        "paths": list(role.paths),
+        "until": role.until,
+        "keys": list(role.keys),
     }
 
 
@@ -73,6 +75,37 @@ async def add_ci(session: Session, name: str, public: Operator, apps: Sequence[s
     role = Role(name=name, keys=(public.key,), kinds=("release",), paths=paths, certificates=certificates)
     await session.change([("policy", msgspec.structs.replace(session.policy, roles=(*session.policy.roles, role)))])
     return {"name": name, "kinds": list(role.kinds), "paths": list(role.paths)}
+
+
+async def add_right(
+    session: Session,
+    right: str,
+    name: str,
+    public: Operator,
+    *,
+    apps: Sequence[str] = (),
+    hosts: Sequence[str] = (),
+    until: float = 0.0,
+) -> dict[str, Any]:
+    """Let this key ask `right` (core/intent.py, RIGHTS) about these apps or hosts ("*": all), until then (unix seconds, 0: for good).
+
+    It signs nothing. The key may be one that has other roles, an operator's too.
+    """
+    await session.sync()
+    _check_free(session, name, public.key)
+    paths = tuple(dict.fromkeys([f"app/{app}" for app in apps] + [f"node/{host}" for host in hosts]))
+    wrong = {"debug": hosts, "debug-host": apps}.get(right)
+    if not paths or wrong:
+        about = {"observe": "--app guestbook, --host vps-1", "debug": "--app guestbook"}.get(right, "--host vps-1")
+        raise BadInput(
+            f"role {name} was not added",
+            f"the right to {right} is for {'hosts' if right == 'debug-host' else 'apps'}, which are to be named",
+            f"name them, or '*' for all: {about}",
+        )
+    certificates = {public.key: public.certificate}
+    role = Role(name=name, keys=(public.key,), paths=paths, asks=(right,), until=until, certificates=certificates)
+    await session.change([("policy", msgspec.structs.replace(session.policy, roles=(*session.policy.roles, role)))])
+    return {"name": name, "asks": [right], "paths": list(paths), "until": until}
 
 
 async def set_ci_apps(session: Session, name: str, apps: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ import msgspec
 
 from skerry.client.changes import changed_fields
 from skerry.client.session import Session
-from skerry.core.intent import Root
+from skerry.client.widening import hosts_know, narrow, widened
+from skerry.core.intent import Policy, Root
 from skerry.core.records import Document
 from skerry.errors import BadInput, SkerryError, TrustRefusal
 from skerry.trust import drafts
@@ -154,8 +155,13 @@ async def renew(session: Session, progress: Progress = lambda line: None) -> Non
         return
     now_s = time.time()
     due = _due(session)
-    if any(document.path == "policy" for document in due):
-        await _renew_policy(session, progress)
+    lacking = narrow(session.policy)
+    if lacking and await hosts_know(session, lacking, progress):
+        await _renew_policy(
+            session, progress, f"older than documents of kind {', '.join(lacking)}", widened(session.policy)
+        )
+    elif any(document.path == "policy" for document in due):
+        await _renew_policy(session, progress, "past half its life", session.policy)
     for document in due:
         if document.kind in ("root", "policy") or session.trusted.lapsed(document.path):
             continue
@@ -166,20 +172,18 @@ async def renew(session: Session, progress: Progress = lambda line: None) -> Non
                 progress(f"{document.path} was past half its life: renewed")
 
 
-async def _renew_policy(session: Session, progress: Progress) -> None:
-    policy = session.trusted.policy
-    assert policy is not None
+async def _renew_policy(session: Session, progress: Progress, why: str, policy: Policy) -> None:
     for draft in await waiting(session):
-        if draft.paths == ["policy"] and draft.documents[0].body == policy.body:
+        if draft.paths == ["policy"] and draft.documents[0].body == policy:
             if session.signer.key not in draft.documents[0].signers:
                 done = await sign(session, draft)
                 progress(f"the policy's renewal is signed: {done.get('waits') or 'accepted'}")
             return
     try:
-        await session.put([session.draft("policy", policy.body)])
-        progress("the policy was past half its life: renewed")
+        await session.put([session.draft("policy", policy)])
+        progress(f"the policy was {why}: renewed")
     except ThresholdNotMet as waits:
-        progress(f"the policy is past half its life; its renewal waits: {waits.why}")
+        progress(f"the policy is {why}; its renewal waits: {waits.why}")
 
 
 def warnings(session: Session) -> list[str]:
@@ -197,7 +201,7 @@ def warnings(session: Session) -> list[str]:
 
 def any_due(session: Session) -> bool:
     """Cheap: what is known here, without asking a host or for the passphrase."""
-    return any(document.path != "root" for document in _due(session))
+    return any(document.path != "root" for document in _due(session)) or bool(narrow(session.policy))
 
 
 def _due(session: Session) -> list[Document]:

@@ -156,6 +156,13 @@ class ImageGone(Event, frozen=True):
     image: str
 
 
+class ToolsUsed(Event, frozen=True):
+    """Somebody looks into a container here with the tools of this image, or is about to. `running`: so often it runs now."""
+
+    image: str
+    running: int = 0
+
+
 class Measured(Event, frozen=True):
     """What our replicas of a service had to do in the step that has just ended (number: unix seconds // step_s).
 

@@ -171,7 +171,14 @@ class Rent(Shape, frozen=True, kw_only=True):
     next: Next | None = None
 
 
-FactBody = Load | Wish | Wake | Machine | Rent | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
+class Audit(Shape, frozen=True, kw_only=True):
+    """The newest line of my diary, by number and hash. Key "". Others note it: a past that is written anew is found by that."""
+
+    n: int
+    hash: str
+
+
+FactBody = Audit | Load | Wish | Wake | Machine | Rent | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
 FACTS: dict[str, type[FactBody]] = {
     "up": Up,
     "claim": Claim,
@@ -186,4 +193,5 @@ FACTS: dict[str, type[FactBody]] = {
     "wake": Wake,
     "machine": Machine,
     "rent": Rent,
+    "audit": Audit,
 }

@@ -28,9 +28,11 @@ from skerry.core.events import (
     ProbeAnswered,
     RecordAccepted,
     StartFailed,
+    ToolsUsed,
     VolumeGone,
 )
 from skerry.core.facts import Decline, SlotState
+from skerry.core.intent import Tools
 from skerry.core.presence import Change
 from skerry.core.records import Document, Fact, Slot
 from skerry.core.renting import dealt
@@ -164,6 +166,9 @@ def _document(s: Situation, record: Document) -> None:
     dealt.heard(s, record)
     if record.kind in ("app", "release"):
         s.apps_due.add(record.path.partition("/")[2])
+    elif isinstance(record.body, Tools):
+        s.images.name_tools(record.path, record.body.image)
+        s.images_changed = True
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
@@ -286,6 +291,11 @@ def _image_gone(s: Situation, event: ImageGone) -> None:
     _image_touched(s, event.image)
 
 
+def _tools_used(s: Situation, event: ToolsUsed) -> None:
+    s.images.used(event.image, event.running, s.now)
+    s.images_changed = True
+
+
 def _image_touched(s: Situation, image: str) -> None:
     s.images_changed = True
     for app, app_want in s.wants.items():
@@ -385,6 +395,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageRoom: _image_room,
     ImageFailed: _image_failed,
     ImageGone: _image_gone,
+    ToolsUsed: _tools_used,
     VolumeGone: _volume_gone,
     **dealt.HANDLERS,
     Measured: wishing.measured,

@@ -347,7 +347,20 @@ class Secret(Shape, frozen=True, kw_only=True):
     boxes: dict[str, str]
 
 
-Body = Root | Policy | Node | App | Release | Secret | Pool
+class Tools(Shape, frozen=True, kw_only=True):
+    """`tools/<name>`, signed by operators: an image whose programs hosts run beside a container that somebody looks into. Only
+    what stands in such a document is run so: who may debug can't bring code of one's own.
+
+    `about`: for people, what it was made of. `deleted` is a tombstone and stays.
+    """
+
+    image: str = ""
+    size_bytes: int = 0
+    about: str = ""
+    deleted: bool = False
+
+
+Body = Root | Policy | Node | App | Release | Secret | Pool | Tools
 KINDS: dict[str, type[Body]] = {
     "root": Root,
     "policy": Policy,
@@ -356,6 +369,7 @@ KINDS: dict[str, type[Body]] = {
     "release": Release,
     "secret": Secret,
     "pool": Pool,
+    "tools": Tools,
 }
 
 

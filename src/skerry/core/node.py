@@ -86,6 +86,12 @@ class NodeCore:
         held = self._s.known.about("object", image).items()
         return sorted(name_of(node) for node, have in held if isinstance(have, Have))
 
+    def image_here(self, image: str) -> tuple[bool, bool, str]:
+        """Of an image that somebody waits for here: whether it is here, whether it is on its way, and else why not."""
+        images = self._s.images
+        here = images.holds(image)
+        return here, images.is_coming(image), "" if here else images.trouble(image)
+
     def said(self, kind: str, key: str) -> dict[str, FactBody]:
         """What nodes say now under this kind and key: node -> body."""
         return dict(self._s.known.about(kind, key))

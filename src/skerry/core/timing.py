@@ -35,6 +35,10 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     forget_after_start_s: float = (
         60.0  # of that at least so much in each life: neighbours may tell that something refers to it
     )
+    forget_tools_s: float = 86_400.0  # the same of tools that operators have signed, from when they were last used here
+    fetch_tools_s: float = (
+        120.0  # tools that were asked for here are fetched, and kept whatever else needs room, for so long
+    )
     fetch_retry_first_s: float = 1.0
     fetch_retry_most_s: float = 30.0
     mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way

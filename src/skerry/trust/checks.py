@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skerry.core.history import HISTORY, SHORT
-from skerry.core.intent import INIT, KINDS, RIGHTS, App, Node, Policy, Pool, Release, Root, Secret
+from skerry.core.intent import INIT, KINDS, RIGHTS, App, Node, Policy, Pool, Release, Root, Secret, Tools
 from skerry.core.records import Document
 from skerry.trust import checks_app, checks_pool
 from skerry.trust.bounds import (
@@ -37,6 +37,7 @@ SHORT_DIGEST = re.compile(rf"[0-9a-f]{{{SHORT}}}")
 SALT = re.compile(r"[A-Za-z0-9+/=_-]{0,128}")
 ROLE_KINDS = {kind for kind in KINDS if kind not in ("root", "policy")}  # a role never makes roles
 CERTIFICATE_BYTES = 1024
+ABOUT_MAX = 200
 
 
 def path(text: str, kind: str) -> None:
@@ -174,6 +175,18 @@ def _secret(secret: Secret) -> None:
         base64_of(box, f"boxes of {holder}", 49, 256)
 
 
+def _tools(tools: Tools) -> None:
+    need(bool(tools.image) is not tools.deleted, "image", "one that is there has an image, one that is gone has none")
+    if tools.image:
+        image(tools.image, "image")
+    within(tools.size_bytes, "size_bytes", 0, NUMBER_MAX)
+    need(
+        len(tools.about) <= ABOUT_MAX and (not tools.about or tools.about.isprintable()),
+        "about",
+        f"one line, at most {ABOUT_MAX} characters",
+    )
+
+
 def _certificate(text: str, holder: str) -> None:
     der = base64_of(text, "certificate", 100, CERTIFICATE_BYTES)
     need(certifies(der, holder), "certificate", "is of another key")
@@ -181,5 +194,5 @@ def _certificate(text: str, holder: str) -> None:
 
 _BODIES: dict[type, Callable[[Any], None]] = {
     Root: _root, Policy: _policy, Node: _node, App: checks_app.app, Release: _release, Secret: _secret,
-    Pool: checks_pool.pool,
+    Pool: checks_pool.pool, Tools: _tools,
 }  # fmt: skip

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from skerry.core.facts import Claim, FactBody, Load, Lost, Machine, Rent, SlotState, Up, Verdict, Wake, Wish
+from skerry.core.facts import Audit, Claim, FactBody, Load, Lost, Machine, Rent, SlotState, Up, Verdict, Wake, Wish
 from skerry.core.intent import Node
 from skerry.core.records import Fact, Slot
 from skerry.trust.bounds import (
@@ -81,7 +81,7 @@ def _machine_slot(text: str) -> None:
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
     "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
-    "machine": _machine_slot, "rent": lambda text: name(text, "key"),
+    "machine": _machine_slot, "rent": lambda text: name(text, "key"), "audit": _nothing,
 }  # fmt: skip
 
 
@@ -131,6 +131,9 @@ def _fact_body(body: FactBody, author: Node) -> None:
         matches(body.offer or "0", "offer", MACHINE_ID, "must be the name of a pool's offer")
     elif isinstance(body, Rent):
         _rent(body)
+    elif isinstance(body, Audit):
+        within(body.n, "n", 1, NUMBER_MAX)
+        matches(body.hash, "hash", HASH, "a hash is 64 lower-case hex digits")
     # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
 
 

@@ -1,0 +1,73 @@
+"""One Chromium for each file of tests, a small cloud with an app that runs, and pages over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from agent.small import Aside
+from agent.unsynced import unsynced
+from sdk.conftest import beside, home
+from ui.serving import Shown
+
+__all__ = ["beside", "home", "unsynced"]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 375, "height": 760}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Not for the session: Playwright holds this thread's event loop for as long as it is there, and other tests want it."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def shown(beside: Aside, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    with Shown(home, tmp_path_factory.mktemp("ui")) as made:
+        yield made
+
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
+    """`opened("#/hosts/vps-1", dark=True, phone=True)`: a browser with a session. What its console complains of fails."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open(where: str = "#/", *, dark: bool = False, phone: bool = False, at: Shown = shown) -> Page:
+        context = browser.new_context(
+            viewport=PHONE if phone else DESKTOP, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(at.again())
+        page.wait_for_selector(".state:has-text('live')")
+        if where != "#/":
+            page.evaluate("where => { location.hash = where }", where)
+        return page
+
+    yield open
+    for context in contexts:
+        context.close()
+    assert not complaints
