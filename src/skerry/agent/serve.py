@@ -22,7 +22,7 @@ from skerry.agent.drafts import Drafts
 from skerry.agent.tails import Asked, Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
-from skerry.core.intent import App, KINDS, Policy
+from skerry.core.intent import KINDS, App, Policy
 from skerry.core.records import Document, MachineSlot, Record, Slot, is_about, is_meant
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal

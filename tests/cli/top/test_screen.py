@@ -70,7 +70,7 @@ async def test_enter_shows_lines_as_they_come_then_events_and_why(
         await top.press("e")
         await top.until("claimed")
         await top.press("x")
-        await top.until("holder: vps-")
+        await top.until("held by vps-")
         await top.press("escape")
         await top.until("1 services 2")
 
