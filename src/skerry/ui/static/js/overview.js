@@ -75,9 +75,9 @@ const Apps = ({ apps }) => html`<table class="cards"><thead><tr><th>App</th><th>
     const versions = new Set(its.map((row) => row.version));
     return html`<tr key=${name}><td class="name"><a href=${link.app(name)}>${name}</a></td>
       <td class="wide"><${Dots} rows=${its} label=${name} /></td>
-      <td class="right tight end">${counted.length ? `${well} of ${counted.length}` : "asleep"}</td>
-      <td class="tight quiet">${versions.size > 1 ? `${[...versions].sort(natural).join(" → ")}` : [...versions][0]}</td>
-      <td class="right tight quiet end">${many(new Set(its.map((row) => row.node).filter(Boolean)).size, "host")}</td></tr>`;
+      <td class="right tight" data-is="healthy">${counted.length ? `${well} of ${counted.length}` : "asleep"}</td>
+      <td class="tight quiet" data-is="version">${versions.size > 1 ? `${[...versions].sort(natural).join(" → ")}` : [...versions][0]}</td>
+      <td class="right tight quiet">${many(new Set(its.map((row) => row.node).filter(Boolean)).size, "host")}</td></tr>`;
   })}</tbody></table>`;
 
 function Host({ host, rows: its }) {
