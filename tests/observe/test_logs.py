@@ -1,15 +1,16 @@
-"""Log files as the monitor leaves them: partial lines, rotation, damage, and a reader that follows."""
+"""Log files as the monitor leaves them: partial lines, rotation, damage, and readers that begin at the end."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.observe.logs import LINE_MAX_BYTES, LogLine, follow, join_lines, tail
+from skerry.observe import logs
+from skerry.observe.logs import LINE_MAX_BYTES, LogLine, join_lines, parse_block, tail
 
 T = "2026-11-23T22:05:24.600969944+00:00"
 
@@ -52,26 +53,59 @@ def test_the_tail_reaches_over_a_rotation(tmp_path: Path) -> None:
     assert tail([older], 0) == []
 
 
-async def test_following_sees_what_was_there_what_comes_and_what_comes_after_a_rotation(tmp_path: Path) -> None:
-    current, older = tmp_path / "ctr.log", tmp_path / "ctr.log.1"
-    followed = follow(lambda: [path for path in (older, current) if path.exists()], 1)
+CRI = st.builds(
+    lambda time, stream, mark, text: f"{time} {stream} {mark} {text}",
+    st.sampled_from(["2026-11-23T22:05:24.6+00:00", "2026-11-23T22:05:25.6+00:00"]),
+    st.sampled_from(["stdout", "stderr"]),
+    st.sampled_from("FFFP"),
+    st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=30),
+).map(str.encode)
+NOISE = st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b""))
+RAWS = st.lists(CRI | NOISE, max_size=40)
 
-    async def following() -> str:
-        return (await asyncio.wait_for(anext(followed), 5)).text
 
-    waiting = asyncio.create_task(following())  # before the file exists
-    await asyncio.sleep(0)
-    current.write_text(line("one") + line("two"))
-    assert await waiting == "two"
-    with current.open("a") as file:
-        file.write(line("three") + f"{T} stdout F fo")
-        file.flush()
-        assert await following() == "three"
-        file.write("ur\n" + line("before rotation"))
-    assert await following() == "four"
-    os.link(current, older)
-    (tmp_path / "new").write_text(line("after rotation"))
-    (tmp_path / "new").replace(current)
-    assert await following() == "before rotation"
-    assert await following() == "after rotation"
-    await followed.aclose()  # type: ignore[attr-defined]
+@given(RAWS)
+def test_the_quick_parser_agrees_with_the_plain_one(raws: list[bytes]) -> None:
+    data = b"".join(raw + b"\n" for raw in raws)
+    plain = [line[1:] for line in join_lines(raw for raw in raws if raw)]
+    assert [line[1:] for line in parse_block(data)] == plain
+    times = [line.time for line in join_lines(raw for raw in raws if raw)]
+    assert all(mine == its for mine, its in zip((line.time for line in parse_block(data)), times, strict=True) if its)
+
+
+@given(RAWS, st.integers(40, 400))
+def test_pieces_from_the_end_are_the_whole_and_cut_no_text_in_two(raws: list[bytes], block: int) -> None:
+    data = b"".join(raw + b"\n" for raw in raws)
+    file = os.memfd_create("log")
+    try:
+        os.write(file, data + b"unended")
+        with mock.patch.object(logs, "BLOCK_BYTES", block):
+            pieces = list(logs.blocks_back(file, len(data) + 7))[::-1]
+    finally:
+        os.close(file)
+    assert b"".join(pieces) == data
+    assert all(len(piece) <= 3 * block + 200 for piece in pieces)
+
+
+@given(RAWS, NOISE)
+def test_what_is_whole_ends_with_a_line(raws: list[bytes], left: bytes) -> None:
+    data = b"".join(raw + b"\n" for raw in raws)
+    cut = logs.whole_bytes(data + left)
+    assert cut <= len(data) and (cut == 0 or data[cut - 1 : cut] == b"\n")
+    if data:
+        assert cut > 0
+
+
+def test_a_text_that_was_split_is_not_cut_between_two_pieces() -> None:
+    parts = [line("x" * 100, mark="P")] * 3 + [line("end")]
+    data = "".join([line("before")] * 3 + parts + [line("after")] * 3).encode()
+    file = os.memfd_create("log")
+    try:
+        os.write(file, data)
+        with mock.patch.object(logs, "BLOCK_BYTES", len(data) // 2):
+            pieces = list(logs.blocks_back(file, len(data)))[::-1]
+    finally:
+        os.close(file)
+    assert len(pieces) > 1
+    told = [one.text for piece in pieces for one in parse_block(piece)]
+    assert told == ["before"] * 3 + ["x" * 300 + "end"] + ["after"] * 3

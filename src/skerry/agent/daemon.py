@@ -9,17 +9,17 @@ import faulthandler
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.auditing import Auditing
 from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
+from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
 from skerry.agent.door import Door
 from skerry.agent.enrolling import Enrolling
@@ -30,6 +30,7 @@ from skerry.agent.files import HostFiles, NotJoined
 from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
 from skerry.agent.keeper import Keeper
+from skerry.agent.kits import Kits
 from skerry.agent.links import Links
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.parts import FileParts
@@ -85,18 +86,6 @@ class Overtaken(Passing):
         )
 
 
-class Clock:
-    """Wall time, with the offset that tests put into `clock-offset` (`date -s` in a lab host would move the machine)."""
-
-    def __init__(self, state: Path) -> None:
-        self.offset_s = 0.0
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            self.offset_s = float((state / "clock-offset").read_text())
-
-    def wall_s(self) -> float:
-        return time.time() + self.offset_s
-
-
 class Agent:
     """All rooms of one host, joined. `start` brings it to life, `close` ends it; containers outlive it."""
 
@@ -134,6 +123,7 @@ class Agent:
             report=self.events.append,
         )
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
+        self.auditing = Auditing(self)
         self.streams = Streams(self)
         self.mesh = Mesh(
             self.me,
@@ -184,6 +174,7 @@ class Agent:
         self.uploads = Uploads(
             self.images, self.stocks, self.bundles, missing=self.budget.missing, ready=self._came_whole
         )
+        self.kits = Kits(self.trusted, self.loop)
         self.upkeep = Upkeep(
             self.me,
             files.state,
@@ -282,6 +273,7 @@ class Agent:
             self.upkeep.read_images(),
             self.upkeep.watch_clock(),
             self.enrolling.keep(),
+            self.auditing.run(),
         ):
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
@@ -391,6 +383,7 @@ class Agent:
                 self.mesh.set_clients(self.trusted.client_certificates())
             if record.kind in ("policy", "pool"):
                 self.enrolling.changed()
+            self.auditing.heard(event)
             if isinstance(record, Fact) and record.node == self.me and record.seq > self.author.newest:
                 # What we say would be refused as old by all who heard us then: the agent begins anew, above that life.
                 self.records.start_after(record.seq[0])

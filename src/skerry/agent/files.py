@@ -59,6 +59,10 @@ class HostFiles:
         self.lint = state / "lint"
         self.net = state / "net"
 
+    def own_logs(self) -> list[Path]:
+        """What the agent itself says, oldest first: the last is written to."""
+        return [self.state / "agent.log.1", self.state / "agent.log"]
+
     def make_keys(self) -> PublicKeys:
         """Make what is missing; a second call gives the same keys."""
         directory = self.state / "keys"

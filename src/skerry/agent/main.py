@@ -73,8 +73,10 @@ def _keys(files: HostFiles) -> None:
 
 def _run(files: HostFiles) -> None:
     from skerry.agent.daemon import run
+    from skerry.agent.diary import kept
 
-    asyncio.run(run(files))
+    with kept(files.own_logs()[-1]):
+        asyncio.run(run(files))
 
 
 def _enrol(files: HostFiles) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.agent.looking import Looking
 from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
@@ -44,10 +46,12 @@ class Streams:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._looking = Looking(agent)
 
     def handlers(self) -> dict[str, Handler]:
         return {
             "/request": self.request,
+            "/look": self._looking.serve,
             "/image": self.image,
             "/image/put": self.upload_image,
             "/objects/put": self.upload,
@@ -70,8 +74,9 @@ class Streams:
             return False
         try:
             request = judge_request(raw, agent.trusted, node=agent.me, nonce=nonce, now_s=agent.clock.wall_s())
-            async for item in agent.server.answer(request):
-                await send_bytes(stream, msgspec.json.encode({"item": item}))
+            async with aclosing(agent.server.answer(request)) as items:
+                async for item in items:
+                    await send_bytes(stream, msgspec.json.encode({"item": item}))
             await send_bytes(stream, msgspec.json.encode({"end": True}))
         except SkerryError as error:
             if isinstance(error, TrustRefusal | BadFormat):

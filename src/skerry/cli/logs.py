@@ -1,19 +1,23 @@
-"""`skerry logs`: what replicas write, from all hosts, as one."""
+"""`skerry logs`: what replicas and hosts write, from all hosts, as one."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import click
 
-from skerry.cli import run, streams
+from skerry.cli import loglines, run, streams
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, clean
+from skerry.cli.output import Terminal
 
 
-@declare(name="logs", example="skerry logs -f web\nskerry logs web/1 --since 10m")
+@declare(
+    name="logs",
+    example="skerry logs -f web\nskerry logs web/1 --since 10m --grep timeout\n"
+    "skerry logs shop --since 2h --until 1h -E --grep ' 5[0-9][0-9] '\nskerry logs vps-1",
+    codes=(0, 1, 2, 3, 4),
+)
 @click.argument("subjects", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing new lines, until you interrupt it.")
 @click.option("--tail", type=click.IntRange(0, 100_000), default=100, show_default=True, help="How many past lines.")
@@ -25,31 +29,59 @@ from skerry.cli.output import Terminal, clean
     metavar="AGE",
     help="Only lines younger than that, such as 10m.",
 )
+@click.option(
+    "--until",
+    "until_s",
+    type=Duration(),
+    default=None,
+    metavar="AGE",
+    help="Only lines older than that.",
+)
+@click.option("--grep", default="", metavar="TEXT", help="Only lines with this text in them.")
+@click.option("-E", "--regex", is_flag=True, help="The text of --grep is a regular expression, as Python has them.")
+@click.option("-i", "--ignore-case", is_flag=True, help="Capital letters or not, for --grep.")
+@click.option("--raw", is_flag=True, help="Show lines that are JSON as they are.")
 def command(
     terminal: Terminal,
     subjects: tuple[str, ...],
     follow: bool,
     tail: int,
     since_s: float | None,
+    until_s: float | None,
+    grep: str,
+    regex: bool,
+    ignore_case: bool,
+    raw: bool,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
     """Show what the replicas of SUBJECTS write.
 
-    SUBJECTS are slots (web/1), services (web) or apps; none: all.
+    SUBJECTS are slots (web/1), services (web), apps or hosts; none: all apps. Of a host its agent's log is shown. Lines are
+    chosen on the hosts, so that only those travel that are shown.
     """
     from skerry.client import views
 
-    since = time.time() - since_s if since_s is not None else 0.0
-
-    def text(row: dict[str, Any]) -> str:
-        return f"{streams.clock(row.get('time'))} {clean(row.get('slot'))} {clean(row.get('text'))}"
-
+    now_s = time.time()
+    lines = loglines.Lines(raw=raw)
     run.in_cloud(
         terminal,
         cloud,
         passphrase_file,
         lambda session: streams.show(
-            terminal, views.logs(session, list(subjects), follow=follow, tail=tail, since=since), follow, text
+            terminal,
+            views.logs(
+                session,
+                list(subjects),
+                follow=follow,
+                tail=tail,
+                since=now_s - since_s if since_s is not None else 0.0,
+                until=now_s - until_s if until_s is not None else 0.0,
+                grep=grep,
+                regex=regex,
+                ignore_case=ignore_case,
+            ),
+            follow,
+            lines.text,
         ),
     )

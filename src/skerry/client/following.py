@@ -30,8 +30,8 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
 
     async def one(node: str, wanted: dict[str, Any]) -> None:
         name = node.removeprefix("node/")
-        nothing: Any = 0.0 if verb == "events" else ""
-        last = nothing
+        nothing = 0.0
+        last: Any = nothing
         begun = wanted["tail"] > 0
         while True:
             why = "it ended the stream"

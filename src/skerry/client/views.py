@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 from skerry.client.following import following
+from skerry.client.logs import following as following_logs
+from skerry.client.logs import past as past_logs
 from skerry.client.session import Session
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject, Refusal, SkerryError, Unreachable
@@ -113,35 +115,74 @@ async def volume_rm(session: Session, node: str, app: str, volume: str) -> dict[
     return dict(await session.request("volume-rm", {"app": app, "volume": volume}, node=f"node/{node}"))
 
 
-async def events(session: Session, *, follow: bool = False, tail: int = 100) -> AsyncGenerator[dict[str, Any]]:
-    """All hosts' events: the past in order of time, then (follow) as they come."""
-    async with aclosing(_merged(session, "events", {"targets": [], "follow": follow, "tail": tail}, follow)) as rows:
+async def events(
+    session: Session,
+    targets: Sequence[str] = (),
+    *,
+    follow: bool = False,
+    tail: int = 100,
+    since: float = 0.0,
+    until: float = 0.0,
+    kinds: Sequence[str] = (),
+    grep: str = "",
+) -> AsyncGenerator[dict[str, Any]]:
+    """All hosts' events: the past in order of time, then (follow) as they come.
+
+    `targets`: slots, services, apps, hosts (none: all); `since`, `until`: unix seconds, 0: no bound.
+    """
+    args: dict[str, Any] = {"targets": list(targets), "follow": follow, "tail": tail}
+    said = {"since": since, "until": until, "kinds": list(kinds), "grep": grep}
+    args |= {name: value for name, value in said.items() if value}  # what agents of before knew nothing of
+    async with aclosing(_merged(session, "events", args, follow)) as rows:
         async for row in rows:
             yield row
 
 
 async def logs(
-    session: Session, targets: list[str], *, follow: bool = False, tail: int = 100, since: float = 0.0
+    session: Session,
+    targets: list[str],
+    *,
+    follow: bool = False,
+    tail: int = 100,
+    since: float = 0.0,
+    until: float = 0.0,
+    grep: str = "",
+    regex: bool = False,
+    ignore_case: bool = False,
 ) -> AsyncGenerator[dict[str, Any]]:
-    """Lines of these slots, services or apps (none: all), over all hosts; each with node, slot, time, stream, text.
+    """Lines of these slots, services, apps or hosts (none: all apps), over all hosts: each with node, slot, time, stream, text.
 
+    A row may instead say that lines are missing there (`dropped`), or why a host can't be asked (`unanswered`).
+    `since`, `until`: unix seconds. `grep`: what a line must hold; with `regex` a regular expression.
     Raises NoSuchSubject for one that neither runs nor left a line.
     """
-    unknown = await _unknown(session, targets)
+    hosts = [target for target in targets if f"node/{target.removeprefix('node/')}" in session.nodes]
+    slots = [target for target in targets if target not in hosts]
+    unknown = await _unknown(session, slots)
     if unknown and follow:
         raise _no_such(unknown)
-    args = {"targets": targets, "follow": follow, "tail": tail, "since": rfc3339(since)}
-    async with aclosing(_merged(session, "logs", args, follow)) as rows:
-        async for row in rows:
+    args = {
+        "targets": slots, "hosts": hosts, "follow": follow, "tail": tail, "since": rfc3339(since),
+        "until": rfc3339(until), "grep": grep, "regex": regex, "ignore_case": ignore_case,
+    }  # fmt: skip
+    only = [f"node/{host.removeprefix('node/')}" for host in hosts] if hosts and not slots else []
+    if follow:
+        async with aclosing(following_logs(session, args, only)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    yield row
+        return
+    for row in await past_logs(session, args, only):
+        if unknown:
             unknown -= {target for target in unknown if is_meant([target], row.get("slot", ""))}
-            yield row
+        yield row
     if unknown:
         raise _no_such(unknown)
 
 
 def _no_such(names: set[str]) -> NoSuchSubject:
     return NoSuchSubject(
-        f"there is no {', '.join(sorted(names))}", "no slot, service or app is called so", "see skerry ps"
+        f"there is no {', '.join(sorted(names))}", "no slot, service, app or host is called so", "see skerry ps"
     )
 
 

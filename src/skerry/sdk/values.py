@@ -161,7 +161,9 @@ class Event(Value, frozen=True):
 
 
 class LogLine(Value, frozen=True):
-    """A line that a replica wrote. `time`: RFC 3339; `stream`: stdout or stderr. `unanswered`: as in Event."""
+    """A line that a replica wrote. `time`: RFC 3339; `stream`: stdout or stderr. `unanswered`: as in Event. `dropped`: so many
+    lines are missing here, and this is none.
+    """
 
     node: str
     time: str = ""
@@ -169,6 +171,7 @@ class LogLine(Value, frozen=True):
     stream: str = ""
     text: str = ""
     unanswered: str = ""
+    dropped: int = 0
 
 
 class Role(Value, frozen=True):
