@@ -31,7 +31,7 @@ VERBS = {
     "ui": "Show the cloud in a browser, served from this machine to this machine alone.",
     "events": "Show what happened in the cloud, and why.",
     "audit": "Verify that hosts' diaries are what they were.",
-    "ls": "Show what lies in a container's file system.",
+    "ls": "Show what lies at SLOT:/PATH. The container does not notice (unseen).",
     "cat": "Show a file of a container.",
     "cp": "Copy files out of a container.",
     "explain": "Explain where SUBJECT stands and why.",
