@@ -68,6 +68,11 @@ def shown(beside: Aside, home: Path, network: Path, tmp_path_factory: pytest.Tem
         yield made
 
 
+def refused(text: str) -> bool:
+    """What the browser writes down of an answer that pages show themselves."""
+    return text.startswith(("Failed to load resource: the server responded", "WebSocket connection to"))
+
+
 Opener = Callable[..., Page]
 
 
@@ -84,7 +89,10 @@ def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" and not refused(said.text) else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(at.again())
         page.wait_for_selector(".state:has-text('live')")
