@@ -1,7 +1,7 @@
 """The system calls that Python has no word for: mounts, unshare, setns, prctl, inotify. Nothing is decided here.
 
-Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2), inotify(7); the header
-linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2), inotify(7);
+the header linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
 """
 
 from __future__ import annotations
