@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import Size, SlotPath
+from skerry.cli.options import Size, SlotPath, crashed
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, clean
 from skerry.sizes import size
@@ -22,11 +22,19 @@ from skerry.sizes import size
 @click.argument("source", metavar="SOURCE")
 @click.argument("to", metavar="TO")
 @click.option("--write", is_flag=True, help="Say that the container's files are to be changed.")
+@crashed
 @click.option(
     "--limit", type=Size(), default="1g", show_default=True, help="The most that is copied; nothing is kept beyond."
 )
 def command(
-    terminal: Terminal, source: str, to: str, write: bool, limit: int, cloud: str, passphrase_file: str | None
+    terminal: Terminal,
+    source: str,
+    to: str,
+    write: bool,
+    limit: int,
+    crashed: bool,
+    cloud: str,
+    passphrase_file: str | None,
 ) -> None:
     """Copy SLOT:/PATH, a file or a folder, out of a container; or a file into it.
 
@@ -45,8 +53,8 @@ def command(
 
     async def work(session: Session) -> dict[str, Any]:
         if out_of is not None:
-            place = await looking.find(session, out_of.slot)
-            return await copying.fetch(session, place, out_of.path, Path(to), limit, terminal.progress)
+            place = await looking.find(session, out_of.slot, crashed=crashed)
+            return await copying.fetch(session, place, out_of.path, Path(to), limit, terminal.progress, crashed=crashed)
         assert into is not None
         place = await looking.find(session, into.slot)
         return await copying.send(session, place, Path(source), into.path, limit, terminal.progress)

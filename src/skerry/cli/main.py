@@ -36,6 +36,7 @@ VERBS = {
     "cp": "Copy SLOT:/PATH, a file or a folder, out of a container; or a file into it.",
     "procs": "Show the processes of SLOT.",
     "sockets": "Show the sockets of SLOT and which process has them.",
+    "crashes": "Show what is kept of containers that crashed: how they ended, their last lines, their files.",
     "files": "Show what SLOT has changed since it started.",
     "capture": "Show the packets of SLOT, or write them to a file.",
     "alert": "Be told when something is wrong: receivers, rules, silences.",

@@ -150,6 +150,14 @@ class Pair(click.ParamType[tuple[str, str]]):
         return left, right
 
 
+def crashed(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--crashed",
+        is_flag=True,
+        help="In what is kept of its last crash (for a day): what it wrote in passing places.",
+    )(function)
+
+
 class SlotPath(NamedTuple):
     """A place in a container's file system."""
 

@@ -40,13 +40,20 @@ class InTheWay(Refusal):
 
 
 async def fetch(
-    session: Session, place: Place, path: str, local: Path, limit: int, progress: Progress = lambda bytes: None
+    session: Session,
+    place: Place,
+    path: str,
+    local: Path,
+    limit: int,
+    progress: Progress = lambda bytes: None,
+    *,
+    crashed: bool = False,
 ) -> dict[str, Any]:
     """Copy a file or folder. Into `local` if that is a folder, else as `local`. Gives figures, what was left out, and `to`."""
     to = destination(path, local)
     with full_disk_told(to.parent), tempfile.TemporaryDirectory(prefix=".skerry-cp-", dir=to.parent) as scratch:
         unpacked = _Unpacked(Path(scratch))
-        figures = await _pour(session, place, path, limit, progress, unpacked)
+        figures = await _pour(session, place, {"path": path, "limit": limit, "crashed": crashed}, progress, unpacked)
         await asyncio.to_thread(unpacked.move, to)
     skipped = [*figures.pop("skipped", []), *unpacked.left_out][:TOLD_MAX]
     count = int(figures.pop("skipped_count", 0)) + unpacked.left_out_count
@@ -103,7 +110,7 @@ def destination(path: str, local: Path) -> Path:
 
 
 async def _pour(
-    session: Session, place: Place, path: str, limit: int, progress: Progress, unpacked: _Unpacked
+    session: Session, place: Place, args: dict[str, Any], progress: Progress, unpacked: _Unpacked
 ) -> dict[str, Any]:
     """The stream through a pipe into the unpacking thread: whichever is slower holds up the other."""
     ours, its = os.pipe()
@@ -112,14 +119,16 @@ async def _pour(
         came = 0
         try:
             async with (
-                opened(session, place, "tree", path=path, limit=limit) as answer,
+                opened(session, place, "tree", **args) as answer,
                 aclosing(answer.data()) as pieces,
             ):
                 async for piece in pieces:
                     came += len(piece)
-                    if came > limit + HEADS_BYTES:
+                    if came > args["limit"] + HEADS_BYTES:
                         raise BadFormat(
-                            f"{place.slot}:{path} was not copied", "more came than was asked for", "look at the host"
+                            f"{place.slot}:{args['path']} was not copied",
+                            "more came than was asked for",
+                            "look at the host",
                         )
                     await asyncio.to_thread(_write, its, piece)
                     progress(came)
