@@ -43,6 +43,7 @@ def test_its_last_files_its_log_and_how_it_ended_are_there_while_the_next_one_ru
     assert (row["exit_code"], row["oom"], row["node"]) == (3, False, "vps-1")
     assert "bad luck" in row["log"]
     assert "bad luck" in host.skerry("crashes", slot).out.decode()
+    assert "crashed: ended with exit code 3 on vps-1" in host.skerry("explain", slot).out.decode()
     assert [each["path"] for each in row["skipped"]] == ["/tmp/p"]
     assert host.skerry("cat", f"{slot}:/tmp/l", "--crashed").out == b"state\n"
     assert host.skerry("cat", f"{slot}:/run/pid", "--crashed").out == b"pid\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -54,9 +54,9 @@ async def find(session: Session, subject: str, *, crashed: bool = False) -> Plac
     return Place(slot, f"node/{node}")
 
 
-async def crashes(session: Session, subject: str = "") -> list[dict[str, Any]]:
-    """What hosts keep of containers that crashed, newest first, each with its `node`. Raises Unreachable, or what all refused."""
-    answers = await session.everywhere("crashes", {"subject": subject})
+async def crashes(session: Session, subject: str = "", nodes: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What hosts (these; all) keep of containers that crashed, newest first, with their `node`. Raises what all of them refused."""
+    answers = await session.everywhere("crashes", {"subject": subject}, nodes=nodes or None)
     failed = [answer for answer in answers.values() if isinstance(answer, SkerryError)]
     if failed and len(failed) == len(answers):
         raise failed[0]
