@@ -33,7 +33,7 @@ READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "machines",
 PUTS = frozenset({"put"})
 # What a right lets ask beside that; about which apps or hosts, each verb asks `Request.may`.
 OF_RIGHT = {
-    "observe": frozenset({"logs", "events", "audit", "metrics"}),
+    "observe": frozenset({"logs", "events", "audit", "alerts", "metrics"}),
     "debug": frozenset({"debug", "look", "tools"}),
     "debug-host": frozenset({"debug", "look", "tools"}),
 }
