@@ -16,11 +16,13 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.alerts import Alerts
 from skerry.agent.auditing import Auditing
 from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
+from skerry.agent.debugging import Debugging
 from skerry.agent.door import Door
 from skerry.agent.ends import Overtaken, expelled
 from skerry.agent.enrolling import Enrolling
@@ -33,6 +35,7 @@ from skerry.agent.host import Parts, of_host
 from skerry.agent.keeper import Keeper
 from skerry.agent.kits import Kits
 from skerry.agent.links import Links
+from skerry.agent.logkeeping import LogKeeping
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.metrics.joined import metrics_of
 from skerry.agent.metrics.keeping import Metrics
@@ -112,7 +115,9 @@ class Agent:
         )
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
         self.auditing = Auditing(self)
+        self.alerts = Alerts(self)
         self.streams = Streams(self)
+        self.debugging = Debugging(self)
         self.mesh = Mesh(
             self.me,
             files.certificate,
@@ -186,6 +191,7 @@ class Agent:
         self.containers: Containers
         self.metrics: Metrics
         self.volumes = Volumes(files.volumes)
+        self.logs = LogKeeping(files.kept_logs)
         self.server: Server
 
     async def start(self) -> None:
@@ -257,6 +263,7 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
+        self.logs.begin(self.runtime)
         for work in (
             self.containers.watch_exits(),
             self.routes.run(),
@@ -281,10 +288,12 @@ class Agent:
         await self.loop.close()
         await self.prober.close()
         await self.mesh.close()
+        await self.debugging.close()
         if hasattr(self, "waking"):
             await self.waking.close()
         if hasattr(self, "network"):
             await self.network.close()
+        await asyncio.to_thread(self.logs.close)
         if hasattr(self, "runtime"):
             await self.runtime.close()
         if hasattr(self, "metrics"):
@@ -332,6 +341,7 @@ class Agent:
             self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
+            self.alerts.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
             await self.metrics.next_second()
@@ -348,6 +358,7 @@ class Agent:
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
             do.Route: self._route_wanted,
             do.Measure: self.figures.measure,
+            do.SendAlert: self.alerts.send,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,

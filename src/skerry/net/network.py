@@ -137,6 +137,10 @@ class Network:
         """
         await self._tunnel.set_peers(peers)
 
+    def interface(self, container_id: str) -> str:
+        """The host's end of its wire."""
+        return self._veths.name(container_id)
+
     async def attach(self, container_id: str) -> Attachment:
         """A network namespace with an address of its own, ready before the container is made. Repeated: the same one.
 
