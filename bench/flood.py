@@ -1,9 +1,9 @@
-"""A real container that writes as fast as it can: what it costs the agent, what the disk holds, and whether each line is kept or counted."""
+"""A real container that writes as fast as it can: what it costs the agent, what the disk holds, whether each line is kept or counted."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import resource
 import shutil
 import tempfile
@@ -35,13 +35,11 @@ class OnDisk(OciBench):
 
 
 def used(folder: Path) -> int:
+    """Bytes on the disk; a file with two names counts once."""
     total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                stat = os.stat(os.path.join(path, name))
-            except FileNotFoundError:
-                continue
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.lstat()
             total += stat.st_blocks * 512 // max(1, stat.st_nlink)
     return total
 

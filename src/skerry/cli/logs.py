@@ -20,7 +20,7 @@ from skerry.cli.output import Terminal
 )
 @click.argument("subjects", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing new lines, until you interrupt it.")
-@click.option("--tail", type=click.IntRange(0, 100_000), default=100, show_default=True, help="How many past lines.")
+@click.option("--tail", type=click.IntRange(0, 1_000_000), default=100, show_default=True, help="How many past lines.")
 @click.option(
     "--since",
     "since_s",
