@@ -1,4 +1,6 @@
-"""A real container that writes as fast as it can: what it costs the agent, what the disk holds, whether each line is kept or counted."""
+"""A real container that writes as fast as it can: what it costs the agent, what the disk holds, and whether each line is kept or
+counted.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,11 @@ class OnDisk(OciBench):
 
 
 def used(folder: Path) -> int:
-    """Bytes on the disk; a file with two names counts once."""
     total = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
-            stat = path.lstat()
-            total += stat.st_blocks * 512 // max(1, stat.st_nlink)
+            if (stat := path.lstat()) and not path.is_dir():
+                total += stat.st_blocks * 512 // max(1, stat.st_nlink)
     return total
 
 

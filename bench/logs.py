@@ -1,4 +1,4 @@
-"""`skerry logs` over thirty hosts with 10,000 lines each: real agents in several processes, the real command, all lines on its output."""
+"""`skerry logs` over thirty hosts with 10,000 lines each: hosts in several processes, the real command, all lines on its output."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agent.small import SmallCloud
+from skerry.agent.streams import Streams
+from skerry.agent.tails import Asked, Tails
+from skerry.mesh.links import Mesh
 from skerry.observe.logstore import LogStore, pack
+from skerry.trust.accept import Trusted
+from skerry.trust.requests import Request
 
 HOSTS, LINES, PROCESSES = 30, 10_000, 4
 COMMAND = str(Path(sys.executable).with_name("skerry"))
@@ -40,8 +48,55 @@ def fill(cloud: SmallCloud, hosts: int, lines: int, form: str) -> None:
         store.append(f"shop.web/{host}", blocks)
 
 
+class Host:
+    """What serves `logs` on a host, of the real parts: links, signed requests, the reader, the store. Nothing gossips beside it, or thirty
+    agents on this one machine would measure themselves.
+    """
+
+    def __init__(self, cloud: SmallCloud, name: str) -> None:
+        files = cloud.files[name]
+        self.me = f"node/{name}"
+        self.trusted = Trusted(cloud.cloud)
+        for raw in cloud.records:
+            self.trusted.commit(self.trusted.judge(raw, now_s=time.time()), raw, time.time())
+        self.clock = self.links = self
+        self._store = LogStore(files.kept_logs)
+        self._port = cloud.ports[name]
+        self._mesh = Mesh(
+            self.me, files.certificate, files.private_pem(), files.state / "keys",
+            on_link=lambda *change: None, on_frame=lambda peer, data: None,
+            handlers={"/request": Streams(self).request},  # type: ignore[arg-type]
+        )  # fmt: skip
+        self._mesh.set_clients(self.trusted.client_certificates())
+        self.server = self
+
+    async def begin(self) -> None:
+        await self._mesh.serve("127.0.0.1", self._port)
+
+    async def answer(self, request: Request) -> AsyncGenerator[Any]:
+        tails = Tails(Nothing(), self._store, self.me, list)  # type: ignore[arg-type]
+        async with contextlib.aclosing(tails.answer(msgspec.convert(request.args, Asked), request)) as batches:
+            async for batch in batches:
+                yield batch
+
+    def wall_s(self) -> float:
+        return time.time()
+
+    def tell(self, *words: object) -> None:
+        print(*words, file=sys.stderr)
+
+
+class Nothing:
+    """Containers of a host that runs none: all lines are in the store."""
+
+    def with_logs(self) -> list[tuple[str, str]]:
+        return []
+
+
 async def _serve(cloud: SmallCloud, names: list[str], ready: int) -> None:
-    await cloud.start(*names)
+    hosts = [Host(cloud, name) for name in names]
+    for host in hosts:
+        await host.begin()
     os.write(ready, b"x")
     await asyncio.Event().wait()
 
@@ -54,9 +109,10 @@ def serve(cloud: SmallCloud, processes: int) -> list[int]:
     for n in range(processes):
         pid = os.fork()
         if pid == 0:
-            with contextlib.suppress(BaseException):
+            try:
                 asyncio.run(_serve(cloud, names[n::processes], write))
-            os._exit(1)
+            finally:
+                os._exit(1)
         pids.append(pid)
     for _ in pids:
         os.read(read, 1)

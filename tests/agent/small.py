@@ -78,6 +78,12 @@ class NoNetwork:
     def adopt(self, container_id: str, address: str) -> None:
         pass
 
+    def host_end(self, container_id: str) -> str:
+        return ""
+
+    def is_ours(self, interface: str) -> bool:
+        return False
+
     def stand_in(self, service: str) -> str:
         return ""
 
@@ -267,7 +273,7 @@ def put_image(objects: Any, files: Mapping[str, bytes]) -> str:
     return image.digest
 
 
-def archive(path: Path, content: bytes, *, layer: bytes = b"") -> None:
+def archive(path: Path, content: bytes, *, layer: bytes = b"", labels: Mapping[str, str] = {}) -> None:
     """A docker-archive of one file, as other tools write them. `layer`: these bytes as its layer instead."""
     if not layer:
         made = io.BytesIO()
@@ -281,7 +287,7 @@ def archive(path: Path, content: bytes, *, layer: bytes = b"") -> None:
         {
             "os": "linux",
             "architecture": "amd64",
-            "config": {},
+            "config": {"Labels": dict(labels)} if labels else {},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         }
     ).encode()

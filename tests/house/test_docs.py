@@ -34,7 +34,9 @@ def test_the_walk_names_files_that_are_there() -> None:
 
 def test_every_event_is_explained() -> None:
     """`skerry events` shows kinds: each word that core or the agent may write has its line."""
-    written = {kind for room in ("core", "agent") for path in (PACKAGE / room).rglob("*.py") for kind in kinds(path)}
+    written = {
+        kind for room in ("core", "agent", "observe") for path in (PACKAGE / room).rglob("*.py") for kind in kinds(path)
+    }
     told = set(re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "events.md").read_text(), re.MULTILINE))
     assert written == told
 
@@ -43,7 +45,7 @@ def kinds(path: Path) -> Iterator[str]:
     """The first argument of each call that writes an event, whichever way it is put."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            of_events = node.func.attr == "append" and ast.unparse(node.func.value).endswith("events")
+            of_events = node.func.attr == "append" and ast.unparse(node.func.value).endswith(("events", "self"))
             if of_events or node.func.attr in ("note", "_note", "_report"):
                 first = ast.walk(node.args[0])
                 yield from (

@@ -52,6 +52,7 @@ ENTRY_POINTS = {
     "skerry.cli.main",
     "skerry.agent.main",
     "skerry.client.bundling",
+    "skerry.observe.look.child",
     "skerry.sim.run",
 }
 LINES_MAX = 500

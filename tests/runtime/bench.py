@@ -67,7 +67,8 @@ class OciBench:
         left = [f"mount {line.split()[4]}" for line in MOUNTINFO.read_text().splitlines() if f" {own}" in line]
         for tree in Cgroups().trees:
             parent = tree / self.cgroup.strip("/")
-            left += [f"cgroup {path}" for path in parent.glob("*/") if path.name != "mon"]
+            left += [f"cgroup {path}" for path in parent.glob("*/") if path.name not in ("mon", "tools")]
+            left += [f"cgroup {path}" for path in parent.glob("tools/*/")]
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and entry.name != str(os.getpid()):
                 try:
@@ -76,7 +77,7 @@ class OciBench:
                     continue
                 if f"\0{own}".encode() in words:
                     left.append(f"process {entry.name} {words[:80]!r}")
-        for folder in ("c", "run/exits", "run/oci/crun", "run/oci/runc"):
+        for folder in ("c", "run/exits", "run/oci/crun", "run/oci/runc", "run/tools"):
             left += [f"file {path}" for path in (self.own / folder).glob("*")]
         return left
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -18,13 +19,15 @@ import msgspec
 
 from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
+from skerry.agent.metrics import answering
 from skerry.agent.tails import Asked, Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
 from skerry.core.intent import KINDS, App, Policy
-from skerry.core.records import Document, MachineSlot, Record, Slot, is_meant
+from skerry.core.records import Document, MachineSlot, Record, Slot, is_about, is_meant
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
+from skerry.observe.events import Entry, Wanted
 from skerry.trust import envelope
 from skerry.trust.requests import Request
 
@@ -64,10 +67,16 @@ class Rows(msgspec.Struct, forbid_unknown_fields=True):
     follow: bool = False
 
 
-class Lines(msgspec.Struct, forbid_unknown_fields=True):
+class Diary(msgspec.Struct, forbid_unknown_fields=True):
+    """`targets`: slots, services, apps, hosts; `since`, `until`: unix seconds, 0: no bound; `grep`: words that an entry holds."""
+
     targets: list[str] = []
     follow: bool = False
     tail: int = 100
+    since: float = 0.0
+    until: float = 0.0
+    kinds: list[str] = []
+    grep: str = ""
 
 
 class VolumeName(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,6 +86,11 @@ class VolumeName(msgspec.Struct, forbid_unknown_fields=True):
 
 class ImageName(msgspec.Struct, forbid_unknown_fields=True):
     image: str
+
+
+class ToolsName(msgspec.Struct, forbid_unknown_fields=True):
+    tools: str
+    digest: str
 
 
 class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
@@ -110,6 +124,9 @@ class Server:
         self._containers = agent.containers
         self._tails = Tails(agent.containers, agent.logs.store, agent.me, agent.files.own_logs)
         self._events = agent.events
+        self._metrics = agent.metrics
+        self._auditing = agent.auditing
+        self._alerts = agent.alerts
         self._volumes = agent.volumes
         self._now_s = agent.loop.now_s
         self._health = agent.health
@@ -117,6 +134,7 @@ class Server:
         self._keeper = agent.files.keeper
         self._enrolling = agent.enrolling
         self._act = partial(act, agent)
+        self._kits = agent.kits
         self._post = agent.loop.post
         self._stepped = agent.loop.stepped
         self._drafts = Drafts(agent.files.state / "drafts", agent.trusted)
@@ -232,19 +250,54 @@ class Server:
             return {"ok": False, "why": str(error) or "no answer within 2 s"}
         return {"ok": True, "why": ""}
 
-    async def _verb_events(self, args: Lines, request: Request) -> AsyncIterator[Any]:
+    async def _verb_events(self, args: Diary, request: Request) -> AsyncIterator[Any]:
+        said = Wanted(args.since, args.until, tuple(args.kinds), args.grep)
+
+        def wanted(entry: Entry) -> bool:
+            return said(entry) and is_about(args.targets, entry.subject) and request.may("observe", self._about(entry))
+
         if args.follow:
-            async for entry in self._events.follow(args.tail):
+            async for entry in self._events.follow(args.tail, wanted):
                 yield entry
         else:
-            for entry in self._events.tail(args.tail):
+            for entry in self._events.tail(args.tail, wanted):
                 yield entry
+
+    def _about(self, entry: Entry) -> str:
+        """Whose events these are: an app's, or this host's own."""
+        head, *rest = re.split(r"[./]", entry.subject)
+        app = rest[0] if head in ("app", "release", "secret") and rest else head
+        known = bool(rest) and self._door.trusted.document(f"app/{app}") is not None
+        return f"app/{app}" if known else self._me
+
+    async def _verb_alerts(self, args: Subject, request: Request) -> Any:
+        """What fires now, as this host sees it; of apps alone to whom no more may be shown."""
+        return [row for row in self._alerts.firing() if request.may("observe", self._about_alert(row["subject"]))]
+
+    def _about_alert(self, subject: str) -> str:
+        app = subject.partition(".")[0]
+        return f"app/{app}" if "." in subject and self._door.trusted.document(f"app/{app}") is not None else self._me
+
+    async def _verb_alert_test(self, args: Subject, request: Request) -> Any:
+        """Send a test to a receiver, or to all, from here."""
+        return await self._alerts.test(args.subject)
+
+    async def _verb_audit(self, args: Subject, request: Request) -> AsyncIterator[Any]:
+        """The whole diary as it stands on disk; whoever may not see all of it can't verify it."""
+        request.must("observe", self._me)
+        request.must("observe", "app/*")
+        for part in self._auditing.shown():
+            yield part
 
     async def _verb_logs(self, args: Asked, request: Request) -> AsyncIterator[Any]:
         """Lines of this host's containers, and its own: oldest first, then (follow) as they come."""
         async with contextlib.aclosing(self._tails.answer(args, request)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def _verb_metrics(self, args: answering.Query, request: Request) -> Any:
+        """Figures of this host and of slots that run or ran here."""
+        return await answering.answer(self._metrics, args, request)
 
     # -- this host's own data
 
@@ -328,3 +381,8 @@ class Server:
     async def _verb_image_hosts(self, args: ImageName, request: Request) -> Any:
         """Who has it whole, as far as it is known here."""
         return self._core.hosts_with(args.image)
+
+    async def _verb_tools(self, args: ToolsName, request: Request) -> AsyncIterator[Any]:
+        """Have these tools here, to look into a container: fetched from hosts that have them. Ends with "here" or "nowhere"."""
+        async for item in self._kits.bring(args.tools, args.digest):
+            yield item

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.agent.looking import Looking
 from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
@@ -45,14 +46,17 @@ class Streams:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._looking = Looking(agent)
 
     def handlers(self) -> dict[str, Handler]:
         return {
             "/request": self.request,
+            "/look": self._looking.serve,
             "/image": self.image,
             "/image/put": self.upload_image,
             "/objects/put": self.upload,
             "/catch-up": self.catch_up,
+            "/debug": self.debug,
         }
 
     async def request(self, stream: Stream, who: str) -> None:
@@ -81,6 +85,10 @@ class Streams:
             await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
             return not _is_host(who)  # a host has nothing to ask here: one refusal for each handshake
         return True
+
+    async def debug(self, stream: Stream, who: str) -> None:
+        """One signed request of a client, and then the streams of the tool that it asked for."""
+        await self._agent.debugging.serve(stream, who)
 
     async def image(self, stream: Stream, who: str) -> None:
         await self._agent.giving.serve(stream, who)

@@ -123,14 +123,14 @@ def serve(
             ssl_keyfile=str(where.key) if where.key else None,
             proxy_headers=False,
         )
-        with _socket(where) as listening:
+        with listening(where) as socket_:
             ready()
-            asyncio.run(_until_told(cloud, uvicorn.Server(config), listening))
+            asyncio.run(until_told(cloud, uvicorn.Server(config), socket_))
     finally:
         ledger.close()
 
 
-async def _until_told(cloud: AsyncClient, server: Any, listening: socket.socket) -> None:
+async def until_told(cloud: AsyncClient, server: Any, listening: socket.socket) -> None:
     """The keys are opened first: what stands in the way of that is an error of the command, not of the server."""
     await cloud.open()
 
@@ -146,7 +146,7 @@ async def _until_told(cloud: AsyncClient, server: Any, listening: socket.socket)
             signal.signal(number, handler)
 
 
-def _socket(where: Listen) -> socket.socket:
+def listening(where: Listen) -> socket.socket:
     made = socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -155,7 +155,5 @@ def _socket(where: Listen) -> socket.socket:
     except OSError as error:
         made.close()
         why = error.strerror or str(error)
-        raise CantListen(
-            f"the API does not listen on {where.host}:{where.port}", why, "give another --listen"
-        ) from None
+        raise CantListen(f"nothing listens on {where.host}:{where.port}", why, "give another --listen") from None
     return made

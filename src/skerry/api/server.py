@@ -40,7 +40,7 @@ from skerry.api.problems import (
 )
 from skerry.api.routes import ROUTES
 from skerry.api.table import Call, Route, Sent, Start, Stream, Tagged
-from skerry.api.tokens import Bearer, Tokens
+from skerry.api.tokens import Bearer, Bearers
 from skerry.errors import Passing, Refusal, SkerryError
 from skerry.sdk import AsyncClient
 
@@ -70,7 +70,7 @@ class Server:
     def __init__(
         self,
         cloud: AsyncClient,
-        tokens: Tokens,
+        tokens: Bearers,
         ledger: Ledger,
         *,
         heartbeat_s: float = HEARTBEAT_S,

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -70,6 +71,13 @@ class Bearer(msgspec.Struct, frozen=True):
                 f"its roles are {', '.join(sorted(self.roles))}; it needs {' or '.join(['operator', *needs])}",
                 "let an operator make another one: skerry api token add NAME --role ROLE",
             )
+
+
+class Bearers(Protocol):
+    """Who tells whose a request is."""
+
+    def bearer(self, header: str, now_s: float) -> Bearer:
+        """By its Authorization header. Raises NoToken."""
 
 
 class Tokens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -148,3 +148,28 @@ class Pair(click.ParamType[tuple[str, str]]):
         if not (left and equals):
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         return left, right
+
+
+class SlotPath(NamedTuple):
+    """A place in a container's file system."""
+
+    slot: str
+    path: str
+
+
+class InSlot(click.ParamType[SlotPath]):
+    """ "web/1:/tmp/x" -> (slot, path)."""
+
+    name = "slot:/path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SlotPath:
+        if isinstance(value, SlotPath):
+            return value
+        slot, colon, path = value.partition(":")
+        if not (slot and colon and path.startswith("/")):
+            self.fail(f"{value!r} is not SLOT:/PATH", param, ctx)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{value!r} is no UTF-8: copy the folder that it lies in", param, ctx)
+        return SlotPath(slot, path)

@@ -22,6 +22,7 @@ from typing import Any
 from skerry.errors import SkerryError
 from skerry.sizes import size
 
+PROGRESS_S = 0.2
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
@@ -30,6 +31,7 @@ class Terminal:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
+        self._told_s = time.monotonic()
 
     # -- stdout
 
@@ -74,6 +76,13 @@ class Terminal:
                 document["mistakes"] = [mistake._asdict() for mistake in mistakes]  # type: ignore[assignment]
             self.answer({"error": document}, "")
 
+    def progress(self, done_bytes: int) -> None:
+        """How much has come, in one line that is written over; for a person who looks on, a few times a second."""
+        if sys.stderr.isatty() and time.monotonic() - self._told_s > PROGRESS_S:
+            self._told_s = time.monotonic()
+            sys.stderr.write(f"\r{size(done_bytes)}\x1b[K\r")
+            sys.stderr.flush()
+
     def paint(self, text: str, colour: str) -> str:
         if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
             return text
@@ -87,6 +96,11 @@ class Terminal:
 def clean(text: object) -> str:
     """Foreign text in one line that can't steer the terminal: control characters come out as \\x1b, \\n."""
     return "".join(c if c.isprintable() or c == " " else _shown(c) for c in str(text))
+
+
+def clean_lines(text: str) -> str:
+    """As `clean`, of text that has lines of its own."""
+    return "".join(c if c.isprintable() or c in " \n\t" else _shown(c) for c in text.replace("\r\n", "\n"))
 
 
 def _shown(character: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,42 @@ def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, work)
     terminal.rows(rows, ("name", "image", "size_bytes", "hosts", "about"))
+
+
+@declare(
+    command,
+    "build",
+    example="skerry tools build base\nskerry tools build mine --from ./debug-kit\nskerry tools build python --refresh",
+    codes=CHANGES,
+)
+@click.argument("name")
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="Your own recipe: a folder with an image.toml. Else one that Skerry brings along.",
+)
+@click.option("--refresh", is_flag=True, help="Take the newest versions, not those that were locked before.")
+def build(
+    terminal: Terminal, name: str, folder: Path | None, refresh: bool, cloud: str, passphrase_file: str | None
+) -> None:
+    """Build the tools NAME here and sign them, so that hosts may run them beside containers.
+
+    base, python, perf and bpf are brought along and are built by themselves when they are first used.
+    """
+    from skerry.client import delivery
+
+    images = store()
+
+    async def work(session: Session) -> dict[str, Any]:
+        await session.sync()
+        tools = await delivery.make(session, images, name, terminal.say, folder=folder, refresh=refresh)
+        return {"name": name, "image": tools.image, "size_bytes": tools.size_bytes, "about": tools.about}
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
+    terminal.answer(result, f"tools {name}: {result['image'][7:19]}, {size(result['size_bytes'])}")
 
 
 @declare(command, "add", example="skerry tools add mine registry.example/debug-kit", codes=CHANGES)

@@ -106,6 +106,14 @@ class CloudHome:
     def write_heads(self, heads: Mapping[str, Head]) -> None:
         write_atomically(self.path / "heads.json", msgspec.json.encode(dict(heads), order="sorted"))
 
+    def read_audit(self) -> bytes:
+        """What `audit verify` saw the last time, "{}" if it never did."""
+        path = self.path / "audit.json"
+        return path.read_bytes()[:FILE_MAX_BYTES] if path.exists() else b"{}"
+
+    def write_audit(self, data: bytes) -> None:
+        write_atomically(self.path / "audit.json", data)
+
     def silent(self) -> dict[str, float]:
         """Host -> when it last did not answer, unix seconds. Only a hint: what can't be read counts as nothing."""
         try:

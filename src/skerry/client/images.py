@@ -56,6 +56,7 @@ class LocalImages:
         self.images = Images(self.objects, directory / "trees", alone=False)
         self.origins = Origins(directory / "origins")
         self.trials = directory / "trials"
+        self.tools = directory / "tools"  # a folder for each shipped tools image, with its lock
         self.cache = directory / "cache"
         self._verdicts = Verdicts(verdicts_in(self.cache), self.objects)
         self._names_file = directory / "names.json"

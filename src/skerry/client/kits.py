@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skerry.client.session import Session
-from skerry.client.widening import hosts_know, narrow, widened
+from skerry.client.widening import HostsTooOld, hosts_know, narrow, widened
 from skerry.core.intent import Body, Tools
-from skerry.errors import BadInput, Refusal
+from skerry.errors import BadInput
 from skerry.trust.bounds import NAME
 from skerry.trust.checks import ABOUT_MAX as ABOUT_MAX
 
@@ -19,12 +19,6 @@ class NoSuchTools(BadInput):
     """No operator has signed tools of that name."""
 
     code = "no-such-tools"
-
-
-class HostsTooOld(Refusal):
-    """A host's agent would refuse a document of this kind."""
-
-    code = "hosts-too-old"
 
 
 def path_of(name: str) -> str:
@@ -48,7 +42,7 @@ def find(session: Session, name: str) -> Tools:
     if name not in tools:
         raise NoSuchTools(
             f"there are no tools {name[:80]!r}", f"this cloud has: {', '.join(tools) or 'none'}",
-            "an operator makes them: skerry tools add",
+            "an operator makes them: skerry tools build, or skerry tools add",
         )  # fmt: skip
     return tools[name]
 
@@ -86,11 +80,20 @@ async def add(session: Session, images: LocalImages, name: str, digest: str, abo
 
 
 async def ls(session: Session) -> list[dict[str, Any]]:
-    """For people. `hosts`: where its image lies now; it comes to others when it is used there."""
-    rows = []
+    """For people, with shipped ones that nobody has asked for yet. `hosts`: where its image lies now; it comes to others when it is
+    used there."""
+    from skerry.image.building.recipes import tools_names
+
+    rows: list[dict[str, Any]] = []
     for name, tools in all_tools(session).items():
         hosts = await session.request("image-hosts", {"image": tools.image})
         rows.append(
             {"name": name, "image": tools.image, "size_bytes": tools.size_bytes, "about": tools.about, "hosts": hosts}
         )
-    return rows
+    known = {row["name"] for row in rows}
+    for name in tools_names():
+        if name not in known:
+            rows.append(
+                {"name": name, "image": "", "size_bytes": None, "about": "built when it is first used", "hosts": []}
+            )
+    return sorted(rows, key=lambda row: str(row["name"]))

@@ -42,10 +42,14 @@ async def push(
     images: LocalImages,
     progress: Progress,
     earlier: Mapping[str, Iterable[str]] = {},
+    *,
+    node: str | None = None,
 ) -> int:
-    """Hand over what is missing; gives the bytes sent. `earlier`: digest -> versions of it that hosts may have."""
+    """Hand over what is missing; gives the bytes sent. `earlier`: digest -> versions of it that hosts may have. `node`: this host
+    and no other, else one that has room.
+    """
     sent = 0
-    node: str | None = None
+    only = node
     full: set[str] = set()  # hosts that have no room for one of them
     for digest in sorted(set(digests)):
         tries = 0
@@ -62,7 +66,7 @@ async def push(
             except Answered as error:
                 full.add(f"node/{one.host}")
                 node = next((each for each in sorted(session.nodes) if each not in full), None)
-                if error.code not in NO_ROOM or node is None:
+                if error.code not in NO_ROOM or node is None or only:
                     raise
                 progress(f"{one.host}: {error}; asking {node.removeprefix('node/')}")
             except Unreachable as error:
@@ -71,7 +75,7 @@ async def push(
                     raise
                 progress(f"{one.host}: {error}; going on")
                 session.turn_away()
-                node = None
+                node = only
             finally:
                 sent += one.sent_bytes
     return sent

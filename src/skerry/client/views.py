@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -115,9 +115,25 @@ async def volume_rm(session: Session, node: str, app: str, volume: str) -> dict[
     return dict(await session.request("volume-rm", {"app": app, "volume": volume}, node=f"node/{node}"))
 
 
-async def events(session: Session, *, follow: bool = False, tail: int = 100) -> AsyncGenerator[dict[str, Any]]:
-    """All hosts' events: the past in order of time, then (follow) as they come."""
-    async with aclosing(_merged(session, "events", {"targets": [], "follow": follow, "tail": tail}, follow)) as rows:
+async def events(
+    session: Session,
+    targets: Sequence[str] = (),
+    *,
+    follow: bool = False,
+    tail: int = 100,
+    since: float = 0.0,
+    until: float = 0.0,
+    kinds: Sequence[str] = (),
+    grep: str = "",
+) -> AsyncGenerator[dict[str, Any]]:
+    """All hosts' events: the past in order of time, then (follow) as they come.
+
+    `targets`: slots, services, apps, hosts (none: all); `since`, `until`: unix seconds, 0: no bound.
+    """
+    args: dict[str, Any] = {"targets": list(targets), "follow": follow, "tail": tail}
+    said = {"since": since, "until": until, "kinds": list(kinds), "grep": grep}
+    args |= {name: value for name, value in said.items() if value}  # what agents of before knew nothing of
+    async with aclosing(_merged(session, "events", args, follow)) as rows:
         async for row in rows:
             yield row
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from skerry.core import tending, wishing
+from skerry.core.alerting import alerting, sending
 from skerry.core.constraints import name_of
 from skerry.core.events import (
+    AlertAnswered,
     Booted,
     CaughtUp,
     ContainerExited,
@@ -15,6 +17,7 @@ from skerry.core.events import (
     ContainerStopped,
     Event,
     FactForgotten,
+    Felt,
     ImageFailed,
     ImageGone,
     ImageReady,
@@ -28,9 +31,11 @@ from skerry.core.events import (
     ProbeAnswered,
     RecordAccepted,
     StartFailed,
+    ToolsUsed,
     VolumeGone,
 )
 from skerry.core.facts import Decline, SlotState
+from skerry.core.intent import Tools
 from skerry.core.presence import Change
 from skerry.core.records import Document, Fact, Slot
 from skerry.core.renting import dealt
@@ -164,6 +169,11 @@ def _document(s: Situation, record: Document) -> None:
     dealt.heard(s, record)
     if record.kind in ("app", "release"):
         s.apps_due.add(record.path.partition("/")[2])
+    elif isinstance(record.body, Tools):
+        s.images.name_tools(record.path, record.body.image)
+        s.images_changed = True
+    elif record.kind == "alert":
+        alerting.changed(s)
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
@@ -263,6 +273,17 @@ def _knocked(s: Situation, event: Knocked) -> None:
     knocked(s, event)
 
 
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+def _felt(s: Situation, event: Felt) -> None:
+    s.alerting.felt = event
+
+
+def _alert_answered(s: Situation, event: AlertAnswered) -> None:
+    sending.answered(s, event)
+
+
 # --- images and volumes -----------------------------------------------------------------------------------------------
 
 
@@ -284,6 +305,11 @@ def _image_room(s: Situation, event: ImageRoom) -> None:
 def _image_gone(s: Situation, event: ImageGone) -> None:
     s.images.gone(event.image)
     _image_touched(s, event.image)
+
+
+def _tools_used(s: Situation, event: ToolsUsed) -> None:
+    s.images.used(event.image, event.running, s.now)
+    s.images_changed = True
 
 
 def _image_touched(s: Situation, image: str) -> None:
@@ -385,7 +411,10 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ImageRoom: _image_room,
     ImageFailed: _image_failed,
     ImageGone: _image_gone,
+    ToolsUsed: _tools_used,
     VolumeGone: _volume_gone,
     **dealt.HANDLERS,
+    Felt: _felt,
+    AlertAnswered: _alert_answered,
     Measured: wishing.measured,
 }

@@ -2,7 +2,8 @@
 
 They are fetched as soon as they are wanted, before a rollout reaches this node: a slot that moves finds its image here.
 What a release within the kept history names stays where it is, as long as there is room; what nothing names is forgotten
-after a while. This room says in which order images may go; how much room there is only the host knows.
+after a while. Tools images come when they are asked for here, and go when they were not used for a day, sooner where room is
+needed. This room says in which order images may go; how much room there is only the host knows.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Images:
         self._too_large: dict[str, str] = {}  # why, of those that don't fit here
         self._may_go: tuple[str, ...] = ()
         self._found: dict[str, dict[str, str]] = {}  # image -> what the lint found in it
+        self._tools: dict[str, str] = {}  # path of a document -> the tools image that it names
+        self._used: dict[
+            str, tuple[int, float]
+        ] = {}  # tools image -> how often it runs here now, when it was last used
         self.next_s = float("inf")
 
     def holds(self, image: str) -> bool:
@@ -64,6 +69,21 @@ class Images:
         """Why it isn't here yet, in words."""
         attempt = self._attempts.get(image)
         return attempt.why if attempt is not None and attempt.why else "its image is under way"
+
+    def is_coming(self, image: str) -> bool:
+        """Whether it is being fetched right now."""
+        attempt = self._attempts.get(image)
+        return attempt is not None and attempt.busy
+
+    def name_tools(self, path: str, image: str) -> None:
+        """What operators have signed at a path of tools; "" once it is removed."""
+        self._tools[path] = image
+        if not image:
+            del self._tools[path]
+
+    def used(self, image: str, running: int, now_s: float) -> None:
+        """A tools image is asked for, begins to run or has ended here."""
+        self._used[image] = (running, now_s)
 
     def too_large(self, images: Iterable[str]) -> str:
         """Why one of these can't be here as things stand, "" if all can."""
@@ -150,6 +170,9 @@ class Images:
         for replica in s.replicas:
             if replica.phase not in ("stopping", "failed"):
                 wanted |= dict.fromkeys(replica.images, f"to run {replica.slot}")
+        for image, (running, used_s) in self._used.items():
+            if running or s.now - used_s < s.timing.fetch_tools_s:
+                wanted.setdefault(image, "tools to look into a container here")
         return wanted
 
     def _fetch(self, s: Situation, image: str, why: str) -> None:
@@ -198,17 +221,25 @@ class Images:
         return others < s.timing.image_keepers - 1
 
     def _forget(self, s: Situation, wanted: dict[str, str], referred: set[str], earlier: set[str]) -> None:
+        tools = set(self._tools.values())
+        self._used = {
+            image: used for image, used in self._used.items() if used[0] or s.now - used[1] < s.timing.forget_tools_s
+        }
+        for running, used_s in self._used.values():
+            if not running and used_s + s.timing.fetch_tools_s > s.now:
+                self.next_s = min(self.next_s, used_s + s.timing.fetch_tools_s)
         for image, since in list(self._held.items()):
+            kept_s = s.timing.forget_tools_s if image in tools else s.timing.forget_image_s
             if image in wanted or image in referred or short(image) in earlier:
                 self._held[image] = None
                 self._ages.pop(image, None)
             elif since is None:
                 # Else a host whose agent starts anew every few minutes would keep every image for ever.
-                had_s = min(self._ages.pop(image, 0.0), s.timing.forget_image_s - s.timing.forget_after_start_s)
+                had_s = min(self._ages.pop(image, 0.0), kept_s - s.timing.forget_after_start_s)
                 self._held[image] = s.now - had_s
-                self.next_s = min(self.next_s, s.now - had_s + s.timing.forget_image_s)
-            elif s.now - since < s.timing.forget_image_s:
-                self.next_s = min(self.next_s, since + s.timing.forget_image_s)
+                self.next_s = min(self.next_s, s.now - had_s + kept_s)
+            elif s.now - since < kept_s:
+                self.next_s = min(self.next_s, since + kept_s)
             else:
                 self.gone(image)
                 s.out.append(Forget(image=image, reason=f"not wanted here for {s.now - since:.0f} s"))

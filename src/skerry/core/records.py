@@ -124,6 +124,12 @@ def is_meant(targets: Sequence[str], slot: str) -> bool:
     return not targets or any(t in (slot, rest, f"{app}.{service}", service, app) for t in targets)
 
 
+def is_about(targets: Sequence[str], subject: str) -> bool:
+    """Whether an event's subject is meant: as `is_meant`, or a host, machine, image or document by its name; none: everything."""
+    name = subject.removeprefix("node/")
+    return is_meant(targets, subject) or any(t.removeprefix("node/") in (name, *subject.split("/")) for t in targets)
+
+
 _INVERTED = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 

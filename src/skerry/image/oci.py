@@ -23,6 +23,7 @@ from skerry.image.manifest import Tree
 TREE_ANNOTATION = "dev.skerry.tree"
 EXECUTABLES_LABEL = "dev.skerry.executables"
 INIT_LABEL = "dev.skerry.init"
+TOOLS_LABEL = "dev.skerry.tools"
 INPUT_LABEL = "dev.skerry.input"
 INITIALISED_BY_LABEL = "dev.skerry.initialised-by"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -41,7 +42,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     `executables`: the paths that may run in it, as its builder declared them; none for an image that others made. `init`: it
     is run once before a service, never as one, and only so may it hold a declared shell. `initialised_by`: digest of the init
     image that a service of this one needs. `input`: the hash of what somebody else built, where it was made of such. `volumes`:
-    where it keeps data.
+    where it keeps data. `tools`: it is run beside containers that somebody looks into, never as an app.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     init: bool = False
     initialised_by: str = ""
     volumes: tuple[str, ...] = ()
+    tools: bool = False
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ def encode_config(config: ImageConfig, diff_id: str) -> bytes:
     labels = {
         EXECUTABLES_LABEL: json.dumps(sorted(config.executables)) if config.executables else "",
         INIT_LABEL: "true" if config.init else "",
+        TOOLS_LABEL: "true" if config.tools else "",
         INITIALISED_BY_LABEL: config.initialised_by,
         INPUT_LABEL: config.input,
     }
@@ -177,6 +180,7 @@ def parse_config(data: bytes) -> ImageConfig:
         architecture=architecture,
         executables=_executables(labels.get(EXECUTABLES_LABEL, "[]")),
         init=labels.get(INIT_LABEL) == "true",
+        tools=labels.get(TOOLS_LABEL) == "true",
         input=str(labels.get(INPUT_LABEL, "")),
         initialised_by=initialised_by,
         volumes=tuple(sorted(inner.Volumes or ())),

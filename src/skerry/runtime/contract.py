@@ -76,6 +76,53 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
+class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that looks in from outside. `root`: the tools image's tree; in `argv` {pid} stands for the looked-at process;
+    `process`: that one's pid as tools see it, 0: the container's first.
+    """
+
+    root: Path
+    argv: tuple[str, ...]
+    term: str = "dumb"
+    tty: bool = False
+    rows: int = 24
+    cols: int = 80
+    write: bool = False
+    process: int = 0
+
+
+class Tool(Protocol):
+    """A tool at work. Its streams are descriptors that don't block; with a terminal `output` is also `input`, and `errors` is None."""
+
+    input: int
+    output: int
+    errors: int | None
+
+    async def ended(self) -> int:
+        """Its exit code; 128 + n for signal n, 127 if it could not be started (`why` says why)."""
+        ...
+
+    def why(self) -> str:
+        """Why it was not started; "" if it was."""
+        ...
+
+    def close_input(self) -> None:
+        """The end of its standard input. With a terminal that is a character that people type."""
+        ...
+
+    def resize(self, rows: int, cols: int) -> None: ...
+
+    def signal(self, number: int) -> None: ...
+
+    async def end(self) -> None:
+        """Ask it to end, and kill what is left after a short grace. Its output can be read meanwhile."""
+        ...
+
+    async def close(self) -> None:
+        """Kill what is left and remove all that was made for it. Raises RuntimeBusy."""
+        ...
+
+
 class Exited(msgspec.Struct, frozen=True, kw_only=True):
     """`exit_code`: 128 + n for signal n. `oom`: the kernel ended it for memory."""
 
@@ -119,8 +166,24 @@ class Runtime(Protocol):
         """Each container that ended by itself, once; those that ended while nobody looked come first."""
         ...
 
+    async def look_in(self, id: str, spec: ToolSpec) -> Tool:
+        """Start a tool beside a running container ("": on the whole host). Nothing of it can be reached from inside; `Tool.close`
+        takes it away, and so does the next agent.
+        """
+        ...
+
     def logs(self, id: str) -> list[Path]:
         """Its log files, oldest first (CRI format: time, stream, F or P, text)."""
+        ...
+
+    def view(self, id: str) -> int | None:
+        """Its file system as it sees it, read-only and untouched by reading (views.py), until it is removed: a descriptor that
+        the caller closes, and that shows it even after that. None: it isn't here, or this kernel can't.
+        """
+        ...
+
+    def pids(self, id: str) -> set[int]:
+        """Its processes, as this host numbers them."""
         ...
 
     def ended(self) -> dict[str, dict[str, str]]:

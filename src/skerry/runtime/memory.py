@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.runtime.contract import ClosedLog, Container, ContainerSpec, Exited, Runtime
+from skerry.runtime.contract import ClosedLog, Container, ContainerSpec, Exited, Runtime, RuntimeRefused, Tool, ToolSpec
 
 Behaviour = Callable[[ContainerSpec], "int | None"]
 
@@ -68,8 +68,19 @@ class MemoryRuntime(Runtime):
             if ended.id in self.disk.containers:
                 yield ended
 
+    async def look_in(self, id: str, spec: ToolSpec) -> Tool:
+        raise RuntimeRefused(
+            "no tool was started", "containers in memory have no processes to look at", "use a real host"
+        )
+
     def logs(self, id: str) -> list[Path]:
         return []
+
+    def view(self, id: str) -> int | None:
+        return None
+
+    def pids(self, id: str) -> set[int]:
+        return set()
 
     def ended(self) -> dict[str, dict[str, str]]:
         return {}

@@ -22,15 +22,27 @@ from skerry.errors import SkerryError
 from skerry.runtime import conmon, overlay, processes, record
 from skerry.runtime.bundle import host_limits, prepare
 from skerry.runtime.cgroups import Cgroups
-from skerry.runtime.contract import ClosedLog, Container, ContainerSpec, Exited, Runtime, RuntimeBusy, RuntimeRefused
+from skerry.runtime.contract import (
+    ClosedLog,
+    Container,
+    ContainerSpec,
+    Exited,
+    Runtime,
+    RuntimeBusy,
+    RuntimeRefused,
+    Tool,
+    ToolSpec,
+)
 from skerry.runtime.logfiles import LogFiles
 from skerry.runtime.signals import signal_number, would_notice
+from skerry.runtime.tools import Tools
+from skerry.runtime.views import open_view
 
 COMMAND_WITHIN_S = 20.0
 KILLED_WITHIN_S = 5.0
 LOGS_LOOKED_AT_EVERY_S = 2.0
 REMOVED_AGAIN_EVERY_S = 5.0
-CGROUPS, MONITORS = "/skerry", "mon"
+CGROUPS, MONITORS, TOOLS = "/skerry", "mon", "tools"
 KILLED = 128 + signal.SIGKILL
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,126}")
 
@@ -60,7 +72,8 @@ class OciRuntime(Runtime):
     `directory`: one folder per container (bundle, record); best on a tmpfs, as the dozen small files of a start cost
     8 ms on a disk, and nothing in it is worth more than the container. `run_dir`: the runtimes' state and exit codes, to
     be gone after a reboot. `logs`: one folder per container; the newest of ended ones are kept. `cgroup_parent`:
-    containers are in `<parent>/<id>`, monitors in `<parent>/mon`. One process at a time may own these places.
+    containers are in `<parent>/<id>`, monitors in `<parent>/mon`, tools below `<parent>/tools`. One process at a time may own these
+    places.
     """
 
     def __init__(
@@ -74,8 +87,12 @@ class OciRuntime(Runtime):
         self._parent = cgroup_parent
         self._cgroups = Cgroups()
         self._limits = host_limits(swap=self._cgroups.can_limit_swap())
+        self._tools = Tools(
+            run_dir / TOOLS, binaries.path(binaries.runtime), f"{cgroup_parent}/{TOOLS}", self._cgroups, self._limits
+        )
         self._boot = record.boot_id()
         self._lives: dict[str, _Life] = {}
+        self._views: dict[str, int] = {}
         self._stopping: set[str] = set()
         self._told: asyncio.Queue[Exited] = asyncio.Queue()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -121,9 +138,25 @@ class OciRuntime(Runtime):
             if self._folder(exited.id).exists():  # else it was removed meanwhile, on request
                 yield exited
 
+    async def look_in(self, id: str, spec: ToolSpec) -> Tool:
+        await self._adopted()
+        if not id:
+            return await self._tools.start(spec, 0, 0)
+        _check_id(id)
+        made, held = record.read(self._folder(id), record.Made), self._look(id)
+        if made is None or held is None or not held.running:
+            raise RuntimeBusy("no tool was started", f"container {id} does not run", "see skerry ps")
+        return await self._tools.start(spec, made.pid, made.monitor)
+
     def logs(self, id: str) -> list[Path]:
         _check_id(id)
         return self._logs.paths(id)
+
+    def view(self, id: str) -> int | None:
+        return os.dup(self._views[id]) if id in self._views else None
+
+    def pids(self, id: str) -> set[int]:
+        return self._cgroups.pids(f"{self._parent}/{id}") if id in self._lives else set()
 
     def ended(self) -> dict[str, dict[str, str]]:
         return {id: labels for id, labels in self._logs.kept().items() if not self._folder(id).exists()}
@@ -157,6 +190,9 @@ class OciRuntime(Runtime):
         await asyncio.gather(*pending, return_exceptions=True)
         for id in list(self._lives):
             self._let_go(id)
+        await asyncio.to_thread(self._tools.sweep)
+        for id in list(self._views):
+            self._close_view(id)
         self._logs.close()
 
     # Making one
@@ -175,6 +211,7 @@ class OciRuntime(Runtime):
         if monitor <= 0 or pid <= 0:  # 0 would mean ourselves
             raise RuntimeBusy(f"container {spec.id} was not made", "its monitor, or its process, can't be found", "")
         self._logs.watch(spec.id, monitor)
+        await self._open_view(spec.id, pid)  # before its first instruction: however soon it ends, what it left is seen
         # The monitor leaves the agent's cgroup while the runtime starts the program: neither waits for the other.
         moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/{MONITORS}")
         started = self._command(runtime, "start", spec.id, monitor=monitor)
@@ -227,6 +264,7 @@ class OciRuntime(Runtime):
     async def _remove(self, id: str) -> None:
         """Take away all that was made, in any state it may be in; the folder last. Safe to repeat."""
         self._let_go(id)
+        self._close_view(id)
         folder = self._folder(id)
         held = record.read(folder, record.Record)
         runtime = held.runtime if held is not None else self._binaries.runtime
@@ -277,6 +315,7 @@ class OciRuntime(Runtime):
 
     async def _adopt(self) -> None:
         self._keep(self._follow_rotations())
+        await asyncio.to_thread(self._tools.sweep)
         for id in self._ids():
             made = record.read(self._folder(id), record.Made)
             held = self._look(id)
@@ -285,6 +324,7 @@ class OciRuntime(Runtime):
             elif held.running:
                 self._logs.watch(id, made.monitor)
                 await asyncio.to_thread(self._cgroups.move, made.monitor, f"{self._parent}/{MONITORS}")
+                await self._open_view(id, made.pid)
                 self._await_end(id, made.monitor)
             else:
                 await asyncio.to_thread(self._cgroups.kill, f"{self._parent}/{id}")  # if its monitor was killed
@@ -361,6 +401,14 @@ class OciRuntime(Runtime):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _open_view(self, id: str, pid: int) -> None:
+        if (view := await asyncio.to_thread(open_view, pid)) is not None:
+            self._views[id] = view
+
+    def _close_view(self, id: str) -> None:
+        if (view := self._views.pop(id, None)) is not None:
+            os.close(view)
+
     def _first_process(self, id: str, outer_pid: int) -> int:
         """The container's first process as this host numbers it; 0 if it has ended already."""
         for pid in self._cgroups.pids(f"{self._parent}/{id}"):
@@ -399,8 +447,8 @@ class OciRuntime(Runtime):
 
 
 def _check_id(id: str) -> None:
-    if not _ID.fullmatch(id) or id == MONITORS:
-        why = f"an id has letters, digits, _ . and -, at most 127, and is not {MONITORS!r}"
+    if not _ID.fullmatch(id) or id in (MONITORS, TOOLS):
+        why = f"an id has letters, digits, _ . and -, at most 127, and is not {MONITORS!r} or {TOOLS!r}"
         raise RuntimeRefused(f"{id[:80]!r} is no container", why, "give another id")
 
 

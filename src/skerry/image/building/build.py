@@ -104,7 +104,7 @@ def _build(
         packed = _finish(work, base, objects, progress)
     with running("lint", progress) as stage:  # also of an image that is kept: what is allowed may be another
         stage.cached = is_kept
-        said = check_image(packed.digest, objects, cache, name, work.project, allow)
+        said = check_image(packed.digest, objects, cache, name, work.project, allow, tools=recipe.tools)
     return Built(
         digest=packed.digest,
         size_bytes=packed.size_bytes,
@@ -285,6 +285,8 @@ def _base(work: Work, objects: Objects, stage: Running) -> Base:
     work.kind.close(closure, recipe, work.elves, work.sources)
     for program in recipe.programs:
         closure.program(program)
+    for path, names in recipe.names.items():
+        closure.called(closure.program(path), names)
     closure.glob(*recipe.keep)
     data = work.kind.shared_data(recipe, work.elves)
     if not work.kind.foreign:

@@ -54,6 +54,13 @@ class Closure:
         self._load(file, ())
         return file.path
 
+    def called(self, program: str, names: Iterable[str]) -> None:
+        """Links beside a program that is kept, for a program that does what it is called by."""
+        folder, name = posixpath.split(program)
+        for other in names:
+            if f"{folder}/{other}" not in self.kept:
+                self.link(f"{folder}/{other}", name)
+
     def library(self, path: str) -> None:
         """Keep a library that is loaded by name, with all it needs in turn."""
         links, file = self.pile.follow(path)
@@ -135,7 +142,11 @@ class Closure:
                     continue  # a text that every program linked statically to glibc has
                 if self._find_name(name) and not self.has_library(name) and not self._has_graft(name):
                     hints.setdefault(name, path)
-            if path in self.executables - known and {"system", "popen"} & set(elf.calls):
+            if (
+                "usr/bin/sh" not in self.kept
+                and path in self.executables - known
+                and {"system", "popen"} & set(elf.calls)
+            ):
                 self.findings.append(f"{path} can call system() or popen(): there is no shell in the image")
         self.findings += [f"{path} may open {name}, which was not kept" for name, path in sorted(hints.items())]
 

@@ -57,14 +57,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `packages`: Debian packages. `programs`: further executables beside the entry point's. `keep`: globs of package
       files that no library names (plugins, data), such as "usr/lib/postgresql/15/lib/*.so", less those that begin
       with "!"; one without a match fails the build.
+    - `names`: a program -> further names for it in its folder (busybox is called by some hundred); a program that is called so
+      already keeps its name. `tools`: the image is run beside containers that somebody looks into, never as an app: the lint lets
+      it have what no app may.
     - `files`: path in the image -> file or folder of the project. `texts`: path in the image -> its content.
     - `build`: commands whose results go into the image. `init`: the recipe of an image that runs once before the service.
     - `tls`: ship the certificate authorities; left out, they go where OpenSSL goes. `tz`: ship the time zones (python always).
     - `path` (archive): a docker-archive or an OCI layout in the project. `slim` (archive, dockerfile): keep only what its
       entry point needs. `file` ("Dockerfile"), `target`, `args` (dockerfile): as `docker build` has them.
     - `folder` (site): what is served, of the project or of what is built.
-    - `requirements` (python): a file in the project; "" for requirements.txt, else pyproject.toml's dependencies,
-      else none.
+    - `requirements` (debian): a file in the project that names wheels whose programs `programs` may name. (python): see below.
     - `requires`: groups of variables, each as NAME or NAME=value; the service has to set one of every group.
       `data`: where its data is, a path or $NAME; a volume or a writable path has to be there. `probe`: how its health is
       asked unless the service says something else, as "postgres:5432".
@@ -83,6 +85,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    names: dict[str, tuple[str, ...]] = {}
+    tools: bool = False
     files: dict[str, str] = {}
     texts: dict[str, str] = {}
     build: BuildSteps | None = None
@@ -284,6 +288,9 @@ def _check(recipe: Recipe) -> None:
     for path in (*recipe.programs, *recipe.directories, *recipe.files, *recipe.texts):
         if not path.startswith("/") or ".." in path.split("/") or path.strip("/") == "":
             raise refused(f"{path!r} is not an absolute path in the image")
+    for program, names in recipe.names.items():
+        if not program.startswith("/") or any(not name or "/" in name or name in (".", "..") for name in names):
+            raise refused(f"names: {program!r} should be a program's path, with names for it")
     for path in recipe.files.values():
         if path.startswith("/") or ".." in path.split("/"):
             raise refused(f"files: {path!r} leaves the project's folder")

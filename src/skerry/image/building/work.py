@@ -82,7 +82,9 @@ class Work:
     @cached_property
     def config(self) -> ImageConfig:
         config = self.kind.config(self.recipe, self.sources)
-        return msgspec.structs.replace(config, init=self.as_init, initialised_by=self.initialised_by)
+        return msgspec.structs.replace(
+            config, init=self.as_init, initialised_by=self.initialised_by, tools=self.recipe.tools
+        )
 
     @cached_property
     def project(self) -> list[File]:

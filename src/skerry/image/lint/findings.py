@@ -23,9 +23,12 @@ ALLOWABLE = {
 }
 """kind -> what it is. Refused, unless the app's document, signed by operators, allows it with a reason."""
 
+TOOLS = "tools"  # what the lint finds in a tools image, whatever is in it
+
 NEVER = {
     "undeclared": "a program that the image of a recipe does not declare",
     SETUP_SHELL: "a shell of an init image, which may run before a service and never as one",
+    TOOLS: "an image of tools, which may run beside containers and never as an app",
 }
 """Refused, and no document can allow it: the recipe declares a program, or there is none."""
 
@@ -75,9 +78,14 @@ def by_kind(findings: Iterable[Finding]) -> dict[str, str]:
     }
 
 
-def check(findings: Collection[Finding], allow: Collection[str], *, what: str, init: bool = False) -> None:
-    """Raise ImageRefused for findings that are not allowed. `allow`: kinds; `init`: the image runs before a service."""
+def check(
+    findings: Collection[Finding], allow: Collection[str], *, what: str, init: bool = False, tools: bool = False
+) -> None:
+    """Raise ImageRefused for findings that are not allowed. `allow`: kinds; `init`: the image runs before a service; `tools`: beside
+    containers, never as one."""
     allowed = {kind for kind in allow if kind in ALLOWABLE} | ({SETUP_SHELL} if init else set())
+    if tools:
+        allowed |= {*ALLOWABLE, TOOLS}
     left = [finding for finding in findings if finding.refuses and finding.kind not in allowed]
     if not left:
         return
@@ -92,6 +100,8 @@ def how_to_mend(kinds: Collection[str]) -> str:
     ways = []
     if "undeclared" in kinds:
         ways.append("name programs that shall run in the recipe's `entrypoint` or `programs`")
+    if TOOLS in kinds:
+        ways.append("tools run beside a container, as `skerry tools` has them; give the app an image of its own")
     if SETUP_SHELL in kinds:
         ways.append("an init image runs before a service, never as one")
     if may:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from skerry.core.intent import SETUP_SHELL
 from skerry.image.contract import BadImage
 from skerry.image.lint import names, secrets
-from skerry.image.lint.findings import ALLOWABLE, KINDS, Finding
+from skerry.image.lint.findings import ALLOWABLE, KINDS, TOOLS, Finding
 from skerry.image.lint.programs import Facts
 from skerry.image.manifest import Entry, Tree
 from skerry.image.oci import ImageConfig
@@ -31,6 +31,12 @@ def judge(tree: Tree, config: ImageConfig, facts: FactsOf, read: Read) -> list[F
     Raises BadImage for links that lead on and on.
     """
     found = [*_programs(tree, config, facts), *_databases(tree)]
+    if config.tools:
+        found.append(
+            Finding(
+                TOOLS, "/", "is an image of tools: it runs beside containers that somebody looks into, never as one"
+            )
+        )
     if not config.executables:  # an own build has looked at the project's own files, and knows them from packages'
         found += _secrets(tree, facts, read)
     kinds: dict[str, set[Finding]] = {kind: set() for kind in KINDS}

@@ -12,7 +12,14 @@ from skerry.image.lint.verdicts import Verdicts
 
 
 def check_image(
-    digest: str, objects: Objects, cache: Path, name: str, project: Iterable[File], allow: Collection[str]
+    digest: str,
+    objects: Objects,
+    cache: Path,
+    name: str,
+    project: Iterable[File],
+    allow: Collection[str],
+    *,
+    tools: bool = False,
 ) -> list[str]:
     """Judge a packed image; gives what is only to be said. `project`: those of its files that came from the user.
 
@@ -22,7 +29,9 @@ def check_image(
     found = verdicts.of(digest)
     own = ((file.path, file.sha256) for file in project if file.kind == "f")
     secrets = [Finding("secret", path, f"holds {rule}") for path, rule in verdicts.secrets(own)]
-    check([*found, *secrets], allow, what=f"the image {name}", init=True)  # as what it is used, its app's document says
+    check(
+        [*found, *secrets], allow, what=f"the image {name}", init=True, tools=tools
+    )  # as what it is used, its app's document says
     return [str(finding) for finding in found if not finding.refuses]
 
 

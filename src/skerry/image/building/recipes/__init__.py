@@ -1,4 +1,5 @@
 """The kinds of recipes, one file each behind `kind.Kind`, and the shipped recipes (`shipped/*.toml`), each a recipe of some kind.
+Those of tools images (`tools/<name>/`) are projects of their own: no app names them.
 
 A kind is loaded when a recipe names it, so that a deploy pays for what it uses.
 """
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 KINDS = ("archive", "debian", "dockerfile", "node", "python", "site", "static")
 _SHIPPED = Path(__file__).parent / "shipped"
+_TOOLS = Path(__file__).parent / "tools"
 
 
 def kind_of(name: str) -> Kind:
@@ -44,3 +46,14 @@ def shipped_names() -> tuple[str, ...]:
 
 def shipped_file(name: str) -> Path:
     return _SHIPPED / f"{name}.toml"
+
+
+@cache
+def tools_names() -> tuple[str, ...]:
+    """The names of shipped tools images, sorted."""
+    return tuple(sorted(path.parent.name for path in _TOOLS.glob("*/image.toml")))
+
+
+def tools_folder(name: str) -> Path:
+    """The project's folder of a shipped tools image; to be built in a copy, as a build writes its lock there."""
+    return _TOOLS / name

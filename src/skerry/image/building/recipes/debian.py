@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from skerry.image.building.pile import File, Pile
 from skerry.image.building.recipe import Recipe, refused
 from skerry.image.building.recipes.kind import SharedData, Sources, config_of
+from skerry.image.building.rules import python
 from skerry.image.building.sources.lock import Wants
 from skerry.image.oci import ImageConfig
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Debian:
-    fields: frozenset[str] = frozenset()
+    fields = frozenset({"requirements"})
     foreign = False
     starts_others = ()
 
@@ -26,15 +27,24 @@ class Debian:
             raise refused("recipe debian needs packages and entrypoint")
         if not recipe.entrypoint[0].startswith("/"):
             raise refused(f"entrypoint: {recipe.entrypoint[0]!r} is not an absolute path in the image")
+        if recipe.requirements.startswith("/") or ".." in recipe.requirements.split("/"):
+            raise refused(f"requirements: {recipe.requirements!r} leaves the project's folder")
 
     def wants(self, recipe: Recipe, context: Path) -> Wants:
-        return Wants(recipe.packages)
+        if not recipe.requirements:
+            return Wants(recipe.packages)
+        from skerry.image.building.sources.needs import Asked, requirements_of
+
+        return Wants(recipe.packages, requirements_of(context, Asked(recipe.requirements, (), (), ())))
 
     def project(self, recipe: Recipe, context: Path, outputs: Sequence[File]) -> list[File]:
         return list(outputs)
 
     def parts(self, recipe: Recipe, sources: Sources) -> Iterable[File]:
-        return ()
+        from skerry.image.building.sources.wheels import unpack_wheel
+
+        for wheel in sources.locked.wheels:
+            yield from unpack_wheel(wheel, sources.cache, python.SITE)
 
     def whole(self, recipe: Recipe, sources: Sources) -> None:
         return None

@@ -105,12 +105,12 @@ def wheel_path(wheel: Wheel, cache: Path) -> Path:
 
 
 def unpack_wheel(wheel: Wheel, cache: Path, site: str) -> list[File]:
-    """A wheel's files as installed below `site` (a path in the image). Scripts are left out. Source: PEP 427.
+    """A wheel's files as installed below `site` (a path in the image), programs in /usr/bin, no scripts. Source: PEP 427.
 
     Raises DownloadRefused for anything that would land elsewhere.
     """
     path = wheel_path(wheel, cache)
-    listing = cache / "unpacked" / f"{wheel.sha256}.msgpack"
+    listing = cache / "unpacked" / f"{wheel.sha256}.2.msgpack"
     members = kept(listing, list[tuple[str, str, str, int]])
     if members is None:
         whole = io.BytesIO(read_checked(path, wheel.sha256, wheel.file))
@@ -134,13 +134,21 @@ def unpack_wheel(wheel: Wheel, cache: Path, site: str) -> list[File]:
 
     origin = f"{wheel.name} {wheel.version}"
     return [
-        File(f"{site}/{to}", "f", "", sha, size, origin, functools.partial(load, member, sha))
+        File(
+            to[1:] if to.startswith("/") else f"{site}/{to}",
+            "f",
+            "",
+            sha,
+            size,
+            origin,
+            functools.partial(load, member, sha),
+        )
         for member, to, sha, size in members
     ]
 
 
 def _list(whole: io.BytesIO) -> list[tuple[str, str, str, int]]:
-    """(member, path below site, sha256, size) of what is installed."""
+    """(member, path below site or an absolute one, sha256, size) of what is installed."""
     found = []
     with zipfile.ZipFile(whole) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -150,11 +158,14 @@ def _list(whole: io.BytesIO) -> list[tuple[str, str, str, int]]:
             parts = info.filename.split("/")
             if info.filename.startswith("/") or {"", ".", ".."} & set(parts) or "\\" in info.filename:
                 raise zipfile.BadZipFile(f"{info.filename!r} leaves its folder")
-            if parts[0].endswith(".data"):
-                if len(parts) < 3 or parts[1] not in ("purelib", "platlib"):
-                    continue  # scripts, headers, data: nothing that an import needs
-                parts = parts[2:]
             data = archive.read(info)
+            if parts[0].endswith(".data"):
+                if len(parts) == 3 and parts[1] == "scripts" and data[:4] == b"\x7fELF":
+                    parts = ["", "usr", "bin", parts[2]]  # kept by a recipe that names it
+                elif len(parts) < 3 or parts[1] not in ("purelib", "platlib"):
+                    continue  # scripts, headers, data: nothing that an import needs
+                else:
+                    parts = parts[2:]
             found.append((info.filename, "/".join(parts), hashlib.sha256(data).hexdigest(), len(data)))
     return found
 

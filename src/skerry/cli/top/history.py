@@ -1,0 +1,42 @@
+"""What was seen in the last minutes, kept for lines: bounded, and forgotten with its subject. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from skerry.client.overview import Overview
+
+POINTS = 120
+KEPT = ("cpu_cores", "memory_bytes", "network_received_bytes_per_s", "network_sent_bytes_per_s")
+HOSTS = "hosts"  # all of them together
+
+
+class History:
+    """Rings of the figures that are drawn, by subject; beside slots and hosts also services and all hosts together."""
+
+    def __init__(self) -> None:
+        self._rings: dict[tuple[str, str], deque[float | None]] = {}
+
+    def add(self, seen: Overview) -> None:
+        groups: dict[str, list[str]] = {row.slot: [row.slot] for row in seen.slots}
+        for row in seen.slots:
+            groups.setdefault(f"{row.app}.{row.service}", []).append(row.slot)
+        hosts = [f"node/{host.name}" for host in seen.hosts]
+        groups |= {host: [host] for host in hosts}
+        groups[HOSTS] = hosts
+        for gone in {subject for subject, _ in self._rings} - groups.keys():
+            for name in KEPT:
+                self._rings.pop((gone, name), None)
+        for subject, parts in groups.items():
+            for name in KEPT:
+                ring = self._rings.setdefault((subject, name), deque(maxlen=POINTS))
+                ring.append(None if seen.lost else seen.total(parts, name))
+
+    def of(self, subject: str, name: str) -> list[float | None]:
+        return list(self._rings.get((subject, name), ()))
+
+    def begin(self, subject: str, name: str, values: Iterable[float | None]) -> None:
+        """What was before the first look; older than all that is here."""
+        held = self._rings.get((subject, name), deque(maxlen=POINTS))
+        self._rings[subject, name] = deque([*values, *held], maxlen=POINTS)

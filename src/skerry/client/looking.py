@@ -1,0 +1,123 @@
+"""Asking a node what it sees of one of its containers: one stream `/look` for each question, to the node that holds the slot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+
+from skerry.client.session import DIAL_TIMEOUT_S, Session, answered
+from skerry.core.records import is_meant
+from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing
+from skerry.mesh.messages import Stream, recv_bytes, send_bytes
+from skerry.observe.look.job import DATA, ERROR, FRAME_BYTES, ROWS, SUMMARY
+from skerry.trust.requests import make_request
+
+SILENCE_S = 60.0  # the node itself gives up sooner
+NAMED = 5
+ROWS_MAX = 1_000_000
+
+
+class NotHeld(Passing):
+    """Nobody runs it now."""
+
+    code = "not-held"
+
+
+class Place(NamedTuple):
+    """`node`: the path of who holds the slot."""
+
+    slot: str
+    node: str
+
+
+async def find(session: Session, subject: str) -> Place:
+    """The one slot that a person means by `web/1`, `guestbook.web/1`, or `web` where it has one replica.
+
+    Raises NoSuchSubject, BadInput where several are meant, NotHeld.
+    """
+    rows = [row for row in await session.request("ps", {"subject": ""}) if is_meant([subject], row["slot"])]
+    if not rows:
+        raise NoSuchSubject(f"there is no {subject}", "no slot or service is called so", "see skerry ps")
+    if len(rows) > 1:
+        slots = ", ".join(row["slot"] for row in rows[:NAMED]) + (", …" if len(rows) > NAMED else "")
+        raise BadInput(f"{subject} means {len(rows)} slots", slots, "name one of them")
+    slot, node = str(rows[0]["slot"]), str(rows[0]["node"])
+    if not node:
+        why = str(rows[0]["why"]) or str(rows[0]["state"])
+        raise NotHeld(f"{slot} runs nowhere now", why, f"see skerry explain {slot}")
+    return Place(slot, f"node/{node}")
+
+
+class Answer:
+    """Messages of one look. `summary` is there when all has come."""
+
+    def __init__(self, stream: Stream, who: str) -> None:
+        self.summary: dict[str, Any] = {}
+        self._stream, self._who = stream, who
+
+    async def rows(self) -> AsyncGenerator[dict[str, Any]]:
+        async for channel, payload in self._messages():
+            if channel == ROWS:
+                for row in _read(payload, list[dict[str, Any]], self._who):
+                    yield row
+
+    async def data(self) -> AsyncGenerator[bytes]:
+        async for channel, payload in self._messages():
+            if channel == DATA:
+                yield payload
+
+    async def mixed(self) -> AsyncGenerator[bytes | dict[str, Any]]:
+        """Bytes and rows, as they come."""
+        async for channel, payload in self._messages():
+            if channel == DATA:
+                yield payload
+            elif channel == ROWS:
+                for row in _read(payload, list[dict[str, Any]], self._who):
+                    yield row
+
+    async def _messages(self) -> AsyncIterator[tuple[bytes, bytes]]:
+        while True:
+            message = await recv_bytes(self._stream, timeout_s=SILENCE_S, most_bytes=FRAME_BYTES)
+            channel, payload = message[:1], message[1:]
+            if channel == SUMMARY:
+                self.summary = _read(payload, dict[str, Any], self._who)
+                return
+            if channel == ERROR:
+                raise answered(_read(payload, dict[str, Any], self._who))
+            yield channel, payload
+
+
+@asynccontextmanager
+async def opened(session: Session, place: Place, what: str, **args: Any) -> AsyncIterator[Answer]:
+    """Ask; the answer comes as it is read. Leaving the block ends the look on the node."""
+    stream, who = await session.open("/look", place.node)
+    try:
+        hello = _read(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), dict[str, str], who)
+        raw = make_request(
+            session.signer, session.file.id, who, "look", {"slot": place.slot, "what": what, **args},
+            hello.get("nonce", ""), time.time(),
+        )  # fmt: skip
+        await send_bytes(stream, raw)
+        yield Answer(stream, who)
+    finally:
+        await stream.close()
+
+
+async def rows(session: Session, place: Place, what: str, **args: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All rows and the summary."""
+    async with opened(session, place, what, **args) as answer, aclosing(answer.rows()) as found:
+        return [row async for row in found], answer.summary
+
+
+def _read(payload: bytes, shape: Any, who: str) -> Any:
+    try:
+        return msgspec.json.decode(payload, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        name = who.removeprefix("node/")
+        raise BadFormat(
+            f"{name} was not understood", str(error), "it may be of another version; skerry host ls"
+        ) from None

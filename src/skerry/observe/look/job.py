@@ -1,0 +1,45 @@
+"""What the child is asked, and how its answer is framed. Imported by the agent: nothing heavy.
+
+A frame is four bytes of length, one of channel, and the payload: rows (a JSON list), data (bytes), and at the end either a
+summary (JSON) or an error (JSON, as errors.py words it).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Annotated, Literal
+
+import msgspec
+
+PIECE_BYTES = 128 << 10
+FRAME_BYTES = 256 << 10  # the longest
+PATH_MAX = 4095
+ROWS, DATA, SUMMARY, ERROR = b"r", b"d", b"x", b"e"
+HEAD = struct.Struct(">I")
+
+What = Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture", "keep"]
+Path = Annotated[str, msgspec.Meta(max_length=PATH_MAX)]
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`root`: the descriptor of the file system; `untouched`: reading through it leaves no access times. `limit`: rows, or bytes
+    of content. `pids`: the container's processes, the first one first. `to`: the descriptor of a folder to copy into.
+    """
+
+    what: What
+    path: Path = "/"
+    limit: int = 0
+    root: int = -1
+    untouched: bool = False
+    pids: tuple[int, ...] = ()
+    to: int = -1
+    mode: int = 0o644
+    interface: str = ""
+    filter: tuple[tuple[int, int, int, int], ...] = ()
+    snap_bytes: int = 0
+    packets: int = 0
+    seconds: float = 0.0
+
+
+def frame(channel: bytes, payload: bytes) -> bytes:
+    return HEAD.pack(len(payload) + 1) + channel + payload

@@ -1,0 +1,81 @@
+"""A small cloud whose containers write, and the screen over it, driven by keys as a person would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from agent.small import SmallCloud
+from client.conftest import cloud, session
+from skerry.cli.top.detail import Detail
+from skerry.cli.top.screen import Top
+from skerry.client.session import Session
+from skerry.errors import SkerryError
+from skerry.runtime.memory import MemoryRuntime
+
+__all__ = ["Screen", "cloud", "screen", "session"]
+WITHIN_S = 20.0
+
+
+class Screen:
+    """`top` at work."""
+
+    def __init__(self, top: Top, pilot: Pilot[SkerryError]) -> None:
+        self.top, self.pilot = top, pilot
+
+    def text(self) -> str:
+        """What a person reads now, line by line."""
+        lines = self.top.screen._compositor.render_strips()
+        return "\n".join(strip.text.rstrip() for strip in lines)
+
+    async def until(self, what: str, holds: Callable[[str], bool] | None = None) -> str:
+        """The text, once these words are in it (or `holds`)."""
+        seen = ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN_S):
+                while True:
+                    await self.pilot.pause()
+                    seen = self.text()
+                    if holds(seen) if holds is not None else what in seen:
+                        return seen
+                    await asyncio.sleep(0.02)
+        raise AssertionError(f"waited {WITHIN_S:g} s for {what}; the screen shows:\n{seen}")
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    @property
+    def detail(self) -> Detail:
+        assert isinstance(self.top.screen, Detail)
+        return self.top.screen
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[SmallCloud, str, str], None]:
+    """Containers in memory get real log files; gives how to write a line as a slot."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    monkeypatch.setattr(MemoryRuntime, "logs", lambda self, id: [folder / id])
+
+    def write(cloud: SmallCloud, slot: str, text: str) -> None:
+        agents = cloud.agents.values()
+        (id,) = [id for agent in agents for id, named in agent.containers.running().items() if named == slot]
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        with (folder / id).open("a") as file:
+            file.write(f"{now} stdout F {text}\n")
+
+    return write
+
+
+@contextlib.asynccontextmanager
+async def screen(session: Session, size: tuple[int, int] = (80, 24), every_s: float = 0.2) -> AsyncIterator[Screen]:
+    top = Top(session, every_s)
+    async with top.run_test(size=size) as pilot:
+        yield Screen(top, pilot)
