@@ -49,8 +49,8 @@ def fill(cloud: SmallCloud, hosts: int, lines: int, form: str) -> None:
 
 
 class Host:
-    """What serves `logs` on a host, of the real parts: links, signed requests, the reader, the store. Nothing gossips beside it, or thirty
-    agents on this one machine would measure themselves.
+    """What serves `logs` on a host, of the real parts: links, signed requests, the reader, the store. Nothing gossips beside it, or
+    thirty agents on this one machine would measure themselves.
     """
 
     def __init__(self, cloud: SmallCloud, name: str) -> None:
