@@ -132,7 +132,7 @@ def _adopt(s: Situation, found: Mapping[Key, Finding]) -> None:
     for text, about in s.known.facts.get("sent", {}).items():
         rule, _, subject = text.partition(":")
         body, key = about.get(s.me), (rule, subject)
-        if isinstance(body, Sent) and key not in a.watches and key not in found and sending.is_owed(s, body):
+        if isinstance(body, Sent) and key not in a.watches and key not in found and sending.is_owed(s, key, body):
             ago_s = max(0.0, s.wall(s.now) - body.since)
             a.watches[key] = Watch(
                 s.now - ago_s,
