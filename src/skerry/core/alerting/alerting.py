@@ -128,7 +128,7 @@ def _adopt(s: Situation, found: Mapping[Key, Finding]) -> None:
             and (since := sending.open_since(s, key)) is not None
         ):
             ago_s = max(0.0, s.wall(s.now) - since)
-            a.watches[key] = Watch(s.now - ago_s, finding, fired_s=s.now - ago_s)
+            a.watches[key] = Watch(s.now - ago_s, finding, fired_s=max(s.boot_s, s.now - ago_s))
     for text, about in s.known.facts.get("sent", {}).items():
         rule, _, subject = text.partition(":")
         body, key = about.get(s.me), (rule, subject)

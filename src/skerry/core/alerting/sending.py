@@ -47,7 +47,7 @@ def review(s: Situation) -> None:
     for key, watch in list(s.alerting.watches.items()):
         if watch.fired_s is None:
             continue
-        if watch.round == 0:
+        if watch.round == 0 or (watch.fires and _is_open(s, key, newer_than=watch.round)):
             watch.round = _round(s, key)
         told = told_of(s, key, watch)
         if watch.fires and told.cleared and watch.absent_s is None:
@@ -201,6 +201,12 @@ def _round(s: Situation, key: Key) -> int:
     if rounds and not any(body.cleared for body in rounds if body.round == newest):
         return newest
     return max(newest + 1, int(s.wall(s.now) // DAY_S) * ROUNDS_A_DAY)
+
+
+def _is_open(s: Situation, key: Key, newer_than: int) -> bool:
+    """Whether others have begun a newer round."""
+    newer = [body for body in _rounds(s, key) if body.round > newer_than]
+    return bool(newer) and not any(body.cleared for body in newer)
 
 
 def open_since(s: Situation, key: Key) -> float | None:
