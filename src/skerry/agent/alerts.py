@@ -5,9 +5,7 @@ What reaches a receiver is opened from its document for each letter and kept now
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,8 +17,7 @@ from skerry.core.constraints import name_of
 from skerry.core.effects import SendAlert
 from skerry.core.events import AlertAnswered, Felt
 from skerry.core.intent import Alert
-from skerry.errors import BadFormat, BadInput, NoSuchSubject
-from skerry.observe.cgroups import parse_pressure
+from skerry.errors import BadInput, NoSuchSubject
 from skerry.trust import seal
 from skerry.trust.clock import median
 from skerry.trust.refusals import CannotOpen
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 FEEL_S = 10.0
 REFUSED_S = 60.0  # a refused signature is felt for so long: the rule's own times do the rest
 LIMIT_S = 30.0
-PRESSURE = Path("/proc/pressure/memory")
 
 
 class Alerts:
@@ -49,15 +45,14 @@ class Alerts:
             self._agent.loop.post(self.feel())
 
     def feel(self) -> Felt:
-        agent, pressure = self._agent, None
+        agent = self._agent
         disk = shutil.disk_usage(agent.files.state)
-        with contextlib.suppress(OSError, BadFormat):  # unknown here
-            pressure = parse_pressure(PRESSURE.read_text()).avg60
         neighbours, own = agent.door.neighbours_s(), agent.clock.wall_s()
         off_s = own - median((own, *neighbours)) if neighbours else None
         at_s, why = agent.links.forged
         return Felt(
-            disk=disk.used / max(1, disk.used + disk.free), memory=pressure, clock_off_s=off_s,
+            disk=disk.used / max(1, disk.used + disk.free),
+            memory=agent.metrics.latest(agent.me, "memory_pressure_share"), clock_off_s=off_s,
             refused=why if why and agent.loop.now_s() < at_s + REFUSED_S else "",
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ import msgspec
 
 from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
+from skerry.agent.metrics import answering
 from skerry.agent.tails import Asked, Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
@@ -121,8 +122,9 @@ class Server:
         self._door = agent.door
         self._copies = agent.links.copies
         self._containers = agent.containers
-        self._tails = Tails(agent.containers, agent.me, agent.files.own_logs)
+        self._tails = Tails(agent.containers, agent.logs.store, agent.me, agent.files.own_logs)
         self._events = agent.events
+        self._metrics = agent.metrics
         self._auditing = agent.auditing
         self._alerts = agent.alerts
         self._volumes = agent.volumes
@@ -292,6 +294,10 @@ class Server:
         async with contextlib.aclosing(self._tails.answer(args, request)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def _verb_metrics(self, args: answering.Query, request: Request) -> Any:
+        """Figures of this host and of slots that run or ran here."""
+        return await answering.answer(self._metrics, args, request)
 
     # -- this host's own data
 

@@ -134,6 +134,15 @@ def judge_request(raw: bytes, trusted: Trusted, *, node: str, nonce: str, now_s:
     return Request(asked.verb[:VERB_MAX], asked.args, signature.keyid, role, name, _taken(rest, asked.attached), rights)
 
 
+def may_still(trusted: Trusted, key: str, now_s: float, right: str, path: str) -> bool:
+    """Whether `key` has this right now: what was begun with it may be at work for hours."""
+    try:
+        name, role, rights = _who(trusted, key, now_s)
+    except UnknownKey:
+        return False
+    return Request("", None, key, role, name, rights=rights).may(right, path)
+
+
 def _hashes(attached: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(hashlib.sha256(each).hexdigest() for each in attached)
 
