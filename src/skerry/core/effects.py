@@ -171,6 +171,27 @@ class ProbePeer(Effect, frozen=True, kw_only=True):
     via: str
 
 
+class SendAlert(Effect, frozen=True, kw_only=True):
+    """Tell these receivers. Answered by AlertAnswered. `over`: it fires no more; rule "heartbeat": nothing but that we live.
+
+    `since`: unix seconds; `seen_by` of `fixed` hosts are in touch with this one; `look`: a command that shows more.
+    """
+
+    rule: str
+    subject: str
+    round: int
+    over: bool = False
+    to: tuple[str, ...]
+    since: float = 0.0
+    figure: float = 0.0
+    limit: float = 0.0
+    unit: str = ""
+    why: str = ""
+    seen_by: int = 0
+    fixed: int = 0
+    look: str = ""
+
+
 class Note(Effect, frozen=True, kw_only=True):
     """Something to tell in `skerry events`. `subject`: a slot, node, service or image; `kind`: a stable word, as in docs/events.md."""
 

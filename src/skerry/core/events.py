@@ -199,3 +199,27 @@ class VolumeGone(Event, frozen=True):
     app: str
     volume: str
     left: tuple[str, ...] = ()
+
+
+class Felt(Event, frozen=True):
+    """What this host is like now. None: it can't be told here.
+
+    `disk`, `memory`: shares, of the disk that is used and of the last minute in which something waited for memory; `clock_off_s`:
+    from the neighbours' median; `refused`: a false signature that was refused lately, and who brought it.
+    """
+
+    disk: float | None = None
+    memory: float | None = None
+    clock_off_s: float | None = None
+    refused: str = ""
+
+
+class AlertAnswered(Event, frozen=True):
+    """What became of SendAlert: receivers that have taken it, and why the others have not."""
+
+    rule: str
+    subject: str
+    round: int
+    over: bool
+    taken: tuple[str, ...] = ()
+    failed: dict[str, str] = {}

@@ -178,7 +178,47 @@ class Audit(Shape, frozen=True, kw_only=True):
     hash: str
 
 
-FactBody = Audit | Load | Wish | Wake | Machine | Rent | Up | Claim | Decline | SlotState | Saw | Lost | Verdict | Have
+class Alarm(Shape, frozen=True, kw_only=True):
+    """Something is wrong that only I can see. Key: "rule:subject". Withdrawn when it is over. `since`: unix seconds."""
+
+    since: float
+    figure: float = 0.0
+    limit: float = 0.0
+    why: str = ""
+
+
+class Sent(Shape, frozen=True, kw_only=True):
+    """As a fixed node: I told receivers of an alert. Key: "rule:subject". Kept for a day after it is over.
+
+    `round`: which time it fires, the same on all nodes; `told`: names of receivers that have taken it, `cleared`: those that have
+    taken that it is over. `since`, `time`: unix seconds, since when it fires and when I last sent.
+    """
+
+    round: int
+    since: float
+    time: float
+    told: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
+
+
+FactBody = (
+    Alarm
+    | Sent
+    | Audit
+    | Load
+    | Wish
+    | Wake
+    | Machine
+    | Rent
+    | Up
+    | Claim
+    | Decline
+    | SlotState
+    | Saw
+    | Lost
+    | Verdict
+    | Have
+)
 FACTS: dict[str, type[FactBody]] = {
     "up": Up,
     "claim": Claim,
@@ -194,4 +234,6 @@ FACTS: dict[str, type[FactBody]] = {
     "machine": Machine,
     "rent": Rent,
     "audit": Audit,
+    "alarm": Alarm,
+    "sent": Sent,
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from skerry.core import tending, wishing
+from skerry.core.alerting import alerting, sending
 from skerry.core.constraints import name_of
 from skerry.core.events import (
+    AlertAnswered,
     Booted,
     CaughtUp,
     ContainerExited,
@@ -15,6 +17,7 @@ from skerry.core.events import (
     ContainerStopped,
     Event,
     FactForgotten,
+    Felt,
     ImageFailed,
     ImageGone,
     ImageReady,
@@ -169,6 +172,8 @@ def _document(s: Situation, record: Document) -> None:
     elif isinstance(record.body, Tools):
         s.images.name_tools(record.path, record.body.image)
         s.images_changed = True
+    elif record.kind == "alert":
+        alerting.changed(s)
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
@@ -266,6 +271,17 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 def _knocked(s: Situation, event: Knocked) -> None:
     knocked(s, event)
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+def _felt(s: Situation, event: Felt) -> None:
+    s.alerting.felt = event
+
+
+def _alert_answered(s: Situation, event: AlertAnswered) -> None:
+    sending.answered(s, event)
 
 
 # --- images and volumes -----------------------------------------------------------------------------------------------
@@ -398,5 +414,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     ToolsUsed: _tools_used,
     VolumeGone: _volume_gone,
     **dealt.HANDLERS,
+    Felt: _felt,
+    AlertAnswered: _alert_answered,
     Measured: wishing.measured,
 }

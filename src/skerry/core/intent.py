@@ -347,6 +347,44 @@ class Secret(Shape, frozen=True, kw_only=True):
     boxes: dict[str, str]
 
 
+class Receiver(Shape, frozen=True, kw_only=True):
+    """Where alerts go. All that it takes to reach it, its address too, is sealed (`Alert.boxes`); `at` is for people alone."""
+
+    kind: Literal["webhook", "smtp", "ntfy", "slack", "telegram", "heartbeat"]
+    at: str = ""
+
+
+class RuleSetting(Shape, frozen=True, kw_only=True):
+    """How a built-in rule is to be other than built in (core/alerting/rules.py). -1: as built in."""
+
+    off: bool = False
+    limit: float = -1.0
+    for_s: float = -1.0
+    clear_s: float = -1.0
+
+
+class Silence(Shape, frozen=True, kw_only=True):
+    """Nothing is sent of this rule ("": of any) about this subject ("": about any) until then, unix seconds."""
+
+    until: float
+    rule: str = ""
+    subject: str = ""
+
+
+class Alert(Shape, frozen=True, kw_only=True):
+    """`alert/<name>`, signed by operators: a receiver, or how rules differ from those built in.
+
+    `boxes`: path of a fixed node, or an operator's key -> sealed JSON of what it takes to reach the receiver. Never an elastic
+    node's: trust refuses such a document.
+    """
+
+    receiver: Receiver | None = None
+    rules: dict[str, RuleSetting] = {}
+    silences: tuple[Silence, ...] = ()
+    boxes: dict[str, str] = {}
+    deleted: bool = False
+
+
 class Tools(Shape, frozen=True, kw_only=True):
     """`tools/<name>`, signed by operators: an image whose programs hosts run beside a container that somebody looks into. Only
     what stands in such a document is run so: who may debug can't bring code of one's own.
@@ -360,7 +398,7 @@ class Tools(Shape, frozen=True, kw_only=True):
     deleted: bool = False
 
 
-Body = Root | Policy | Node | App | Release | Secret | Pool | Tools
+Body = Root | Policy | Node | App | Release | Secret | Pool | Tools | Alert
 KINDS: dict[str, type[Body]] = {
     "root": Root,
     "policy": Policy,
@@ -370,6 +408,7 @@ KINDS: dict[str, type[Body]] = {
     "secret": Secret,
     "pool": Pool,
     "tools": Tools,
+    "alert": Alert,
 }
 
 

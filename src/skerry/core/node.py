@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from skerry.core import tending, view, wishing
+from skerry.core.alerting import alerting
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
 from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
@@ -103,6 +104,10 @@ class NodeCore:
     def pools(self) -> list[machine_view.PoolRow]:
         """For `machine pool ls`: how many are wanted and there, and what they cost."""
         return machine_view.pools(self._s)
+
+    def alerts(self) -> list[alerting.AlertRow]:
+        """For `alert ls`: what fires, as this node sees it."""
+        return alerting.rows(self._s)
 
     def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
         """Everything of a kind: key -> node -> body."""
@@ -216,6 +221,7 @@ class NodeCore:
             s.images_changed = False
             s.images.review(s)
         keeping.review(s)
+        alerting.review(s)
         if s.routes_changed:
             s.routes_changed = False
             route = routes(s)
@@ -251,6 +257,7 @@ class NodeCore:
             s.images.next_s,
             s.renting.next_s,
             s.wishing.next_s,
+            s.alerting.next_s,
             min(s.due.values(), default=_FOREVER),
         )
         wake = max(wake, s.now)

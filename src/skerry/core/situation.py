@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from skerry.core.alerting.alerting import Alerting
 from skerry.core.bars import Bars
 from skerry.core.claims import Room
 from skerry.core.constraints import unmet
@@ -69,6 +70,7 @@ class Situation:
         self.images = Images()
         self.renting = Renting()
         self.wishing = Wishing()
+        self.alerting = Alerting()
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s

@@ -57,3 +57,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     provider_retry_first_s: float = 15.0  # after a provider's failure; doubles
     provider_retry_most_s: float = 900.0
     return_slack_s: float = 1800.0  # so long a provider may refuse to take a machine back before a ceiling is passed
+    # Of alerts. For how long something must be wrong stands in the rules (core/alerting/rules.py), and in `alert/rules`.
+    alert_look_s: float = 5.0
+    alert_settle_s: float = 30.0  # after a start: by then the others have told what they know
+    alert_adopt_s: float = 120.0  # after a start: what fires by others' word has fired before
+    alert_turn_s: float = 30.0  # so long the next host waits for the one before it to have sent
+    alert_beat_s: float = 60.0  # between two heartbeats to an outside URL

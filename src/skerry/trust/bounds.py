@@ -19,6 +19,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # never a dash first: names becom
 VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HASH = re.compile(r"[0-9a-f]{64}")
+SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,127}")  # of an alert
 MEMORY_MAX_BYTES = 1 << 50
 CPUS_MAX = 4096.0
 PRIVATE = [ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]

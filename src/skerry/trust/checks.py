@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from skerry.core.history import HISTORY, SHORT
-from skerry.core.intent import INIT, KINDS, RIGHTS, App, Node, Policy, Pool, Release, Root, Secret, Tools
+from skerry.core.intent import INIT, KINDS, RIGHTS, Alert, App, Node, Policy, Pool, Release, Root, Secret, Tools
 from skerry.core.records import Document
-from skerry.trust import checks_app, checks_pool
+from skerry.trust import checks_alert, checks_app, checks_pool
 from skerry.trust.bounds import (
     NUMBER_MAX,
     VALUE,
@@ -194,5 +194,5 @@ def _certificate(text: str, holder: str) -> None:
 
 _BODIES: dict[type, Callable[[Any], None]] = {
     Root: _root, Policy: _policy, Node: _node, App: checks_app.app, Release: _release, Secret: _secret,
-    Pool: checks_pool.pool, Tools: _tools,
+    Pool: checks_pool.pool, Tools: _tools, Alert: checks_alert.alert,
 }  # fmt: skip

@@ -9,14 +9,30 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from skerry.core.facts import Audit, Claim, FactBody, Load, Lost, Machine, Rent, SlotState, Up, Verdict, Wake, Wish
+from skerry.core.facts import (
+    Alarm,
+    Audit,
+    Claim,
+    FactBody,
+    Load,
+    Lost,
+    Machine,
+    Rent,
+    Sent,
+    SlotState,
+    Up,
+    Verdict,
+    Wake,
+    Wish,
+)
 from skerry.core.intent import Node
-from skerry.core.records import Fact, Slot
+from skerry.core.records import Fact, MachineSlot, Slot
 from skerry.trust.bounds import (
     CPUS_MAX,
     HASH,
     MEMORY_MAX_BYTES,
     NUMBER_MAX,
+    SUBJECT,
     count,
     image,
     machine_slot,
@@ -27,6 +43,7 @@ from skerry.trust.bounds import (
     within,
 )
 
+OF_OTHERS = ("restart-loop", "budget", "unknown-machine")  # rules whose subject is not the node that sees it
 MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 MACHINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
@@ -34,6 +51,8 @@ MACHINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 def fact(record: Fact, author: Node) -> None:
     """A fact within what this author may say about itself. `author`: its enrolment."""
     _FACT_KEYS[record.kind](record.key)
+    if record.kind in ("alarm", "sent"):
+        _alert(record)
     if record.body is not None:
         _fact_body(record.body, author)
 
@@ -78,10 +97,26 @@ def _machine_slot(text: str) -> None:
     machine_slot(text, "key")
 
 
+def _rule_and_subject(text: str) -> None:
+    rule, _, subject = text.partition(":")
+    name(rule, "key")
+    matches(subject, "key", SUBJECT, "must be rule:subject")
+
+
+def _alert(record: Fact) -> None:
+    """A node raises alarm about itself, its slots and its pools; alerts are sent by fixed nodes."""
+    rule, _, subject = record.key.partition(":")
+    if record.kind == "sent":
+        need(MachineSlot.of_path(record.node) is None, "key", "alerts are sent by fixed hosts")
+    elif rule not in OF_OTHERS:  # whose slot or pool that is, core asks its facts
+        need(f"node/{subject}" == record.node, "key", "a node raises alarm about itself alone")
+
+
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
     "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
     "machine": _machine_slot, "rent": lambda text: name(text, "key"), "audit": _nothing,
+    "alarm": _rule_and_subject, "sent": _rule_and_subject,
 }  # fmt: skip
 
 
@@ -134,6 +169,17 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Audit):
         within(body.n, "n", 1, NUMBER_MAX)
         matches(body.hash, "hash", HASH, "a hash is 64 lower-case hex digits")
+    elif isinstance(body, Alarm):
+        within(body.since, "since", 0, NUMBER_MAX)
+        for field in ("figure", "limit"):
+            within(getattr(body, field), field, -NUMBER_MAX, NUMBER_MAX)
+    elif isinstance(body, Sent):
+        for field in ("round", "since", "time"):
+            within(getattr(body, field), field, 0, NUMBER_MAX)
+        for field in ("told", "cleared"):
+            count(getattr(body, field), field, 32)
+            for receiver in getattr(body, field):
+                name(receiver, field)
     # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
 
 
