@@ -259,7 +259,7 @@ def test_a_record_of_another_cloud_a_cut_one_and_a_too_big_one_are_each_refused_
 def test_a_captured_host_asks_no_request_and_fills_no_disk(scene: Scene) -> None:
     """Requests are for operators and roles; uploads for clients. In the name of an operator it lacks the key."""
     thief = scene.thief
-    for verb in ("ps", "put", "draft", "drafts", "logs", "volume-rm", "events"):
+    for verb in ("ps", "put", "draft", "drafts", "logs", "volume-rm", "events", "metrics"):
         answer = scene.aside.run(thief.ask("vps-1", verb, {}))
         assert answer["error"]["code"] == "unknown-key", verb
 

@@ -277,6 +277,9 @@ class Containers:
     def logs(self, id: str) -> list[Path]:
         return self._runtime.logs(id)
 
+    def missing_lines(self, id: str) -> int:
+        return self._runtime.missing_lines(id)
+
     async def _clear(self, id: str) -> None:
         await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
         await self._network.detach(id)

@@ -32,20 +32,30 @@ ASKED_WITHIN_S = 60.0
 SILENCE_S = 30.0  # of a child: what it reads hangs
 ENDED_WITHIN_S = 2.0
 AT_ONCE = 8
+PIDS_MAX = 4096
 WORDS_MAX = 300
 TOLD = ("cat", "tree", "put", "capture")  # what shows or changes what the application holds is an event
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Step = tuple[
+    Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)], Byte, Byte, Annotated[int, msgspec.Meta(ge=0, le=0xFFFFFFFF)]
+]
 
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
     """`limit`: rows, or bytes of content. `write`: said by who means to change something."""
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree"]
+    what: Literal["ls", "cat", "tree", "procs", "sockets", "files", "capture"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
+    filter: Annotated[list[Step], msgspec.Meta(max_length=1024)] = []
+    snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
+    packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
 
 
 class TooManyLooks(Passing):
@@ -90,7 +100,7 @@ class Looking:
                 job = self._job(slot, args, files)
                 if args.what in TOLD:
                     self._agent.events.append(
-                        "debug", str(slot), f"{args.what} {args.path} by {request.name or request.role}: unseen"
+                        "debug", str(slot), f"{_words(args)} by {request.name or request.role}: unseen"
                     )
                 await self._run(stream, job)
         finally:
@@ -102,13 +112,24 @@ class Looking:
             raise NothingToSee(
                 f"{slot} can't be looked into", f"it does not run on {name_of(self._agent.me)}", "see skerry ps"
             )
+        if args.what == "capture":
+            return Job(
+                what="capture",
+                interface=self._agent.network.interface(id),
+                limit=args.limit,
+                filter=tuple(args.filter),
+                snap_bytes=args.snap_bytes,
+                packets=args.packets,
+                seconds=args.seconds,
+            )
         runtime = self._agent.runtime
         root = runtime.view(id)
         untouched = root is not None
         if root is None:
             root = self._own_root(slot, id)
         files.callback(os.close, root)
-        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched)
+        pids = sorted(runtime.pids(id))[:PIDS_MAX] if args.what in ("procs", "sockets", "files") else ()
+        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched, pids=tuple(pids))
 
     def _own_root(self, slot: Slot, id: str) -> int:
         """The root of its first process, in which it can be written."""
@@ -154,6 +175,12 @@ class Looking:
                 raise NothingToSee(f"{job.path} can't be read", f"the reader ended: {words}", "try again") from None
             channel = message[:1]
             await send_bytes(stream, message)
+
+
+def _words(args: Look) -> str:
+    if args.what == "capture":
+        return f"capture for {args.seconds:g} s"
+    return f"{'cp' if args.what == 'tree' else args.what} {args.path}"
 
 
 def _args(request: Request) -> Look:

@@ -56,6 +56,7 @@ class Streams:
             "/image/put": self.upload_image,
             "/objects/put": self.upload,
             "/catch-up": self.catch_up,
+            "/debug": self.debug,
         }
 
     async def request(self, stream: Stream, who: str) -> None:
@@ -84,6 +85,10 @@ class Streams:
             await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
             return not _is_host(who)  # a host has nothing to ask here: one refusal for each handshake
         return True
+
+    async def debug(self, stream: Stream, who: str) -> None:
+        """One signed request of a client, and then the streams of the tool that it asked for."""
+        await self._agent.debugging.serve(stream, who)
 
     async def image(self, stream: Stream, who: str) -> None:
         await self._agent.giving.serve(stream, who)

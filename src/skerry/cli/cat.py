@@ -14,7 +14,7 @@ from skerry.cli.output import Terminal, clean
 
 @declare(
     name="cat",
-    example="skerry cat web/1:/tmp/app.log\nskerry cat web/1:/data/db.sqlite >db.sqlite",
+    example="skerry cat web/1:/tmp/app.log\nskerry cat web/1:/data/db.sqlite --limit 2g --json",
     codes=(0, 1, 2, 3, 4),
 )
 @click.argument("place", metavar="SLOT:/PATH", type=InSlot())
@@ -22,7 +22,9 @@ from skerry.cli.output import Terminal, clean
     "--limit", type=Size(), default="64m", show_default=True, help="The most that is shown; a larger file is refused."
 )
 def command(terminal: Terminal, place: SlotPath, limit: int, cloud: str, passphrase_file: str | None) -> None:
-    """Show the file SLOT:/PATH. The container does not notice (unseen); all operators see the event.
+    """Show the file SLOT:/PATH.
+
+    Unseen: the container does not notice; all operators see the event.
 
     At a terminal control characters are shown, not sent; into a file or pipe go the very bytes.
     """

@@ -23,7 +23,9 @@ from skerry.sizes import size
 def command(
     terminal: Terminal, place: SlotPath, local: Path, limit: int, cloud: str, passphrase_file: str | None
 ) -> None:
-    """Copy SLOT:/PATH, a file or a folder, to LOCAL. The container does not notice (unseen); all operators see the event.
+    """Copy SLOT:/PATH, a file or a folder, to LOCAL.
+
+    Unseen: the container does not notice; all operators see the event.
 
     Links that lead out of what is copied, pipes, sockets and devices are left out, and told.
     """

@@ -19,7 +19,9 @@ ROWS = 1000
 @click.argument("place", metavar="SLOT:/PATH", type=InSlot())
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=ROWS, show_default=True, help="How many names.")
 def command(terminal: Terminal, place: SlotPath, limit: int, cloud: str, passphrase_file: str | None) -> None:
-    """Show what lies at SLOT:/PATH. The container does not notice (unseen).
+    """Show what lies at SLOT:/PATH.
+
+    Unseen: the container does not notice.
 
     Links are followed within the container, never out of it.
     """

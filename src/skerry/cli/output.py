@@ -98,6 +98,11 @@ def clean(text: object) -> str:
     return "".join(c if c.isprintable() or c == " " else _shown(c) for c in str(text))
 
 
+def clean_lines(text: str) -> str:
+    """As `clean`, of text that has lines of its own."""
+    return "".join(c if c.isprintable() or c in " \n\t" else _shown(c) for c in text.replace("\r\n", "\n"))
+
+
 def _shown(character: str) -> str:
     return ascii(character)[1:-1]
 

@@ -66,7 +66,7 @@ async def past(session: Session, args: dict[str, Any], only: Collection[str] = (
     told = [_unanswered(node, error) for node, error in errors.items()]
     rows = [row for each in found for row in each]
     rows.sort(key=_stamp)  # runs that are sorted already cost one comparison a line and a merge
-    return told + (rows[-args["tail"] :] if args["tail"] else [])
+    return told + _last(rows, args["tail"])
 
 
 async def following(session: Session, args: dict[str, Any], only: Collection[str] = ()) -> AsyncGenerator[list[Row]]:
@@ -185,6 +185,17 @@ class _Place:
             self._known.clear()
             self._seen = [key for key in self._seen if key[0] >= mark]
         return fresh
+
+
+def _last(rows: list[Row], n: int) -> list[Row]:
+    """The last `n` lines, and what is told between them."""
+    if len(rows) <= n:
+        return rows
+    at = len(rows)
+    while n > 0 and at > 0:
+        at -= 1
+        n -= "dropped" not in rows[at]
+    return rows[at:]
 
 
 def _unanswered(node: str, error: SkerryError) -> Row:

@@ -18,6 +18,7 @@ from skerry.trust.requests import make_request
 
 SILENCE_S = 60.0  # the node itself gives up sooner
 NAMED = 5
+ROWS_MAX = 1_000_000
 
 
 class NotHeld(Passing):
@@ -68,6 +69,15 @@ class Answer:
         async for channel, payload in self._messages():
             if channel == DATA:
                 yield payload
+
+    async def mixed(self) -> AsyncGenerator[bytes | dict[str, Any]]:
+        """Bytes and rows, as they come."""
+        async for channel, payload in self._messages():
+            if channel == DATA:
+                yield payload
+            elif channel == ROWS:
+                for row in _read(payload, list[dict[str, Any]], self._who):
+                    yield row
 
     async def _messages(self) -> AsyncIterator[tuple[bytes, bytes]]:
         while True:

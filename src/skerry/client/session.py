@@ -28,6 +28,7 @@ from skerry.trust.refusals import RootAhead, ThresholdNotMet
 from skerry.trust.requests import make_request
 
 DIAL_TIMEOUT_S = 3.0
+BEGIN_TIMEOUT_S = 30.0  # a container is made meanwhile
 SILENT_S = 300.0  # for so long a host that did not answer is asked after the others
 ROOTS_MAX = 1000  # of a chain that is walked at once
 PORT = 7077
@@ -120,6 +121,25 @@ class Session(Known):
                 self._idle.setdefault(who, []).append(stream)
             else:
                 await stream.close()
+
+    async def begin(self, path: str, verb: str, args: Any, node: str) -> tuple[Stream, Any]:
+        """A stream on `path` that begins with one signed request: it and the answer to that. Close it when done.
+
+        Raises Unreachable, or what the host answered.
+        """
+        stream, who = await self.open(path, node)
+        try:
+            nonce = await self._hello(stream, who)
+            await send_bytes(stream, make_request(self.signer, self.file.id, who, verb, args, nonce, time.time()))
+            frame = _shaped(await recv_bytes(stream, timeout_s=BEGIN_TIMEOUT_S), dict[str, Any], who)
+            if isinstance(error := frame.get("error"), dict):
+                raise answered(error)
+            if "item" not in frame:
+                raise BadFormat(f"{who} was not understood", "it began with neither an answer nor an error", "")
+            return stream, frame["item"]
+        except BaseException:
+            await stream.close()
+            raise
 
     async def _greeted(self, node: str | None) -> tuple[Stream, str, str]:
         """A stream for one request, who is at its end, and the nonce to sign; one that was answered before is used again."""

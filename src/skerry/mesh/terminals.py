@@ -1,8 +1,9 @@
 """A command's standard streams over one mesh stream: messages of one channel byte and what belongs to it.
 
-Operator to node: `0` bytes for standard input, `1` its end, `2` JSON [rows, columns] of the terminal. Node to operator: `1`
-standard output, `2` standard error, `n` JSON text, a notice for the person, `x` JSON {"code", "why"}: the end. Before them one
-message of JSON from the node tells that it begins, or why not (agent/debugging.py).
+Operator to node: `0` bytes for standard input, `1` its end, `2` JSON [rows, columns] of the terminal, `3` an interrupt (as
+Ctrl-C where there is no terminal). Node to operator: `1` standard output, `2` standard error, `n` JSON text, a notice for the
+person, `x` JSON {"code", "why"}: the end. Before them one message of JSON from the node tells that it begins, or why not
+(agent/debugging.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from skerry.mesh.messages import Stream, recv_bytes, send_bytes, who_has
 PIECE_BYTES = 64 << 10  # of a stream, in one message
 MESSAGE_BYTES = PIECE_BYTES + 1
 # Operator to node.
-STDIN, STDIN_END, RESIZE = b"0", b"1", b"2"
+STDIN, STDIN_END, RESIZE, INTERRUPT = b"0", b"1", b"2", b"3"
 # Node to operator.
 STDOUT, STDERR, NOTICE, END = b"1", b"2", b"n", b"x"
 

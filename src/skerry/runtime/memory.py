@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime, RuntimeRefused, Tool, ToolSpec
+from skerry.runtime.contract import ClosedLog, Container, ContainerSpec, Exited, Runtime, RuntimeRefused, Tool, ToolSpec
 
 Behaviour = Callable[[ContainerSpec], "int | None"]
 
@@ -84,6 +84,21 @@ class MemoryRuntime(Runtime):
 
     def ended(self) -> dict[str, dict[str, str]]:
         return {}
+
+    def missing_lines(self, id: str) -> int:
+        return 0
+
+    def closed_logs(self) -> list[ClosedLog]:
+        return []
+
+    def take_log(self, closed: ClosedLog) -> bool:
+        return False
+
+    def log_taken(self, closed: ClosedLog) -> None:
+        pass
+
+    def log_left(self, closed: ClosedLog) -> None:
+        pass
 
     async def close(self) -> None:
         with contextlib.suppress(asyncio.QueueEmpty):

@@ -63,6 +63,17 @@ async def wait_readable(file: int) -> None:
         loop.remove_reader(file)
 
 
+async def wait_writable(file: int) -> None:
+    """Until `file` (a pipe or terminal) takes more, or nobody reads it any more."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(file, lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_writer(file)
+
+
 def open_process(pid: int) -> int | None:
     """A pidfd, or None if there is no such process. Check who it is after opening: numbers are used again."""
     try:

@@ -33,7 +33,7 @@ READS = frozenset({"heads", "get", "named", "ps", "hosts", "status", "machines",
 PUTS = frozenset({"put"})
 # What a right lets ask beside that; about which apps or hosts, each verb asks `Request.may`.
 OF_RIGHT = {
-    "observe": frozenset({"logs", "events", "audit", "metrics"}),
+    "observe": frozenset({"logs", "events", "audit", "alerts", "metrics"}),
     "debug": frozenset({"debug", "look", "tools"}),
     "debug-host": frozenset({"debug", "look", "tools"}),
 }
@@ -132,6 +132,15 @@ def judge_request(raw: bytes, trusted: Trusted, *, node: str, nonce: str, now_s:
             "ask an operator",
         )
     return Request(asked.verb[:VERB_MAX], asked.args, signature.keyid, role, name, _taken(rest, asked.attached), rights)
+
+
+def may_still(trusted: Trusted, key: str, now_s: float, right: str, path: str) -> bool:
+    """Whether `key` has this right now: what was begun with it may be at work for hours."""
+    try:
+        name, role, rights = _who(trusted, key, now_s)
+    except UnknownKey:
+        return False
+    return Request("", None, key, role, name, rights=rights).may(right, path)
 
 
 def _hashes(attached: Sequence[bytes]) -> tuple[str, ...]:

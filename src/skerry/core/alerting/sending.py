@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TRIES_FIRST_S, TRIES_MOST_S = 10.0, 600.0
 DENIED_S = 60.0
+AT_ONCE = 8  # each is a process of its own for a second
 KEPT_S = 25 * 3600.0  # a fact `sent`, after it is over: longer than a round's day
 KEPT_MOST = 200
 ROUNDS_A_DAY = 1000
@@ -66,6 +67,8 @@ def review(s: Situation) -> None:
             continue
         if s.alerting.settings.silenced_until(*key, s.wall(s.now)):
             continue
+        if sum(other.busy for other in s.alerting.watches.values()) >= AT_ONCE:
+            break  # the next is sent when one of these was answered
         begun_s = watch.over_s if watch.over_s is not None else watch.fired_s
         if s.now >= begun_s + turn(s, key) * s.timing.alert_turn_s:
             _send(s, key, watch, tuple(sorted(missing)), over=over)

@@ -1,0 +1,94 @@
+"""Carrying the streams of one tool between its descriptors and the operator's stream, both ways, until one end is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+
+from skerry.errors import Unreachable
+from skerry.mesh import terminals as t
+from skerry.mesh.messages import Stream
+from skerry.runtime import processes
+from skerry.runtime.contract import Tool
+
+LAST_WORDS_S = 30.0  # of output that is still to be carried to an operator whose line is slow
+TIME_OVER = 124  # as timeout(1) says it
+FROM_OPERATOR = t.STDIN + t.STDIN_END + t.RESIZE + t.INTERRUPT
+
+
+class Carrying:
+    def __init__(self, stream: Stream, tool: Tool) -> None:
+        self._stream, self._tool = stream, tool
+
+    async def run(self, limit_s: float, forbidden: Coroutine[None, None, None]) -> t.End:
+        """How it ended; the tool has ended then. `forbidden`: until it may no longer go on.
+
+        Raises Unreachable when the operator is gone, BadFormat for what no operator sends.
+        """
+        ended = asyncio.ensure_future(self._tool.ended())
+        incoming = asyncio.ensure_future(self._take())
+        outgoing = asyncio.ensure_future(self._give_all())
+        closed = asyncio.ensure_future(self._stream.wait_closed())
+        stopped = asyncio.ensure_future(forbidden)
+        tasks = (ended, incoming, outgoing, closed, stopped)
+        try:
+            first = (ended, incoming, closed, stopped)
+            await asyncio.wait(first, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            why = ""
+            if not ended.done() and not incoming.done() and not closed.done():
+                why = "the right to do this has ended" if stopped.done() else f"the limit of {limit_s:g} s is over"
+            await self._tool.end()  # what it left in the background, too
+            code = await ended
+            await asyncio.wait((outgoing, closed), timeout=LAST_WORDS_S, return_when=asyncio.FIRST_COMPLETED)
+            if incoming.done():
+                incoming.result()
+            if closed.done():
+                raise Unreachable("the tool was ended", "the operator's connection is gone")
+            return t.End(TIME_OVER, why) if why else t.End(code, self._tool.why())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take(self) -> None:
+        while True:
+            piece = await t.recv(self._stream, FROM_OPERATOR)
+            if piece.channel == t.STDIN:
+                await self._write(piece.payload)
+            elif piece.channel == t.STDIN_END:
+                self._tool.close_input()
+            elif piece.channel == t.RESIZE:
+                self._tool.resize(*piece.size())
+            else:
+                self._tool.signal(signal.SIGINT)
+
+    async def _write(self, data: bytes) -> None:
+        """A tool that takes no more has closed its input: then it is thrown away."""
+        while data and self._tool.input >= 0:
+            try:
+                data = data[os.write(self._tool.input, data) :]
+            except BlockingIOError:
+                await processes.wait_writable(self._tool.input)
+            except OSError:
+                return
+
+    async def _give_all(self) -> None:
+        files = [(t.STDOUT, self._tool.output)]
+        if self._tool.errors is not None:
+            files.append((t.STDERR, self._tool.errors))
+        await asyncio.gather(*(self._give(channel, file) for channel, file in files))
+
+    async def _give(self, channel: bytes, file: int) -> None:
+        while True:
+            try:
+                data = os.read(file, t.PIECE_BYTES)
+            except BlockingIOError:
+                await processes.wait_readable(file)
+                continue
+            except OSError:  # a terminal that nobody has open any more
+                return
+            if not data:
+                return
+            await t.send(self._stream, channel, data)
