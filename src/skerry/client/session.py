@@ -97,9 +97,10 @@ class Session(Known):
         node: str | None = None,
         silence_s: float | None = None,
         attached: Sequence[bytes] = (),
+        shape: Any = Any,
     ) -> AsyncGenerator[Any]:
-        """Answers as they come. `attached`: records to hand over. `silence_s`: where the host is known to speak more often, it is
-        given up after so long.
+        """Answers as they come, of this shape. `attached`: records to hand over. `silence_s`: where the host is known to speak
+        more often, it is given up after so long.
         """
         stream, who, nonce = await self._greeted(node)
         whole = False
@@ -107,15 +108,15 @@ class Session(Known):
             raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time(), attached)
             await send_bytes(stream, raw)
             while True:
-                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, Any], who)
+                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, msgspec.Raw], who)
                 if "item" in frame:
-                    yield frame["item"]
+                    yield _shaped(bytes(frame["item"]), shape, who)
                     continue
                 whole = True
                 if "error" not in frame:
                     return
-                error = msgspec.convert(frame["error"], dict[str, Any]) if isinstance(frame["error"], dict) else {}
-                raise answered(error)
+                error = _shaped(bytes(frame["error"]), Any, who)
+                raise answered(error if isinstance(error, dict) else {})
         finally:
             if whole:
                 self._idle.setdefault(who, []).append(stream)
