@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,22 +25,45 @@ from skerry.agent.files import HostFiles
 from skerry.agent.host import Parts
 from skerry.cli import main
 from skerry.core.intent import App, Release, Restart, Service, VolumeMount
+from skerry.net.veth import Attachment, Veths
+from skerry.runtime import syscalls
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import Runtime
 from skerry.runtime.oci import OciRuntime
 
+SUBNET, GATEWAY = "10.77.1.0/24", "10.77.1.1"
 PROGRAMS = (
     "sh", "sleep", "cat", "mkdir", "touch", "ln", "head", "mkfifo", "dd", "mv", "rm", "nc", "truncate", "seq", "kill", "printf",
 )  # fmt: skip
 
 
-class RealCloud(SmallCloud):
-    """`network`: what its agent is to have; none by default: then containers share the machine's."""
+class Wires(NoNetwork):
+    """Each container has a network of its own, at the end of a wire as hosts make it; no rules, no tunnel, no names."""
 
-    def __init__(self, directory: Path, network: NoNetwork | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
+        super().__init__(SUBNET)
+        self._veths = Veths(folder, prefix="lkv", gateway=GATEWAY, mtu=1420)
+
+    async def attach(self, container_id: str) -> Attachment:
+        return await self._veths.attach(container_id, (await super().attach(container_id)).address)
+
+    async def detach(self, container_id: str) -> None:
+        await self._veths.detach(container_id)
+
+    async def purge(self) -> None:
+        await self._veths.purge()
+
+    def interface(self, container_id: str) -> str:
+        return self._veths.name(container_id)
+
+
+class RealCloud(SmallCloud):
+    """`own`: where its containers are."""
+
+    def __init__(self, directory: Path) -> None:
         super().__init__(directory, 1)
         self.own = Path(tempfile.mkdtemp(prefix="lk-", dir="/dev/shm"))
-        self.network = network
+        self.network = Wires(self.own / "run")
 
     def changed(self, name: str, parts: Parts) -> Parts:
         async def own(files: HostFiles) -> Runtime:
@@ -47,8 +71,7 @@ class RealCloud(SmallCloud):
             return OciRuntime(self.own / "c", self.own / "run", self.own / "logs", binaries, f"/{self.own.name}")
 
         parts.runtime = own
-        if self.network is not None:
-            parts.network = lambda files, node: self.network  # type: ignore[assignment, return-value]
+        parts.network = lambda files, node: self.network  # type: ignore[assignment, return-value]
         return parts
 
 
@@ -127,16 +150,31 @@ class RealHost:
 
 
 @contextlib.contextmanager
-def real_host(directory: Path, network: NoNetwork | None = None) -> Iterator[RealHost]:
-    cloud = RealCloud(directory, network)
+def own_network() -> Iterator[None]:
+    """This thread, and all that it starts meanwhile, in a network namespace of its own with the gateway's address."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    syscalls.unshare(syscalls.CLONE_NEWNET)
     try:
-        with Aside(cloud) as aside:
+        for words in ("link set lo up", f"address add {GATEWAY}/32 dev lo"):
+            subprocess.run(["ip", *words.split()], check=True)
+        yield
+    finally:
+        syscalls.setns(before, syscalls.CLONE_NEWNET)
+        os.close(before)
+
+
+@contextlib.contextmanager
+def real_host(directory: Path) -> Iterator[RealHost]:
+    cloud = RealCloud(directory)
+    try:
+        with own_network(), Aside(cloud) as aside:
             try:
                 yield RealHost(cloud, aside)
             finally:
 
                 async def end() -> None:
                     await cloud.agents["vps-1"].runtime.purge()  # type: ignore[attr-defined]
+                    await cloud.network.purge()
 
                 aside.run(end())
     finally:

@@ -78,6 +78,12 @@ class NoNetwork:
     def adopt(self, container_id: str, address: str) -> None:
         pass
 
+    def host_end(self, container_id: str) -> str:
+        return ""
+
+    def is_ours(self, interface: str) -> bool:
+        return False
+
     def stand_in(self, service: str) -> str:
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +37,26 @@ def test_a_folder_is_listed_a_file_shown_and_a_tree_copied(host: RealHost, tmp_p
     assert (tmp_path / "d/a").read_text() == "hello\n"
     assert (tmp_path / "d/l").readlink() == Path("a")
     assert (tmp_path / "d/big").stat().st_size == 300000
+
+
+def test_processes_and_sockets_are_shown_with_their_owners(host: RealHost) -> None:
+    slot = ready(host, "nc -l -p 8123 >/dev/null & nc -lU /tmp/s >/dev/null 2>&1 & sleep 1000 &")
+    rows = host.skerry("procs", slot, "--json").json["processes"]
+    assert rows[0]["pid"] == 1
+    assert ["sleep", "1000"] in [row["command"] for row in rows]
+    assert all(row["state"] == "sleeping" and row["memory_bytes"] > 0 for row in rows if row["command"][0] == "nc")
+    (listening,) = [row for row in host.skerry("sockets", slot, "--json").json["sockets"] if row["local"] == "*:8123"]
+    assert (listening["state"], listening["process"]) == ("listening", "nc")
+
+
+def test_what_it_added_and_changed_since_its_start_is_told(host: RealHost) -> None:
+    slot = ready(host, "mkdir -p /tmp/d; echo x >/tmp/d/new; echo y >/data/kept; echo z >/run/pid", volume="files")
+    told = host.skerry("files", slot, "--json").json
+    changes = {row["name"]: row["change"] for row in told["files"]}
+    assert changes == dict.fromkeys(("/tmp/d", "/tmp/d/new", "/tmp/ready", "/data/kept", "/run/pid"), "added")
+    assert {place["path"]: place["kind"] for place in told["places"]}["/data"] == "disk"
+    before = host.pid(slot)
+    os.kill(before, 9)
+    wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
+    changes = {row["name"]: row["change"] for row in host.skerry("files", slot, "--json").json["files"]}
+    assert changes["/data/kept"] == "changed"

@@ -16,6 +16,7 @@ from skerry.agent.tails import Asked, PatternTooSlow, Tails, TooManySearches
 from skerry.core.records import is_meant
 from skerry.errors import BadInput
 from skerry.observe import matching
+from skerry.observe.logstore import LogStore, pack
 from skerry.trust.refusals import VerbNotAllowed
 from skerry.trust.requests import OPERATORS_ASK, Request
 
@@ -33,6 +34,8 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.slots: dict[str, str] = {}
+        self.missing: dict[str, int] = {}
+        self.store = LogStore(folder / "kept")
 
     def write(self, id: str, slot: str, second: int, text: str) -> None:
         self.slots[id] = slot
@@ -44,6 +47,9 @@ class Shelf:
 
     def with_logs(self) -> list[tuple[str, str]]:
         return list(self.slots.items())
+
+    def missing_lines(self, id: str) -> int:
+        return self.missing.get(id, 0)
 
     def logs(self, id: str) -> list[Path]:
         return [path for path in (self.folder / f"{id}.1", self.folder / id) if path.exists()]
@@ -58,7 +64,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 def tails(shelf: Shelf) -> Tails:
-    return Tails(shelf, "node/vps-1", lambda: [shelf.folder / "agent.log"])  # type: ignore[arg-type]
+    return Tails(shelf, shelf.store, "node/vps-1", lambda: [shelf.folder / "agent.log"])  # type: ignore[arg-type]
 
 
 async def texts(shelf: Shelf, request: Request = ANN, **asked: Any) -> list[str]:
@@ -75,6 +81,38 @@ async def test_the_past_is_merged_by_time_and_cut_to_what_was_asked_for(shelf: S
         "shop.web/0 3", "shop.web/1 4",
     ]  # fmt: skip
     assert await texts(shelf, targets=["web"], tail=0) == []
+
+
+async def test_what_the_store_keeps_comes_before_what_is_written_now(shelf: Shelf) -> None:
+    def block(*seconds: int, dropped: int = 0) -> bytes:
+        lines = [f"2025-12-31T00:00:{second:02}.0+00:00 stdout F kept {second}\n" for second in seconds]
+        return pack("".join(lines).encode(), dropped=dropped)
+
+    shelf.store.append("shop.web/0", [block(1, 2), block(3, 4, dropped=7)])
+    shelf.store.append("old.app/0", [block(5)])
+    shelf.missing["a"] = 3
+    rows = [
+        row[3] or row[4]
+        for batch in [item async for item in tails(shelf).answer(Asked(targets=["web/0", "old"]), ANN)]
+        for row in batch["rows"]
+    ]
+    assert rows == [
+        "kept 1",
+        "kept 2",
+        7,
+        "kept 3",
+        "kept 4",
+        "kept 5",
+        3,
+        "shop.web/0 0",
+        "shop.web/0 3",
+        "shop.web/0 6",
+    ]
+    assert await texts(shelf, since="2025-12-31T00:00:02", until="2025-12-31T00:00:04") == ["kept 2", "", "kept 3"]
+    assert await texts(shelf, grep="kept 4", tail=1) == ["kept 4", ""], "what is missing is told, always"
+    with pytest.raises(VerbNotAllowed):
+        await texts(shelf, observer("app/mail"), targets=["old"])
+    assert "kept 5" not in await texts(shelf, observer("app/mail"))
 
 
 async def test_lines_are_picked_by_a_text_or_by_a_regular_expression(shelf: Shelf) -> None:

@@ -14,7 +14,8 @@ import pytest
 from agent.small import SmallCloud
 from disks import disk_of
 from image.memory import file_entry
-from skerry.agent.daemon import Agent, Overtaken
+from skerry.agent.daemon import Agent
+from skerry.agent.ends import Overtaken
 from skerry.core.effects import Fetch
 from skerry.core.events import ImageReady
 from skerry.core.intent import App, Release, Service, VolumeMount

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,16 +103,65 @@ def test_the_trial_program_is_one_small_segment(machine: str) -> None:
         tiny_program("vax")
 
 
-def test_a_rotated_log_is_kept_once(tmp_path: Path) -> None:
+def rotate(current: Path, content: str) -> None:
+    """As the monitor does it."""
+    fresh = current.with_name("ctr.log.tmp")
+    fresh.write_text(content)
+    fresh.replace(current)
+
+
+async def test_the_newest_rotated_log_waits_to_be_taken_and_what_went_before_is_counted(tmp_path: Path) -> None:
+    logs = LogFiles(tmp_path)
+    logs.make("a", {"slot": "shop.web/0"})
+    current = logs.current("a")
+    current.write_text("line\n")
+    logs.watch("a")
+    for n in range(2, 5):
+        rotate(current, "line\n" * n)
+        await wait_for(lambda n=n: len(logs.paths("a")[0].read_text()) == 5 * (n - 1))  # type: ignore[misc]
+    assert current.with_name("ctr.log.tmp").exists(), "the next one lies ready, should the disk be full by then"
+    assert [path.read_text().count("\n") for path in logs.paths("a")] == [3, 4]
+    logs.close()  # what is counted beside is counted now
+
+    again = LogFiles(tmp_path)
+    again.watch("a")
+    (closed,) = again.closed()
+    assert (closed.labels, closed.dropped, closed.path.read_text().count("\n")) == ({"slot": "shop.web/0"}, 3, 3)
+    assert again.take(closed)
+    for n in range(5, 7):
+        rotate(current, "line\n" * n)
+        await wait_for(lambda n=n: again.current("a").with_name(f"closed.{n - 1:08}").exists())  # type: ignore[misc]
+    assert closed.path.exists(), "it is being read"
+    again.taken(closed)
+    await wait_for(lambda: again.missing("a") == 4)
+    assert [path.read_text().count("\n") for path in again.paths("a")] == [5, 6]
+    again.close()
+
+
+async def test_the_log_of_a_container_that_is_gone_stays_a_while_and_goes_when_it_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs = LogFiles(tmp_path)
     logs.make("a", {})
-    current = logs.current("a")
-    for content in ("first", "second", "third"):
-        fresh = current.with_name("fresh")
-        fresh.write_text(content)
-        fresh.replace(current)  # as the monitor does it
-        logs.watch("a")
-    assert [path.read_text() for path in logs.paths("a")] == ["second", "third"]
+    logs.current("a").write_text("its last words\n")
+    logs.watch("a")
+    logs.ended("a")
+    assert logs.closed() == []
+    monkeypatch.setattr("skerry.runtime.logfiles.STAYS_S", -1.0)
+    (closed,) = logs.closed()
+    assert closed.path.read_text() == "its last words\n"
+    assert logs.take(closed)
+    logs.taken(closed)
+    assert logs.kept() == {}
+    logs.close()
+
+
+async def wait_for(see: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if see():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within 10 s")
 
 
 def test_logs_of_ended_containers_are_kept_up_to_a_number(tmp_path: Path) -> None:

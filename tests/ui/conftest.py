@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from agent.small import Aside
+from agent.small import Aside, SmallCloud
 from agent.unsynced import unsynced
-from sdk.conftest import beside, home
+from sdk.conftest import home
 from ui.serving import Shown
+from ui.talking import Talking
 
-__all__ = ["beside", "home", "unsynced"]
+__all__ = ["home", "unsynced"]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = [
     "--no-sandbox",
@@ -25,41 +27,66 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+Opener = Callable[..., Page]
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 375, "height": 760}
 
 
+@pytest.fixture(scope="session")
+def network() -> Iterator[Path]:
+    """A network namespace with nothing but loopback. Chromium gives requests up whenever an interface of its namespace comes or
+    goes (ERR_NETWORK_CHANGED), and other tests make and take away interfaces all the time."""
+    name = f"ui-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    yield Path("/run/netns") / name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Not for the session: Playwright holds this thread's event loop for as long as it is there, and other tests want it."""
+    there = tmp_path_factory.mktemp("chromium") / "chromium"
+    there.write_text(f'#!/bin/sh\nexec nsenter --net={network} {CHROMIUM} "$@"\n')
+    there.chmod(0o755)
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        made = playwright.chromium.launch(executable_path=there, args=QUIET)
         yield made
         made.close()
 
 
 @pytest.fixture(scope="module")
-def shown(beside: Aside, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    with Shown(home, tmp_path_factory.mktemp("ui")) as made:
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aside]:
+    cloud = SmallCloud(tmp_path_factory.mktemp("hosts"), 3)
+    for name in cloud.files:
+        cloud.runtimes[name] = Talking(cloud.directory / "said")
+    with Aside(cloud) as aside:
+        yield aside
+
+
+@pytest.fixture(scope="module")
+def shown(beside: Aside, home: Path, network: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    with Shown(home, tmp_path_factory.mktemp("ui"), network=network) as made:
         yield made
 
 
-Opener = Callable[..., Page]
+def refused(text: str) -> bool:
+    """What the browser writes down of an answer that pages show themselves."""
+    return text.startswith(("Failed to load resource: the server responded", "WebSocket connection to"))
 
 
-@pytest.fixture
-def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
-    """`opened("#/hosts/vps-1", dark=True, phone=True)`: a browser with a session. What its console complains of fails."""
+def _opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def open(where: str = "#/", *, dark: bool = False, phone: bool = False, at: Shown = shown) -> Page:
-        context = browser.new_context(
-            viewport=PHONE if phone else DESKTOP, color_scheme="dark" if dark else "light", reduced_motion="reduce"
-        )
+    def open(where: str = "#/", *, at: Shown = shown) -> Page:
+        context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" and not refused(said.text) else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(at.again())
         page.wait_for_selector(".state:has-text('live')")
@@ -71,3 +98,15 @@ def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
     for context in contexts:
         context.close()
     assert not complaints
+
+
+@pytest.fixture
+def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
+    """`opened("#/hosts/vps-1")`: a browser with a session. What its console complains of fails the test."""
+    yield from _opened(browser, shown)
+
+
+@pytest.fixture(scope="module")
+def opened_module(browser: Browser, shown: Shown) -> Iterator[Opener]:
+    """For tests that look at one browser in turn."""
+    yield from _opened(browser, shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import uvicorn
 
 from ports import free_port
 from skerry.api.ledger import Ledger
+from skerry.api.serve import Listen, listening
+from skerry.lab.kernel import enter_net
 from skerry.sdk import AsyncClient
 from skerry.ui.access import KEY_HEADER, Access
 from skerry.ui.serve import config
@@ -33,10 +36,10 @@ class Ready(uvicorn.Server):
 
 
 class Shown:
-    """Use as `with`. `link`: what `skerry ui` would print."""
+    """Use as `with`. `link`: what `skerry ui` would print. `network`: the network namespace in which it listens, else this one's."""
 
-    def __init__(self, home: Path, folder: Path, **more: Any) -> None:
-        self._home, self._folder, self._more = home, folder, more
+    def __init__(self, home: Path, folder: Path, *, network: Path | None = None, **more: Any) -> None:
+        self._home, self._folder, self._network, self._more = home, folder, network, more
         self.port = free_port()
         self.access = Access(self.port)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -49,9 +52,10 @@ class Shown:
             ledger = Ledger(self._folder / f"ledger-{self.port}.sqlite")
             cloud = AsyncClient("small", home=self._home)
             made = config(Ui(cloud, self.access, ledger, **self._more).app())
-            made.host, made.port, made.timeout_graceful_shutdown = "127.0.0.1", self.port, 1
+            made.timeout_graceful_shutdown = 1
             self._server = Ready(made, ready)
-            await self._server.serve()
+            with self._socket() as listening_:
+                await self._server.serve(sockets=[listening_])
             ledger.close()
 
         self._thread = threading.Thread(target=lambda: asyncio.run(run()), name="ui")
@@ -64,6 +68,20 @@ class Shown:
         self._server.should_exit = True
         self._thread.join(WITHIN_S)
         assert not self._thread.is_alive()
+
+    def _socket(self) -> socket.socket:
+        """A socket stays in the namespace in which it was made; so does a thread that goes there, and that one ends."""
+
+        def make() -> socket.socket:
+            if self._network is not None:
+                enter_net(self._network)
+            return listening(Listen("127.0.0.1", self.port))
+
+        made: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: made.append(make()))
+        thread.start()
+        thread.join()
+        return made[0]
 
     def again(self) -> str:
         """A link for another browser of the test: as if the server had begun anew, with none of the old sessions."""

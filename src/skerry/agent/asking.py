@@ -6,7 +6,6 @@ Run as a program it reads one question on standard input and prints the answer.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Literal, NoReturn
 
 import msgspec
 
+from skerry.agent import child
 from skerry.core.intent import Offer, Pool
 from skerry.errors import BadInput, Passing, SkerryError
 from skerry.machines.contract import (
@@ -82,24 +82,9 @@ def question(pool: Pool | Offer, token: str, act: Act, **more: object) -> Questi
 async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
     """Never raises for what the provider or the child does: that is in the answer."""
     asked = msgspec.structs.replace(asked, limit_s=limit_s * OTHERS_SHARE)
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", "skerry.agent.asking",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(limit_s):
-            out, err = await child.communicate(msgspec.json.encode(asked))
-    except TimeoutError:
-        return Answer(
-            trouble=Trouble(code=ProviderSilent.code, why=f"{asked.provider} gave no answer in {limit_s:.0f} s")
-        )
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+    out, why = await child.asked("skerry.agent.asking", msgspec.json.encode(asked), limit_s=limit_s)
     with contextlib.suppress(msgspec.DecodeError):
         return msgspec.json.decode(out[:ANSWER_BYTES], type=Answer)
-    why = err.decode(errors="replace").strip()[-300:] or f"it ended with {child.returncode}"
     return Answer(trouble=Trouble(code=ProviderSilent.code, why=f"asking {asked.provider} failed: {why}"))
 
 

@@ -16,13 +16,16 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
+from skerry.agent.alerts import Alerts
 from skerry.agent.auditing import Auditing
 from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
+from skerry.agent.crashes import Crashes
 from skerry.agent.debugging import Debugging
 from skerry.agent.door import Door
+from skerry.agent.ends import Overtaken, expelled
 from skerry.agent.enrolling import Enrolling
 from skerry.agent.enrolments import Enrolments
 from skerry.agent.fetch import Fetcher
@@ -33,7 +36,10 @@ from skerry.agent.host import Parts, of_host
 from skerry.agent.keeper import Keeper
 from skerry.agent.kits import Kits
 from skerry.agent.links import Links
+from skerry.agent.logkeeping import LogKeeping
 from skerry.agent.loop import Author, Loop, Routes
+from skerry.agent.metrics.joined import metrics_of
+from skerry.agent.metrics.keeping import Metrics
 from skerry.agent.parts import FileParts
 from skerry.agent.serve import Server
 from skerry.agent.stock import Stocks
@@ -50,15 +56,16 @@ from skerry.core.gossip import Gossip, heads_digest
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Fact, MachineSlot, Slot
-from skerry.errors import Passing, SkerryError
+from skerry.errors import SkerryError
 from skerry.image.trees import Images
 from skerry.mesh.links import Mesh, PeerAddress
 from skerry.net.network import Network
 from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
 from skerry.observe.host import read_host
+from skerry.observe.logs import tail
 from skerry.observe.probes import Prober
-from skerry.runtime.contract import Runtime
+from skerry.runtime.contract import Exited, Runtime
 from skerry.store.disk import Reserve
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
@@ -66,25 +73,11 @@ from skerry.trust import seal
 from skerry.trust.accept import Trusted
 from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
-from skerry.trust.refusals import Expelled
 
 EVENTS_MAX_BYTES = 8 << 20
 STOPS_WITHIN_S = 8.0  # below its unit's TimeoutStopSec, which a masked unit has no more
-LOOK_S = 1.0
+CRASH_LINES = 500  # of a log, kept with what crashed
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
-
-
-class Overtaken(Passing):
-    """The host's start count was lost, or its disk is a copy of an earlier time: neighbours know newer facts of it."""
-
-    code = "overtaken"
-
-    def __init__(self, me: str, heard: int, boot: int) -> None:
-        super().__init__(
-            f"the agent of {me} begins anew",
-            f"others have heard it in its start {heard}, and this one it counts as its start {boot}",
-            "nothing to do: it goes on above that number; look at the disk unless it was restored from a copy",
-        )
 
 
 class Agent:
@@ -125,6 +118,7 @@ class Agent:
         )
         self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
         self.auditing = Auditing(self)
+        self.alerts = Alerts(self)
         self.streams = Streams(self)
         self.debugging = Debugging(self)
         self.mesh = Mesh(
@@ -188,15 +182,22 @@ class Agent:
             post=self.loop.post,
             note=self.events.append,
         )
-        self.prober: Prober[Slot] = Prober(lambda *answer: self.loop.post(ProbeAnswered(*answer)))
+        self.prober: Prober[Slot] = Prober(
+            lambda *answer: self.loop.post(ProbeAnswered(*answer)), on_asked=lambda *told: self.metrics.probed(*told)
+        )
         self.waking: Activators
         self.enrolments = Enrolments(self)
         self.enrolling = Enrolling(self, self.enrolments)
         self._targets: dict[str, str] = {}  # container address -> node, of the routes in force
-        self.runtime: Runtime  # these four need to wait or to know the enrolment: made by `start`
+        self.runtime: Runtime  # these five need to wait or to know the enrolment: made by `start`
         self.network: Network
         self.containers: Containers
+        self.metrics: Metrics
         self.volumes = Volumes(files.volumes)
+        self.logs = LogKeeping(files.kept_logs)
+        self.crashes = Crashes(
+            files.state / "crashes", wall_s=self.clock.wall_s, spawn=self.loop.spawn, note=self.events.append
+        )
         self.server: Server
 
     async def start(self) -> None:
@@ -221,7 +222,7 @@ class Agent:
             self.loop.broken.result()
         enrolment = self.trusted.enrolled(self.me)
         if enrolment is None and self.me in self.trusted.nodes:
-            raise _expelled(self.me)
+            raise expelled(self.me)
         if enrolment is None:
             raise NotJoined("the agent can't run", f"no enrolment of {self.me} is here", "run skerry host add again")
         if self.records.damaged is not None:
@@ -250,11 +251,13 @@ class Agent:
             post=self.loop.post,
             environment=self._environment,
             routed=self.routes.settled,
+            crashed=self._keep_crashed,
         )
+        self.metrics = metrics_of(self)
         self.figures = Figures(
             self.network,
             running=self.containers.addresses,
-            cpu_s=self.parts.cpu_s,
+            cpu_s=self.metrics.sampler.cpu_s,
             subnets=self._subnets,
             wall_s=self.clock.wall_s,
             post=self.loop.post,
@@ -267,6 +270,7 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
+        self.logs.begin(self.runtime)
         for work in (
             self.containers.watch_exits(),
             self.routes.run(),
@@ -296,8 +300,11 @@ class Agent:
             await self.waking.close()
         if hasattr(self, "network"):
             await self.network.close()
+        await asyncio.to_thread(self.logs.close)
         if hasattr(self, "runtime"):
             await self.runtime.close()
+        if hasattr(self, "metrics"):
+            self.metrics.close()
         self.records.close()
         self.events.close()
 
@@ -338,11 +345,14 @@ class Agent:
         """Runs for ever: what nobody tells us of. One wake-up for all of it, as an idle host has little else to do."""
         self.upkeep.begin()
         while True:
+            self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
+            self.alerts.look()
+            self.crashes.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
-            await asyncio.sleep(LOOK_S)
+            await self.metrics.next_second()
 
     def _carriers(self) -> dict[type[do.Effect], Callable[[Any], Any]]:
         return {
@@ -356,11 +366,17 @@ class Agent:
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
             do.Route: self._route_wanted,
             do.Measure: self.figures.measure,
+            do.SendAlert: self.alerts.send,
             do.Peers: self._peers,
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
             **Keeper(self).carriers(),
         }
+
+    def _keep_crashed(self, gone: Exited, slot: Slot, image: str) -> None:
+        end = "\n".join(line.text for line in tail(self.runtime.logs(gone.id), CRASH_LINES))
+        held, passing = self.runtime.view(gone.id), self.runtime.passing(gone.id)
+        self.crashes.take(gone, str(slot), image, end, held, passing, self.files.scratch / gone.id)
 
     async def _came_whole(self, image: str) -> None:
         """An operator has handed all of it over."""
@@ -393,7 +409,7 @@ class Agent:
                 self.loop.end(Overtaken(self.me, record.seq[0], self.boot))
                 return
         if self.loop.is_live and self.trusted.enrolled(self.me) is None:
-            self.loop.end(_expelled(self.me))
+            self.loop.end(expelled(self.me))
             return
         self.loop.post(event)
 
@@ -446,14 +462,6 @@ class Agent:
         if MachineSlot.of_path(self.me) is not None and enrolment is not None:
             return seal.open_values(seal.machine_key(own, app, enrolment), sealed)
         return seal.open_environment(own, self.me, self.trusted.document(f"secret/{app}"), sealed)
-
-
-def _expelled(me: str) -> Expelled:
-    return Expelled(
-        f"the agent of {me} has ended",
-        "this host was expelled from its cloud; its containers are left as they are",
-        "skerry host rm cleans it up, skerry host add --readmit takes it back",
-    )
 
 
 async def run(files: HostFiles) -> None:

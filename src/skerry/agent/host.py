@@ -18,7 +18,7 @@ from skerry.machines.contract import Server
 from skerry.machines.userdata import ENROL_PORT
 from skerry.net import commands
 from skerry.net.network import Network
-from skerry.observe.cgroups import read_cpu_s
+from skerry.observe.cgroups import Cgroup
 from skerry.runtime.contract import Runtime
 from skerry.runtime.oci import CGROUPS, Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
@@ -48,7 +48,7 @@ class Parts(msgspec.Struct):
     address: str = "0.0.0.0"
     port: int = PORT
     memory_bytes: int = 0  # 0: what the host has
-    cpu_s: Callable[[str], float | None] = lambda id: read_cpu_s(f"{CGROUPS}/{id}")  # that a container has used
+    cgroup: Callable[[str], Cgroup] = lambda id: Cgroup(f"{CGROUPS}/{id}")  # of a container
     enrol_port: int = ENROL_PORT
     servers: Callable[[Pool | Offer, str, str], Awaitable[list[Server]]] = servers_of
     ask: Callable[[Question], Awaitable[Answer]] = ask_provider

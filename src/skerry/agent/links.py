@@ -67,6 +67,7 @@ class Links:
         self._bundle = bundle
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
         self._told: dict[str, dict[str, float]] = {}  # source -> what -> when
+        self.forged = (0.0, "")  # the last false signature: when, and who brought it
         self._asked: set[tuple[str, str]] = set()  # (about whom, whom): answers that are awaited
         self._reaching: Counter[str] = Counter()
         self._begun: dict[str, tuple[bytes, int]] = {}  # by neighbour: a frame, and how many of its records are done
@@ -162,6 +163,8 @@ class Links:
         A flood must not fill the diary, whatever it consists of.
         """
         now_s = self._now_s()
+        if isinstance(refusal, FalseSignature):
+            self.forged = (now_s, f"brought by {source.removeprefix('node/')}: {refusal.what}"[:200])
         told = self._told.setdefault(source, {})
         for what in [what for what, at_s in told.items() if now_s - at_s >= TOLD_AGAIN_S]:
             del told[what]

@@ -19,6 +19,7 @@ import msgspec
 
 from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
+from skerry.agent.metrics import answering
 from skerry.agent.tails import Asked, Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
@@ -121,10 +122,13 @@ class Server:
         self._door = agent.door
         self._copies = agent.links.copies
         self._containers = agent.containers
-        self._tails = Tails(agent.containers, agent.me, agent.files.own_logs)
+        self._tails = Tails(agent.containers, agent.logs.store, agent.me, agent.files.own_logs)
         self._events = agent.events
+        self._metrics = agent.metrics
         self._auditing = agent.auditing
+        self._alerts = agent.alerts
         self._volumes = agent.volumes
+        self._crashes = agent.crashes
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._upgrade = agent.upgrade
@@ -267,6 +271,18 @@ class Server:
         known = bool(rest) and self._door.trusted.document(f"app/{app}") is not None
         return f"app/{app}" if known else self._me
 
+    async def _verb_alerts(self, args: Subject, request: Request) -> Any:
+        """What fires now, as this host sees it; of apps alone to whom no more may be shown."""
+        return [row for row in self._alerts.firing() if request.may("observe", self._about_alert(row["subject"]))]
+
+    def _about_alert(self, subject: str) -> str:
+        app = subject.partition(".")[0]
+        return f"app/{app}" if "." in subject and self._door.trusted.document(f"app/{app}") is not None else self._me
+
+    async def _verb_alert_test(self, args: Subject, request: Request) -> Any:
+        """Send a test to a receiver, or to all, from here."""
+        return await self._alerts.test(args.subject)
+
     async def _verb_audit(self, args: Subject, request: Request) -> AsyncIterator[Any]:
         """The whole diary as it stands on disk; whoever may not see all of it can't verify it."""
         request.must("observe", self._me)
@@ -279,6 +295,19 @@ class Server:
         async with contextlib.aclosing(self._tails.answer(args, request)) as batches:
             async for batch in batches:
                 yield batch
+
+    async def _verb_metrics(self, args: answering.Query, request: Request) -> Any:
+        """Figures of this host and of slots that run or ran here."""
+        return await answering.answer(self._metrics, args, request)
+
+    async def _verb_crashes(self, args: Subject, request: Request) -> Any:
+        """What is kept here of containers that crashed, of the apps that it may look into."""
+        return [
+            crash
+            for crash in self._crashes.all()
+            if is_meant([args.subject] if args.subject else [], crash.slot)
+            and request.may("debug", f"app/{Slot.parse(crash.slot).app}")
+        ]
 
     # -- this host's own data
 

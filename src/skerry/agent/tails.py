@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
@@ -23,7 +23,8 @@ from skerry.core.constraints import name_of
 from skerry.core.records import is_meant
 from skerry.errors import BadInput, Passing
 from skerry.observe import matching
-from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, parse_block, whole_bytes
+from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, count_lines, parse_block, whole_bytes
+from skerry.observe.logstore import LogStore, Piece
 from skerry.trust.requests import Request
 
 if TYPE_CHECKING:
@@ -32,13 +33,22 @@ if TYPE_CHECKING:
 LOOK_S = 0.15  # how soon a new line is told
 WRITTEN_S = 0.05  # from a line's stamp to its being in the file
 BATCH_ROWS = 5000
-COUNTED_BYTES = 1 << 20  # read at once of what is left out
-TAIL_MAX = 100_000
+COUNTED_BYTES = 256 << 10  # read at once of what is left out
+TAIL_MAX = 1_000_000
+LINE = 4  # fields of a row that is a line
 
 Row = list[Any]
 Paths = Callable[[], Sequence[Path]]
 Sources = dict[str, tuple[str, Paths]]  # container or host -> slot or host, and its files
 _stamp = itemgetter(0)
+
+
+class Pieces(Protocol):
+    """Of one source, newest first. To be closed."""
+
+    def __iter__(self) -> Iterator[Piece]: ...
+    def __next__(self) -> Piece: ...
+    def close(self) -> None: ...
 
 
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,8 +78,9 @@ class TooManySearches(Passing):
 class Tails:
     """`own`: this host's own log files, oldest first."""
 
-    def __init__(self, containers: Containers, me: str, own: Paths) -> None:
+    def __init__(self, containers: Containers, store: LogStore, me: str, own: Paths) -> None:
         self._containers = containers
+        self._store = store
         self._me = me
         self._own = own
 
@@ -105,12 +116,16 @@ class Tails:
         sources = self._sources(asked, request)
         followed = _Followed(sources, lambda: self._sources(asked, request)) if asked.follow else None
         try:
-            ends = followed.ends() if followed is not None else {}
             past: list[Row] = []
-            for name, paths in sources.values():
-                past += await reader.past(name, _files_back(paths(), ends))
+            opened = await asyncio.to_thread(self._open, asked, request, sources, followed)
+            try:
+                for name, pieces in opened:
+                    past += await reader.past(name, pieces)
+            finally:
+                for _, pieces in opened:
+                    pieces.close()
             past.sort(key=_stamp)
-            past = past[-asked.tail :] if asked.tail else []
+            past = _last(past, asked.tail)
             for begin in range(0, len(past), BATCH_ROWS):
                 yield {"rows": past[begin : begin + BATCH_ROWS]}
             while followed is not None:
@@ -130,7 +145,7 @@ class Tails:
 
     def _allowed(self, asked: Asked, request: Request) -> None:
         """Raises VerbNotAllowed for what is named and may not be read."""
-        for _, slot in self._containers.with_logs():
+        for slot in {slot for _, slot in self._containers.with_logs()} | set(self._store.slots()):
             if asked.targets and is_meant(asked.targets, slot):
                 request.must("observe", _path(slot))
         if self._me in asked.hosts or name_of(self._me) in asked.hosts:
@@ -152,6 +167,22 @@ class Tails:
             found[self._me] = (self._me, self._own)
         return found
 
+    def _open(
+        self, asked: Asked, request: Request, sources: Sources, followed: _Followed | None
+    ) -> list[tuple[str, Pieces]]:
+        """What there is at this moment, each line once: in a file, or in the store."""
+        ends = followed.ends() if followed is not None else {}
+        with self._store.moving:
+            found: list[tuple[str, Pieces]] = [
+                (slot, self._store.snapshot(slot).back(asked.since, asked.until))
+                for slot in self._store.slots()
+                if self._is_meant(asked, request, slot)
+            ]
+            for key, (name, paths) in sources.items():
+                files = _opened(paths(), ends)
+                found.append((name, _Files(files, 0 if key == self._me else self._containers.missing_lines(key))))
+        return found
+
     def _paths(self, id: str) -> Paths:
         return lambda: self._containers.logs(id)
 
@@ -163,32 +194,36 @@ class _Reader:
         self._asked = asked
         self._matcher = matcher
 
-    async def past(self, name: str, blocks: Iterator[bytes]) -> list[Row]:
-        """The last `tail` of a source that match. `blocks`: newest first."""
+    async def past(self, name: str, pieces: Pieces) -> list[Row]:
+        """The last `tail` of a source that match. `pieces`: newest first."""
         found: list[list[Row]] = []
         count = 0
         while self._asked.tail > count:
-            more = await asyncio.to_thread(self._next, name, blocks)
+            more = await asyncio.to_thread(self._next, name, pieces)
             if more is None:
                 break
             rows, is_old = more
             rows = await self.pick(rows)
             found.append(rows)
-            count += len(rows)
+            count += sum(len(row) == LINE for row in rows)
             if is_old:
                 break
-        return [row for rows in reversed(found) for row in rows][-self._asked.tail :]
+        return _last([row for rows in reversed(found) for row in rows], self._asked.tail)
 
-    def _next(self, name: str, blocks: Iterator[bytes]) -> tuple[list[Row], bool] | None:
-        """Rows of the next block within the time asked for, and whether all before it is too old."""
-        for data in blocks:
-            if self._matcher.needle and self._matcher.needle not in data and not self._asked.since:
-                continue
-            lines = parse_block(data)
-            is_old = bool(lines) and lines[0].time < self._asked.since
-            rows = _rows(name, lines)
-            if is_old or (self._asked.until and lines and lines[-1].time >= self._asked.until):
-                rows = self._in_time(rows)
+    def _next(self, name: str, pieces: Pieces) -> tuple[list[Row], bool] | None:
+        """Rows of the next piece that has any of the time asked for, and whether all before it is too old."""
+        asked = self._asked
+        for piece in pieces:
+            missing = [[piece.first, name, "", "", piece.dropped]] if piece.dropped else []
+            if self._matcher.needle and self._matcher.needle not in piece.data:
+                is_old = piece.first < asked.since
+                rows = self._in_time(missing)
+            else:
+                lines = parse_block(piece.data)
+                is_old = bool(lines) and lines[0].time < asked.since
+                rows = missing + _rows(name, lines)
+                if is_old or (asked.until and lines and lines[-1].time >= asked.until):
+                    rows = self._in_time(rows)
             if rows or is_old:
                 return rows, is_old
         return None
@@ -201,8 +236,8 @@ class _Reader:
         """Those that match; what tells of missing lines always does."""
         if not self._asked.grep or not rows:
             return rows
-        told = [row for row in rows if len(row) > 4]
-        rows = [row for row in rows if len(row) == 4]
+        told = [row for row in rows if len(row) > LINE]
+        rows = [row for row in rows if len(row) == LINE]
         return told + [rows[n] for n in await self._matcher.pick([row[3] for row in rows])]
 
 
@@ -278,7 +313,7 @@ class _Growing:
         count = 0
         while begin < end:
             data = os.pread(self._file, min(COUNTED_BYTES, end - begin), begin)
-            count += data.count(b"\n")
+            count += count_lines(data)
             begin += len(data)
             if not data:
                 break
@@ -317,28 +352,59 @@ class _Growing:
             self._file = -1
 
 
+def _last(rows: list[Row], n: int) -> list[Row]:
+    """The last `n` lines, and what is told between them."""
+    at = len(rows)
+    while n > 0 and at > 0:
+        at -= 1
+        n -= len(rows[at]) == LINE
+    return rows[at:]
+
+
 def _now() -> str:
     """A moment ago, by the clock that the monitors stamp lines with: what bears an earlier time has been written."""
     return datetime.fromtimestamp(time.time() - WRITTEN_S, UTC).isoformat(timespec="microseconds")
 
 
-def _files_back(paths: Sequence[Path], ends: dict[int, int]) -> Iterator[bytes]:
-    """Blocks of these files, newest first. All are opened at once: what is moved away meanwhile is still read."""
+def _opened(paths: Sequence[Path], ends: dict[int, int]) -> list[tuple[int, int]]:
+    """These files and where each ends for us: all are open, so that what is moved away meanwhile is still read."""
     files: list[tuple[int, int]] = []
-    try:
-        for path in paths:
-            try:
-                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            stat = os.fstat(file)
-            files.append((file, ends.get(stat.st_ino, stat.st_size)))
-            if stat.st_ino in ends:
-                break  # what came after it is followed
-        for file, end in reversed(files):
-            yield from blocks_back(file, end)
-    finally:
-        for file, _ in files:
+    for path in paths:
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        stat = os.fstat(file)
+        files.append((file, ends.get(stat.st_ino, stat.st_size)))
+        if stat.st_ino in ends:
+            break  # what came after it is followed
+    return files
+
+
+class _Files:
+    """Pieces of files, newest first; they are closed with it. `dropped`: lines that are missing before the oldest."""
+
+    def __init__(self, files: list[tuple[int, int]], dropped: int) -> None:
+        self._files = files
+        self._pieces = self._back(dropped)
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self._pieces
+
+    def __next__(self) -> Piece:
+        return next(self._pieces)
+
+    def _back(self, dropped: int) -> Iterator[Piece]:
+        for n, (file, end) in reversed(list(enumerate(self._files))):
+            pieces = blocks_back(file, end)
+            data = next(pieces, None)
+            while data is not None:
+                before = next(pieces, None)
+                yield Piece(data, dropped if n == 0 and before is None else 0, _first(data))
+                data = before
+
+    def close(self) -> None:
+        for file, _ in self._files:
             os.close(file)
 
 
@@ -350,6 +416,11 @@ def _whole_end(file: int, size: int) -> int:
 
 def _rows(name: str, lines: Sequence[LogLine]) -> list[Row]:
     return [[time, name, stream, text] for time, stream, text in lines]
+
+
+def _first(data: bytes) -> str:
+    """The time of its first line."""
+    return data[: data.find(b" ")][:64].decode("ascii", "replace")
 
 
 def _path(slot: str) -> str:

@@ -259,6 +259,10 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
     _warn_of_tokens(terminal, result)
     if machines := result["machines_it_enrolled"]:
         terminal.warn(f"it let these in: {', '.join(machines)}; in doubt: skerry machine rm {machines[0]} --now")
+    if receivers := result["receivers_it_could_read"]:
+        terminal.warn(
+            f"it knows how alerts reach {', '.join(receivers)}: give new addresses, skerry alert add NAME --replace"
+        )
     secrets = result["secrets_it_could_read"]
     advice = f"\nchange what these apps keep secret: {', '.join(secrets)}" if secrets else ""
     terminal.answer(result, f"{name} is expelled: no host talks to it any more{advice}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.client import alerts
 from skerry.client.session import PORT, Session
 from skerry.core.intent import App, Body, Node, Pool, Secret
 from skerry.core.records import Document, MachineSlot
@@ -289,14 +290,14 @@ def signed(session: Session, enrolment: Enrolment) -> list[bytes]:
 
 
 def resealed(session: Session, path: str, sealing: str) -> list[tuple[str, Body]]:
-    """The secrets of all apps, opened to one more host."""
+    """The secrets of all apps, and the addresses of alerts' receivers, opened to one more host."""
     changes: list[tuple[str, Body]] = []
     for document in session.documents("secret"):
         assert isinstance(document.body, Secret)
         box = seal.make_box(session.content_key(document), sealing, secrets.token_bytes(32))
         boxes = {**document.body.boxes, path: box}
         changes.append((document.path, msgspec.structs.replace(document.body, boxes=boxes)))
-    return changes
+    return changes + alerts.opened_to(session, path, sealing)
 
 
 async def hand_over(session: Session, raws: Sequence[bytes], *, without: Collection[str]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skerry.client.session import Session
-from skerry.client.widening import hosts_know, narrow, widened
+from skerry.client.widening import HostsTooOld, hosts_know, narrow, widened
 from skerry.core.intent import Body, Tools
-from skerry.errors import BadInput, Refusal
+from skerry.errors import BadInput
 from skerry.trust.bounds import NAME
 from skerry.trust.checks import ABOUT_MAX as ABOUT_MAX
 
@@ -19,12 +19,6 @@ class NoSuchTools(BadInput):
     """No operator has signed tools of that name."""
 
     code = "no-such-tools"
-
-
-class HostsTooOld(Refusal):
-    """A host's agent would refuse a document of this kind."""
-
-    code = "hosts-too-old"
 
 
 def path_of(name: str) -> str:

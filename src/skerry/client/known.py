@@ -18,7 +18,7 @@ from skerry.client.home import CloudHome, Head
 from skerry.client.identity import read_operator
 from skerry.client.keys import KeyMissing, Passphrase
 from skerry.client.recovery import ROOT_LIFE_S
-from skerry.core.intent import App, Body, Node, Policy, Pool, Root, Secret, Tools
+from skerry.core.intent import Alert, App, Body, Node, Policy, Pool, Root, Secret, Tools
 from skerry.core.records import Document, MachineSlot
 from skerry.errors import TrustRefusal
 from skerry.trust import seal
@@ -144,7 +144,7 @@ class Known:
         epoch = self.trusted.epoch(path) if epoch is None else epoch
         # What says that something is over must never be forgotten: a new host has to learn it in ten years, too.
         over = (isinstance(body, Node) and body.state == "expelled") or (
-            isinstance(body, App | Pool | Tools) and body.deleted
+            isinstance(body, App | Pool | Tools | Alert) and body.deleted
         )
         return self._sign([self.signer], path, body, epoch, 0.0 if over else LIFE_S)
 

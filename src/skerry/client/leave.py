@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.client import alerts
 from skerry.client.bundle import find_bundle
 from skerry.client.enrolment import find, hand_over, ssh_target
 from skerry.client.keeping import all_pools, kept_by, signed_by, without_keepers
@@ -48,6 +49,7 @@ async def expel(session: Session, name: str) -> dict[str, Any]:
         "name": name,
         "state": "expelled",
         "secrets_it_could_read": sorted({*readable, *opened}),
+        "receivers_it_could_read": alerts.readable_by(session, document.path),
         "without_their_data": lost,
         **_of_pools(document.path, kept),
         "machines_it_enrolled": machines,

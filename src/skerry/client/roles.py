@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.client import alerts
 from skerry.client.session import Session
 from skerry.core.intent import Body, Operator, Policy, Pool, Release, Role, Root, Secret
 from skerry.core.records import Document
@@ -145,6 +146,7 @@ async def add_operator(session: Session, name: str, public: Operator, root_keys:
             box = seal.make_box(token.encode(), operator.sealing, secrets.token_bytes(32))
             changed = msgspec.structs.replace(pool, tokens={**pool.tokens, operator.key: box})
             raws.append(session.draft(document.path, changed))
+    raws += [session.draft(path, body) for path, body in alerts.opened_to(session, operator.key, operator.sealing)]
     await session.put(raws)
     return {"name": name, "kinds": list(with_key.kinds), "paths": list(with_key.paths)}
 
@@ -254,6 +256,10 @@ def without(
         if isinstance(pool, Pool) and barred & pool.tokens.keys():
             tokens = {holder: box for holder, box in pool.tokens.items() if holder not in barred}
             bodies[document.path] = msgspec.structs.replace(pool, tokens=tokens)
+    for name, alert in alerts.receivers(session).items():
+        if barred & alert.boxes.keys():
+            boxes = {holder: box for holder, box in alert.boxes.items() if holder not in barred}
+            bodies[f"alert/{name}"] = msgspec.structs.replace(alert, boxes=boxes)
     bodies |= instead or {}
     order = sorted(bodies, key=lambda path: (not path.startswith("node/"), path))
     return [*raws, *(session.draft(path, bodies[path], epoch=epochs.get(path)) for path in order)]

@@ -11,9 +11,15 @@ import msgspec
 
 from skerry.client.session import Session
 from skerry.core.intent import Policy
-from skerry.errors import Unreachable
+from skerry.errors import Refusal, Unreachable
 from skerry.trust import genesis
 from skerry.trust.roles import OPERATORS
+
+
+class HostsTooOld(Refusal):
+    """A host's agent would refuse a document of this kind."""
+
+    code = "hosts-too-old"
 
 
 def narrow(policy: Policy) -> tuple[str, ...]:

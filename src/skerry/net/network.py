@@ -87,6 +87,7 @@ class Network:
         self._tunnel = Tunnel(
             binaries, name=tunnel_name, private_key=wireguard_private_key, port=port, gateway=self._gateway, mtu=mtu
         )
+        self._veth_prefix, self._tunnel_name = veth_prefix, tunnel_name
         self._veths = Veths(run_dir, prefix=veth_prefix, gateway=self._gateway, mtu=mtu)
         self._forwarding = Forwarding(
             binaries, gateway=self._gateway, subnet=str(own), cloud_net=str(cloud), note=directory / "forwarding"
@@ -136,6 +137,10 @@ class Network:
         """
         await self._tunnel.set_peers(peers)
 
+    def interface(self, container_id: str) -> str:
+        """The host's end of its wire."""
+        return self._veths.name(container_id)
+
     async def attach(self, container_id: str) -> Attachment:
         """A network namespace with an address of its own, ready before the container is made. Repeated: the same one.
 
@@ -168,6 +173,14 @@ class Network:
         if self._addresses.get(container_id) != address:
             self._addresses.adopt(container_id, address)
             self._save_addresses()
+
+    def host_end(self, container_id: str) -> str:
+        """The name of the interface on this host that leads to the container."""
+        return self._veths.name(container_id)
+
+    def is_ours(self, interface: str) -> bool:
+        """Whether it is a container's or the tunnel, and not one of the host's own."""
+        return interface.startswith(self._veth_prefix) or interface == self._tunnel_name
 
     def attached(self) -> dict[str, str]:
         """Container id -> address, as on the list: what no container answers to may be detached."""

@@ -99,6 +99,11 @@ def parse_block(data: bytes) -> list[LogLine]:
     return lines + joiner.rest()
 
 
+def count_lines(data: bytes) -> int:
+    """How many lines `parse_block` would find, nearly: a text may look like the beginning of a part."""
+    return max(0, data.count(b"\n") - data.count(b" stdout P ") - data.count(b" stderr P "))
+
+
 def whole_bytes(data: bytes) -> int:
     """How much of the beginning of `data` is whole: up to the last line that ends a text (mark F), else to the last line end."""
     end = data.rfind(b"\n") + 1

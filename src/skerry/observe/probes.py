@@ -62,7 +62,8 @@ class Judge:
 
 
 class Prober(Generic[SlotT]):
-    """Probes containers and calls `on_answer(slot, node, spec, ok, detail)` when the word about one changes.
+    """Probes containers and calls `on_answer(slot, node, spec, ok, detail)` when the word about one changes, and
+    `on_asked(slot, ok, took_s)` after each question to a container of this node.
 
     One task per watch; `on_answer` runs in the event loop and must not block. `ask` may be replaced in tests.
     """
@@ -71,10 +72,12 @@ class Prober(Generic[SlotT]):
         self,
         on_answer: Callable[[SlotT, str, str, bool, str], None],
         *,
+        on_asked: Callable[[SlotT, bool, float], None] = lambda slot, ok, took_s: None,
         ask: Callable[..., object] = ask,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._on_answer = on_answer
+        self._on_asked = on_asked
         self._ask = ask
         self._jitter = jitter
         self._tasks: dict[tuple[SlotT, str, str], asyncio.Task[None]] = {}
@@ -107,8 +110,11 @@ class Prober(Generic[SlotT]):
         began_s = loop.time()
         judge = Judge(probe)
         while True:
+            asked_s = loop.time()
             answer: Answer = await self._ask(probe, address)  # type: ignore[misc]
             age_s = loop.time() - began_s
+            if own:
+                self._on_asked(slot, answer.ok, loop.time() - asked_s)
             if judge.hear(answer.ok, age_s=age_s):
                 self._on_answer(slot, node, spec, answer.ok, answer.detail)
                 if answer.ok:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -61,7 +61,9 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float = 0.0
     pids: int = 512
     files: tuple[tuple[str, bytes], ...] = ()  # path -> content, bound read-only: /etc/hosts, /etc/resolv.conf
-    log_max_bytes: int = 10 << 20  # rotated once beyond
+    log_max_bytes: int = (
+        16 << 20
+    )  # of what is written to and the part before it; beyond, the older goes unless it was taken
     labels: dict[str, str] = {}
 
 
@@ -129,6 +131,15 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True):
     oom: bool
 
 
+class ClosedLog(NamedTuple):
+    """A log file to which nothing is added any more, and how many lines are missing before it."""
+
+    id: str
+    labels: dict[str, str]
+    path: Path
+    dropped: int
+
+
 class Runtime(Protocol):
     """Any call may be repeated after an interruption; ids are never used twice by the caller.
 
@@ -171,12 +182,36 @@ class Runtime(Protocol):
         """
         ...
 
+    def passing(self, id: str) -> dict[str, str]:
+        """Where it could write: the path in it -> the host's, "" for a file system in memory, which goes with it."""
+        ...
+
     def pids(self, id: str) -> set[int]:
         """Its processes, as this host numbers them."""
         ...
 
     def ended(self) -> dict[str, dict[str, str]]:
         """Labels of those that are gone and whose logs are still here, by id, oldest first."""
+        ...
+
+    def missing_lines(self, id: str) -> int:
+        """How many are missing before the first line of `logs(id)`."""
+        ...
+
+    def closed_logs(self) -> list[ClosedLog]:
+        """What can be kept elsewhere, oldest first for each container. Like the four below, any thread may call it."""
+        ...
+
+    def take_log(self, closed: ClosedLog) -> bool:
+        """Hold it until it is taken or left. False: it is gone."""
+        ...
+
+    def log_taken(self, closed: ClosedLog) -> None:
+        """It is kept elsewhere: it goes here."""
+        ...
+
+    def log_left(self, closed: ClosedLog) -> None:
+        """It could not be kept."""
         ...
 
     async def close(self) -> None:

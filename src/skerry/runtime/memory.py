@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.runtime.contract import Container, ContainerSpec, Exited, Runtime, RuntimeRefused, Tool, ToolSpec
+from skerry.runtime.contract import ClosedLog, Container, ContainerSpec, Exited, Runtime, RuntimeRefused, Tool, ToolSpec
 
 Behaviour = Callable[[ContainerSpec], "int | None"]
 
@@ -79,11 +79,29 @@ class MemoryRuntime(Runtime):
     def view(self, id: str) -> int | None:
         return None
 
+    def passing(self, id: str) -> dict[str, str]:
+        return {}
+
     def pids(self, id: str) -> set[int]:
         return set()
 
     def ended(self) -> dict[str, dict[str, str]]:
         return {}
+
+    def missing_lines(self, id: str) -> int:
+        return 0
+
+    def closed_logs(self) -> list[ClosedLog]:
+        return []
+
+    def take_log(self, closed: ClosedLog) -> bool:
+        return False
+
+    def log_taken(self, closed: ClosedLog) -> None:
+        pass
+
+    def log_left(self, closed: ClosedLog) -> None:
+        pass
 
     async def close(self) -> None:
         with contextlib.suppress(asyncio.QueueEmpty):

@@ -20,9 +20,10 @@ import msgspec
 
 from skerry.errors import SkerryError
 from skerry.runtime import conmon, overlay, processes, record
-from skerry.runtime.bundle import host_limits, prepare
+from skerry.runtime.bundle import host_limits, prepare, writable
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import (
+    ClosedLog,
     Container,
     ContainerSpec,
     Exited,
@@ -154,11 +155,29 @@ class OciRuntime(Runtime):
     def view(self, id: str) -> int | None:
         return os.dup(self._views[id]) if id in self._views else None
 
+    def passing(self, id: str) -> dict[str, str]:
+        return writable(self._folder(id))
+
     def pids(self, id: str) -> set[int]:
         return self._cgroups.pids(f"{self._parent}/{id}") if id in self._lives else set()
 
     def ended(self) -> dict[str, dict[str, str]]:
         return {id: labels for id, labels in self._logs.kept().items() if not self._folder(id).exists()}
+
+    def missing_lines(self, id: str) -> int:
+        return self._logs.missing(id)
+
+    def closed_logs(self) -> list[ClosedLog]:
+        return self._logs.closed()
+
+    def take_log(self, closed: ClosedLog) -> bool:
+        return self._logs.take(closed)
+
+    def log_taken(self, closed: ClosedLog) -> None:
+        self._logs.taken(closed)
+
+    def log_left(self, closed: ClosedLog) -> None:
+        self._logs.left(closed)
 
     async def purge(self) -> None:
         """Stop and remove all containers, and the cgroups that hold them; for a host that leaves. Logs stay."""
@@ -194,7 +213,7 @@ class OciRuntime(Runtime):
         pid = self._first_process(spec.id, outer_pid)
         if monitor <= 0 or pid <= 0:  # 0 would mean ourselves
             raise RuntimeBusy(f"container {spec.id} was not made", "its monitor, or its process, can't be found", "")
-        self._logs.watch(spec.id)
+        self._logs.watch(spec.id, monitor)
         await self._open_view(spec.id, pid)  # before its first instruction: however soon it ends, what it left is seen
         # The monitor leaves the agent's cgroup while the runtime starts the program: neither waits for the other.
         moved = asyncio.to_thread(self._cgroups.move, monitor, f"{self._parent}/{MONITORS}")
@@ -306,7 +325,7 @@ class OciRuntime(Runtime):
             if made is None or held is None:
                 await self._remove_sometime(id)
             elif held.running:
-                self._logs.watch(id)
+                self._logs.watch(id, made.monitor)
                 await asyncio.to_thread(self._cgroups.move, made.monitor, f"{self._parent}/{MONITORS}")
                 await self._open_view(id, made.pid)
                 self._await_end(id, made.monitor)

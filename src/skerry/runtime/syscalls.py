@@ -1,11 +1,12 @@
-"""The system calls that Python has no word for: mounts, unshare, setns, prctl. Nothing is decided here.
+"""The system calls that Python has no word for: mounts, unshare, setns, prctl, inotify. Nothing is decided here.
 
-Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2); the header
-linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2), inotify(7);
+the header linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -16,6 +17,7 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x0000_0200, 0x0002_0000, 0x4000_0000
 
 PR_SET_CHILD_SUBREAPER = 36
+IN_MOVED_TO, IN_Q_OVERFLOW, IN_ONLYDIR = 0x80, 0x4000, 0x0100_0000
 
 # The same numbers on all processors.
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
@@ -73,6 +75,34 @@ def mount_tree(tree: int, target: str) -> None:
 def become_subreaper() -> None:
     """What our children leave behind becomes our child, to be waited for."""
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def watch_moves() -> int:
+    """A descriptor that tells what is moved into the folders given to `add_moves`. Not inherited, and reading it never waits."""
+    file = int(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+    _check(min(file, 0), "inotify")
+    return file
+
+
+def add_moves(file: int, folder: str) -> int:
+    """The number by which `moves` calls the folder."""
+    number = int(_libc.inotify_add_watch(file, os.fsencode(folder), IN_MOVED_TO | IN_ONLYDIR))
+    _check(min(number, 0), folder)
+    return number
+
+
+def moves(file: int) -> list[tuple[int, str]]:
+    """What came since the last call: (folder's number, name); number -1: more than the kernel could keep."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        data = os.read(file, 1 << 16)
+        at = 0
+        while at < len(data):
+            number, mask, _, length = struct.unpack_from("iIII", data, at)
+            at += 16 + length
+            if mask & (IN_MOVED_TO | IN_Q_OVERFLOW):
+                found.append((number, os.fsdecode(data[at - length : at].rstrip(b"\0"))))
+    return found
 
 
 def _check(answer: int, about: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -17,14 +17,14 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from skerry.api.problems import Malformed, problem_of
+from skerry.client.overview import Overview
 from skerry.errors import SkerryError
 from skerry.ui.access import Access, NoSession
-from skerry.ui.snapshot import Snapshot, difference
+from skerry.ui.snapshot import Snapshot, difference, snapshot
 
 STREAMS_MAX = 16
 MESSAGE_BYTES = 4096
 GREETING_S = 10.0
-EACH_S = 1.0
 CLOSED = 1008
 
 
@@ -45,19 +45,19 @@ Source = Callable[[dict[str, Any]], AsyncGenerator[Any]]
 
 
 class Hub:
-    """One look at the cloud each second for all pages, and none while nobody looks."""
+    """One watch over the cloud for all pages, and none while nobody looks."""
 
-    def __init__(self, look: Callable[[], Awaitable[Snapshot]], each_s: float = EACH_S) -> None:
-        self._look, self._each_s = look, each_s
+    def __init__(self, watching: Callable[[], AsyncGenerator[Overview]]) -> None:
+        self._watching = watching
         self._last: Snapshot = {}
         self._news = asyncio.Event()
         self._watchers = 0
         self._task: asyncio.Task[None] | None = None
 
     async def watch(self, args: dict[str, Any]) -> AsyncGenerator[Any]:
-        """The whole first, then what changes; `trouble` is why no host could be asked, "" again once one can."""
+        """The whole first, then what changes. Raises what hosts refuse for good."""
         self._watchers += 1
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="overview")
         told: Snapshot = {}
         try:
@@ -66,24 +66,26 @@ class Hub:
                 if (change := difference(told, self._last)) is not None:
                     told = self._last
                     yield change
+                if self._task.done():
+                    self._task.result()
                 await news.wait()
         finally:
             self._watchers -= 1
             if not self._watchers:
                 self._task.cancel()
-                self._task = None
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            begun_s = loop.time()
-            try:
-                self._last = {**await self._look(), "trouble": ""}
-            except SkerryError as error:
-                self._last = {**self._last, "trouble": str(error)}
-            self._news.set()
-            self._news = asyncio.Event()
-            await asyncio.sleep(max(0.0, begun_s + self._each_s - loop.time()))
+        try:
+            async with aclosing(self._watching()) as overviews:
+                async for overview in overviews:
+                    self._last = snapshot(overview)
+                    self._tell()
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
 
 class Live:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -17,6 +17,7 @@ from skerry.api.ledger import Ledger
 from skerry.api.problems import Malformed
 from skerry.api.server import Server
 from skerry.api.tokens import Bearer
+from skerry.client.overview import Overview, watching
 from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.sdk import AsyncClient
@@ -25,7 +26,6 @@ from skerry.ui.access import Access
 from skerry.ui.files import Files
 from skerry.ui.guard import Guard, refused
 from skerry.ui.live import Hub, Live
-from skerry.ui.snapshot import Snapshot, look
 from skerry.ui.streams import sources
 
 TOKEN_BYTES = 1024
@@ -44,7 +44,7 @@ class Enter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ui:
-    """`looks`: another view of the cloud than its own, for tests of size."""
+    """`watches`: another view of the cloud than its own, for tests of size."""
 
     def __init__(
         self,
@@ -52,15 +52,13 @@ class Ui:
         access: Access,
         ledger: Ledger,
         *,
-        looks: Callable[[Session], Awaitable[Snapshot]] = look,
+        watches: Callable[[Session], AsyncGenerator[Overview]] = watching,
     ) -> None:
         self._cloud, self._access, self._files = cloud, access, Files()
         self._api_server = Server(cloud, Operator(), ledger, log=lambda line: None)
         self._api = self._api_server.app()
-        self._hub = Hub(
-            lambda: looks(cloud._connection.session)
-        )  # what pages need beside the SDK stands on the same session
-        self._live = Live(access, {"overview": self._hub.watch} | sources(cloud, self._api_server))
+        hub = Hub(lambda: watches(cloud._connection.session))  # what pages need beside the SDK stands on its session
+        self._live = Live(access, {"overview": hub.watch} | sources(cloud, self._api_server))
 
     def app(self) -> ASGIApp:
         @asynccontextmanager

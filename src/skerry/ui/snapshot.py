@@ -1,28 +1,29 @@
-"""The whole cloud as the pages show it, and what changed since the one before. Few bytes: it is looked at each second."""
+"""The overview as pages get it: in tables by name, so that only what changes is sent."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from skerry.client import views
-from skerry.client.session import Session
+from skerry.client.overview import Overview
 
 Snapshot = dict[str, Any]
-TABLES = ("hosts", "slots")
-SLOT = (
-    *("app", "service", "node", "state", "healthy", "version", "image", "since", "why", "address", "restarts"),
-    *("outdated", "wanted", "failed", "verdict", "finished", "exit_code", "pinned", "claims"),
-)
+TABLES = ("hosts", "slots", "figures")
+DIGITS = 3  # of figures: what nobody could see in a page is no change
 
 
-async def look(session: Session) -> Snapshot:
-    """Hosts and slots by name. Raises Unreachable."""
-    hosts = await views.host_ls(session)
-    rows = await views.ps(session)
+def snapshot(overview: Overview) -> Snapshot:
+    told = overview.as_dict()
     return {
-        "cloud": session.name,
-        "hosts": {row["name"]: row for row in hosts},
-        "slots": {row["slot"]: {key: row[key] for key in SLOT if key in row} for row in rows},
+        "cloud": told["cloud"],
+        "trouble": told["lost"],
+        "hosts": {row["name"]: row for row in told["hosts"]},
+        "slots": {row["slot"]: row for row in told["slots"]},
+        "figures": {
+            subject: {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}
+            for subject, values in told["figures"].items()
+        },
+        "warnings": told["warnings"],
+        "unknown": told["unknown"],
     }
 
 

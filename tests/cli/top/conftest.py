@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,11 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[SmallC
     monkeypatch.setattr(MemoryRuntime, "logs", lambda self, id: [folder / id])
 
     def write(cloud: SmallCloud, slot: str, text: str) -> None:
-        for agent in cloud.agents.values():
-            for id, named in agent.containers.running().items():
-                if named == slot:
-                    with (folder / id).open("a") as file:
-                        file.write(f"2026-01-01T00:00:01.000000000+00:00 stdout F {text}\n")
+        agents = cloud.agents.values()
+        (id,) = [id for agent in agents for id, named in agent.containers.running().items() if named == slot]
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        with (folder / id).open("a") as file:
+            file.write(f"{now} stdout F {text}\n")
 
     return write
 

@@ -18,9 +18,10 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, RichLog, Static
 
 from skerry.cli import streams
-from skerry.cli.explain import outline
+from skerry.cli.loglines import Lines
 from skerry.cli.output import age, clean
 from skerry.cli.top.drawing import amount, chart, cores, percent, seconds, share
+from skerry.cli.top.reasons import Parts, reasons
 from skerry.cli.top.rows import CPU, IN, MEMORY, OUT
 from skerry.client import views
 from skerry.client.overview import Overview
@@ -57,6 +58,7 @@ class Detail(Screen[None]):
         self.parts: list[str] = [part for part in ("logs", "events", "explain") if part in _PARTS[kind]]
         self.part: str = self.parts[0]
         self._begun: set[str] = set()
+        self._lines = Lines(colour=top.tones.colours)
 
     def compose(self) -> ComposeResult:
         yield Static(id="head", classes="one", markup=False)
@@ -64,7 +66,7 @@ class Detail(Screen[None]):
         yield Static(id="views", classes="one", markup=False)
         with ContentSwitcher(initial=self.part):
             for log in ("logs", "events"):
-                yield RichLog(id=log, max_lines=KEPT, wrap=True, markup=False, highlight=False)
+                yield RichLog(id=log, max_lines=KEPT, min_width=0, wrap=True, markup=False, highlight=False)
             with VerticalScroll(id="explain"):
                 yield Static(id="explained", markup=False)
         yield Footer(show_command_palette=False)
@@ -117,7 +119,7 @@ class Detail(Screen[None]):
             subject, parts = f"node/{self.name_}", [f"node/{self.name_}"]
         else:
             subject, parts = self.name_, [row.slot for row in seen.slots if is_meant([self.name_], row.slot)]
-        width = max((self.size.width - 2 - 6) // 3, 16)
+        width = max((self.size.width - 8) // 3, 16)
         cpu, memory = seen.total(parts, CPU), seen.total(parts, MEMORY)
         of = seen.total(parts, "memory_total_bytes" if self.kind == "host" else "memory_limit_bytes")
         net = [
@@ -170,8 +172,10 @@ class Detail(Screen[None]):
         self._show(self.parts[(self.parts.index(self.part) + step) % len(self.parts)])
 
     def action_show(self, part: str) -> None:
-        if part in self.parts:
-            self._show(part)
+        self._show(part)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "show" or parameters[0] in self.parts
 
     def on_click(self, event: Click) -> None:
         if part := event.style.meta.get("part"):
@@ -181,7 +185,7 @@ class Detail(Screen[None]):
         self.part = part
         self.query_one(ContentSwitcher).current = part
         self.query_one(f"#{part}").focus()
-        text = self.top.tones.text((" ", ""))
+        text = self.top.tones.text()
         for each in self.parts:
             style = self.top.tones.style("chosen" if each == part else "") + Style(meta={"part": each})
             text.append(f" {each} ", style)
@@ -202,10 +206,13 @@ class Detail(Screen[None]):
         tones = self.top.tones
         made = tones.text((streams.clock(row.get("time")), "dim"), (" ", ""))
         slot = clean(row.get("slot"))
-        if self.kind != "slot":
+        if self.kind == "service":
             made.append(slot.rpartition(".")[2] + " ", tones.of_slot(slot))
-        words, err = clean(row.get("text")), row.get("stream") == "stderr"
-        made.append(words, tones.style("watch" if err else ""))
+        words = Text.from_ansi(
+            self._lines.text({**row, "time": "", "slot": ""}).lstrip(" ")
+        )  # ours: its own are cleaned
+        words.style = tones.style("watch" if row.get("stream") == "stderr" else "")
+        made.append_text(words)
         made.no_wrap = False
         return made
 
@@ -283,22 +290,26 @@ class Detail(Screen[None]):
 
     async def _explain(self) -> None:
         shown = self.query_one("#explained", Static)
-        before: list[str] = []
+        before: list[Parts] = []
         while True:
             try:
-                told = await views.explain(self.top.session, self.name_)
-                lines = outline(told)
+                lines = reasons(await views.explain(self.top.session, self.name_))
             except SkerryError as error:
-                lines = [clean(error)]
+                lines = [[(clean(error), "bad")]]
             if lines != before:
                 before = lines
-                shown.update(Text("\n".join(lines), style=self.top.tones.style("")))
+                shown.update(Text("\n").join([self._wrapped(line) for line in lines]))
             await asyncio.sleep(AGAIN_S)
+
+    def _wrapped(self, parts: Parts) -> Text:
+        made = self.top.tones.text(*parts)
+        made.no_wrap, made.overflow = False, "fold"
+        return made
 
 
 _PARTS = {
     "slot": ("logs", "events", "explain"),
     "service": ("logs", "events", "explain"),
-    "host": ("events", "explain"),
+    "host": ("logs", "events", "explain"),
     "cloud": ("events",),
 }

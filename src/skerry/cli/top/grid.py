@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import DataTable
 
@@ -20,6 +22,14 @@ class _Mark(Text):
 
 class Grid(DataTable[Text]):
     """Lines of cells under columns that fit."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "look into", key_display="enter"),
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+        Binding("g", "scroll_top", show=False),
+        Binding("G", "scroll_bottom", show=False),
+    ]
 
     class Sorted(Message):
         """Somebody clicked on a column's title."""
@@ -46,7 +56,7 @@ class Grid(DataTable[Text]):
         self._titles: tuple[str, bool, bool] = ("", False, True)
 
     def fill(self, columns: Sequence[Column], lines: Sequence[Line], sort: str, *, reverse: bool) -> None:
-        fits = fitting(columns, max(self.size.width - 1, 40))  # one for the scroll bar
+        fits = fitting(columns, lines, max(self.size.width - 1, 40))  # one for the scroll bar
         titles = (sort, reverse, self._tones.dark)
         chosen = self.chosen
         anew = fits != self._fitting or titles != self._titles

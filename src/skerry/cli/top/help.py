@@ -14,7 +14,7 @@ from textual.widgets import Static
 KEYS = (
     ("1 … 5, tab", "services, slots, hosts, machines, warnings"),
     ("↑ ↓, j k, mouse", "choose a line"),
-    ("enter", "look into it: logs as they come, events, explain"),
+    ("enter", "look into it: live logs, events, explain"),
     ("escape", "back; ends a filter"),
     ("/", "show only lines with these words"),
     ("<  >, click a title", "sort by the column beside, by that one"),
@@ -24,11 +24,11 @@ KEYS = (
     ("t", "light, dark"),
     ("q, ctrl+q", "quit"),
 )
-WORDS = """● well  ◐ ● partly, or another version to come  ○ waits
-✗ failed or down  ✓ a job that ended well  ☾ asleep
-– is what no host knows: it is not 0. CPU is in cores, yellow where
-it is throttled; MEM is red from 90 % of its limit; K, M, G are
-powers of 1024. RST counts restarts. ▲▼ beside a title: sorted by it."""
+WORDS = """● well   ◐ partly   ○ waits   ✗ failed or down
+✓ a job that ended well   ☾ asleep   yellow ●: gets a new version
+– is what no host knows: it is not 0. CPU is in cores, yellow
+where it is throttled; MEM is red from 90 % of its limit; K, M, G
+are powers of 1024; RST: restarts; ▲ ▼ beside a title: sorted by it"""
 
 
 class Help(ModalScreen[None]):
@@ -37,11 +37,11 @@ class Help(ModalScreen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        text = Text("Keys\n\n", style="bold")
+        text = Text("Keys\n", style="bold")
         for key, what in KEYS:
-            text.append(f"  {key:<21}", style="bold")
+            text.append(f"  {key:<20}", style="bold")
             text.append(f"{what}\n", style="not bold")
-        text.append("\nSigns\n\n", style="bold")
+        text.append("\nSigns\n", style="bold")
         text.append("\n".join(f"  {line}" for line in WORDS.splitlines()), style="not bold")
         with VerticalScroll(id="help"):
             yield Static(text, markup=False)

@@ -21,7 +21,7 @@ TONES = {  # dark, light
     "watch": ("#e3b341", "#9a6700"),
     "bad": ("bold #ff7b72", "bold #c2242c"),
     "dim": ("#7a8a99", "#66727e"),
-    "line": ("#4db6ac", "#00796b"),
+    "line": ("#43a39a", "#00897b"),
     "line2": ("#5b8def", "#2456b8"),
     "title": ("bold #eef3f7", "bold #0b1219"),
     "chosen": ("bold #0f151c on #4db6ac", "bold #ffffff on #00796b"),
@@ -76,7 +76,7 @@ Footer { background: $panel; }
 FooterKey .footer-key--key { color: $primary; background: $panel; text-style: bold; }
 FooterKey .footer-key--description { color: $foreground 70%; background: $panel; }
 Help { align: center middle; background: $background 60%; }
-#help { width: 66; max-width: 100%; height: auto; max-height: 100%; background: $panel; padding: 1 2; border: round $primary; }
+#help { width: 74; max-width: 100%; height: auto; max-height: 100%; background: $panel; padding: 0 1; border: round $primary; }
 """
 
 

@@ -22,7 +22,7 @@ LINE_WIDTH = 10
 
 
 class Column(NamedTuple):
-    """`width` 0: takes what is left. Columns with a higher `spare` are left out first where there is no room."""
+    """`width`: at most; 0: as wide as it needs. Columns with a higher `spare` are left out first where there is no room."""
 
     key: str
     title: str
@@ -63,18 +63,32 @@ _FIGURES = (
 _MARK = Column("mark", "", 1)
 
 
-def fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    """Those that there is room for; the one of width 0 gets what is left."""
-    chosen = list(columns)
+def fitting(columns: Sequence[Column], lines: Sequence[Line], width: int) -> list[Column]:
+    """Those that there is room for. Words take what they need of it, the last ones all that is left; figures keep their width,
+    or they would dance.
+    """
 
-    def needed() -> int:
-        return sum((column.width or NAME_LEAST) + GAP for column in chosen)
+    def words(column: Column) -> int:
+        return max((len(line.cells[column.key].text) for line in lines if column.key in line.cells), default=0)
 
-    while needed() > width and any(column.spare for column in chosen):
-        most = max(column.spare for column in chosen)
-        chosen.remove([column for column in chosen if column.spare == most][-1])
+    sized = [
+        column if column.right or not column.title
+        else column._replace(width=max(min(words(column), column.width or width), len(column.title) + 1))
+        for column in columns
+    ]  # fmt: skip
+    least = [
+        column._replace(width=NAME_LEAST) if column.key == "name" and not column.spare else column for column in sized
+    ]
+    while sum(column.width + GAP for column in least) > width and any(column.spare for column in least):
+        most = max(column.spare for column in least)
+        least.remove([column for column in least if column.spare == most][-1])
+    kept = {column.key for column in least}
+    chosen = [column for column in sized if column.key in kept]
     left = width - sum(column.width + GAP for column in chosen)
-    return [column if column.width else column._replace(width=max(left, NAME_LEAST)) for column in chosen]
+    if left < 0:
+        return [c._replace(width=max(c.width + left, NAME_LEAST)) if c.key == "name" else c for c in chosen]
+    last = chosen[-1]
+    return [*chosen[:-1], last if last.right else last._replace(width=last.width + left)]
 
 
 def arranged(lines: Iterable[Line], sort: str, *, reverse: bool, wanted: str) -> list[Line]:
@@ -274,7 +288,7 @@ VIEWS: dict[str, View] = {
         services, "name", "nothing runs yet: skerry deploy compose.yaml",
     ),
     "slots": View(
-        (_MARK, _NAME._replace(title="SLOT"), Column("host", "HOST", 9), Column("state", "STATE", 9),
+        (_MARK, _NAME._replace(title="SLOT"), Column("host", "HOST", 14), Column("state", "STATE", 9),
          Column("version", "VERSION", 7, spare=3), *_FIGURES,
          Column("restarts", "RST", 3, right=True), Column("age", "AGE", 4, right=True, spare=4), Column("why", "WHY", 40, spare=5)),
         slots, "name", "nothing runs yet: skerry deploy compose.yaml",
@@ -296,6 +310,6 @@ VIEWS: dict[str, View] = {
         machines, "name", "no rented machines: skerry machine pool add",
     ),
     "warnings": View(
-        (_MARK, Column("name", "WHAT", 20), Column("why", "WHY", 0)), warnings, "mark", "all is well",
+        (_MARK, _NAME._replace(title="WHAT"), Column("why", "WHY", 200)), warnings, "mark", "all is well",
     ),
 }  # fmt: skip

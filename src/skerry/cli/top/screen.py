@@ -41,7 +41,6 @@ class Top(App[SkerryError]):
         *(Binding(str(i), f"view('{name}')", name, show=False) for i, name in enumerate(VIEWS, 1)),
         Binding("tab", "next_view(1)", "view", key_display="1-5", priority=True),
         Binding("shift+tab", "next_view(-1)", show=False, priority=True),
-        Binding("enter", "open", "open", show=True),
         Binding("greater_than_sign", "sort(1)", "sort", key_display="< >"),
         Binding("less_than_sign", "sort(-1)", show=False),
         Binding("r", "reverse", "reverse", show=False),
@@ -107,11 +106,11 @@ class Top(App[SkerryError]):
     # -- drawing
 
     def _draw(self) -> None:
+        if not self.screen_stack or not self.screen_stack[0].query("#grid"):  # it is being taken down
+            return
         seen, base = self.seen, self.screen_stack[0]
         if isinstance(self.screen, Detail) and seen is not None:
             self.screen.see(seen)
-            return
-        if not base.query("#grid"):  # it is being taken down
             return
         lost = base.query_one("#lost", Static)
         lost.set_class(bool(seen and seen.lost), "shown")
@@ -163,7 +162,7 @@ class Top(App[SkerryError]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys of the tables are not those of what lies over them."""
-        mine = {"view", "next_view", "open", "sort", "reverse", "filter", "clear", "events", "pause"}
+        mine = {"view", "next_view", "sort", "reverse", "filter", "clear", "events", "pause"}
         return len(self.screen_stack) == 1 or action not in mine
 
     def action_view(self, name: str) -> None:
@@ -221,9 +220,6 @@ class Top(App[SkerryError]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "filter":
             self._end_filter()
-
-    def action_open(self) -> None:
-        self._open(self.query_one("#grid", Grid).chosen)
 
     def on_grid_opened(self, event: Grid.Opened) -> None:
         self._open(event.key)

@@ -8,7 +8,6 @@ from rich.text import Text
 from textual.widgets import Static
 
 from skerry.cli.output import clean
-from skerry.cli.top import drawing
 from skerry.cli.top.drawing import amount, chart, cores
 from skerry.cli.top.history import HOSTS, History
 from skerry.cli.top.look import Tones
@@ -55,7 +54,7 @@ class Totals(Static):
         self._tones = tones
 
     def show(self, seen: Overview, history: History) -> None:
-        width = max((self.size.width - 2 - 6) // 3, 16)
+        width = max((self.size.width - 6) // 3, 16)
         hosts = [f"node/{host.name}" for host in seen.hosts]
         all_cores = sum(host.capacity.get("cpus", 0.0) for host in seen.hosts) or None
         whole = seen.total(hosts, "memory_total_bytes") or sum(h.capacity.get("memory_bytes", 0.0) for h in seen.hosts)
@@ -82,11 +81,17 @@ class Totals(Static):
         self.update(text)
 
     def _cell(self, title: str, value: str, values: list[float | None], most: float | None, width: int) -> list[Text]:
-        gap = " " * max(width - len(title) - len(value), 1)
         lines = chart(values, width, 2, most)
         if not any(value is not None for value in values):
-            lines = [" " * width, drawing.short("no figures yet", width).ljust(width)]
+            return [
+                self._top(title, value, width),
+                Text(" " * width),
+                self._tones.text(("no figures yet".ljust(width), "dim")),
+            ]
+        return [self._top(title, value, width), *(self._tones.text((line, "line")) for line in lines)]
+
+    def _top(self, title: str, value: str, width: int) -> Text:
+        gap = " " * max(width - len(title) - len(value), 1)
         top = self._tones.text((title, "dim"), (gap, ""), (value, ""))
         top.truncate(width, pad=True)
-        tone = "line" if any(value is not None for value in values) else "dim"
-        return [top, *(self._tones.text((line, tone)) for line in lines)]
+        return top

@@ -48,6 +48,30 @@ def answer(job: Job) -> dict[str, Any]:
         return cat(job, send)
     if job.what == "tree":
         return Tree(job, send).write()
+    if job.what == "procs":
+        from skerry.observe.look.procfs import procs
+
+        return rows_of(procs(job), send_rows)
+    if job.what == "sockets":
+        from skerry.observe.look.sockets import sockets
+
+        return rows_of(sockets(job), send_rows)
+    if job.what == "keep":
+        from skerry.observe.look.keeping import Keeping
+
+        return Keeping(job).keep()
+    if job.what == "put":
+        from skerry.observe.look.placing import put
+
+        return put(job)
+    if job.what == "files":
+        from skerry.observe.look.changes import files
+
+        return rows_of(files(job), send_rows)
+    if job.what == "capture":
+        from skerry.observe.look.capture import capture
+
+        return capture(job, send, send_rows)
     raise AssertionError(job.what)
 
 

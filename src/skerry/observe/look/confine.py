@@ -18,6 +18,7 @@ NEEDED: dict[What, tuple[int, ...]] = {
     "put": (DAC_OVERRIDE, CHOWN, FOWNER),
     "keep": (*READING, CHOWN),
     "procs": (DAC_READ_SEARCH, SYS_PTRACE),
+    "files": (*READING, SYS_PTRACE),
     "sockets": (DAC_READ_SEARCH, SYS_PTRACE),
     "capture": (NET_RAW,),
 }

@@ -63,16 +63,16 @@ function Rollout({ its }) {
 function Replicas({ its, app }) {
   const groups = [...by(its, (row) => row.service)].sort(([a], [b]) => natural(a, b));
   if (!groups.length) return html`<${Empty} title="Nothing of it runs yet.">Its first host takes it within a second or two.<//>`;
-  return groups.map(([service, list]) => {
+  return groups.map(([service, list], n) => {
     const signed = app && app.services.find((each) => each.name === service);
-    return html`<div key=${service}><div class="head"><h2>${service}</h2><span class="quiet">${signed ? `${signed.replicas} wanted` : ""}${signed && signed.ports.length ? ` · ports ${signed.ports.join(", ")}` : ""}${signed && signed.volumes.length ? ` · volumes ${signed.volumes.join(", ")}` : ""}</span>
+    return html`<div key=${service} class=${n ? "gap" : ""}><div class="head"><h2 class="strong">${service}</h2><span class="quiet">${signed ? `${signed.replicas} wanted` : ""}${signed && signed.ports.length ? ` · ports ${signed.ports.join(", ")}` : ""}${signed && signed.volumes.length ? ` · volumes ${signed.volumes.join(", ")}` : ""}</span>
       <span class="grow"></span>${list[0].image && html`<a class="mono quiet" href=${link.image(list[0].image)} title=${list[0].image}>${short(list[0].image)}</a>`}</div>
     <div class="scroll"><table class="cards replicas"><thead><tr><th>Slot</th><th>State</th><th>Host</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th></tr></thead>
       <tbody>${list.map((row) => html`<tr key=${row.slot}><td class="name mono">${row.slot}</td>
         <td><${Word} mood=${row.mood}>${row.healthy && row.mood === "ok" ? "healthy" : row.finished ? "finished" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}${row.exit_code ? html`<div class="why">exit code ${row.exit_code}</div>` : null}</td>
-        <td class="tight">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
-        <td class="tight">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
-        <td class="right">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet"><time title=${row.since}>${age(row.since)}</time></td></tr>`)}</tbody></table></div></div>`;
+        <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
+        <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
+        <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${row.since}>${age(row.since)}</time></td></tr>`)}</tbody></table></div></div>`;
   });
 }
 
@@ -86,7 +86,7 @@ function Scale({ name, app, its, close }) {
     <div class="row"><label class="field">Service<select value=${service} onChange=${(event) => { setService(event.target.value); setWanted(app.services.find((each) => each.name === event.target.value).replicas); }}>
       ${app.services.map((each) => html`<option value=${each.name}>${each.name}</option>`)}</select></label>
     <label class="field">Replicas<input type="number" min="0" max="1000" required value=${wanted} onInput=${(event) => setWanted(Number(event.target.value))} /></label></div>
-    <p class="quiet">${signed ? `${signed.replicas} now` : ""}${less > 0 ? `; ${many(less, "replica stops", "replicas stop")}, of ${many(its.filter((row) => row.service === service).length, "one", "")}` : ""}. Those that run are not restarted.</p><//>`;
+    <p class="quiet">${signed ? `${signed.replicas} now` : ""}${less > 0 ? `; ${many(less, "replica stops", "replicas stop")}` : ""}. Those that run are not restarted.</p><//>`;
 }
 
 function Explain({ name, its }) {

@@ -20,7 +20,7 @@ export function HostPage({ route: [first, ...more] }) {
   if (!host) return html`<${Empty} title=${`There is no host ${name}.`}>It may have left the cloud. <a class="link" href="#/">The overview</a> shows those that are there.<//>`;
   const of = `/v1/hosts/${encodeURIComponent(name)}`;
   const pinned = its.filter((row) => row.pinned);
-  const room = [["CPU", host.capacity.cpus, host.free.cpus, (n) => `${n.toFixed(1)} cores`], ["Memory", host.capacity.memory_bytes, host.free.memory_bytes, bytes]];
+  const room = [["CPU", host.capacity.cpus, host.free.cpus, (n) => n.toFixed(1), " cores"], ["Memory", host.capacity.memory_bytes, host.free.memory_bytes, bytes, ""]];
   return html`<p class="crumb"><a href="#/">Overview</a> / host</p>
     <div class="title"><div><h1 class="lead">${name}</h1><p class="under"><span class="word"><${Mark} mood=${hostMood(host)} />${host.state}</span>, ${many(its.length, "replica")}${host.why ? `: ${cleaned(host.why)}` : ""}</p></div>
       <div class="actions">${host.pool ? html`<a class="do" href="#/machines">Its pool</a>` : host.state === "draining" ? html`<button class="do" type="button" onClick=${() => ask("POST", `${of}/undrain`).catch(fail)}>Take replicas again</button>`
@@ -28,12 +28,12 @@ export function HostPage({ route: [first, ...more] }) {
     <${Failed} problem=${problem} />
     <div class="columns"><section><dl class="facts"><dt>Address</dt><dd class="mono">${host.address}</dd>${host.zone && html`<dt>Zone</dt><dd>${host.zone}</dd>`}${host.pool && html`<dt>Pool</dt><dd>${host.pool}</dd>`}
       <dt>Agent</dt><dd>${host.agent || "unknown"}</dd><dt>Labels</dt><dd>${Object.keys(host.labels || {}).length ? html`<span class="tags">${Object.entries(host.labels).map(([key, value]) => html`<span class="tag">${key}=${value}</span>`)}</span>` : html`<span class="quiet">none</span>`}</dd></dl></section>
-      <section><dl class="facts">${room.map(([word, all, free, shown]) => html`<dt>${word}</dt><dd>${all ? html`${shown(all - free)} of ${shown(all)} reserved<${Meter} share=${1 - free / all} />` : "it has not said"}</dd>`)}</dl></section></div>
+      <section><dl class="facts">${room.map(([word, all, free, shown, unit]) => html`<dt>${word}</dt><dd>${all ? html`${shown(all - free)} of ${shown(all)}${unit} reserved<${Meter} share=${1 - free / all} />` : "it has not said"}</dd>`)}</dl></section></div>
     <${Tabs} tabs=${TABS} now=${tab} to=${(key) => link.host(name, key)} />
     <section>${tab === "events" ? html`<${Events} meant=${(row) => row.node === name || row.subject === `node/${name}`} empty="No event of this host is kept any more." />`
       : its.length ? html`<div class="scroll"><table class="cards"><thead><tr><th>Slot</th><th>State</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th></tr></thead><tbody>
         ${its.map((row) => html`<tr key=${row.slot}><td class="name mono"><a href=${link.app(row.app)}>${row.slot}</a></td><td><${Word} mood=${row.mood}>${row.mood === "ok" ? "healthy" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}</td>
-          <td class="tight">${row.version}</td><td class="right">${row.restarts}</td><td class="right tight quiet">${age(row.since)}</td></tr>`)}</tbody></table></div>`
+          <td class="tight" data-is="version">${row.version}</td><td class="right" data-is="restarts">${row.restarts}</td><td class="right tight quiet" data-is="since">${age(row.since)}</td></tr>`)}</tbody></table></div>`
       : html`<${Empty} title="Nothing runs here.">${hostMood(host) === "bad" ? "It does not answer: others have taken what it had." : "It takes replicas when they fit best here."}<//>`}</section>
     ${act === "drain" && html`<${Act} title=${`Drain ${name}?`} verb="Drain" close=${() => setAct("")} start=${() => begin("POST", `${of}/drain`)}
       loss=${pinned.length ? `These stay, as their data is here and nowhere else: ${pinned.map((row) => row.slot).join(", ")}.` : ""}>

@@ -1,28 +1,18 @@
 // The overview: one sentence, what needs somebody, the apps, and the hosts with what runs where.
 import { html, useMemo, useState } from "../vendor/htm-preact.js";
-import { MOODS, by, hostMood, natural, rows, useCloud } from "./store.js";
-import { Dots, Empty, Loading, Mark, Meter, bytes, link, many } from "./parts.js";
+import { MOODS, by, hostMood, mood, natural, rows, total, useCloud } from "./store.js";
+import { Dots, Empty, Failed, Loading, Mark, Meter, bytes, link, many } from "./parts.js";
+import { cleaned } from "./lines.js";
 
 const NEEDS_SHOWN = 8;
 
-/** What needs somebody, worst first: [mood, where, link, why]. */
-function needs(cloud, all) {
-  const found = [];
-  const away = Object.values(cloud.hosts).filter((host) => hostMood(host) === "bad");
-  for (const host of away) found.push(["bad", host.name, link.host(host.name), `did not answer${host.why ? `: ${host.why}` : ""}`]);
-  const judged = new Set();
-  for (const row of all) {
-    if (row.failed && !judged.has(row.app)) {
-      judged.add(row.app);
-      found.push(["bad", row.app, link.app(row.app), `its newest version failed${row.verdict ? `: ${row.verdict}` : ""}`]);
-    }
-  }
-  for (const mood of ["bad", "wait"]) {
-    for (const row of all) {
-      if (row.mood === mood) found.push([mood, row.slot, link.app(row.app), `${row.state}${row.why ? `: ${row.why}` : ""}`]);
-    }
-  }
-  return found;
+/** What needs somebody, worst first: [mood, subject, where it leads, why]. */
+function needs(cloud) {
+  return cloud.warnings.map(({ weight, subject, text }) => {
+    const slot = cloud.slots[subject];
+    const href = slot ? link.app(slot.app) : cloud.hosts[subject] ? link.host(subject) : subject.includes("/") ? "#/machines" : link.app(subject);
+    return [weight === "bad" && !(slot && mood(slot) !== "bad") ? "bad" : "wait", subject, href, text];
+  }).sort((a, b) => (a[0] === b[0] ? 0 : a[0] === "bad" ? -1 : 1));
 }
 
 function sentence(cloud, all) {
@@ -41,9 +31,10 @@ export function Overview() {
   const cloud = useCloud();
   const [wanted, setWanted] = useState("");
   const all = useMemo(() => rows(cloud.slots), [cloud.slots]);
+  if (cloud.refused) return html`<h1 class="lead">The hosts refuse to show this cloud.</h1><${Failed} problem=${cloud.refused} />`;
   if (!cloud.seen) return html`<h1 class="lead quiet">Looking at the cloud…</h1><${Loading} />`;
   const [first, second] = sentence(cloud, all);
-  const open = needs(cloud, all);
+  const open = needs(cloud);
   const fits = (text) => text.toLowerCase().includes(wanted.toLowerCase());
   const apps = [...by(all, (row) => row.app)].filter(([name]) => fits(name)).sort(([a], [b]) => natural(a, b));
   const on = by(all, (row) => row.node);
@@ -52,43 +43,52 @@ export function Overview() {
     <h1 class="lead">${first}</h1><p class="under">${second}</p>
     ${cloud.trouble && html`<div class="note wait" role="status"><p><strong>No host answers just now; this is what was seen last.</strong></p><p>${cloud.trouble}</p></div>`}
     ${open.length > 0 && html`<ul class=${`needs ${open[0][0]}`} aria-label="Needs somebody">
-      ${open.slice(0, NEEDS_SHOWN).map(([mood, name, href, why]) => html`<li><${Mark} mood=${mood} /><span><a class="mono" href=${href}>${name}</a> ${why}</span></li>`)}
+      ${open.slice(0, NEEDS_SHOWN).map(([mood, name, href, why]) => html`<li><${Mark} mood=${mood} /><span><a class="mono" href=${href}>${name}</a> ${cleaned(why)}</span></li>`)}
       ${open.length > NEEDS_SHOWN && html`<li class="quiet"><span></span><span>and ${open.length - NEEDS_SHOWN} more</span></li>`}</ul>`}
     <section aria-labelledby="apps">
       <div class="head"><h2 id="apps">Apps</h2><span class="grow"></span>
         <label class="hidden" for="filter">Filter apps and hosts</label>
         <input id="filter" type="search" placeholder="Filter  ( / )" value=${wanted} onInput=${(event) => setWanted(event.target.value)} /></div>
-      ${apps.length ? html`<${Apps} apps=${apps} />` : html`<${Empty} title=${wanted ? "No app is called so." : "No app yet."}>${!wanted && html`<a class="link" href="#/deploy">Deploy a compose file</a>, or <code>skerry deploy</code>.`}<//>`}
+      ${apps.length ? html`<${Apps} apps=${apps} cloud=${cloud} />` : html`<${Empty} title=${wanted ? "No app is called so." : "No app yet."}>${!wanted && html`<a class="link" href="#/deploy">Deploy a compose file</a>, or <code>skerry deploy</code>.`}<//>`}
     </section>
     <section aria-labelledby="hosts">
       <div class="head"><h2 id="hosts">Hosts</h2></div>
-      ${hosts.length ? html`<div class="hosts">${hosts.map((host) => html`<${Host} key=${host.name} host=${host} rows=${on.get(host.name) || []} />`)}</div>`
+      ${hosts.length ? html`<div class="hosts">${hosts.map((host) => html`<${Host} key=${host.name} host=${host} rows=${on.get(host.name) || []} figures=${cloud.figures[`node/${host.name}`] || {}} />`)}</div>`
         : html`<${Empty} title=${wanted ? "No host is called so." : "No host yet."}>${!wanted && html`<code>skerry host add root@ADDRESS</code> joins one.`}<//>`}
       <div class="legend" aria-hidden="true">${Object.entries(MOODS).map(([mood, word]) => html`<span class="word"><${Mark} mood=${mood} />${word}</span>`)}</div>
     </section>`;
 }
 
-const Apps = ({ apps }) => html`<table class="cards"><thead><tr><th>App</th><th>Replicas</th><th class="right">Healthy</th><th>Version</th><th class="right">Hosts</th></tr></thead>
+const Apps = ({ apps, cloud }) => html`<table class="cards"><thead><tr><th>App</th><th>Replicas</th><th class="right">Healthy</th><th class="right">CPU</th><th class="right">Memory</th><th class="right">Hosts</th><th class="right">Version</th></tr></thead>
   <tbody>${apps.map(([name, its]) => {
     const counted = its.filter((row) => row.mood !== "asleep");
     const well = counted.filter((row) => row.healthy || row.finished).length;
     const versions = new Set(its.map((row) => row.version));
     return html`<tr key=${name}><td class="name"><a href=${link.app(name)}>${name}</a></td>
       <td class="wide"><${Dots} rows=${its} label=${name} /></td>
-      <td class="right tight end">${counted.length ? `${well} of ${counted.length}` : "asleep"}</td>
-      <td class="tight quiet">${versions.size > 1 ? `${[...versions].sort(natural).join(" → ")}` : [...versions][0]}</td>
-      <td class="right tight quiet end">${many(new Set(its.map((row) => row.node).filter(Boolean)).size, "host")}</td></tr>`;
+      <td class="right tight" data-is="healthy">${counted.length ? `${well} of ${counted.length}` : "asleep"}</td>
+      <td class="right tight" data-is="CPU">${cores(total(cloud, its.map((row) => row.slot), "cpu_cores"))}</td>
+      <td class="right tight" data-is="memory">${memory(total(cloud, its.map((row) => row.slot), "memory_bytes"))}</td>
+      <td class="right tight quiet">${many(new Set(its.map((row) => row.node).filter(Boolean)).size, "host")}</td>
+      <td class="right tight quiet" data-is="version">${versions.size > 1 ? `${[...versions].sort(natural).join(" → ")}` : [...versions][0]}</td></tr>`;
   })}</tbody></table>`;
 
-function Host({ host, rows: its }) {
-  const mood = hostMood(host);
+const cores = (n) => (n === null ? html`<span class="quiet" title="not known">–</span>` : n.toFixed(2));
+const memory = (n) => (n === null ? html`<span class="quiet" title="not known">–</span>` : bytes(n));
+
+/** Used where the host tells, else reserved. */
+function Host({ host, rows: its, figures }) {
+  const kind = host.silent && host.state === "up" ? "wait" : hostMood(host);
   const { capacity = {}, free = {} } = host;
-  const used = (key) => (capacity[key] ? 1 - (free[key] || 0) / capacity[key] : 0);
-  const away = mood === "bad" || !capacity.cpus;
+  const { cpu_cores: busy, memory_bytes: used, memory_total_bytes: whole = capacity.memory_bytes } = figures;
+  const told = busy !== undefined && used !== undefined;
+  const cpu = told ? busy : (capacity.cpus || 0) - (free.cpus || 0);
+  const mem = told ? used : (capacity.memory_bytes || 0) - (free.memory_bytes || 0);
+  const away = kind === "bad" || !capacity.cpus;
   return html`<article class=${`host${away ? " away" : ""}`}>
-    <h3><${Mark} mood=${mood} /><a href=${link.host(host.name)}>${host.name}</a><span class="quiet">${host.state === "up" ? host.zone || "" : host.state}</span></h3>
-    <div class="room" title="reserved by what runs there">
-      <span>CPU</span><${Meter} share=${used("cpus")} /><span>${((capacity.cpus || 0) - (free.cpus || 0)).toFixed(1)} of ${(capacity.cpus || 0).toFixed(0)}</span>
-      <span>Mem</span><${Meter} share=${used("memory_bytes")} /><span>${bytes((capacity.memory_bytes || 0) - (free.memory_bytes || 0))} of ${bytes(capacity.memory_bytes || 0)}</span></div>
+    <h3><${Mark} mood=${kind} /><a href=${link.host(host.name)}>${host.name}</a><span class="quiet">${host.state === "up" ? host.silent ? "does not answer here" : host.zone || "" : host.state}</span></h3>
+    <div class="room" title=${told ? "used now" : "reserved by what runs there"}>
+      <span>CPU</span><${Meter} share=${cpu / (capacity.cpus || 1)} /><span>${cpu.toFixed(1)} of ${(capacity.cpus || 0).toFixed(0)}</span>
+      <span>Mem</span><${Meter} share=${mem / (whole || 1)} /><span>${bytes(mem)} of ${bytes(whole || 0)}</span></div>
     ${its.length ? html`<${Dots} rows=${its} label=${`on ${host.name}`} />` : html`<span class="quiet">nothing runs here</span>`}</article>`;
 }

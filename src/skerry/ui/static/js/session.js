@@ -28,9 +28,11 @@ export async function enter() {
 export async function ask(method, path, body, headers = {}) {
   const sent = { "x-skerry-key": key, ...headers };
   if (body !== undefined) sent["content-type"] = "application/json";
+  const send = () => fetch(path, { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body) });
   let answer;
   try {
-    answer = await fetch(path, { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body) });
+    // A browser gives up what it was asking when a network of the machine comes or goes: reading again harms nobody.
+    answer = await send().catch((error) => { if (method === "GET") return send(); throw error; });
   } catch {
     throw new Problem({ title: "skerry ui does not answer", detail: "it was ended, or the tunnel to it was", fix: "start it again", code: "gone" }, 0);
   }

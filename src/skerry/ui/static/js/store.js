@@ -2,7 +2,8 @@
 import { connect, watch } from "./session.js";
 import { useEffect, useState } from "../vendor/htm-preact.js";
 
-export const cloud = { name: "", hosts: {}, slots: {}, trouble: "", state: "connecting", seen: false, changed: 0 };
+export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, warnings: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
+const TABLES = ["hosts", "slots", "figures"];
 const listeners = new Set();
 
 function tell() {
@@ -22,13 +23,14 @@ function merge(table, rows) {
 export function begin() {
   watch("overview", {}, (told) => {
     for (const [key, value] of Object.entries(told)) {
-      if (key === "hosts" || key === "slots") cloud[key] = merge(cloud[key], value);
+      if (TABLES.includes(key)) cloud[key] = merge(cloud[key], value);
       else if (key === "cloud") cloud.name = value;
       else cloud[key] = value;
     }
-    if (told.cloud || told.trouble) cloud.seen = true;
+    cloud.seen = true;
     tell();
-  }, { began: () => { cloud.hosts = {}; cloud.slots = {}; } });
+  }, { failed: (problem) => { cloud.refused = problem; cloud.seen = true; tell(); },
+    began: () => { cloud.hosts = {}; cloud.slots = {}; cloud.figures = {}; } });
   connect((state) => { cloud.state = state; tell(); });
 }
 
@@ -91,4 +93,14 @@ export function by(list, key) {
 
 export function hostMood(host) {
   return { up: "ok", draining: "work", down: "bad" }[host.state] || "wait";
+}
+
+/** The sum of what is known of a figure, null where nothing is. */
+export function total(cloud, subjects, name) {
+  let sum = null;
+  for (const each of subjects) {
+    const value = (cloud.figures[each] || {})[name];
+    if (value !== undefined) sum = (sum || 0) + value;
+  }
+  return sum;
 }

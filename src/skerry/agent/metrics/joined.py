@@ -1,0 +1,43 @@
+"""Figures of one agent: which of its parts tells what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skerry.agent.metrics.keeping import Metrics
+from skerry.agent.metrics.sampling import Sampler
+from skerry.core.facts import SlotState
+from skerry.observe.machine import MachineFiles
+from skerry.trust.clock import median
+
+if TYPE_CHECKING:
+    from skerry.agent.daemon import Agent
+
+
+def metrics_of(agent: Agent) -> Metrics:
+    """To be made once its containers and its network are."""
+
+    def clock_off_s() -> float:
+        own_s = agent.clock.wall_s()
+        return own_s - median((own_s, *agent.door.neighbours_s()))
+
+    def restarts(slot: str) -> int | None:
+        said = agent.loop.core.said("slot", slot).get(agent.me)
+        return said.restarts if isinstance(said, SlotState) else None
+
+    sampler = Sampler(
+        MachineFiles(agent.files.state),
+        open_cgroup=agent.parts.cgroup,
+        interface=agent.network.host_end,
+        is_ours=agent.network.is_ours,
+        clock_off_s=clock_off_s,
+    )
+    return Metrics(
+        agent.me,
+        agent.files.state,
+        sampler,
+        running=agent.containers.running,
+        restarts=restarts,
+        wall_s=agent.clock.wall_s,
+        note=agent.events.append,
+    )

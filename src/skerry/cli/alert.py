@@ -1,0 +1,264 @@
+"""`skerry alert`: who is told when something is wrong, of what, and what is wrong now."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from skerry.cli import run
+from skerry.cli.options import Duration
+from skerry.cli.options import command as declare
+from skerry.cli.output import Terminal, age, clean, table
+from skerry.errors import BadInput
+
+CHANGES = (0, 1, 2, 3, 4)
+SECRETS = {"telegram": "the bot's token", "smtp": "the password"}
+
+
+@click.group(name="alert")
+def command() -> None:
+    """Be told when something is wrong: receivers, rules, silences."""
+
+
+@declare(command, "ls", example="skerry alert ls")
+def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
+    """Show what is wrong now, since when and who was told; and who is to be told."""
+    from skerry.client import alerts
+
+    found = run.in_cloud(terminal, cloud, passphrase_file, alerts.firing)
+    rows = [
+        {
+            "rule": row["rule"],
+            "subject": row["subject"],
+            "since": age(row["since"]),
+            "told": "; ".join(f"{', '.join(names)} by {host}" for host, names in row["sent"].items())
+            or ("silenced" if row["silenced_until"] else "nobody yet"),
+            "why": row["why"],
+        }
+        for row in found["firing"]
+    ]
+    text = [table(rows, ("rule", "subject", "since", "told", "why")) if rows else "(nothing is wrong)"]
+    text += ["", table(found["receivers"], ("receiver", "kind", "at", "not_opened_to"))] if found["receivers"] else []
+    for quiet in found["silences"]:
+        what = f"{quiet.get('rule') or 'everything'} {quiet.get('subject', '')}".strip()
+        text.append(f"silenced: {clean(what)}, for {age(2 * time.time() - quiet['until'])} more")
+    if not found["receivers"]:
+        terminal.warn("nobody is told: add a receiver, skerry alert add NAME --webhook URL")
+    terminal.answer(found, "\n".join(text))
+
+
+@declare(
+    command, "add",
+    example="skerry alert add ops --webhook https://example.com/hook --secret-file key\n"
+    "skerry alert add phone --ntfy https://ntfy.sh/a-long-secret-topic\n"
+    "skerry alert add mail --smtp mail.example.com:587 --from skerry@example.com --to me@example.com --user skerry",
+    codes=CHANGES,
+)  # fmt: skip
+@click.argument("name")
+@click.option("--webhook", metavar="URL", help="Gets each alert as JSON, signed (docs/alerts.md).")
+@click.option("--smtp", metavar="HOST:PORT", help="Mail, with --from and --to; STARTTLS unless --tls says otherwise.")
+@click.option("--ntfy", metavar="URL", help="A topic's URL, such as https://ntfy.sh/topic.")
+@click.option(
+    "--slack", metavar="URL", help="An incoming webhook of Slack, or of what takes the same (Discord: …/slack)."
+)
+@click.option("--telegram", metavar="CHAT", help="A chat's id; the bot's token is the secret.")
+@click.option(
+    "--heartbeat", metavar="URL", help="Asked for once a minute: whoever watches it hears when all is silent."
+)
+@click.option("--from", "sender", metavar="ADDRESS", help="Of mail.")
+@click.option("--to", "to", multiple=True, metavar="ADDRESS", help="Of mail; repeatable.")
+@click.option("--user", metavar="NAME", help="To log in to the mail server; the password is the secret.")
+@click.option(
+    "--tls", type=click.Choice(["starttls", "tls", "none"]), default="starttls", show_default=True, help="Of mail."
+)
+@click.option("--api", metavar="URL", help="Another server than Telegram's own.")
+@click.option(
+    "--secret-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="Holds the secret: what a webhook is signed with, a token, a password; else $SKERRY_ALERT_SECRET.",
+)  # fmt: skip
+@click.option("--replace", is_flag=True, help="There is one of that name: this is its new address.")
+def add(
+    terminal: Terminal, name: str, webhook: str | None, smtp: str | None, ntfy: str | None, slack: str | None,
+    telegram: str | None, heartbeat: str | None, sender: str | None, to: tuple[str, ...], user: str | None, tls: str,
+    api: str | None, secret_file: Path | None, replace: bool, cloud: str, passphrase_file: str | None,
+) -> None:  # fmt: skip
+    """Tell a receiver, NAME, when something is wrong and when it is over.
+
+    Its address and secret are sealed to the fixed hosts and to operators; machines of pools can't read them.
+    """
+    from skerry.client import alerts
+    from skerry.core.intent import Receiver
+
+    said = {
+        "webhook": webhook,
+        "smtp": smtp,
+        "ntfy": ntfy,
+        "slack": slack,
+        "telegram": telegram,
+        "heartbeat": heartbeat,
+    }
+    given = {kind: value for kind, value in said.items() if value}
+    if len(given) != 1:
+        raise BadInput(
+            f"receiver {name} was not added", f"one of {', '.join('--' + kind for kind in said)} is needed", ""
+        )
+    ((kind, value),) = given.items()
+    reach = _reach(name, kind, value, _secret(name, kind, secret_file, user), sender, to, user, tls, api)
+    at = ",".join(to) if kind == "smtp" else value if kind == "telegram" else urlsplit(value).hostname or ""
+    receiver = Receiver(kind=kind, at=at[:255])  # type: ignore[arg-type]
+    result = run.in_cloud(
+        terminal, cloud, passphrase_file,
+        lambda session: alerts.add(session, name, receiver, reach, replace=replace), changes=True,
+    )  # fmt: skip
+    terminal.answer(result, f"{name} will be told; try it: skerry alert test {name}")
+
+
+def _reach(
+    name: str, kind: str, value: str, secret: str, sender: str | None, to: tuple[str, ...], user: str | None, tls: str,
+    api: str | None,
+) -> dict[str, str]:  # fmt: skip
+    """What it takes to reach it. Raises BadInput."""
+    if kind == "smtp":
+        host, _, port = value.rpartition(":")
+        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise BadInput(
+                f"receiver {name} was not added", f"{value!r} is no HOST:PORT", "such as mail.example.com:587"
+            )
+        if not sender or not to:
+            raise BadInput(f"receiver {name} was not added", "mail needs --from and --to", "give both")
+        for address in (sender, *to):
+            if "@" not in address or not address.isprintable() or " " in address or "," in address:
+                raise BadInput(f"receiver {name} was not added", f"{address!r} is no address of mail", "")
+        reach = {"server": value, "from": sender, "to": ",".join(to), "tls": tls, "user": user or ""}
+    elif kind == "telegram":
+        if not secret:
+            raise BadInput(f"receiver {name} was not added", "the bot's token is needed", "--secret-file FILE")
+        reach = {"chat": value, "url": api or ""}
+    else:
+        split = urlsplit(value)
+        if split.scheme not in ("https", "http") or not split.hostname or not value.isprintable() or " " in value:
+            raise BadInput(f"receiver {name} was not added", f"{value!r} is no URL", "such as https://example.com/hook")
+        reach = {"url": value}
+    return {key: text for key, text in {**reach, "secret": secret}.items() if text}
+
+
+def _secret(name: str, kind: str, file: Path | None, user: str | None) -> str:
+    if file is not None:
+        return file.read_text(encoding="utf-8").strip()
+    if secret := os.environ.get("SKERRY_ALERT_SECRET", "").strip():
+        return secret
+    if (kind == "telegram" or (kind == "smtp" and user)) and sys.stdin.isatty():
+        return str(click.prompt(f"{SECRETS[kind]} for {name}", hide_input=True, err=True)).strip()
+    return ""
+
+
+@declare(command, "rm", example="skerry alert rm ops", codes=CHANGES)
+@click.argument("name")
+def rm(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None) -> None:
+    """Tell receiver NAME nothing any more."""
+    from skerry.client import alerts
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: alerts.rm(session, name), changes=True)
+    terminal.answer(result, f"{name} is told nothing any more")
+
+
+@declare(
+    command,
+    "silence",
+    example="skerry alert silence disk vps-2 --for 2h\nskerry alert silence all --for 30m",
+    codes=CHANGES,
+)
+@click.argument("rule")
+@click.argument("subject", required=False, default="")
+@click.option("--for", "for_s", type=Duration(), metavar="TIME", help="For how long, such as 2h.")
+@click.option("--end", is_flag=True, help="End it now.")
+def silence(
+    terminal: Terminal, rule: str, subject: str, for_s: float | None, end: bool, cloud: str, passphrase_file: str | None
+) -> None:
+    """Send nothing of RULE (`all`: of any), about SUBJECT or any, for a while.
+
+    What still fires when it ends is told then.
+    """
+    from skerry.client import alerts
+
+    if (for_s is None) is not end:
+        raise BadInput("nothing was silenced", "for how long?", "--for 2h, or --end to end a silence")
+    until = 0.0 if for_s is None else time.time() + for_s
+    result = run.in_cloud(
+        terminal, cloud, passphrase_file,
+        lambda session: alerts.silence(session, "" if rule == "all" else rule, subject, until), changes=True,
+    )  # fmt: skip
+    what = f"{rule} {subject}".strip()
+    terminal.answer(
+        result, f"{what}: no silence any more" if end else f"{what}: silent for {age(time.time() - (for_s or 0))}"
+    )
+
+
+@declare(command, "rules", example="skerry alert rules")
+def rules(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
+    """List the rules as they are in force."""
+    from skerry.client import alerts
+    from skerry.client.session import Session
+
+    async def work(session: Session) -> list[dict[str, Any]]:
+        await session.sync(1)
+        return alerts.rules_of(session)
+
+    rows = run.in_cloud(terminal, cloud, passphrase_file, work)
+    terminal.rows(rows, ("rule", "on", "limit", "unit", "for_s", "clear_s", "means"))
+
+
+@declare(
+    command,
+    "rule",
+    example="skerry alert rule disk --limit 0.8 --for 10m\nskerry alert rule restart-loop --off",
+    codes=CHANGES,
+)
+@click.argument("rule")
+@click.option("--on/--off", "on", default=None, help="Whether it counts at all.")
+@click.option("--limit", type=click.FloatRange(0, 1e12), help="Beyond which figure; shares are 0 to 1.")
+@click.option("--for", "for_s", type=Duration(), metavar="TIME", help="For how long before it fires.")
+@click.option("--clear", "clear_s", type=Duration(), metavar="TIME", help="For how long not before it is over.")
+@click.option("--reset", is_flag=True, help="As built in, but for what is said beside it.")
+def rule_(
+    terminal: Terminal, rule: str, on: bool | None, limit: float | None, for_s: float | None, clear_s: float | None,
+    reset: bool, cloud: str, passphrase_file: str | None,
+) -> None:  # fmt: skip
+    """Change how RULE fires; `skerry alert rules` lists them."""
+    from skerry.client import alerts
+
+    said = {"limit": limit, "for_s": for_s, "clear_s": clear_s, "off": None if on is None else not on}
+    changes: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
+    if not changes and not reset:
+        raise BadInput(
+            f"rule {rule} is unchanged", "what is to change?", "--limit, --for, --clear, --on, --off or --reset"
+        )
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: alerts.set_rule(session, rule, changes, reset=reset),
+        changes=True,
+    )
+    terminal.answer(result, table([result], ("rule", "on", "limit", "unit", "for_s", "clear_s", "means")))
+
+
+@declare(command, "test", example="skerry alert test ops", codes=(0, 1, 2, 3, 4))
+@click.argument("name", required=False, default="")
+@click.option("--host", default="", metavar="HOST", help="From this host; else from the first that answers.")
+def test(terminal: Terminal, name: str, host: str, cloud: str, passphrase_file: str | None) -> int:
+    """Send a test to receiver NAME, or to all, and show what they answered.
+
+    Exit code 1: one did not take it.
+    """
+    from skerry.client import alerts
+
+    rows = run.in_cloud(terminal, cloud, passphrase_file, lambda session: alerts.test(session, name, host))
+    terminal.rows([{**row, "answer": row["detail"]} for row in rows], ("receiver", "kind", "from", "ok", "answer"))
+    return 0 if all(row["ok"] for row in rows) else 1
