@@ -56,10 +56,13 @@ class OciTool(Tool):
         self._tools, self._place, self._pid = tools, place, pid
         self._watched = os.pidfd_open(pid)
         self._code: int | None = None
+        self._gone: asyncio.Task[None] | None = None
 
     async def ended(self) -> int:
         if self._code is None:
-            await processes.wait_readable(self._watched)
+            if self._gone is None:  # one for all who wait: a loop tells but the last that asked for a descriptor
+                self._gone = asyncio.create_task(processes.wait_readable(self._watched))
+            await asyncio.shield(self._gone)
             if self._code is None:
                 _, status = os.waitpid(self._pid, 0)  # noqa: ASYNC222  it has ended: no wait
                 code = os.waitstatus_to_exitcode(status)
