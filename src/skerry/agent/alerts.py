@@ -51,7 +51,8 @@ class Alerts:
         off_s = own - median((own, *neighbours)) if neighbours else None
         at_s, why = agent.links.forged
         return Felt(
-            disk=disk.used / max(1, disk.used + disk.free), memory=agent.metrics.latest(agent.me, "memory_pressure_share"), clock_off_s=off_s,
+            disk=disk.used / max(1, disk.used + disk.free),
+            memory=agent.metrics.latest(agent.me, "memory_pressure_share"), clock_off_s=off_s,
             refused=why if why and agent.loop.now_s() < at_s + REFUSED_S else "",
         )  # fmt: skip
 

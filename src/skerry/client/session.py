@@ -165,8 +165,10 @@ class Session(Known):
             raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
         return str(hello.get("nonce", ""))
 
-    async def everywhere(self, verb: str, args: Any = None, *, attached: Sequence[bytes] = ()) -> dict[str, Any]:
-        """Ask all hosts at once: path -> answer, or the SkerryError. `answered` says when each of them did."""
+    async def everywhere(
+        self, verb: str, args: Any = None, *, attached: Sequence[bytes] = (), nodes: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Ask all hosts (or these) at once: path -> answer, or the SkerryError. `answered` says when each of them did."""
 
         async def one(node: str) -> Any:
             try:
@@ -176,7 +178,7 @@ class Session(Known):
             self.answered[node] = time.time()
             return answer
 
-        nodes = list(self.nodes)
+        nodes = list(self.nodes) if nodes is None else nodes
         return dict(zip(nodes, await asyncio.gather(*(one(node) for node in nodes)), strict=True))
 
     async def open(self, path: str, node: str | None = None) -> tuple[Stream, str]:

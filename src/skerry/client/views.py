@@ -15,10 +15,12 @@ from skerry.client.following import following
 from skerry.client.logs import Past, past
 from skerry.client.logs import following as following_logs
 from skerry.client.session import Session
+from skerry.core import restarts
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject, Refusal, SkerryError, Unreachable
 from skerry.sizes import size
 
+CRASHED_ASKED, CRASHED_WITHIN_S = 3, 1.0  # hosts at the head of a slot's order
 SILENCE_S = 3.0  # a host whose rows are followed speaks each second
 
 
@@ -64,7 +66,26 @@ async def explain(session: Session, subject: str) -> dict[str, Any]:
         return {
             subject: {**host, "holds": [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows]}
         }
-    return {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
+    found = {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
+    hosts_of = {answer["node"] for row in found.values() for answer in row["order"][:CRASHED_ASKED]}
+    for crash in await _crashes(session, subject, hosts_of):
+        if crash["slot"] in found:
+            again = f", and {crash['again']} times since" if crash["again"] else ""
+            told = f"{restarts.told(crash['exit_code'], crash['oom'])} on {crash['node']}{again}"
+            found[crash["slot"]]["crashed"] = f"{told}, {rfc3339(crash['time'])}: skerry crashes {crash['slot']}"
+    return found
+
+
+async def _crashes(session: Session, subject: str, hosts_of: set[str]) -> list[dict[str, Any]]:
+    """What these hosts keep of crashes, oldest first, as far as they say so at once to who asks."""
+    from skerry.client.looking import crashes
+
+    try:
+        async with asyncio.timeout(CRASHED_WITHIN_S):
+            nodes = [f"node/{name}" for name in hosts_of if f"node/{name}" in session.nodes]
+            return list(reversed(await crashes(session, subject, nodes)))
+    except (SkerryError, TimeoutError):
+        return []
 
 
 async def status(session: Session) -> dict[str, Any]:
