@@ -57,7 +57,7 @@ async def test_lines_of_all_hosts_come_in_the_order_of_their_times(
     assert await texts(session, "web", since=begun_s + 9.9, until=begun_s + 12.5) == wanted[10:13]
     assert await texts(session, "web", grep="line 29") == [wanted[29], *wanted[290:]]
     assert await texts(session, "web", grep="/0 .* 1[0-9]5$", regex=True) == [
-        w for w in wanted[100:200] if w[3] == "0" and w[-1] == "5"
+        w for w in wanted[100:200] if w[4] == "0" and w[-1] == "5"
     ]
     with pytest.raises(NoSuchSubject):
         await texts(session, "nope")
@@ -77,7 +77,7 @@ async def test_where_one_host_has_all_that_is_newest_it_gives_more_than_its_shar
 
 async def test_a_host_says_what_its_agent_said(cloud: SmallCloud, session: Session, begun_s: float) -> None:
     for name in HOSTS:
-        cloud.files[name].own_logs()[-1].write_text(f"{stamp(begun_s)} stderr F {name} began\n")
+        cloud.files[name].own_logs()[-1].write_text(f"{stamp(begun_s - 1)} stderr F {name} began\n")
     rows = [row async for row in views.logs(session, ["vps-2"])]
     assert [(row["node"], row["slot"], row["text"]) for row in rows] == [("vps-2", "node/vps-2", "vps-2 began")]
     assert await texts(session, "vps-1", "web/0", tail=101) == [
