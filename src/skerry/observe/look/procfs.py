@@ -112,12 +112,17 @@ class Process:
 
 
 def processes_of(pids: Iterable[int]) -> Iterator[Process]:
-    """Those that live and are in one control group with the first of them that does."""
-    group = ""
+    """Those that live and are in one control group with the first of them that does; and those of its pid namespace that have ended
+    and that nobody has asked about: such are in no group any more.
+    """
+    group, depth = "", 0
     for pid in pids:
         with contextlib.suppress(OSError), Process(pid) as process:
-            group = group or process.read("cgroup")
-            if process.read("cgroup") == group:
+            status = parse_status(process.read("status"))
+            deep = len(status.get("NSpid", "").split())
+            if not group:
+                group, depth = process.read("cgroup"), deep
+            if process.read("cgroup") == group or (status.get("State", "").startswith("Z") and deep == depth):
                 yield process
 
 
