@@ -41,12 +41,16 @@ class Situation:
     steps: list[Act | Until | Show] = field(default_factory=list)
 
     @property
-    def apps(self) -> list[str]:
-        """Each file is an app of its own name; NAME-SOMETHING is another version of it."""
+    def files(self) -> list[str]:
+        """Of soak/situations, without .yaml, that are deployed in it."""
         acted = [step.words[0] for step in self.steps if isinstance(step, Act) and step.verb == "deploy"]
         shown = " ".join(step.command for step in self.steps if isinstance(step, Show))
-        typed = re.findall(r"skerry deploy (\S+)\.yaml", shown)
-        return list(dict.fromkeys(name.partition("-")[0] for name in [*acted, *typed]))
+        return [*acted, *re.findall(r"skerry deploy (\S+)\.yaml", shown)]
+
+    @property
+    def apps(self) -> list[str]:
+        """Each file is an app of its own name; NAME-SOMETHING is another version of it."""
+        return list(dict.fromkeys(name.partition("-")[0] for name in self.files))
 
 
 class Page:
