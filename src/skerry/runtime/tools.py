@@ -56,10 +56,15 @@ class OciTool(Tool):
         self._cgroup = tools.cgroup(place)
         self._watched = os.pidfd_open(pid)
         self._code: int | None = None
+        self._ending: asyncio.Future[None] | None = None
 
     async def ended(self) -> int:
         if self._code is None:
-            await processes.wait_readable(self._watched)
+            if (
+                self._ending is None
+            ):  # one for all who wait: a loop has one reader for a file, and the last one would be it
+                self._ending = asyncio.ensure_future(processes.wait_readable(self._watched))
+            await asyncio.shield(self._ending)
             if self._code is None:
                 _, status = os.waitpid(self._pid, 0)  # noqa: ASYNC222  it has ended: no wait
                 code = os.waitstatus_to_exitcode(status)
@@ -112,6 +117,8 @@ class OciTool(Tool):
             await self.kill()
         finally:
             self.close_input()
+            if self._ending is not None:
+                self._ending.cancel()
             for file in (self.output, self.errors, self._watched):
                 if file is not None:
                     os.close(file)
