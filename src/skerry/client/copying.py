@@ -1,8 +1,8 @@
-"""Files of a container onto the operator's machine: a tar stream of a node that may be captured, of a container that may be hostile.
+"""Files of a container onto the operator's machine, and one into it.
 
-It is unpacked beside the place it is meant for and moved there when all has come: nothing half-made, nothing written elsewhere.
-tarfile's "data" filter judges each entry; links are made last, when nothing is written any more, so that nothing is ever
-written through one.
+Out comes a tar stream of a node that may be captured, of a container that may be hostile. It is unpacked
+beside the place it is meant for and moved there when all has come: nothing half-made, nothing written elsewhere. tarfile's "data"
+filter judges each entry; links are made last, when nothing is written any more, so that nothing is ever written through one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Any
 
-from skerry.client.looking import Place, opened
+from skerry.client.looking import Answer, Place, opened
 from skerry.client.session import Session
-from skerry.errors import BadFormat, Refusal
+from skerry.errors import BadFormat, BadInput, Refusal
+from skerry.observe.look.job import PIECE_BYTES
 from skerry.store.disk import full_disk_told
 
 ENTRIES_MAX = 250_000
@@ -39,17 +40,64 @@ class InTheWay(Refusal):
 
 
 async def fetch(
-    session: Session, place: Place, path: str, local: Path, limit: int, progress: Progress = lambda bytes: None
+    session: Session,
+    place: Place,
+    path: str,
+    local: Path,
+    limit: int,
+    progress: Progress = lambda bytes: None,
+    *,
+    crashed: bool = False,
 ) -> dict[str, Any]:
     """Copy a file or folder. Into `local` if that is a folder, else as `local`. Gives figures, what was left out, and `to`."""
     to = destination(path, local)
     with full_disk_told(to.parent), tempfile.TemporaryDirectory(prefix=".skerry-cp-", dir=to.parent) as scratch:
         unpacked = _Unpacked(Path(scratch))
-        figures = await _pour(session, place, path, limit, progress, unpacked)
+        figures = await _pour(session, place, {"path": path, "limit": limit, "crashed": crashed}, progress, unpacked)
         await asyncio.to_thread(unpacked.move, to)
     skipped = [*figures.pop("skipped", []), *unpacked.left_out][:TOLD_MAX]
     count = int(figures.pop("skipped_count", 0)) + unpacked.left_out_count
     return {**figures, "skipped": skipped, "skipped_count": count, "to": str(to)}
+
+
+async def send(
+    session: Session, place: Place, local: Path, path: str, limit: int, progress: Progress = lambda bytes: None
+) -> dict[str, Any]:
+    """Put one file into the container, as `path`, or into it if that ends with a slash."""
+    path = path + local.name if path.endswith("/") else path
+    file = _plain(local, limit)
+    with file:
+        status = os.fstat(file.fileno())
+        args = {"path": path, "limit": status.st_size, "mode": stat.S_IMODE(status.st_mode) & 0o777, "write": True}
+        async with opened(session, place, "put", **args) as answer:
+            sending = asyncio.ensure_future(_give(answer, file, progress))
+            try:
+                told = await answer.done()
+            finally:
+                sending.cancel()
+    return {"slot": place.slot, "path": path, **told}
+
+
+async def _give(answer: Answer, file: IO[bytes], progress: Progress) -> None:
+    gave = 0
+    while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+        await answer.give(piece)
+        gave += len(piece)
+        progress(gave)
+    await answer.give(b"")
+
+
+def _plain(local: Path, limit: int) -> IO[bytes]:
+    """Raises BadInput for what is no file, or too large."""
+    if not local.is_file():
+        raise BadInput(
+            f"{local} was not copied", "it is no file", "name a file; a folder is copied as an archive of it"
+        )
+    if local.stat().st_size > limit:
+        raise BadInput(
+            f"{local} was not copied", f"it has {local.stat().st_size} bytes, {limit} are allowed", "--limit SIZE"
+        )
+    return local.open("rb")
 
 
 def destination(path: str, local: Path) -> Path:
@@ -62,7 +110,7 @@ def destination(path: str, local: Path) -> Path:
 
 
 async def _pour(
-    session: Session, place: Place, path: str, limit: int, progress: Progress, unpacked: _Unpacked
+    session: Session, place: Place, args: dict[str, Any], progress: Progress, unpacked: _Unpacked
 ) -> dict[str, Any]:
     """The stream through a pipe into the unpacking thread: whichever is slower holds up the other."""
     ours, its = os.pipe()
@@ -71,14 +119,16 @@ async def _pour(
         came = 0
         try:
             async with (
-                opened(session, place, "tree", path=path, limit=limit) as answer,
+                opened(session, place, "tree", **args) as answer,
                 aclosing(answer.data()) as pieces,
             ):
                 async for piece in pieces:
                     came += len(piece)
-                    if came > limit + HEADS_BYTES:
+                    if came > args["limit"] + HEADS_BYTES:
                         raise BadFormat(
-                            f"{place.slot}:{path} was not copied", "more came than was asked for", "look at the host"
+                            f"{place.slot}:{args['path']} was not copied",
+                            "more came than was asked for",
+                            "look at the host",
                         )
                     await asyncio.to_thread(_write, its, piece)
                     progress(came)

@@ -20,6 +20,7 @@ import stat
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +42,7 @@ from skerry.runtime.tools_spec import (
     tools_seccomp,
 )
 
-GRACE_S = 2.0  # after SIGTERM: a debugger takes its breakpoints out and lets go
+GRACE_S = 2.0  # after SIGTERM: a debugger takes its breakpoints out, on which the target would die, and lets go
 GONE_WITHIN_S = 5.0
 NOT_STARTED = 127  # as a shell says it
 T = TypeVar("T")
@@ -53,7 +54,6 @@ class OciTool(Tool):
     def __init__(self, tools: Tools, place: Path, pid: int, input: int, output: int, errors: int | None) -> None:
         self.input, self.output, self.errors = input, output, errors
         self._tools, self._place, self._pid = tools, place, pid
-        self._cgroup = tools.cgroup(place)
         self._watched = os.pidfd_open(pid)
         self._code: int | None = None
         self._ending: asyncio.Future[None] | None = None
@@ -92,19 +92,13 @@ class OciTool(Tool):
                 fcntl.ioctl(self.output, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
     def signal(self, number: int) -> None:
-        for pid in self._tools.cgroups.pids(self._cgroup):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        self._tools.signal(self._place, number)
 
     async def end(self) -> None:
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await self.ended()
-        await self.kill()
-
-    async def kill(self) -> None:
-        """All of it, at once: a tracer that is killed lets go of what it traced."""
         await asyncio.to_thread(self._tools.kill, self._place)
         try:
             async with asyncio.timeout(GONE_WITHIN_S):
@@ -114,7 +108,7 @@ class OciTool(Tool):
 
     async def close(self) -> None:
         try:
-            await self.kill()
+            await self.end()
         finally:
             self.close_input()
             if self._ending is not None:
@@ -137,8 +131,14 @@ class Tools:
         self._numbers = itertools.count(1)
 
     def sweep(self) -> None:
-        """End and remove what an agent that died left. Blocks."""
-        for place in self._directory.iterdir() if self._directory.exists() else ():
+        """End and remove what there is, or what an agent that died left. Blocks, if there is some."""
+        places = list(self._directory.iterdir()) if self._directory.exists() else []
+        for place in places:
+            self.signal(place, signal.SIGTERM)
+        until_s = time.monotonic() + GRACE_S
+        while any(self.cgroups.pids(self.cgroup(place)) for place in places) and time.monotonic() < until_s:
+            time.sleep(0.02)
+        for place in places:
             with contextlib.suppress(RuntimeBusy):
                 self.kill(place)
                 self.remove(place)
@@ -273,6 +273,11 @@ class Tools:
 
     def cgroup(self, place: Path) -> str:
         return f"{self._parent}/{place.name}"
+
+    def signal(self, place: Path, number: int) -> None:
+        for pid in self.cgroups.pids(self.cgroup(place)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self, place: Path) -> None:
         """The tool, and the runtime that waits for it. Blocks for some milliseconds."""

@@ -106,11 +106,11 @@ class Top(App[SkerryError]):
     # -- drawing
 
     def _draw(self) -> None:
+        if not self.screen_stack or not self.screen_stack[0].query("#grid"):  # it is being taken down
+            return
         seen, base = self.seen, self.screen_stack[0]
         if isinstance(self.screen, Detail) and seen is not None:
             self.screen.see(seen)
-            return
-        if not base.query("#grid"):  # it is being taken down
             return
         lost = base.query_one("#lost", Static)
         lost.set_class(bool(seen and seen.lost), "shown")
