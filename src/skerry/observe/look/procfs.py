@@ -154,7 +154,8 @@ def procs(job: Job) -> Iterator[dict[str, Any]]:
 
 def _children(pids: Iterable[int]) -> list[int]:
     """Of these, without themselves: who has ended and was not asked about stands in no control group, but with its parent."""
-    known, found = {*pids}, set()
+    known = {*pids}
+    found: set[int] = set()
     for process in processes_of(known):
         for tid in _listed(f"/proc/{process.pid}/task")[:THREADS_MAX]:
             with contextlib.suppress(OSError):
@@ -164,7 +165,7 @@ def _children(pids: Iterable[int]) -> list[int]:
 
 def _listed(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)
+        return os.listdir(folder)  # noqa: PTH208  names alone
     except OSError:
         return []
 
