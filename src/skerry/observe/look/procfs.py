@@ -8,6 +8,7 @@ Source: Linux, Documentation/filesystems/proc.rst; proc(5).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -157,9 +158,10 @@ def _children(pids: Iterable[int]) -> list[int]:
     known = {*pids}
     found: set[int] = set()
     for process in processes_of(known):
-        for tid in _listed(f"/proc/{process.pid}/task")[:THREADS_MAX]:
-            with contextlib.suppress(OSError):
-                found.update(int(word) for word in process.read(f"task/{tid}/children").split())
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/task") as threads:
+            for thread in itertools.islice(threads, THREADS_MAX):
+                with contextlib.suppress(OSError):
+                    found.update(int(word) for word in process.read(f"task/{thread.name}/children").split())
     return sorted(found - known)[:ENDED_MAX]
 
 
