@@ -108,6 +108,8 @@ class OciTool(Tool):
             await self.end()
         finally:
             self.close_input()
+            if self._end is not None:
+                self._end.cancel()
             for file in (self.output, self.errors, self._watched):
                 if file is not None:
                     os.close(file)
