@@ -14,7 +14,7 @@ import pytest
 from agent.small import SmallCloud
 from ports import free_port
 from skerry.agent.host import Parts
-from skerry.agent.metrics.answering import TooMuchAsked
+from skerry.agent.metrics.answering import Query, TooMuchAsked
 from skerry.client import metrics
 from skerry.client.session import FinalAnswer, Session
 from skerry.core.intent import Endpoint, Service
@@ -261,3 +261,30 @@ async def test_what_an_app_tells_by_itself_is_kept_and_shown(cloud: Counted, ses
         return any("port" in why.get("own.own/0", "") for why in answer.dropped.values())
 
     await until(silent, "that it tells nothing any more")
+
+
+LIES: tuple[dict[str, Any], ...] = (
+    {"name": "a b"},
+    {"name": "x\n# HELP"},
+    {"subject": "node/vps-1"},
+    {"subject": "\x1b[2J"},
+    {"values": ["1"]},
+    {"labels": [1]},
+)
+
+
+async def test_a_captured_host_is_named_and_the_others_are_shown(
+    cloud: Counted, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await all_known(session)
+    honest = await ask(cloud, looker("app/*", "node/*"))
+    for lie in LIES:
+        series = {**honest["series"][0], "subject": "node/vps-2", **lie}
+
+        async def lying(args: Query, request: Request, series: dict[str, Any] = series) -> dict[str, Any]:
+            return {**honest, "node": "vps-2", "series": [series]}
+
+        monkeypatch.setattr(cloud.agents["vps-2"].server, "_verb_metrics", lying)
+        answer = await metrics.query(session, [], ["load1"])
+        assert set(answer.missing) == {"vps-2"}, lie
+        assert {series.host for series in answer.series} == {"vps-1"}, lie
