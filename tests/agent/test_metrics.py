@@ -14,10 +14,10 @@ import pytest
 from agent.small import SmallCloud
 from ports import free_port
 from skerry.agent.host import Parts
-from skerry.agent.metrics.answering import TooMuchAsked
+from skerry.agent.metrics.answering import Query, TooMuchAsked
 from skerry.client import metrics
 from skerry.client.session import FinalAnswer, Session
-from skerry.core.intent import Endpoint, Service
+from skerry.core.intent import Endpoint, Port, Scale, Service
 from skerry.errors import NoSuchSubject, SkerryError, Unreachable
 from skerry.observe.cgroups import Cgroup
 from skerry.observe.promtext import fetch
@@ -261,3 +261,52 @@ async def test_what_an_app_tells_by_itself_is_kept_and_shown(cloud: Counted, ses
         return any("port" in why.get("own.own/0", "") for why in answer.dropped.values())
 
     await until(silent, "that it tells nothing any more")
+
+
+LIES: tuple[dict[str, Any], ...] = (
+    {"name": "a b"},
+    {"name": "x\n# HELP"},
+    {"subject": "node/vps-1"},
+    {"subject": "\x1b[2J"},
+    {"values": ["1"]},
+    {"labels": [1]},
+)
+
+
+async def test_a_captured_host_is_named_and_the_others_are_shown(
+    cloud: Counted, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await all_known(session)
+    honest = await ask(cloud, looker("app/*", "node/*"))
+    for lie in LIES:
+        series = {**honest["series"][0], "subject": "node/vps-2", **lie}
+
+        async def lying(args: Query, request: Request, series: dict[str, Any] = series) -> dict[str, Any]:
+            return {**honest, "node": "vps-2", "series": [series]}
+
+        monkeypatch.setattr(cloud.agents["vps-2"].server, "_verb_metrics", lying)
+        answer = await metrics.query(session, [], ["load1"])
+        assert set(answer.missing) == {"vps-2"}, lie
+        assert {series.host for series in answer.series} == {"vps-1"}, lie
+
+
+async def test_as_many_replicas_as_what_they_tell_by_themselves_asks_for(cloud: Counted, session: Session) -> None:
+    async with Application() as app:
+        app.text = "waiting 1\n"
+        scale = Scale(min=1, max=3, metric="waiting", metric_target=4.0, step_s=1.0, down_s=20.0)
+        ports = (Port(target=80, published=8099),)
+        service = Service(metrics=Endpoint(port=app.port), scale=scale, ports=ports)
+        cloud.deploy("queue", service, cloud.give_image(b"an app with a queue"))
+
+        async def replicas(number: int) -> bool:
+            rows = await session.request("ps", {"subject": "queue"})
+            return sum(row["state"] == "running" for row in rows) == number
+
+        async def told() -> bool:
+            rows = await session.request("scaling", {"subject": "queue.queue"})
+            return any(figure["metric"] and figure["metric"][-1] == 1.0 for row in rows for figure in row["figures"])
+
+        await until(lambda: replicas(1), "one replica")
+        await until(told, "the figure of a step")
+        app.text = "waiting 11\n"
+        await until(lambda: replicas(3), "as many as are needed")
