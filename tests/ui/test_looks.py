@@ -6,6 +6,7 @@ REWRITE=1 takes the pictures anew (docs/ui/*.png): look at each before it is com
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def home(beside: Aside, tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = LocalImages(folder / "images")
     digests = {}
     for name, files in FILES.items():
-        contents = {path: os.urandom(size) for path, size in files.items()}
+        contents = {path: random.Random(f"{path} {size}").randbytes(size) for path, size in files.items()}
         digests[name] = put_image(images.objects, contents)
         images.tag(name, digests[name])
         beside.look(lambda c=contents: beside.cloud.give_files(c))  # type: ignore[misc]
@@ -212,11 +213,11 @@ def picture(page: Page, name: str, size: str, light: str) -> None:
 
 
 def small(png: bytes) -> bytes:
-    """With 128 colours, which is all that they have."""
+    """With 256 colours."""
     import io
 
     from PIL import Image
 
     made = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(made, "png", optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(made, "png", optimize=True)
     return made.getvalue()
