@@ -1,4 +1,4 @@
-"""`python -m soak.pictures`: what `skerry top` looks like over a lab cloud with some of the situations on it, as docs/pictures/top*.svg.
+"""`python -m soak.pictures`: `skerry top` over a lab cloud with some of the situations on it, as docs/pictures/top*.svg.
 
 The cloud is the one that `python -m soak.debugging --keep` left.
 """
@@ -28,7 +28,6 @@ KEYS = {  # what is pressed one after the other, and the picture after that
 
 
 async def take(session: Session, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
     for name, (before, last) in KEYS.items():
         top = Top(session)
         async with top.run_test(size=(100, 28)) as pilot:
@@ -45,6 +44,7 @@ async def take(session: Session, folder: Path) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="debugging", help="of the lab")
+    PICTURES.mkdir(exist_ok=True)
     work = ROOT / "build" / parser.parse_args().name
     skerry = Skerry(work / "home", print)
     del skerry.environment["NO_COLOR"]
