@@ -43,7 +43,7 @@ def left(beside: Aside) -> list[str]:
 
 def test_a_shell_outside_is_typed_at_and_goes_with_the_page(opened: Opener, beside: Aside) -> None:
     page = opened("#/apps/quiet")
-    page.get_by_role("link", name=f"Look into {SLOT}").click()
+    page.get_by_role("link", name=f"Look in: {SLOT}").click()
     page.get_by_label("Command").fill("strace -p 1")
     expect(page.locator(".visible")).to_contain_text("felt")
     page.get_by_label("Command").fill("busybox sh")

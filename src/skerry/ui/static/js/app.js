@@ -75,7 +75,7 @@ function Replicas({ its, app }) {
         <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
         <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
         <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${new Date(row.since * 1000).toISOString()}>${age(row.since)}</time></td>
-        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look into ${row.slot}`}>look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
+        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
   });
 }
 
