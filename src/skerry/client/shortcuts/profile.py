@@ -14,7 +14,7 @@ from skerry.mesh import terminals as t
 Profiler = Literal["auto", "py-spy", "perf"]
 SVG_BYTES = 32 << 20
 MORE_S = 60.0  # to read symbols and to draw
-NOT_PYTHON = "Failed to find python version"
+NOT_PYTHON = ("Failed to find python version", "No python processes found")
 _SAMPLES = re.compile(rb"<title>all \(([\d,]+) samples")
 
 
@@ -45,7 +45,7 @@ async def profile(
         svg, end, complaints = await _drawn(look, "python", seconds, rate, argv)
         if end.code == 0:
             return _profile(look, "py-spy", seconds, rate, svg)
-        if by == "py-spy" or not any(NOT_PYTHON in line for line in complaints.lines()):
+        if by == "py-spy" or not any(words in line for line in complaints.lines() for words in NOT_PYTHON):
             raise failed(f"{look.slot} could not be profiled", end, complaints)
         look.say(f"{look.slot} is no Python program: perf looks at it")
     svg, end, complaints = await _drawn(look, "perf", seconds, rate, ["perf"])

@@ -17,6 +17,7 @@ TEXT_CHARS = 200  # of a string in a call
 CALLS = re.compile(r"[%/!]?[a-z0-9_%]{1,40}")
 LINE_CHARS = 20_000
 TIME_OVER = 124
+OWN_WORDS = "strace: "  # what strace says of itself, for people: whom it has attached to, what it can't
 
 _OF_A_PROCESS = re.compile(r"\[pid +(\d+)\] ?")
 _TIME = re.compile(r"(\d\d:\d\d:\d\d\.\d{6}) ")
@@ -78,7 +79,7 @@ async def trace(
     Raises BadInput, ToolFailed, and what `debugging.opened` raises.
     """
     complaints = Complaints()
-    lines = Lines(line)
+    lines = Lines(lambda text: look.say(text) if text.startswith(OWN_WORDS) else line(text))
 
     def take(channel: bytes, payload: bytes) -> None:
         complaints.take(payload)
