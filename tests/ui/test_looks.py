@@ -146,7 +146,6 @@ def sees(selector: str, text: str = "") -> Ready:
 PAGES: dict[str, tuple[str, Ready]] = {
     "overview": ("#/", sees(".needs", "reports")),
     "app": ("#/apps/shop", sees("tbody tr", "healthy")),
-    "charts": ("#/apps/shop/charts", sees(".chart .keys", "shop.")),
     "logs": ("#/apps/shop/logs", sees(".lines .stderr", "payment timed out")),
     "app-events": ("#/apps/shop/events", sees(".events .kind")),
     "explain": ("#/apps/shop/explain", sees("summary", "held by")),
@@ -160,6 +159,7 @@ PAGES: dict[str, tuple[str, Ready]] = {
     "compare": ("#/images/{shop:2.4}/compare/{shop:2.3}", sees(".word.bad", "removed")),
     "machines": ("#/machines", sees("dl.facts", "Machines")),
     "deploy": ("#/deploy/shop", sees("h1", "Deploy shop")),
+    "charts": ("#/apps/shop/charts", sees(".chart .keys", "shop.")),
 }
 PICTURES = {"overview", "app", "charts", "logs", "compare", "machines", "deploy", "host"}
 SERIOUS = ("serious", "critical")
@@ -189,6 +189,8 @@ def test_nothing_serious_is_found_and_nothing_sticks_out(page: Page, beside: Asi
         page.get_by_label("Compose file").last.fill(COMPOSE)
         page.get_by_role("button", name="Show what it would change").click()
         expect(page.locator(".is").first).to_be_visible()
+    if REWRITE and name == "charts":
+        page.wait_for_timeout(60_000)  # a picture wants a past
     wrong: dict[str, list[str]] = {}
     for size, view, lights in (("phone", PHONE, ("light", "dark")), ("desktop", DESKTOP, ("dark", "light"))):
         page.set_viewport_size(view)

@@ -3,7 +3,7 @@ import uPlot from "../vendor/uplot.js";
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Choice, Empty, Failed, bytes, useAsked } from "./parts.js";
-import { cleaned } from "./lines.js";
+import { cleaned } from "./text.js";
 import { natural } from "./store.js";
 
 // range -> its seconds, the step, and after how many seconds it is asked for again
