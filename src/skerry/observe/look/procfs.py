@@ -165,13 +165,6 @@ def _children(pids: Iterable[int]) -> list[int]:
     return sorted(found - known)[:ENDED_MAX]
 
 
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208  names alone
-    except OSError:
-        return []
-
-
 def _row(process: Process, stat: Stat, status: Mapping[str, str], users: Mapping[int, str]) -> dict[str, Any]:
     uid = int((status.get("Uid", "").split() or ["-1"])[0])
     words = process.read("cmdline", COMMAND_MAX).rstrip("\0").split("\0")
