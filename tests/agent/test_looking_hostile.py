@@ -151,11 +151,16 @@ def test_a_file_that_grows_for_ever_ends_at_the_limit(host: RealHost) -> None:
 
 
 def test_names_may_be_anything_and_come_cleaned(host: RealHost, tmp_path: Path) -> None:
+    escapes = tmp_path / "escapes"
+    escapes.write_bytes(b"\x1b]0;owned\x07\tx\n")
     odd = r"a\nb", r"e\033[31m", r"x\377y", "-rf", "ü b"
     slot = ready(host, "mkdir /tmp/d; cd /tmp/d; " + "; ".join(f'touch -- "$(printf -- "{name}")"' for name in odd))
     text = host.skerry("ls", f"{slot}:/tmp/d").out.decode()
     assert "\x1b" not in text
     assert len(text.splitlines()) == 6
+    host.skerry("cp", "--write", str(escapes), f"{slot}:/tmp/escapes")
+    assert host.skerry("cat", f"{slot}:/tmp/escapes").out == b"\x1b]0;owned\x07\tx\n"
+    assert host.skerry("cat", f"{slot}:/tmp/escapes", at_terminal=True).out == rb"\x1b]0;owned\x07    x" + b"\n"
     names = {row["name"] for row in host.skerry("ls", f"{slot}:/tmp/d", "--json").json["entries"]}
     assert names == {"a\nb", "e\x1b[31m", r"x\xffy", "-rf", "ü b"}
     assert host.skerry("cp", f"{slot}:/tmp/d", str(tmp_path / "o")).code == 0
@@ -172,9 +177,14 @@ def test_a_folder_of_very_many_is_bounded_and_said(host: RealHost) -> None:
     assert host.skerry("files", slot, "--limit", "500", "--json").json["more"] is True
 
 
-def test_nothing_of_it_is_seen_from_inside(host: RealHost, tmp_path: Path) -> None:
+def test_one_that_is_stopped_and_full_is_looked_into_and_nothing_of_it_is_seen_from_inside(
+    host: RealHost, tmp_path: Path
+) -> None:
     """Access times, processes, descriptors, mounts and sockets are, after every kind of look, what they were."""
-    slot = ready(host, "cd /tmp; mkdir d; echo x >d/a; ln -s d/a l; nc -l -p 80 >/dev/null &")
+    slot = ready(
+        host,
+        "cd /tmp; mkdir d; echo x >d/a; ln -s d/a l; nc -l -p 80 >/dev/null & dd if=/dev/zero of=/run/all 2>/dev/null",
+    )
 
     def look() -> dict[str, object]:
         pid = host.pid(slot)
@@ -196,5 +206,12 @@ def test_nothing_of_it_is_seen_from_inside(host: RealHost, tmp_path: Path) -> No
         ("procs", slot), ("sockets", slot), ("files", slot), ("capture", slot, "--seconds", "200ms"),
     ):  # fmt: skip
         assert host.skerry(*args).code == 0, args
+    states = {row["pid"]: row["state"] for row in host.skerry("procs", slot, "--json").json["processes"]}
+    full = {row["path"]: row for row in host.skerry("files", slot, "--json").json["places"]}["/run"]
+    assert (states[1], full["used_bytes"]) == ("stopped", full["limit_bytes"])
+    (tmp_path / "more").write_text("x")
+    refused = host.skerry("cp", "--write", str(tmp_path / "more"), f"{slot}:/run/more")
+    assert refused.code == 1
+    assert "0 bytes are free there" in refused.err
     assert look() == before
     os.kill(host.pid(slot), signal.SIGCONT)

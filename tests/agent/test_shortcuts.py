@@ -56,9 +56,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
 
 @pytest.fixture
 def ann(small: Aside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Person:
-    person = Person(tmp_path / "ann", monkeypatch, capsys)
-    person.run("deploy", "busy/compose.yaml", "--timeout", "60s")
-    return person
+    return Person(tmp_path / "ann", monkeypatch, capsys)
 
 
 def lines_of(ann: Person, capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
@@ -70,24 +68,29 @@ def lines_of(ann: Person, capsys: pytest.CaptureFixture[str], *words: str) -> li
     return [json.loads(line) for line in captured.out.splitlines()]
 
 
-def test_each_look_into_a_real_python_program(ann: Person, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_each_look_into_a_real_program(ann: Person, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """One container for all of them: the tools come at first use, the host keeps them, and the program runs on."""
+    ann.run("deploy", "busy/compose.yaml", "--timeout", "60s")
     ann.run("tools", "build", "base")
-    calls = lines_of(ann, capsys, "trace", SLOT, "-e", "clock_nanosleep", "--limit", "2s")
+    calls = lines_of(ann, capsys, "trace", SLOT, "-e", "clock_nanosleep", "--limit", "1s")
     assert f"felt: {SLOT} may notice: while it is traced: system calls up to 80 times slower" in ann.said
-    assert "tools base: handing" in ann.said and "the limit of 2 s is over" in ann.said
+    assert "tools base: handing" in ann.said and "the limit of 1 s is over" in ann.said
     slept = [call for call in calls if call["text"].startswith("clock_nanosleep(CLOCK_MONOTONIC")]
-    assert len(slept) > 20 and all(call["time"] for call in slept)
+    assert len(slept) > 5 and all(call["time"] for call in slept)
     counted = lines_of(ann, capsys, "trace", SLOT, "--count", "--limit", "1s")
     assert any("clock_nanosleep" in call["text"] for call in counted) and "handing" not in ann.said
 
-    told = ann.run("profile", SLOT, "--seconds", "2", "-o", "spy.svg")
+    told = ann.run("profile", SLOT, "--seconds", "1", "-o", "spy.svg")
     assert "tools python are not in this cloud yet: building them here, once" in ann.said
-    assert (told["by"], told["visibility"]) == ("py-spy", "unseen") and told["samples"] > 100
+    assert (told["by"], told["visibility"]) == ("py-spy", "unseen") and told["samples"] > 0
     assert "hot (app.py:6)" in Path("spy.svg").read_text()
-    told = ann.run("profile", SLOT, "--seconds", "2", "--by", "perf")
+    told = ann.run("profile", SLOT, "--seconds", "1", "--by", "perf")
     assert (told["by"], told["visibility"], told["file"]) == ("perf", "unseen", "profile-busy.web-0.svg")
-    assert told["samples"] > 10 and "_PyEval" in Path(told["file"]).read_text()
+    assert told["samples"] > 0 and "_PyEval" in Path(told["file"]).read_text()
+
+    refused = ann.run("profile", "quiet.quiet/0", "--seconds", "1", code=1)  # it pauses for ever
+    assert "quiet.quiet/0 is no Python program: perf looks at it" in ann.said
+    assert refused["code"] == "tool-failed" and "it did not run in that time" in refused["why"]
 
     told = ann.run("core", SLOT, "-o", "busy.core")
     assert told["visibility"] == "felt" and Path("busy.core").stat().st_size == told["size_bytes"] > 1 << 20
@@ -96,20 +99,11 @@ def test_each_look_into_a_real_python_program(ann: Person, capsys: pytest.Captur
     assert "core file" in said and "python3" in said, said
     assert ann.run("core", SLOT, "-o", "busy.core", code=2)["code"] == "bad-input"
 
+    assert ann.run("trace", SLOT, "-e", "open at;reboot", code=2)["code"] == "bad-input"
+    refused = ann.run("trace", SLOT, "-e", "no_such_call", code=1)
+    assert refused["code"] == "tool-failed" and "invalid system call 'no_such_call'" in refused["why"]
+    assert ann.run("profile", SLOT, "--seconds", "0", code=2)["code"] == "bad-input"
+
     assert ann.run("ps")[0]["restarts"] == 0
     rows = {row["name"]: row for row in ann.run("tools", "ls")}
     assert [name for name, row in rows.items() if row["hosts"] == ["vps-1"]] == ["base", "perf", "python"]
-
-
-def test_what_is_no_python_program_is_drawn_by_perf(ann: Person, small: Aside) -> None:
-    """`quiet.quiet/0` pauses for ever: there is nothing to draw, and that is said."""
-    refused = ann.run("profile", "quiet.quiet/0", "--seconds", "1", code=1)
-    assert "quiet.quiet/0 is no Python program: perf looks at it" in ann.said
-    assert refused["code"] == "tool-failed" and "it did not run in that time" in refused["why"]
-
-
-def test_a_system_call_that_is_none_is_refused_before_anything_runs(ann: Person) -> None:
-    assert ann.run("trace", SLOT, "-e", "open at;reboot", code=2)["code"] == "bad-input"
-    refused = ann.run("trace", SLOT, "-e", "no_such_call", "--limit", "2s", code=1)
-    assert refused["code"] == "tool-failed" and "invalid system call 'no_such_call'" in refused["why"]
-    assert ann.run("profile", SLOT, "--seconds", "0", code=2)["code"] == "bad-input"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skerry.core import effects as do
 from skerry.core.events import Measured, Timer
 from skerry.core.facts import Load, Wake, Wish
-from skerry.core.intent import Needs, Pool, Port, Probe, Scale, Schedule, Service, Update
+from skerry.core.intent import Endpoint, Needs, Pool, Port, Probe, Scale, Schedule, Service, Update
 from skerry.core.rings import Rings
 from skerry.core.wishing import keepers, look_at, number_of, wished_for
 from skerry.sim import documents as docs
@@ -454,6 +454,37 @@ def test_of_two_targets_the_one_that_asks_for_more_counts() -> None:
     assert wished_for(reserved, ring(0, cpu=3.4), 2, 1).number == 4
     bare = scaled(cpu=0.5, connections=0)
     assert wished_for(bare, ring(0, cpu=1.7), 2, 1).number == 4, "without either, of one core"
+
+
+def test_what_replicas_tell_by_themselves_is_a_target_as_any_other() -> None:
+    queue = scaled(connections=0, metric="queue_length", metric_target=30.0)
+    rings = msgspec.structs.replace(ring(0), metric=[170.0])
+    assert wished_for(queue, rings, 2, 1).number == 6
+    both = scaled(connections=50, metric="queue_length", metric_target=30.0)
+    assert wished_for(both, msgspec.structs.replace(ring(400), metric=[30.0]), 2, 1).number == 8
+    assert wished_for(both, msgspec.structs.replace(ring(0), metric=[170.0]), 2, 1).number == 6
+
+
+def test_what_is_not_told_now_is_as_it_was_and_another_figure_begins_at_nothing() -> None:
+    def of(metric: str) -> Service:
+        told = msgspec.structs.replace(scaled(step_s=1, down_s=60, connections=0, metric=metric, metric_target=9.0))
+        return msgspec.structs.replace(told, metrics=Endpoint(port=9100))
+
+    cluster = deployed(1, of("waiting"))
+    machine = cluster["vps-1"]
+    step = int(CLOCK_AT_ZERO + cluster.clock.now_s)
+    for told in (4.0, None, 7.0):
+        step += 1
+        machine.step(Measured("shop", "web", 1, step, 0.5, 0, 0, told))
+    held = machine.core._s.known.of(machine.path, "load", "shop.web", Load)  # type: ignore[union-attr]
+    assert held is not None
+    assert (held.metric[-3:], held.metric_of) == ((4.0, 4.0, 7.0), "waiting")
+    cluster.accept("vps-1", docs.app("shop", {"web": of("running")}, version=2))
+    machine.step(Measured("shop", "web", 1, step + 1, 0.5, 0, 0, 2.0))
+    held = machine.core._s.known.of(machine.path, "load", "shop.web", Load)  # type: ignore[union-attr]
+    assert held is not None
+    assert (held.metric[-3:], held.metric_of) == ((0.0, 0.0, 2.0), "running")
+    assert len(held.metric) == len(held.cpu)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.integers(0, 9), st.integers(0, 2))

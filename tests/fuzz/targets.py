@@ -42,6 +42,7 @@ from skerry.image.sbom import sbom
 from skerry.lab.ocean import Pace, Simulator
 from skerry.machines.digitalocean import DigitalOcean
 from skerry.mesh import carrying, streams
+from skerry.observe import promtext
 from skerry.trust import drafts, envelope, recovery
 from skerry.trust.accept import AlreadyHeld, Trusted
 from skerry.trust.requests import judge_request, make_request
@@ -274,6 +275,13 @@ def answer_of_digitalocean(data: bytes) -> None:
     asked[(data[0] if data else 0) % len(asked)]()
 
 
+def figures_of_an_application(data: bytes) -> None:
+    """Never more series than were asked for, each a number."""
+    found = promtext.read(data.decode("utf-8", "replace"), (), 8)
+    assert len(found.samples) <= 8
+    assert all(isinstance(sample.value, float) for sample in found.samples)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
@@ -283,6 +291,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         known_vulnerabilities, package_databases_of_an_image,
         file_of_an_image,
         carrying_message, pack_of_files, documents_of_an_image, bundle_of_a_peer, body_of_a_bundle,
+        figures_of_an_application,
         lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject, answer_of_digitalocean,
     )
 }  # fmt: skip
@@ -325,6 +334,7 @@ def seeds(name: str) -> list[bytes]:
                 m.HoldsAnswer(1, True),
             )
         ],
+        "figures_of_an_application": [b'# TYPE a counter\na{b="c\\n"} 1.5e3 17\nb_bucket{le="+Inf"} 2\n'],
         "request": [asked],
         "request_signed_by_an_operator": [
             envelope.parse(make_request(signer("anna"), CLOUD, "node/vps-1", "ps", {}, "n" * 32, T0)).payload

@@ -48,6 +48,7 @@ def test_an_operator_moves_the_bounds_and_whoever_may_release_or_rent_does_not()
     {"step_s": 7200}, {"up_s": 3601}, {"down_s": 3601}, {"idle_s": 0}, {"schedules": (at(days=()),)},
     {"schedules": (at(days=(7,)),)}, {"schedules": (at(to_minute=1441),)}, {"schedules": (at(max=1001),)},
     {"schedules": (at(offsets=((0.0, 9999),)),)},
+    {"metric": "queue", "metric_target": 9.0}, {"metric_target": 9.0}, {"metric": "no name", "metric_target": 9.0},
 ])  # fmt: skip
 def test_a_scale_out_of_all_bounds_is_taken_from_nobody(changes: dict[str, object]) -> None:
     assert cloud_of_three().refuse(sign("app/web", scaled(**changes))).code == "out-of-bounds"
@@ -58,6 +59,8 @@ def test_a_scale_out_of_all_bounds_is_taken_from_nobody(changes: dict[str, objec
     Load(step_s=1, step=1, cpu=(-1.0,), connections=(0,), fresh=(0,), replicas=(0,)),
     Load(step_s=1, step=1, cpu=(float("inf"),), connections=(0,), fresh=(0,), replicas=(0,)),
     Load(step_s=1, step=1, cpu=(0.0,) * 61, connections=(0,) * 61, fresh=(0,) * 61, replicas=(0,) * 61),
+    Load(step_s=1, step=1, cpu=(0.0,), connections=(0,), fresh=(0,), replicas=(0,), metric=(1.0, 2.0)),
+    Load(step_s=1, step=1, cpu=(0.0,), connections=(0,), fresh=(0,), replicas=(0,), metric=(float("nan"),)),
     Wish(replicas=-1, step=1), Wish(replicas=1001, step=1), Wish(replicas=1, step=-1),
 ])  # fmt: skip
 def test_figures_and_wishes_that_can_not_be_are_refused(body: Load | Wish) -> None:

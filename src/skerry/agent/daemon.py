@@ -263,6 +263,7 @@ class Agent:
             post=self.loop.post,
             spawn=self.loop.spawn,
             held=self.waking.passing,
+            told=self.metrics.latest,
         )
         self.server = Server(self)
         self.loop.carriers = self._carriers()

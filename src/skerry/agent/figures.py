@@ -37,7 +37,7 @@ class Figures:
     """`running()`: container -> (slot, address) of this host's; `cpu_s(container)`: used since it began, None if unknown.
 
     `subnets()`: this host's containers' network, and those of all hosts. `held(app, service)`: further connections that some
-    other part of this agent holds for the service.
+    other part of this agent holds for the service. `told(slot, name)`: a figure that a replica tells by itself.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Figures:
         post: Callable[[Measured], None],
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
         held: Callable[[str, str], int] = lambda app, service: 0,
+        told: Callable[[str, str], float | None] = lambda slot, name: None,
     ) -> None:
         self._network = network
         self._running = running
@@ -60,6 +61,8 @@ class Figures:
         self._post = post
         self._spawn = spawn
         self._held = held
+        self._told = told
+        self._metric: dict[Gauge, dict[str, float]] = {}  # as last told, by container
         self._gauges: tuple[Gauge, ...] = ()
         self._replicas: dict[int, Key] = {}  # where published ports lead to, on whichever host
         self._changed = asyncio.Event()
@@ -73,7 +76,7 @@ class Figures:
     def measure(self, effect: Measure) -> None:
         """From now on these."""
         self._gauges = effect.gauges
-        for kept in (self._steps, self._cpu, self._seen, self._flows):
+        for kept in (self._steps, self._cpu, self._seen, self._flows, self._metric):
             for gauge in [gauge for gauge in kept if gauge not in effect.gauges]:
                 del kept[gauge]
         self._changed.set()
@@ -117,9 +120,23 @@ class Figures:
                     Measured(
                         app=gauge.app, service=gauge.service, step_s=gauge.step_s, step=self._steps[gauge] - 1,
                         cpu=cpu[gauge], connections=established + held, fresh=fresh + held,
+                        metric=self._sum(gauge),
                     )
                 )  # fmt: skip
         self._works = False
+
+    def _sum(self, gauge: Gauge) -> float | None:
+        """What our replicas tell of the gauge's metric; one that tells nothing now has as much as it told last."""
+        if not gauge.metric:
+            return None
+        before, now = self._metric.get(gauge, {}), {}
+        for id, (slot, _) in self._running().items():
+            if (slot.app, slot.service) == (gauge.app, gauge.service):
+                value = self._told(str(slot), gauge.metric)
+                if value is not None or id in before:
+                    now[id] = before[id] if value is None else value
+        self._metric[gauge] = now
+        return math.fsum(now.values()) if now else None
 
     def _step_now(self, gauge: Gauge) -> int:
         return math.floor(self._wall_s() / gauge.step_s)

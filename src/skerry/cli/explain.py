@@ -39,6 +39,7 @@ def of_scale(name: str, row: dict[str, Any]) -> list[str]:
     targets = [
         f"{scale['cpu']:.0%} cpu" if scale.get("cpu") else "",
         f"{scale['connections']:g} connections" if scale.get("connections") else "",
+        f"{scale['metric_target']:g} {clean(scale['metric'])}" if scale.get("metric") else "",
     ]
     when = f" (now: {'; '.join(row['in_force'])})" if row["in_force"] else ""
     lines = [
@@ -58,8 +59,8 @@ def of_scale(name: str, row: dict[str, Any]) -> list[str]:
         lines.append(
             f"    {clean(told['node'])}{'' if told['counts'] else '  (not now: down, silent, or of another step)'}"
         )
-        for what in ("cpu", "connections", "fresh", "replicas"):
-            if any(told[what]):
+        for what in ("cpu", "connections", "fresh", "replicas", "metric"):
+            if any(told.get(what, ())):
                 lines.append(f"      {what:<12} {' '.join(f'{figure:g}' for figure in told[what][-SHOWN_STEPS:])}")
     return lines
 

@@ -11,6 +11,7 @@ from skerry.cli import run
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, clean, table
+from skerry.errors import SkerryError
 from skerry.sizes import size
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ COLUMNS = ("subject", "host", "name", "trend", "last", "min", "max")
     "--since", "since_s", type=Duration(), default="15m", show_default=True, metavar="AGE", help="From so long ago on."
 )
 @click.option("--prometheus", is_flag=True, help="The newest values, in Prometheus' text form.")
+@click.option("--otlp", "otlp_url", default="", metavar="URL",
+              help="Hand the newest values to an OpenTelemetry collector, again and again, until it is interrupted.")  # fmt: skip
+@click.option("--every", "every_s", type=Duration(), default="15s", show_default=True, help="How often, with --otlp.")
 @click.option("--step", "step_s", type=Duration(), default=None, metavar="TIME", help="One value for so long a time.")
 def command(
     terminal: Terminal,
@@ -42,6 +46,8 @@ def command(
     since_s: float,
     step_s: float | None,
     prometheus: bool,
+    otlp_url: str,
+    every_s: float,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
@@ -52,6 +58,9 @@ def command(
     """
     from skerry.client import exposition, metrics
 
+    if otlp_url:
+        _hand_over(terminal, cloud, passphrase_file, otlp_url, every_s, subjects, names)
+        return
     if prometheus:
         since_s, step_s = exposition.FRESH_S, None
     answer = run.in_cloud(
@@ -66,6 +75,35 @@ def command(
         for subject, why in dropped.items():
             terminal.warn(f"{subject} on {host}: {why}")
     terminal.answer(answer.as_dict(), exposition.text(answer) if prometheus else _text(answer, bool(names)))
+
+
+def _hand_over(
+    terminal: Terminal,
+    cloud: str,
+    passphrase_file: str | None,
+    url: str,
+    every_s: float,
+    subjects: tuple[str, ...],
+    names: tuple[str, ...],
+) -> None:
+    """For ever: a line on stderr whenever it begins to work, or ceases to."""
+    from skerry.client import otlp
+
+    exporter, before = otlp.exporter(url), ""
+
+    def tell(error: SkerryError | None, count: int) -> None:
+        nonlocal before
+        now = str(error) if error is not None else f"handing over figures to {url}"
+        if now != before:
+            (terminal.warn if error is not None else terminal.say)(now + (f", {count} now" if count else ""))
+        before = now
+
+    run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: otlp.export(session, exporter, subjects, names, every_s=max(1.0, every_s), tell=tell),
+    )
 
 
 def _text(answer: Answer, named: bool) -> str:

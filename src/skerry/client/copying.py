@@ -23,7 +23,7 @@ from skerry.client.looking import Answer, Place, opened
 from skerry.client.session import Session
 from skerry.errors import BadFormat, BadInput, Refusal
 from skerry.observe.look.job import PIECE_BYTES
-from skerry.store.disk import full_disk_told
+from skerry.store.disk import DiskFull, full_disk_told, told
 
 ENTRIES_MAX = 250_000
 HEADS_BYTES = 64 << 20  # beside the content
@@ -52,7 +52,7 @@ async def fetch(
     """Copy a file or folder. Into `local` if that is a folder, else as `local`. Gives figures, what was left out, and `to`."""
     to = destination(path, local)
     with full_disk_told(to.parent), tempfile.TemporaryDirectory(prefix=".skerry-cp-", dir=to.parent) as scratch:
-        unpacked = _Unpacked(Path(scratch))
+        unpacked = Unpacked(Path(scratch))
         figures = await _pour(session, place, {"path": path, "limit": limit, "crashed": crashed}, progress, unpacked)
         await asyncio.to_thread(unpacked.move, to)
     skipped = [*figures.pop("skipped", []), *unpacked.left_out][:TOLD_MAX]
@@ -72,10 +72,10 @@ async def send(
         async with opened(session, place, "put", **args) as answer:
             sending = asyncio.ensure_future(_give(answer, file, progress))
             try:
-                told = await answer.done()
+                figures = await answer.done()
             finally:
                 sending.cancel()
-    return {"slot": place.slot, "path": path, **told}
+    return {"slot": place.slot, "path": path, **figures}
 
 
 async def _give(answer: Answer, file: IO[bytes], progress: Progress) -> None:
@@ -110,7 +110,7 @@ def destination(path: str, local: Path) -> Path:
 
 
 async def _pour(
-    session: Session, place: Place, args: dict[str, Any], progress: Progress, unpacked: _Unpacked
+    session: Session, place: Place, args: dict[str, Any], progress: Progress, unpacked: Unpacked
 ) -> dict[str, Any]:
     """The stream through a pipe into the unpacking thread: whichever is slower holds up the other."""
     ours, its = os.pipe()
@@ -147,7 +147,7 @@ def _write(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-class _Unpacked:
+class Unpacked:
     """The entries of one tar stream below `folder`, which is ours alone."""
 
     def __init__(self, folder: Path) -> None:
@@ -173,17 +173,25 @@ class _Unpacked:
             self._link(entry)
 
     def _take(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        if not set(entry.name.split("/")).isdisjoint(("", ".", "..")):
+            self._leave_out(entry.name, "no name that a file of a folder has")
+            return
         try:
             safe = tarfile.data_filter(entry, str(self._folder))
+            if entry.issym():
+                self._links.append(safe)
+            elif entry.isreg() or entry.isdir():
+                tar.extract(safe, self._folder, filter="data")
+            else:
+                self._leave_out(entry.name, "neither a file, a folder nor a link")
         except tarfile.FilterError as error:
             self._leave_out(entry.name, str(error))
-            return
-        if entry.issym():
-            self._links.append(safe)
-        elif entry.isreg() or entry.isdir():
-            tar.extract(safe, self._folder, filter="data")
-        else:
-            self._leave_out(entry.name, "neither a file, a folder nor a link")
+        except OSError as error:
+            if isinstance(told(error), DiskFull):
+                raise
+            self._leave_out(
+                entry.name, error.strerror or str(error)
+            )  # a name that this machine can't have, or two of one
 
     def _link(self, entry: tarfile.TarInfo) -> None:
         place = self._folder / entry.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,9 +10,11 @@ import msgspec
 
 from skerry.client.session import Session
 from skerry.core.intent import App
+from skerry.core.records import Slot
 from skerry.errors import BadFormat, NoSuchSubject, Refusal, SkerryError
 
 VALUES_MAX = 1_000_000  # of one host
+_NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}")
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -133,4 +136,8 @@ def _read(told: Any, host: str) -> _Answer:
         raise BadFormat(f"{host} was not understood", str(error), "it may be of another version, or captured") from None
     if sum(len(series.values) for series in answer.series) > VALUES_MAX or answer.step_s < 1:
         raise BadFormat(f"{host} was not understood", "it told more values than any host keeps", "it may be captured")
+    for series in answer.series:
+        if not (_NAME.fullmatch(series.name) and (series.subject == f"node/{host}" or Slot.read(series.subject))):
+            why = f"it told {series.name[:40]!r} of {series.subject[:80]!r}"
+            raise BadFormat(f"{host} was not understood", why, "it may be captured")
     return answer

@@ -131,7 +131,9 @@ class Route(Effect, frozen=True, kw_only=True):
 
 
 class Gauge(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure of a service in each step of `step_s`. `ports`: (target, protocol) on which connections are load."""
+    """What to measure of a service in each step of `step_s`. `ports`: (target, protocol) on which connections are load. `metric`:
+    a figure that its replicas tell by themselves.
+    """
 
     app: str
     service: str
@@ -139,6 +141,7 @@ class Gauge(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[tuple[int, str], ...]
     cpu: bool
     connections: bool
+    metric: str = ""
 
 
 class Measure(Effect, frozen=True, kw_only=True):

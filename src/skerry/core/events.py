@@ -167,6 +167,7 @@ class Measured(Event, frozen=True):
     """What our replicas of a service had to do in the step that has just ended (number: unix seconds // step_s).
 
     `cpu`: cores used; `connections`: established at its end, `fresh`: begun in it, both through this node. Probes are no load.
+    `metric`: of the gauge's, all our replicas together; None: not asked for, or unknown.
     """
 
     app: str
@@ -176,6 +177,7 @@ class Measured(Event, frozen=True):
     cpu: float
     connections: float
     fresh: int
+    metric: float | None = None
 
 
 class Timer(Event, frozen=True):

@@ -94,6 +94,7 @@ class Load(Shape, frozen=True, kw_only=True):
 
     `step`: number of the newest step since the epoch (unix seconds // step_s); `cpu`: cores used, `connections`: established,
     `fresh`: connections begun in the step; `replicas`: mine that were healthy. Each a ring of equal length.
+    `metric`: of the figure `metric_of` that they tell by themselves; empty where none is aimed at.
     """
 
     step_s: float
@@ -102,6 +103,8 @@ class Load(Shape, frozen=True, kw_only=True):
     connections: tuple[float, ...] = ()
     fresh: tuple[int, ...] = ()
     replicas: tuple[int, ...] = ()
+    metric: tuple[float, ...] = ()
+    metric_of: str = ""
 
 
 class Wish(Shape, frozen=True, kw_only=True):

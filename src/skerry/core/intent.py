@@ -90,10 +90,11 @@ class Schedule(Shape, frozen=True, kw_only=True):
 
 
 class Scale(Shape, frozen=True, kw_only=True):
-    """How many replicas follow the load: `min` to `max`. One target or both: the higher wish counts.
+    """How many replicas follow the load: `min` to `max`. One target or several: the highest wish counts.
 
     `cpu`: share (0 to 1) of what a replica may use (`cpus_limit`, else `reserve_cpus`, else one core). `connections`:
-    established at once, per replica, on the published ports. Figures are rounded to `step_s`; up needs the wish for `up_s`,
+    established at once, per replica, on the published ports. `metric`: name of a figure that the replicas tell by themselves
+    (Service.metrics), of which one replica should have `metric_target`. Figures are rounded to `step_s`; up needs the wish for `up_s`,
     down goes to the highest wish of the last `down_s`. With min 0 the last replica stops after `idle_s` without a connection.
     """
 
@@ -101,6 +102,8 @@ class Scale(Shape, frozen=True, kw_only=True):
     max: int
     cpu: float = 0.0
     connections: float = 0.0
+    metric: str = ""
+    metric_target: float = 0.0
     step_s: float = 60.0
     up_s: float = 0.0
     down_s: float = 1200.0

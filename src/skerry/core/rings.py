@@ -31,6 +31,7 @@ class Rings(msgspec.Struct, frozen=True):
     replicas: list[float]
     nodes: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
+    metric: list[float] = []
 
 
 class Placed(NamedTuple):
@@ -62,6 +63,8 @@ def place(s: Situation, key: tuple[str, str], step: int) -> Placement:
         if not -SILENT_STEPS <= ends < RING_STEPS:
             continue
         dead = s.presence.is_down(node)
+        if scale is not None and load.metric_of != scale.metric:  # of a figure that was aimed at before
+            load = msgspec.structs.replace(load, metric=(), metric_of="")
         placed.append(Placed(load, ends, 0 if dead else HELD_STEPS))
         if not dead and ends <= HELD_STEPS:
             nodes.append(node)
@@ -76,7 +79,9 @@ def together(placed: Sequence[Placed], nodes: tuple[str, ...] = (), late: tuple[
     def summed(of: str) -> list[float]:
         return list(map(sum, zip(*(_laid(getattr(ring.load, of), ring, length) for ring in placed), strict=True)))
 
-    return Rings(summed("cpu"), summed("connections"), summed("fresh"), summed("replicas"), nodes, late)
+    return Rings(
+        summed("cpu"), summed("connections"), summed("fresh"), summed("replicas"), nodes, late, summed("metric")
+    )
 
 
 def _laid(figures: tuple[float, ...], ring: Placed, length: int) -> tuple[float, ...]:

@@ -96,6 +96,7 @@ class Figures(msgspec.Struct, frozen=True):
     connections: tuple[float, ...]
     fresh: tuple[int, ...]
     replicas: tuple[int, ...]
+    metric: tuple[float, ...] = ()
 
 
 class Scaling(msgspec.Struct, frozen=True):
@@ -138,7 +139,9 @@ def _scaling(s: Situation, app: str, service: str) -> Scaling:
             KeepersWish(name_of(node), wish.replicas, wish.step, wish.why) for node, wish in number.wishes.items()
         ),
         figures=tuple(
-            Figures(name_of(node), load.step, node in counted, load.cpu, load.connections, load.fresh, load.replicas)
+            Figures(
+                name_of(node), load.step, node in counted, load.cpu, load.connections, load.fresh, load.replicas, load.metric,
+            )
             for node, load in sorted(told.items()) if isinstance(load, Load)
         ),
         awake=tuple(name_of(node) for node in number.awake), scale=found.scale,

@@ -266,7 +266,7 @@ def measure(s: Situation) -> None:
     gauges = tuple(
         gauge
         for key, service in sorted(s.wishing.initial.items())
-        if (gauge := _gauge(key, service)).cpu or gauge.connections
+        if (gauge := _gauge(key, service)).cpu or gauge.connections or gauge.metric
     )
     if gauges != s.wishing.gauges:
         s.wishing.gauges = gauges
@@ -278,7 +278,7 @@ def _gauge(key: Key, service: Service) -> Gauge:
     ports = {(port.target, port.protocol) for port in service.ports} | {(port, "tcp") for port in service.expose}
     return Gauge(
         app=key[0], service=key[1], step_s=scale.step_s, ports=tuple(sorted(ports)), cpu=scale.cpu > 0,
-        connections=scale.connections > 0 or _sleeps(scale),
+        connections=scale.connections > 0 or _sleeps(scale), metric=scale.metric,
     )  # fmt: skip
 
 
@@ -309,7 +309,12 @@ def measured(s: Situation, event: Measured) -> None:
         connections=on(ring.connections, event.connections), fresh=_whole(on(ring.fresh, event.fresh)),
         replicas=_whole(on(ring.replicas, mine)),
     )  # fmt: skip
-    busy = any(any(ring) for ring in (load.cpu, load.connections, load.fresh, load.replicas))
+    if metric := _scale(service).metric:
+        same = ring.metric if ring.metric_of == metric else (0.0,) * len(ring.cpu)
+        unknown = same[-1] if same else 0.0  # as it was: who tells nothing has not for that less to do
+        told = on(same, unknown if event.metric is None else max(0.0, event.metric))
+        load = msgspec.structs.replace(load, metric=told, metric_of=metric)
+    busy = any(any(ring) for ring in (load.cpu, load.connections, load.fresh, load.replicas, load.metric))
     s.publish("load", name, load if busy else None, "figures of a step" if busy else "there was nothing to do here")
     look_at(s, key, s.now)
 
@@ -371,6 +376,8 @@ def wished_for(service: Service, rings: Rings, base: int, low: int) -> Wished:
         asked.append(wish([figure / share for figure in rings.cpu], counts, replica_rule(scale)))
     if scale.connections > 0:
         asked.append(wish([n / scale.connections for n in rings.connections], counts, replica_rule(scale)))
+    if scale.metric and scale.metric_target > 0:
+        asked.append(wish([n / scale.metric_target for n in rings.metric], counts, replica_rule(scale)))
     best = max(asked, key=lambda wished: wished.number, default=Wished(base, f"{base}: nothing is aimed at"))
     if low > 0:
         return best

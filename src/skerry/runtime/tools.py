@@ -55,17 +55,19 @@ class OciTool(Tool):
         self.input, self.output, self.errors = input, output, errors
         self._tools, self._place, self._pid = tools, place, pid
         self._watched = os.pidfd_open(pid)
-        self._code: int | None = None
+        self._end: asyncio.Task[int] | None = None
 
     async def ended(self) -> int:
-        if self._code is None:
-            await processes.wait_readable(self._watched)
-            if self._code is None:
-                _, status = os.waitpid(self._pid, 0)  # noqa: ASYNC222  it has ended: no wait
-                code = os.waitstatus_to_exitcode(status)
-                code = 128 - code if code < 0 else code
-                self._code = NOT_STARTED if code and self.why() else code
-        return self._code
+        if self._end is None:  # one for all: a descriptor tells but one who waits
+            self._end = asyncio.ensure_future(self._wait_end())
+        return await asyncio.shield(self._end)
+
+    async def _wait_end(self) -> int:
+        await processes.wait_readable(self._watched)
+        _, status = os.waitpid(self._pid, 0)  # noqa: ASYNC222  it has ended: no wait
+        code = os.waitstatus_to_exitcode(status)
+        code = 128 - code if code < 0 else code
+        return NOT_STARTED if code and self.why() else code
 
     def why(self) -> str:
         if (self._place / "pid").exists():
@@ -106,6 +108,8 @@ class OciTool(Tool):
             await self.end()
         finally:
             self.close_input()
+            if self._end is not None:
+                self._end.cancel()
             for file in (self.output, self.errors, self._watched):
                 if file is not None:
                     os.close(file)

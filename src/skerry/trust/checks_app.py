@@ -85,6 +85,11 @@ def _service(who: str, service: Service, body: App) -> None:
     _needs(who, service.needs)
     if service.scale is not None:
         _scale(who, service.scale)
+        need(
+            not service.scale.metric or service.metrics is not None,
+            f"{who}.scale.metric",
+            "needs metrics: where it is told",
+        )
     if service.metrics is not None:
         _metrics(who, service.metrics)
     _times(who, service)
@@ -183,6 +188,10 @@ def _scale(who: str, scale: Scale) -> None:
     within(scale.min, f"{who}.scale.min", 0, scale.max)
     within(scale.cpu, f"{who}.scale.cpu", 0, 1)
     within(scale.connections, f"{who}.scale.connections", 0, 1_000_000)
+    if scale.metric:
+        matches(scale.metric, f"{who}.scale.metric", METRIC, "is no metric's name")
+    within(scale.metric_target, f"{who}.scale.metric_target", 0, 1e15)
+    need(bool(scale.metric) == (scale.metric_target > 0), f"{who}.scale.metric", "a name and a target belong together")
     within(scale.step_s, f"{who}.scale.step_s", 1, 3600)
     for field in ("up_s", "down_s"):
         within(getattr(scale, field), f"{who}.scale.{field}", 0, scale.step_s * STEPS_MAX)

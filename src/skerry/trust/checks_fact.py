@@ -152,6 +152,10 @@ def _fact_body(body: FactBody, author: Node) -> None:
             need(len(ring) == len(body.cpu), field, "all rings have one length")
             for figure in ring:
                 within(figure, field, 0, NUMBER_MAX)
+        need(len(body.metric) in (0, len(body.cpu)), "metric", "all rings have one length")
+        for figure in body.metric:
+            within(figure, "metric", 0, NUMBER_MAX)
+        need(len(body.metric_of) <= 200, "metric_of", "at most 200 characters")
         count(body.cpu, "cpu", 60)
     elif isinstance(body, Wish):
         within(body.replicas, "replicas", 0, 1000)

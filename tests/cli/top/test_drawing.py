@@ -14,6 +14,7 @@ from skerry.cli.top.history import HOSTS, POINTS, History
 from skerry.cli.top.look import Tones
 from skerry.cli.top.reasons import reasons
 from skerry.cli.top.rows import VIEWS, Cell, Column, Line, arranged, fitting
+from skerry.client.metrics import Series
 from skerry.client.overview import HostNow, MachineNow, Overview, SlotNow, Warning
 
 VALUES = st.lists(st.none() | st.floats(0, 1e18), max_size=200)
@@ -126,6 +127,20 @@ def test_history_is_bounded_forgets_who_is_gone_and_adds_up_what_is_known() -> N
     history.add(Overview(cloud="c", at=0.0, hosts=hosts[1:], lost="all of them"))
     assert history.of("node/a", "cpu_cores") == [] and history.of(HOSTS, "cpu_cores")[-1] is None
     assert not any(math.isnan(v or 0.0) for v in history.of(HOSTS, "cpu_cores"))
+
+
+def test_history_begins_with_what_hosts_have_kept_each_of_itself_and_of_what_it_holds() -> None:
+    history = History()
+    slots = tuple(SlotNow(f"shop.web/{n}", "shop", "web", host, "running", True) for n, host in enumerate("ab"))
+    seen = Overview(cloud="c", at=0.0, hosts=(HostNow("a", "up"), HostNow("b", "up")), slots=slots)
+    history.add(seen)
+    told = [("a", "node/a", [1.0, None, 3.0]), ("a", "node/b", [99.0]), ("b", "shop.web/1", [1.0, 2.0, 3.0]),
+            ("a", "shop.web/0", [5.0]), ("b", "shop.web/0", [99.0])]  # fmt: skip
+    history.begin([Series(host, subject, "cpu_cores", 103.0 - len(v), 1, v) for host, subject, v in told], seen)
+    assert history.of("node/a", "cpu_cores") == [1.0, None, 3.0, None]
+    assert history.of("node/b", "cpu_cores") == [None]
+    assert history.of("shop.web", "cpu_cores") == [1.0, 2.0, 8.0, None]
+    assert history.of(HOSTS, "cpu_cores") == [1.0, None, 3.0, None]
 
 
 def test_a_column_that_has_no_room_is_left_out_by_its_rank() -> None:

@@ -108,6 +108,13 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("x-skerry: {scale: {min: 3, max: 2, target: {cpu: 60%}}}", "scale.max: is less than min"),
         ("x-skerry: {scale: {max: 0, target: {cpu: 60%}}}", "scale.max: is less than one"),
         ("x-skerry: {scale: {max: 3}}", "has no target (write target: {cpu: 60%}, or {connections: 50})"),
+        ("x-skerry: {scale: {max: 3, target: {metric: {name: a}}}}", "needs a name and a target"),
+        ("x-skerry: {scale: {max: 3, target: {metric: {name: a, target: 0}}}}", "no number above 0"),
+        ("x-skerry: {scale: {max: 3, target: {metric: {name: a b, target: 1}}}}", "is no metric's name"),
+        ("x-skerry: {scale: {max: 3, target: {metric: {name: a, target: 1}}}}", "nothing says where a is told"),
+        ("x-skerry: {metrics: {path: /m}}", "has no port"),
+        ("x-skerry: {metrics: {port: 9100, path: m}}", "is no path"),
+        ("x-skerry: {metrics: {port: 9100, names: [a b]}}", "is no metric's name"),
         ("x-skerry: {scale: {max: 3, target: {}}}", "names neither cpu nor connections"),
         (
             "x-skerry: {scale: {max: 3, target: {cpu: 0.6}}}",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 
+from skerry.client.metrics import Series
 from skerry.client.overview import Overview
 
 POINTS = 120
@@ -36,7 +37,20 @@ class History:
     def of(self, subject: str, name: str) -> list[float | None]:
         return list(self._rings.get((subject, name), ()))
 
-    def begin(self, subject: str, name: str, values: Iterable[float | None]) -> None:
-        """What was before the first look; older than all that is here."""
-        held = self._rings.get((subject, name), deque(maxlen=POINTS))
-        self._rings[subject, name] = deque([*values, *held], maxlen=POINTS)
+    def begin(self, series: Iterable[Series], seen: Overview) -> None:
+        """What was before the first look. A host tells of itself and of what it holds."""
+        told_by = {f"node/{host.name}": host.name for host in seen.hosts} | {row.slot: row.node for row in seen.slots}
+        service = {row.slot: f"{row.app}.{row.service}" for row in seen.slots}
+        points: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+        for one in series:
+            if one.name not in KEPT or told_by.get(one.subject) != one.host:
+                continue
+            newest = round(one.start / one.step_s) + len(one.values) - 1
+            for age, value in enumerate(reversed(one.values[-POINTS:])):
+                for subject in (one.subject, service.get(one.subject, HOSTS)):
+                    if value is not None:
+                        known = points[subject, one.name]
+                        known[newest - age] = known.get(newest - age, 0.0) + value
+        for key, known in points.items():
+            past = [known.get(at) for at in range(max(min(known), max(known) - POINTS), max(known) + 1)]
+            self._rings[key] = deque([*past, *self._rings.get(key, ())], maxlen=POINTS)

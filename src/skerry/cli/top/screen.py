@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextlib import aclosing
 from typing import ClassVar
@@ -19,11 +20,11 @@ from skerry.cli.top import rows
 from skerry.cli.top.detail import Detail
 from skerry.cli.top.grid import Grid
 from skerry.cli.top.help import Help
-from skerry.cli.top.history import History
+from skerry.cli.top.history import KEPT, POINTS, History
 from skerry.cli.top.look import CSS, DARK, LIGHT, Tones
 from skerry.cli.top.rows import VIEWS
 from skerry.cli.top.totals import Totals, head
-from skerry.client import overview
+from skerry.client import metrics, overview
 from skerry.client.overview import Overview
 from skerry.client.session import Session
 from skerry.errors import SkerryError
@@ -95,7 +96,16 @@ class Top(App[SkerryError]):
         except SkerryError as error:  # refused for good
             self.exit(error, return_code=error.exit_code)
 
+    async def _look_back(self, seen: Overview) -> None:
+        """What was before we came, as far as hosts have kept it: lines that begin in the middle say little."""
+        step_s = max(round(self.every_s), 1)
+        with contextlib.suppress(SkerryError):
+            past = await metrics.query(self.session, (), KEPT, since=-step_s * POINTS, step_s=step_s)
+            self.history.begin(past.series, seen)
+
     def _see(self, seen: Overview) -> None:
+        if self.seen is None and not seen.lost:
+            self.run_worker(self._look_back(seen), name="looking back")
         self.seen = seen
         if seen.at - self._added_s >= 0.9 * self.every_s:  # a change between two looks is no point of its own
             self._added_s = seen.at

@@ -24,8 +24,8 @@ def head(tones: Tones, seen: Overview, width: int, *, paused: bool) -> Text:
     watch = len(seen.warnings) - bad
     parts = [
         ("skerry ", "line"), (clean(seen.cloud), "title"),
-        ("   ● ", "good" if up == len(seen.hosts) else "bad"), (_of(up, len(seen.hosts), "hosts up"), ""),
-        ("   ● ", "good" if well == len(awake) else "watch" if well else "bad"), (_of(well, len(awake), "slots well"), ""),
+        ("   ● ", "good" if up == len(seen.hosts) else "bad"), (_of(up, len(seen.hosts), "host", "up"), ""),
+        ("   ● ", "good" if well == len(awake) else "watch" if well else "bad"), (_of(well, len(awake), "slot", "well"), ""),
     ]  # fmt: skip
     if bad or watch:
         parts += [("   ▲ ", "bad" if bad else "watch"), (f"{bad + watch} to look at", "bad" if bad else "watch")]
@@ -42,8 +42,8 @@ def head(tones: Tones, seen: Overview, width: int, *, paused: bool) -> Text:
     return tones.text(*parts, (gap, ""), (right, "watch" if paused else "dim"))
 
 
-def _of(some: int, all: int, what: str) -> str:
-    return f"{all} {what}" if some == all else f"{some}/{all} {what}"
+def _of(some: int, all: int, what: str, how: str) -> str:
+    return f"{all if some == all else f'{some}/{all}'} {what}{'s' * (all != 1)} {how}"
 
 
 class Totals(Static):

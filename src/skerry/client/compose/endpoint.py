@@ -21,7 +21,7 @@ def endpoint_of(value: Value | None) -> Endpoint | None:
     number = port.number(1, 65535) if port else None
     if port is None:
         value.mistake("has no port", "write metrics: {port: 9100}")
-    kept = tuple(dict.fromkeys(names.texts(_name))) if names else ()
+    kept = tuple(dict.fromkeys(names.texts(metric_name))) if names else ()
     if names is not None and len(kept) > NAMES_MAX:
         names.mistake(f"are {len(kept)} names", f"at most {NAMES_MAX} are kept")
         kept = kept[:NAMES_MAX]
@@ -34,7 +34,7 @@ def _path(text: str) -> str:
     return text
 
 
-def _name(text: str) -> str:
+def metric_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is no metric's name: letters, digits, _ and :")
     return text

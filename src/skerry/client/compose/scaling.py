@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 
 from skerry.client.compose import values
+from skerry.client.compose.endpoint import metric_name
 from skerry.client.compose.schedule import EXAMPLE, schedule
 from skerry.client.compose.section import Section, Value
-from skerry.client.compose.table import X_SCALE, X_TARGET
+from skerry.client.compose.table import X_SCALE, X_TARGET, X_TARGET_METRIC
 from skerry.core.intent import Scale, Schedule, Service
 
 REPLICAS_MAX = 1000
 CONNECTIONS_MAX = 1_000_000
+AIM_MAX = 1e15
 RING_STEPS = 60  # figures of so many steps are kept
 STEP_MAX_S = 3600.0
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\s*%")
@@ -31,7 +33,7 @@ def scale_of(value: Value | None) -> Scale | None:
     if high < max(low, 1) and (said := section.get("max")) is not None:
         said.mistake(f"is less than {'min' if low > 1 else 'one'}", "min ≤ max, and max is 1 or more")
         high = max(low, 1)
-    cpu, connections = _target(section)
+    cpu, connections, metric, metric_target = _target(section)
     step_s = _seconds(section, "step", 60.0, 1.0, STEP_MAX_S)
     window_s = RING_STEPS * step_s
     return Scale(
@@ -39,6 +41,8 @@ def scale_of(value: Value | None) -> Scale | None:
         max=high,
         cpu=cpu,
         connections=connections,
+        metric=metric,
+        metric_target=metric_target,
         step_s=step_s,
         up_s=_seconds(section, "up", 0.0, 0.0, window_s),
         down_s=_seconds(section, "down", min(1200.0, window_s), 0.0, window_s),
@@ -52,17 +56,37 @@ def _number(section: Section, key: str) -> int | None:
     return value.number(0, REPLICAS_MAX) if value else None
 
 
-def _target(section: Section) -> tuple[float, float]:
-    """(cpu, connections); 0 for what isn't aimed at."""
+def _target(section: Section) -> tuple[float, float, str, float]:
+    """(cpu, connections, a metric's name and target); 0 and "" for what isn't aimed at."""
     target = section.section("target", X_TARGET)
     if target is None:
-        return 0.0, 0.0
-    cpu, connections = target.get("cpu"), target.get("connections")
-    if cpu is None and connections is None:
+        return 0.0, 0.0, "", 0.0
+    cpu, connections, metric = target.get("cpu"), target.get("connections"), target.section("metric", X_TARGET_METRIC)
+    if cpu is None and connections is None and metric is None:
         target.value.mistake("names neither cpu nor connections", "write target: {cpu: 60%}, or {connections: 50}")
     share = cpu.read(_share) if cpu else None
     count = connections.number(1, CONNECTIONS_MAX) if connections else None
-    return share or 0.0, float(count or 0)
+    name, aim = _metric(metric) if metric is not None else ("", 0.0)
+    return share or 0.0, float(count or 0), name, aim
+
+
+def _metric(section: Section) -> tuple[str, float]:
+    name, target = section.get("name"), section.get("target")
+    if name is None or target is None:
+        section.value.mistake("needs a name and a target", "write metric: {name: queue_length, target: 30}")
+        return "", 0.0
+    said, aim = name.read(metric_name), target.read(_aim)
+    return (said, aim) if said and aim else ("", 0.0)
+
+
+def _aim(text: str) -> float:
+    try:
+        aim = float(text)
+    except ValueError:
+        aim = 0.0
+    if not 0 < aim <= AIM_MAX:
+        raise ValueError(f"{text[:20]!r} is no number above 0: so much of it one replica should have")
+    return aim
 
 
 def _share(text: str) -> float:
@@ -125,7 +149,9 @@ def conflicts(service: Service, disposable: Mapping[str, bool]) -> Iterator[tupl
     assert scale is not None
     most = max(scale.max, *(schedule.max for schedule in scale.schedules), 1)
     least = min([scale.min, *(schedule.min for schedule in scale.schedules if schedule.min >= 0)])
-    if not (scale.cpu or scale.connections) and most > max(least, 1):
+    if scale.metric and service.metrics is None:
+        yield f"nothing says where {scale.metric} is told", "add x-skerry: metrics: {port: 9100}"
+    if not (scale.cpu or scale.connections or scale.metric) and most > max(least, 1):
         yield "has no target", "write target: {cpu: 60%}, or {connections: 50}"
     if scale.connections and not (service.ports or service.expose):
         yield "there is no port on which connections could be counted", "add ports or expose, or aim at cpu"

@@ -324,7 +324,9 @@ X_METRICS = {
 X_SCALE = {
     "min": yes("how few there may be; default 1. 0: the last one stops after `idle`, and the next connection wakes it"),
     "max": yes("how many there may be"),
-    "target": yes("what one replica should have to do: `cpu`, `connections` or both"),
+    "target": yes(
+        "what one replica should have to do: `cpu`, `connections`, `metric`; of several the highest wish counts"
+    ),
     "step": yes("figures are taken, and numbers change, once in so long; default 1m"),
     "up": yes("more are started once they were needed for so long; default 0s: at the end of a step"),
     "down": yes("some are stopped once they were not needed for so long, at most 60 steps; default 20m, or 60 steps"),
@@ -336,6 +338,11 @@ X_SCALE = {
 X_TARGET = {
     "cpu": yes("of what a replica may use (`limits: cpus`, else `reservations: cpus`, else one core): `60%`"),
     "connections": yes("established at once, per replica, on its ports; probes don't count"),
+    "metric": yes("a figure that the replicas tell by themselves: `{name: queue_length, target: 30}`"),
+}
+X_TARGET_METRIC = {
+    "name": yes("of a metric that the replicas tell at `x-skerry: metrics`; all its series together; a counter's rate"),
+    "target": yes("so much of it for one replica: `30`"),
 }
 X_PROBE = {
     "http": yes("a path; answers below 400 are well"),
@@ -375,6 +382,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.x-skerry.metrics": X_METRICS,
     "services.NAME.x-skerry.scale": X_SCALE,
     "services.NAME.x-skerry.scale.target": X_TARGET,
+    "services.NAME.x-skerry.scale.target.metric": X_TARGET_METRIC,
     "volumes.NAME": VOLUME,
     "volumes.NAME.x-skerry": X_VOLUME,
     "networks.NAME": NETWORK,

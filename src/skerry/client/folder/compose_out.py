@@ -148,8 +148,10 @@ def _mounts(service: Service) -> list[Any]:
 
 def _scale(scale: Scale) -> dict[str, Any]:
     said: dict[str, Any] = {"min": scale.min, "max": scale.max}
-    target = {"cpu": f"{number(round(scale.cpu * 100, 3))}%"} if scale.cpu else {}
+    target: dict[str, Any] = {"cpu": f"{number(round(scale.cpu * 100, 3))}%"} if scale.cpu else {}
     target |= {"connections": number(scale.connections)} if scale.connections else {}
+    if scale.metric:
+        target["metric"] = {"name": scale.metric, "target": number(scale.metric_target)}
     if target:
         said["target"] = target
     times = {"step": scale.step_s, "up": scale.up_s, "down": scale.down_s, "idle": scale.idle_s}

@@ -17,6 +17,7 @@ TEXT_CHARS = 200  # of a string in a call
 CALLS = re.compile(r"[%/!]?[a-z0-9_%]{1,40}")
 LINE_CHARS = 20_000
 TIME_OVER = 124
+OWN_WORDS = "strace: "  # what strace says of itself, for people: whom it has attached to, what it can't
 
 _OF_A_PROCESS = re.compile(r"\[pid +(\d+)\] ?")
 _TIME = re.compile(r"(\d\d:\d\d:\d\d\.\d{6}) ")
@@ -33,8 +34,8 @@ class Call(msgspec.Struct, frozen=True):
 
 def argv_of(calls: Sequence[str], *, count: bool) -> list[str]:
     """Raises BadInput for what can't be the name of a system call or of a group of them."""
-    wrong = next((name for name in calls if not CALLS.fullmatch(name)), "")
-    if wrong:
+    wrong = next((name for name in calls if not CALLS.fullmatch(name)), None)
+    if wrong is not None:
         raise BadInput(
             "nothing was traced",
             f"{wrong[:60]!r} is no system call",
@@ -78,7 +79,7 @@ async def trace(
     Raises BadInput, ToolFailed, and what `debugging.opened` raises.
     """
     complaints = Complaints()
-    lines = Lines(line)
+    lines = Lines(lambda text: look.say(text) if text.startswith(OWN_WORDS) else line(text))
 
     def take(channel: bytes, payload: bytes) -> None:
         complaints.take(payload)

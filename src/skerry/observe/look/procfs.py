@@ -8,6 +8,7 @@ Source: Linux, Documentation/filesystems/proc.rst; proc(5).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ SAMPLE_S = 0.25
 READ_BYTES = 64 << 10
 COMMAND_MAX = 4096
 PASSWD_BYTES = 256 << 10
+THREADS_MAX = ENDED_MAX = 1000
 STATES = {
     "R": "running", "S": "sleeping", "D": "waiting for a device", "Z": "zombie", "T": "stopped", "t": "traced",
     "I": "idle", "X": "dead", "P": "parked",
@@ -112,12 +114,17 @@ class Process:
 
 
 def processes_of(pids: Iterable[int]) -> Iterator[Process]:
-    """Those that live and are in one control group with the first of them that does."""
-    group = ""
+    """Those that live and are in one control group with the first of them that does; and those of its pid namespace that have ended
+    and that nobody has asked about: such are in no group any more.
+    """
+    group, depth = "", 0
     for pid in pids:
         with contextlib.suppress(OSError), Process(pid) as process:
-            group = group or process.read("cgroup")
-            if process.read("cgroup") == group:
+            status = parse_status(process.read("status"))
+            deep = len(status.get("NSpid", "").split())
+            if not group:
+                group, depth = process.read("cgroup"), deep
+            if process.read("cgroup") == group or (status.get("State", "").startswith("Z") and deep == depth):
                 yield process
 
 
@@ -130,7 +137,7 @@ def procs(job: Job) -> Iterator[dict[str, Any]]:
     boot_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     inner: dict[int, int] = {}
     shown = 0
-    for process in processes_of(job.pids):
+    for process in processes_of([*job.pids, *_children(job.pids)]):
         with contextlib.suppress(OSError):
             stat, status = parse_stat(process.read("stat")), parse_status(process.read("status"))
             took_s = time.monotonic() - began_s
@@ -144,6 +151,17 @@ def procs(job: Job) -> Iterator[dict[str, Any]]:
                 "started": boot_s + stat.start_ticks / hz,
             }
     yield {"shown": shown, "more": len(job.pids) >= job.limit > 0}
+
+
+def _children(pids: Iterable[int]) -> list[int]:
+    """Of these, without themselves: who has ended and was not asked about stands in no control group, but with its parent."""
+    known, found = {*pids}, set[int]()
+    for process in processes_of(known):
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/task") as threads:
+            for thread in itertools.islice(threads, THREADS_MAX):
+                with contextlib.suppress(OSError):
+                    found.update(int(word) for word in process.read(f"task/{thread.name}/children").split())
+    return sorted(found - known)[:ENDED_MAX]
 
 
 def _row(process: Process, stat: Stat, status: Mapping[str, str], users: Mapping[int, str]) -> dict[str, Any]:
