@@ -269,7 +269,7 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
-        self.logs.begin(self.runtime)
+        self.logs.begin(self, self._environment)
         for work in (
             self.containers.watch_exits(),
             self.routes.run(),
