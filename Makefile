@@ -50,10 +50,10 @@ build/.apt-guest: Makefile
 
 venv: .venv/.done          ## .venv with the command .venv/bin/skerry
 
-.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt tests/machines/requirements.txt tests/sim/requirements.txt tests/ui/requirements.txt tests/observe/requirements.txt pyproject.toml | build/.apt
+.venv/.done: requirements.txt tests/library/requirements.txt tests/api/requirements.txt tests/machines/requirements.txt tests/sim/requirements.txt tests/ui/requirements.txt tests/observe/requirements.txt tests/runtime/requirements.txt pyproject.toml | build/.apt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt -r tests/machines/requirements.txt -r tests/sim/requirements.txt -r tests/ui/requirements.txt -r tests/observe/requirements.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r tests/library/requirements.txt -r tests/api/requirements.txt -r tests/machines/requirements.txt -r tests/sim/requirements.txt -r tests/ui/requirements.txt -r tests/observe/requirements.txt -r tests/runtime/requirements.txt
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

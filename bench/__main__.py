@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import heal, rollouts, start, wake, weight
+from bench import heal, metrics, rollouts, start, wake, weight
 from bench.cloud import ROOT, Cloud
 
 TARGETS = {
@@ -25,8 +25,11 @@ TARGETS = {
     "wake_overhead_ms_p99": 150.0,
     "agent_pss_mb": 48.0,
     "agent_idle_cpu_percent": 0.5,
+    "metrics_cpu_percent": 1.0,
+    "metrics_memory_mb": 4.0,
+    "metrics_file_mb": 64.0,
 }
-PARTS = ("rollouts", "heal", "wake", "start", "weight")
+PARTS = ("rollouts", "heal", "wake", "start", "weight", "metrics")
 AGED_S = 600.0  # an agent's memory is looked at after it has run for so long
 
 
@@ -62,6 +65,8 @@ def measure(parts: list[str], out: Path, aged_s: float) -> dict[str, Any]:
             keep(weight.idle(cloud))
             time.sleep(max(0.0, begun_s + aged_s - time.monotonic()))
             keep(weight.memory(cloud))
+    if "metrics" in parts:
+        keep(metrics.measure())
     return figures
 
 

@@ -75,6 +75,17 @@ class RealCloud(SmallCloud):
         return parts
 
 
+class Output(io.TextIOWrapper):
+    """Standard output, of which a command may ask what it is."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__(io.BytesIO(), "utf-8", write_through=True)
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
 class Seen(NamedTuple):
     """What a command printed and ended with."""
 
@@ -135,9 +146,9 @@ class RealHost:
         """A path of the container as this test, from outside, names it; the last link is not to be followed."""
         return Path(f"/proc/{self.pid(slot)}/root{path}")
 
-    def skerry(self, *args: str) -> Seen:
+    def skerry(self, *args: str, at_terminal: bool = False) -> Seen:
         """A command as people type it, here in this process."""
-        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True), io.StringIO()
+        out, err = Output(at_terminal), io.StringIO()
         before = dict(os.environ)
         os.environ |= {"SKERRY_HOME": str(self.home), "SKERRY_PASSPHRASE": ""}
         try:

@@ -12,13 +12,15 @@ import msgspec
 import pytest
 
 from agent.small import SmallCloud
+from ports import free_port
 from skerry.agent.host import Parts
 from skerry.agent.metrics.answering import TooMuchAsked
 from skerry.client import metrics
 from skerry.client.session import FinalAnswer, Session
-from skerry.core.intent import Service
+from skerry.core.intent import Endpoint, Service
 from skerry.errors import NoSuchSubject, SkerryError, Unreachable
 from skerry.observe.cgroups import Cgroup
+from skerry.observe.promtext import fetch
 from skerry.trust.refusals import VerbNotAllowed
 from skerry.trust.requests import Request
 
@@ -40,6 +42,13 @@ class Counted(SmallCloud):
         (root / id / "cpu.stat").write_text("usage_usec 1000000\n")
         (root / id / "memory.current").write_text(f"{64 * MIB}\n")
         return Cgroup(id, root)
+
+
+@pytest.fixture(autouse=True)
+def apps_are_asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skerry.agent.metrics.own.EVERY_S", 0.2)
+    # Containers of a small cloud have addresses that nobody can reach.
+    monkeypatch.setattr("skerry.agent.metrics.own.fetch", lambda address, port, path: fetch("127.0.0.1", port, path))
 
 
 @pytest.fixture
@@ -186,3 +195,69 @@ async def test_more_than_a_host_tells_at_once_is_refused_and_says_what_to_ask(
         await metrics.query(session)
     assert told.value.code == TooMuchAsked.code
     assert "fewer subjects" in told.value.fix
+
+
+class Application:
+    """What a replica tells about itself: `text` of now."""
+
+    def __init__(self) -> None:
+        self.port, self.text, self.asked = free_port(), "", 0
+
+    async def __aenter__(self) -> Application:
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + self.text.encode())
+        await writer.drain()
+        writer.close()
+
+
+async def told(session: Session, subject: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], metrics.Series]:
+    try:
+        answer = await metrics.query(session, [subject], since=-60)
+    except NoSuchSubject:  # nothing yet
+        return {}
+    return {(series.name, tuple(series.labels.items())): series for series in answer.series}
+
+
+async def test_what_an_app_tells_by_itself_is_kept_and_shown(cloud: Counted, session: Session) -> None:
+    kind = "# TYPE jobs counter\n"
+    async with Application() as app:
+        app.text = kind + 'jobs{queue="a"} 5\nwaiting{queue="a"} 7\nwaiting{queue="b"} 2\n'
+        image = cloud.give_image(b"an app of its own")
+        cloud.deploy("own", Service(metrics=Endpoint(port=app.port)), image)
+
+        async def waiting() -> metrics.Series | None:
+            found = (await told(session, "own.own/0")).get(("waiting", (("queue", "a"),)))
+            return found if found is not None and found.last == 7 else None
+
+        series = await until(waiting, "what it tells")
+        assert (series.kind, series.unit) == ("gauge", "")
+        asked = app.asked
+        app.text = kind + 'jobs{queue="a"} 50000\n' + "".join(f"new{n} 1\n" for n in range(40))
+
+        async def rate() -> bool:
+            found = await told(session, "own.own/0")
+            jobs = found[("jobs", (("queue", "a"),))]
+            return jobs.kind == "rate" and any(value for value in jobs.values if value)
+
+        await until(rate, "the rate of what only grows")
+        assert app.asked > asked
+        answer = await metrics.query(session, ["own"])
+        assert len([series for series in answer.series if series.subject == "own.own/0"]) == 16 + 32
+        (why,) = answer.dropped.values()
+        assert "not kept" in why["own.own/0"]
+        agent = next(agent for agent in cloud.agents.values() if "own.own/0" in agent.containers.running().values())
+        assert agent.metrics.latest("own.own/0", "new0") == 1.0
+
+    async def silent() -> bool:
+        answer = await metrics.query(session, ["own"])
+        return any("port" in why.get("own.own/0", "") for why in answer.dropped.values())
+
+    await until(silent, "that it tells nothing any more")

@@ -17,7 +17,8 @@ from skerry.client.identity import write_key_pair
 from skerry.client.recovery import export_public
 
 EXAMPLE = ROOT / "examples" / "api" / "app" / "requirements.txt"
-NOT_TO_SERVE = {"dnslib", "pysequoia"}  # the agent's, and what builds images of Debian packages
+# The agent's, what builds images of Debian packages, and the screen of `skerry top`.
+NOT_TO_SERVE = {"dnslib", "pysequoia", "textual", "mdit-py-plugins", "platformdirs"}
 
 
 def locked(path: Path) -> dict[str, str]:

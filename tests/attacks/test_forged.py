@@ -17,13 +17,14 @@ import pytest
 
 from attacks.captured import Thief
 from attacks.conftest import HONEST, Scene
-from skerry.core.facts import Claim, Lost, SlotState
-from skerry.core.intent import App, Node, Policy, Release, Secret, Service
+from skerry.core.facts import Alarm, Claim, Lost, Sent, SlotState
+from skerry.core.intent import Alert, App, Node, Policy, Receiver, Release, Secret, Service, Silence
 from skerry.trust import envelope, genesis, seal
 from skerry.trust.identity import Signer, certificate, sealing_public, wireguard_public
 from skerry.trust.refusals import CannotOpen
 
 Forge = Callable[[Thief, Scene], bytes]
+SENT = Sent(round=1, since=1.0, time=1.0, told=("ops",))
 EVIL = "sha256:" + "66" * 32
 
 
@@ -44,6 +45,11 @@ def own_code(thief: Thief, scene: Scene) -> bytes:
 
 def new_app(thief: Thief, scene: Scene) -> bytes:
     return thief.next_of("app/miner", App(services={"miner": Service(command=("/mine",))}))
+
+
+def own_receiver(thief: Thief, scene: Scene) -> bytes:
+    """To be told what is wrong, and to have the others be silent about it."""
+    return thief.next_of("alert/thief", Alert(receiver=Receiver(kind="webhook"), silences=(Silence(until=1e12),)))
 
 
 def own_role(thief: Thief, scene: Scene) -> bytes:
@@ -93,7 +99,7 @@ def secret_for_itself(thief: Thief, scene: Scene) -> bytes:
 
 BY_A_HOST: list[Forge] = [
     right_for_itself, own_code, new_app, own_role, own_root, another_first_root, host_with_its_keys, host_of_its_own,
-    better_order, expulsion, secret_for_itself,
+    better_order, expulsion, secret_for_itself, own_receiver,
 ]  # fmt: skip
 
 
@@ -112,6 +118,8 @@ def test_a_captured_host_speaks_for_no_other(scene: Scene) -> None:
         thief.fact("claim", "web.web/0", None, seq=(10**6, 2), node="node/vps-1"),
         thief.fact("slot", "web.web/0", state, seq=(10**6, 3), node="node/vps-1"),
         thief.fact("lost", "node/vps-2", Lost(boot=10**6, beat=1), seq=(10**6, 4), node="node/vps-1"),
+        thief.fact("sent", "disk:vps-2", SENT, seq=(10**6, 5), node="node/vps-1"),
+        thief.fact("alarm", "disk:vps-1", Alarm(since=1.0, why="a lie")),
     ]
     for raw in forged:
         attack_by_all_ways(scene, raw)
@@ -259,7 +267,19 @@ def test_a_record_of_another_cloud_a_cut_one_and_a_too_big_one_are_each_refused_
 def test_a_captured_host_asks_no_request_and_fills_no_disk(scene: Scene) -> None:
     """Requests are for operators and roles; uploads for clients. In the name of an operator it lacks the key."""
     thief = scene.thief
-    for verb in ("ps", "put", "draft", "drafts", "logs", "volume-rm", "events", "metrics"):
+    for verb in (
+        "ps",
+        "put",
+        "draft",
+        "drafts",
+        "logs",
+        "volume-rm",
+        "events",
+        "metrics",
+        "audit",
+        "alerts",
+        "alert-test",
+    ):
         answer = scene.aside.run(thief.ask("vps-1", verb, {}))
         assert answer["error"]["code"] == "unknown-key", verb
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,11 +84,11 @@ class Hosts:
         return answer
 
     async def stream(
-        self, verb: str, args: Any = None, *, node: str | None = None, silence_s: float | None = None
+        self, verb: str, args: Any = None, *, node: str | None = None, silence_s: float | None = None, shape: Any = Any
     ) -> AsyncIterator[Any]:
         self.asked.append((verb, args))
         for row in self.answers[verb]:
-            yield row
+            yield msgspec.convert(row, shape)
 
     def unreached(self, whys: list[str]) -> Unreachable:
         return Unreachable("no host could be reached", "; ".join(whys))

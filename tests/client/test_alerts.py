@@ -186,7 +186,8 @@ def test_what_receivers_answer_to_a_test_is_shown(
     skerry(
         "alert", "add", "ops", "--webhook", f"{receiver.url}/hook?token=hidden", "--secret-file", str(tmp_path / "key")
     )
-    skerry("alert", "add", "chat", "--slack", f"{receiver.url}/services/T1")
+    (tmp_path / "chat").write_text(f"{receiver.url}/services/T1\n")
+    skerry("alert", "add", "chat", "--slack", f"@{tmp_path / 'chat'}")
     skerry("alert", "add", "phone", "--ntfy", f"{receiver.url}/a-topic")
     skerry("alert", "add", "bot", "--telegram", "4711", "--api", receiver.url, "--secret-file", str(tmp_path / "key"))
     with mailbox() as box:
@@ -224,3 +225,33 @@ def test_the_first_host_shows_an_outside_url_that_the_cloud_lives(small: Aside, 
     skerry("alert", "add", "watch", "--heartbeat", f"{receiver.url}/beat")
     small.wait("two beats", lambda: len(receiver.got) >= 2)
     assert {path for path, _, _ in receiver.got} == {"/beat"}
+
+
+WRONG = [
+    (("ops",), "one of --webhook"),
+    (("ops", "--webhook", "https://a", "--slack", "https://b"), "one of --webhook"),
+    (("rules", "--webhook", "https://example.com"), "that name is for the rules"),
+    (("Ops", "--webhook", "https://example.com"), "a name has"),
+    (("ops", "--webhook", "ftp://example.com"), "is no URL"),
+    (("ops", "--webhook", "@nowhere"), "can't be read"),
+    (("ops", "--smtp", "example.com", "--from", "a@b", "--to", "c@d"), "is no HOST:PORT"),
+    (("ops", "--smtp", "example.com:25"), "--from and --to"),
+    (("ops", "--smtp", "example.com:25", "--from", "a@b\nBcc: x@y", "--to", "c@d"), "no address of mail"),
+    (("ops", "--telegram", "4711"), "token is needed"),
+]
+
+
+def test_what_is_no_receiver_is_refused_and_changes_nothing(small: Aside, capsys: pytest.CaptureFixture[str]) -> None:
+    for args, why in WRONG:
+        capsys.readouterr()
+        skerry("alert", "add", *args, code=2)
+        assert why in capsys.readouterr().err, args
+    for command in (
+        ("silence", "nothing", "--for", "1h"),
+        ("silence", "disk"),
+        ("rule", "disk"),
+        ("rule", "x", "--off"),
+    ):
+        skerry("alert", *command, code=2)
+    trusted = small.cloud.agents["vps-1"].trusted
+    assert {d.path: d.version for d in trusted.documents() if d.kind == "alert"} == {"alert/rules": 1}

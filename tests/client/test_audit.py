@@ -16,6 +16,8 @@ from skerry.cli.main import run
 from skerry.core.intent import Service
 from skerry.observe.chain import hash_of
 from skerry.observe.events import Entry, EventLog
+from skerry.trust.refusals import VerbNotAllowed
+from skerry.trust.requests import Request
 
 Change = Callable[[list[Entry]], list[Entry]]
 
@@ -152,3 +154,31 @@ def test_who_signed_what_is_told_by_every_host(
             for node in ("vps-1", "vps-2")
             for subject in ("app/web", "release/web")
         }
+
+
+def test_who_observes_one_app_sees_its_events_and_can_not_verify_a_diary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = SmallCloud(tmp_path, 1)
+    with Aside(cloud) as small:
+        image = small.look(lambda: cloud.give_image(b"an app"))
+        for app in ("web", "other"):
+            small.look(lambda app=app: cloud.deploy(app, Service(replicas=1), image))
+        agent = cloud.agents["vps-1"]
+        small.wait("started", lambda: {"web.web/0", "other.other/0"} <= {e.subject for e in agent.events.tail(100)})
+
+        def asked(verb: str, *rights: tuple[str, tuple[str, ...]]) -> list[Any]:
+            async def answers() -> list[Any]:
+                request = Request(verb, {}, "ab" * 32, "some", rights=rights)
+                return [item async for item in agent.server.answer(request)]
+
+            return small.run(answers())
+
+        seen = {entry.subject for entry in asked("events", ("observe", ("app/web",)))}
+        assert seen == {"app/web", "release/web", "web.web/0"}
+        assert "node/vps-1" in {entry.subject for entry in asked("events", ("observe", ("node/vps-1",)))}
+        assert asked("events", ("debug", ("app/*",))) == []
+        for rights in ([("observe", ("app/web",))], [("observe", ("node/*",))], [("observe", ("app/*",))]):
+            with pytest.raises(VerbNotAllowed):
+                asked("audit", *rights)
+        assert asked("audit", ("observe", ("node/vps-1", "app/*")))[0]["head"].n > 0

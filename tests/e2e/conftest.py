@@ -84,8 +84,8 @@ class Cloud:
         self.lab.exec(host, ["systemctl", "kill", "--signal=KILL", "skerry"])
 
     def containers(self, host: str, service: str = "*") -> set[str]:
-        """What marks the containers of a host apart from any later ones: pids of their first processes."""
-        say = f"for p in /run/skerry/containers/guestbook-{service}-*/pid; do test -e $p && cat $p && echo; done; true"
+        """What marks the containers of a host apart from any later ones: pids of their monitors."""
+        say = f"for p in /run/skerry/containers/guestbook-{service}-*/conmon.pid; do test -e $p && cat $p && echo; done; true"
         return set(self.inside(host, "sh", "-c", say).split())
 
     def events(self, kind: str, since_s: float = 0.0, *, tail: int = 300) -> list[dict[str, Any]]:

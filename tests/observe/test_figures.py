@@ -73,7 +73,7 @@ def test_the_same_container_in_each_kind_of_tree(tmp_path: Path, files: dict[str
     assert cgroup.cpu_s() == 2.5
     limit = next(name for name in files if "memory.max" in name or "memory.limit" in name)
     (tmp_path / limit).write_text("67108864\n")
-    assert cgroup.read().limit_bytes == 64 << 20
+    assert [cgroup.read().limit_bytes for _ in range(cgroups.SLOW_TURNS)][-1] == 64 << 20
     cgroup.close()
 
 

@@ -255,3 +255,8 @@ def test_other_columns_begin_a_subject_anew(tmp_path: Path) -> None:
 
 def test_rows_fill_what_a_row_has() -> None:
     assert 16 * 2 == 8 * 4 == ROW_BYTES
+
+
+def test_the_page_explains_every_figure() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    assert [metric.name for metric in (*OF_SLOT, *OF_HOST) if f"`{metric.name}`" not in page] == []

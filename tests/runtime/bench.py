@@ -61,6 +61,9 @@ class OciBench:
             await asyncio.to_thread(Cgroups().remove, self.cgroup)
             shutil.rmtree(self.own)
 
+    def leftovers_of_tools(self) -> list[str]:
+        return [each for each in self.leftovers() if "tools" in each]
+
     def leftovers(self) -> list[str]:
         """Mounts, cgroups, processes, folders and files that a container had and that are still there."""
         own = str(self.own)

@@ -27,6 +27,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+Opener = Callable[..., Page]
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 375, "height": 760}
 
 
@@ -73,19 +74,12 @@ def refused(text: str) -> bool:
     return text.startswith(("Failed to load resource: the server responded", "WebSocket connection to"))
 
 
-Opener = Callable[..., Page]
-
-
-@pytest.fixture
-def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
-    """`opened("#/hosts/vps-1", dark=True, phone=True)`: a browser with a session. What its console complains of fails."""
+def _opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def open(where: str = "#/", *, dark: bool = False, phone: bool = False, at: Shown = shown) -> Page:
-        context = browser.new_context(
-            viewport=PHONE if phone else DESKTOP, color_scheme="dark" if dark else "light", reduced_motion="reduce"
-        )
+    def open(where: str = "#/", *, at: Shown = shown) -> Page:
+        context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
@@ -104,3 +98,15 @@ def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
     for context in contexts:
         context.close()
     assert not complaints
+
+
+@pytest.fixture
+def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
+    """`opened("#/hosts/vps-1")`: a browser with a session. What its console complains of fails the test."""
+    yield from _opened(browser, shown)
+
+
+@pytest.fixture(scope="module")
+def opened_module(browser: Browser, shown: Shown) -> Iterator[Opener]:
+    """For tests that look at one browser in turn."""
+    yield from _opened(browser, shown)

@@ -89,6 +89,10 @@ class Shown:
         self.link = f"{self.url}/#enter={self.access.token}"
         return self.link
 
+    def wire(self, path: str) -> str:
+        """Address of a websocket."""
+        return f"ws://127.0.0.1:{self.port}{path}"
+
     def client(self, **headers: str) -> httpx.Client:
         """Somebody who has no session."""
         return httpx.Client(base_url=self.url, headers=headers, timeout=WITHIN_S, trust_env=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from skerry.runtime.memory import MemoryRuntime
+from skerry.runtime.memory import Behaviour, MemoryRuntime, runs_for_ever
 
 
 class Talking(MemoryRuntime):
     """All of one folder; a file for each slot."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, behaviour: Behaviour = runs_for_ever) -> None:
+        super().__init__(behaviour)
         self.folder = folder
         folder.mkdir(exist_ok=True)
 

@@ -11,10 +11,13 @@ ERROR_SHOWN = 300
 
 async def asked(module: str, question: bytes, *, limit_s: float) -> tuple[bytes, str]:
     """What the child wrote to standard output, and, where it failed or gave nothing in time, why not."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", module,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    try:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", module,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:  # no memory for one more process, say
+        return b"", f"it did not begin: {error}"
     try:
         async with asyncio.timeout(limit_s):
             out, err = await child.communicate(question)

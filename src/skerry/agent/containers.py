@@ -58,7 +58,9 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 class Containers:
-    """The containers of this host. `post` takes the event that answers an effect; `routed` waits until wanted routes are in force."""
+    """The containers of this host. `post` takes the event that answers an effect; `routed` waits until wanted routes are in force;
+    `crashed` is called before what crashed is cleared away (container, slot, image).
+    """
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Containers:
         post: Callable[[Event], None],
         environment: Environment,
         routed: Callable[[], Awaitable[None]],
+        crashed: Callable[[Exited, Slot, str], None],
     ) -> None:
         self._runtime = runtime
         self._network = network
@@ -82,6 +85,7 @@ class Containers:
         self._post = post
         self._environment = environment
         self._routed = routed
+        self._crashed = crashed
         self._made = 0
         self._known: dict[str, Labels] = {}
         self._starting: dict[str, asyncio.Event] = {}
@@ -109,6 +113,7 @@ class Containers:
             if container.running:
                 self._network.adopt(container.id, labels.address)
             else:
+                self._keep(Exited(id=container.id, exit_code=container.exit_code or 0, oom=container.oom), labels)
                 await self._clear(container.id)
             self._post(
                 ContainerFound(
@@ -241,8 +246,14 @@ class Containers:
     async def _tell_exit(self, gone: Exited) -> None:
         labels = self._known[gone.id]
         lines = "\n".join(line.text for line in tail(self._runtime.logs(gone.id), LAST_LINES))
+        self._keep(gone, labels)
         await self._clear(gone.id)
         self._post(ContainerExited(Slot.parse(labels.slot), labels.spec, gone.id, gone.exit_code, gone.oom, lines))
+
+    def _keep(self, gone: Exited, labels: Labels) -> None:
+        """Of one that ended badly, what would be gone with it; nothing waits for that."""
+        if gone.exit_code or gone.oom:
+            self._crashed(gone, Slot.parse(labels.slot), labels.image)
 
     def _signal(self, effect: Stop) -> str:
         """The service's own, else what its image says."""

@@ -22,6 +22,7 @@ from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
+from skerry.agent.crashes import Crashes
 from skerry.agent.debugging import Debugging
 from skerry.agent.door import Door
 from skerry.agent.ends import Overtaken, expelled
@@ -62,8 +63,9 @@ from skerry.net.network import Network
 from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
 from skerry.observe.host import read_host
+from skerry.observe.logs import tail
 from skerry.observe.probes import Prober
-from skerry.runtime.contract import Runtime
+from skerry.runtime.contract import Exited, Runtime
 from skerry.store.disk import Reserve
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
@@ -74,6 +76,7 @@ from skerry.trust.identity import Signer
 
 EVENTS_MAX_BYTES = 8 << 20
 STOPS_WITHIN_S = 8.0  # below its unit's TimeoutStopSec, which a masked unit has no more
+CRASH_LINES = 500  # of a log, kept with what crashed
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
 
@@ -192,6 +195,9 @@ class Agent:
         self.metrics: Metrics
         self.volumes = Volumes(files.volumes)
         self.logs = LogKeeping(files.kept_logs)
+        self.crashes = Crashes(
+            files.state / "crashes", wall_s=self.clock.wall_s, spawn=self.loop.spawn, note=self.events.append
+        )
         self.server: Server
 
     async def start(self) -> None:
@@ -245,6 +251,7 @@ class Agent:
             post=self.loop.post,
             environment=self._environment,
             routed=self.routes.settled,
+            crashed=self._keep_crashed,
         )
         self.metrics = metrics_of(self)
         self.figures = Figures(
@@ -342,6 +349,7 @@ class Agent:
             self.upkeep.look_at_disk()
             self.enrolments.renew()
             self.alerts.look()
+            self.crashes.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
             await self.metrics.next_second()
@@ -364,6 +372,11 @@ class Agent:
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
             **Keeper(self).carriers(),
         }
+
+    def _keep_crashed(self, gone: Exited, slot: Slot, image: str) -> None:
+        end = "\n".join(line.text for line in tail(self.runtime.logs(gone.id), CRASH_LINES))
+        held, passing = self.runtime.view(gone.id), self.runtime.passing(gone.id)
+        self.crashes.take(gone, str(slot), image, end, held, passing, self.files.scratch / gone.id)
 
     async def _came_whole(self, image: str) -> None:
         """An operator has handed all of it over."""

@@ -35,6 +35,7 @@ ASK_WITHIN_S = 10.0
 SESSIONS = 8  # at once on one host
 MOST_S = 8 * 3600.0  # one session
 RIGHT_LOOKED_AT_S = 5.0
+STUCK_S = 3.0  # a tracer whose output nobody takes holds up whom it traces
 COMMAND_SHOWN = 500
 
 
@@ -213,7 +214,8 @@ class Debugging:
                 notices.append(f"it is ended after {session.limit_s:g} s")
             item = {"session": session.name, "visibility": session.found.visibility, "notices": notices}
             await send_bytes(stream, msgspec.json.encode({"item": item}))
-            end = await Carrying(stream, tool).run(session.limit_s, self._right_is_gone(session))
+            stuck_s = STUCK_S if session.found.visibility == "felt" else None
+            end = await Carrying(stream, tool, stuck_s).run(session.limit_s, self._right_is_gone(session))
         except Unreachable:
             end = t.End(128 + signal.SIGTERM, "the connection ended")
         finally:

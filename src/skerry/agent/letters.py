@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import hmac
 import os
-import ssl
 import sys
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -190,6 +189,8 @@ def _mail(message: Message, reach: dict[str, str]) -> Answer:
     from email.message import EmailMessage
     from email.utils import formatdate
 
+    import httpx
+
     message, mail = named(message, reach), EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = reach["from"], reach["to"], title(message)
     mail["Date"] = formatdate(message.time)
@@ -198,7 +199,7 @@ def _mail(message: Message, reach: dict[str, str]) -> Answer:
     mail["Skerry-Id"] = message.id
     mail.set_content(text(message))
     host, _, port = reach["server"].rpartition(":")
-    tls, context = reach.get("tls", "starttls"), ssl.create_default_context()
+    tls, context = reach.get("tls", "starttls"), httpx.create_ssl_context()  # of the same authorities as for HTTP
     if tls == "tls":
         server: smtplib.SMTP = smtplib.SMTP_SSL(host.strip("[]"), int(port), timeout=LETTER_S / TRIES, context=context)
     else:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from skerry.agent.looking_child import SILENCE_S, Child, running
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
 from skerry.errors import BadFormat, BadInput, Passing, SkerryError, TrustRefusal
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.observe.look.errors import NothingToSee
-from skerry.observe.look.job import ERROR, FRAME_BYTES, HEAD, SUMMARY, Job, Path
+from skerry.observe.look.job import ERROR, FRAME_BYTES, Job, Path
 from skerry.runtime import processes
 from skerry.trust.refusals import VerbNotAllowed
 from skerry.trust.requests import REQUEST_BYTES, Request, judge_request
@@ -29,14 +29,13 @@ if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
 ASKED_WITHIN_S = 60.0
-SILENCE_S = 30.0  # of a child: what it reads hangs
-ENDED_WITHIN_S = 2.0
 AT_ONCE = 8
 PIDS_MAX = 4096
-WORDS_MAX = 300
+OF_PROCESSES = ("procs", "sockets", "files", "put")
+OF_KEPT = ("ls", "cat", "tree", "files")
 TOLD = ("cat", "tree", "put", "capture")  # what shows or changes what the application holds is an event
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 40)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Step = tuple[
@@ -45,13 +44,17 @@ Step = tuple[
 
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
-    """`limit`: rows, or bytes of content. `write`: said by who means to change something."""
+    """`limit`: rows, or bytes of content; of what is put there, its very size. `write`: said by who means to change something.
+    `crashed`: in what is kept of the last one that crashed.
+    """
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "procs", "sockets", "files", "capture"]
+    what: Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
+    crashed: bool = False
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
     filter: Annotated[list[Step], msgspec.Meta(max_length=1024)] = []
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
@@ -87,6 +90,8 @@ class Looking:
         if (slot := Slot.read(args.slot)) is None:
             raise BadInput(f"{args.slot!r} is no slot", "", "such as guestbook.web/0; see skerry ps")
         request.must("debug", f"app/{slot.app}")
+        if args.what == "put" and not args.write:
+            raise BadInput(f"{slot} was not changed", "the request does not say that it writes", "say --write")
         if self._at_once >= AT_ONCE:
             raise TooManyLooks(
                 f"{slot} was not looked into",
@@ -107,6 +112,8 @@ class Looking:
             self._at_once -= 1
 
     def _job(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
+        if args.crashed:
+            return self._kept(slot, args, files)
         id = next((id for id, of in self._agent.containers.running().items() if of == str(slot)), None)
         if id is None:
             raise NothingToSee(
@@ -122,59 +129,77 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
-        runtime = self._agent.runtime
-        root = runtime.view(id)
+        root = self._agent.runtime.view(id) if args.what != "put" else None
         untouched = root is not None
         if root is None:
             root = self._own_root(slot, id)
         files.callback(os.close, root)
-        pids = sorted(runtime.pids(id))[:PIDS_MAX] if args.what in ("procs", "sockets", "files") else ()
-        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=untouched, pids=tuple(pids))
+        return Job(
+            what=args.what,
+            path=args.path,
+            limit=args.limit,
+            root=root,
+            untouched=untouched,
+            pids=self._pids(id) if args.what in OF_PROCESSES else (),
+            mode=args.mode,
+        )
+
+    def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
+        crash = self._agent.crashes.of(str(slot))
+        if crash is None or args.what not in OF_KEPT:
+            raise NothingToSee(
+                f"{slot} can't be looked into",
+                f"no crash of it is kept on {name_of(self._agent.me)}"
+                if crash is None
+                else "what is kept has files only",
+                "see skerry crashes",
+            )
+        try:
+            root = os.open(self._agent.crashes.files_of(str(slot)), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NothingToSee(
+                f"of {slot} no files are kept", crash.unkept, f"its log is: skerry crashes {slot}"
+            ) from None
+        files.callback(os.close, root)
+        places = tuple(crash.places)
+        return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=True, places=places)
+
+    def _pids(self, id: str) -> tuple[int, ...]:
+        """Of its processes, the first one first."""
+        pids = sorted(self._agent.runtime.pids(id))[:PIDS_MAX]
+        return tuple(sorted(pids, key=lambda pid: processes.numbers(pid)[-1:] != (1,)))
 
     def _own_root(self, slot: Slot, id: str) -> int:
         """The root of its first process, in which it can be written."""
-        runtime = self._agent.runtime
-        pid = next((pid for pid in runtime.pids(id) if processes.numbers(pid)[-1:] == (1,)), 0)
+        pid = next(iter(self._pids(id)), 0)
         with contextlib.suppress(OSError):
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC) if pid else -1
-            if root >= 0 and pid in runtime.pids(id):  # looked at again: the number may have become somebody else's
+            if root >= 0 and pid in self._agent.runtime.pids(id):  # once more: the number may be somebody else's by now
                 return root
             if root >= 0:
                 os.close(root)
         raise NothingToSee(f"{slot} can't be looked into", "its first process is gone", "see skerry events")
 
     async def _run(self, stream: Stream, job: Job) -> None:
-        """The child's answer, message by message. Raises NothingToSee if it hangs or breaks."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "skerry.observe.look.child", msgspec.json.encode(job).decode(),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            pass_fds=[file for file in (job.root, job.to) if file >= 0], limit=FRAME_BYTES,
-        )  # fmt: skip
-        try:
-            await self._relay(stream, child, job)
-        finally:  # told all, or the stream is gone and we are cancelled
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            with contextlib.suppress(TimeoutError):  # one that hangs in the kernel ends when that lets it
-                await asyncio.wait_for(child.wait(), ENDED_WITHIN_S)
-
-    async def _relay(self, stream: Stream, child: asyncio.subprocess.Process, job: Job) -> None:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        channel = b""
-        while channel not in (SUMMARY, ERROR):
+        """The child's answer, message by message. When the stream is gone we are cancelled, and the child ends."""
+        async with running(job) as child:
+            feeding = asyncio.ensure_future(_feed(stream, child))
             try:
-                async with asyncio.timeout(SILENCE_S):
-                    (length,) = HEAD.unpack(await child.stdout.readexactly(HEAD.size))
-                    message = await child.stdout.readexactly(length)
-            except TimeoutError:
-                why = f"reading it gave nothing for {SILENCE_S:g} s: its disk may hang"
-                raise NothingToSee(f"{job.path} can't be read", why, "try again") from None
-            except asyncio.IncompleteReadError:
-                words = (await child.stderr.read()).decode("utf-8", "replace").strip()[-WORDS_MAX:]
-                raise NothingToSee(f"{job.path} can't be read", f"the reader ended: {words}", "try again") from None
-            channel = message[:1]
-            await send_bytes(stream, message)
+                async for message in child.messages():
+                    await send_bytes(stream, message)
+            finally:
+                feeding.cancel()
+
+
+async def _feed(stream: Stream, child: Child) -> None:
+    """What the client sends into the child's standard input, piece by piece, to the empty one. A slow child holds it up."""
+    if child.input is None:
+        return
+    with contextlib.suppress(ConnectionError, SkerryError):  # the child has ended, and says why; or the client is gone
+        while piece := await recv_bytes(stream, timeout_s=SILENCE_S, most_bytes=FRAME_BYTES):
+            child.input.write(piece)
+            await child.input.drain()
+    child.input.close()
 
 
 def _words(args: Look) -> str:

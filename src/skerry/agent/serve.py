@@ -128,6 +128,7 @@ class Server:
         self._auditing = agent.auditing
         self._alerts = agent.alerts
         self._volumes = agent.volumes
+        self._crashes = agent.crashes
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._upgrade = agent.upgrade
@@ -298,6 +299,15 @@ class Server:
     async def _verb_metrics(self, args: answering.Query, request: Request) -> Any:
         """Figures of this host and of slots that run or ran here."""
         return await answering.answer(self._metrics, args, request)
+
+    async def _verb_crashes(self, args: Subject, request: Request) -> Any:
+        """What is kept here of containers that crashed, of the apps that it may look into."""
+        return [
+            crash
+            for crash in self._crashes.all()
+            if is_meant([args.subject] if args.subject else [], crash.slot)
+            and request.may("debug", f"app/{Slot.parse(crash.slot).app}")
+        ]
 
     # -- this host's own data
 

@@ -34,7 +34,7 @@ LOOK_S = 0.15  # how soon a new line is told
 WRITTEN_S = 0.05  # from a line's stamp to its being in the file
 BATCH_ROWS = 5000
 COUNTED_BYTES = 256 << 10  # read at once of what is left out
-TAIL_MAX = 100_000
+TAIL_MAX = 1_000_000
 LINE = 4  # fields of a row that is a line
 
 Row = list[Any]

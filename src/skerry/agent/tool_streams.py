@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Coroutine
 
-from skerry.errors import Unreachable
+from skerry.errors import Passing, Unreachable
 from skerry.mesh import terminals as t
 from skerry.mesh.messages import Stream
 from skerry.runtime import processes
@@ -18,9 +18,17 @@ TIME_OVER = 124  # as timeout(1) says it
 FROM_OPERATOR = t.STDIN + t.STDIN_END + t.RESIZE + t.INTERRUPT
 
 
+class Stuck(Passing):
+    """Nothing that the tool wrote was taken for a while: a tracer that can't write holds up whom it traces."""
+
+    code = "stuck"
+
+
 class Carrying:
-    def __init__(self, stream: Stream, tool: Tool) -> None:
-        self._stream, self._tool = stream, tool
+    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait."""
+
+    def __init__(self, stream: Stream, tool: Tool, stuck_s: float | None) -> None:
+        self._stream, self._tool, self._stuck_s = stream, tool, stuck_s
 
     async def run(self, limit_s: float, forbidden: Coroutine[None, None, None]) -> t.End:
         """How it ended; the tool has ended then. `forbidden`: until it may no longer go on.
@@ -34,11 +42,16 @@ class Carrying:
         stopped = asyncio.ensure_future(forbidden)
         tasks = (ended, incoming, outgoing, closed, stopped)
         try:
-            first = (ended, incoming, closed, stopped)
-            await asyncio.wait(first, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if outgoing.done() and outgoing.exception() is None:  # it closed its output, and is still at work
+                await asyncio.wait({*tasks} - {outgoing}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
             why = ""
             if not ended.done() and not incoming.done() and not closed.done():
-                why = "the right to do this has ended" if stopped.done() else f"the limit of {limit_s:g} s is over"
+                why = f"the limit of {limit_s:g} s is over"
+                if stopped.done():
+                    why = "the right to do this has ended"
+                elif outgoing.done() and (stuck := outgoing.exception()) is not None:
+                    why = str(stuck)
             await self._tool.end()  # what it left in the background, too
             code = await ended
             await asyncio.wait((outgoing, closed), timeout=LAST_WORDS_S, return_when=asyncio.FIRST_COMPLETED)
@@ -91,4 +104,12 @@ class Carrying:
                 return
             if not data:
                 return
-            await t.send(self._stream, channel, data)
+            try:
+                async with asyncio.timeout(self._stuck_s):
+                    await t.send(self._stream, channel, data)
+            except TimeoutError:
+                raise Stuck(
+                    "the tool was ended",
+                    f"for {self._stuck_s:g} s nobody took what it writes, and its target waits",
+                    "",
+                ) from None

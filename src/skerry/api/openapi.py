@@ -136,7 +136,7 @@ def _header(name: str, words: str, most: int, pattern: str = "^[!-~]+$") -> dict
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    content = {} if route.gives is None else {"content": {JSON: {"schema": _schema(route.gives)}}}
+    content = {} if route.gives is None else {"content": {route.media: {"schema": _schema(route.gives)}}}
     if route.stream:
         content = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
     headers = {"ETag": {"schema": {"type": "string"}}} if route.tagged and route.method == "get" else {}

@@ -39,7 +39,7 @@ from skerry.api.problems import (
     problem_of,
 )
 from skerry.api.routes import ROUTES
-from skerry.api.table import Call, Route, Sent, Start, Stream, Tagged
+from skerry.api.table import Call, Route, Sent, Start, Stream, Tagged, Text
 from skerry.api.tokens import Bearer, Bearers
 from skerry.errors import Passing, Refusal, SkerryError
 from skerry.sdk import AsyncClient
@@ -209,6 +209,8 @@ class Server:
             if made.etag in _etags(request.headers.get("if-none-match", "")):
                 return Response(status_code=304, headers=headers)
             made = made.value
+        if isinstance(made, Text):
+            return Response(made.text, route.status, headers, made.media_type)
         if made is None:
             return Response(status_code=route.status, headers=headers)
         return Response(msgspec.json.encode(made), route.status, headers, "application/json")

@@ -91,6 +91,14 @@ class Stream:
     events: AsyncGenerator[Sent]
 
 
+@dataclass(frozen=True)
+class Text:
+    """A handler's answer that is no JSON."""
+
+    text: str
+    media_type: str
+
+
 Handler = Callable[[Call], Awaitable[Any]]
 
 
@@ -114,6 +122,7 @@ class Route:
     long: bool = False
     stream: bool = False
     tagged: bool = False
+    media: str = "application/json"
     details: str = ""
 
     @property

@@ -90,7 +90,8 @@ def add(
 ) -> None:  # fmt: skip
     """Tell a receiver, NAME, when something is wrong and when it is over.
 
-    Its address and secret are sealed to the fixed hosts and to operators; machines of pools can't read them.
+    For an address that is itself a secret, give @FILE: it isn't left in the shell's history then.
+    Addresses and secrets are sealed to the fixed hosts and to operators; machines of pools can't read them.
     """
     from skerry.client import alerts
     from skerry.core.intent import Receiver
@@ -109,6 +110,8 @@ def add(
             f"receiver {name} was not added", f"one of {', '.join('--' + kind for kind in said)} is needed", ""
         )
     ((kind, value),) = given.items()
+    if value.startswith("@"):
+        value = _read(name, Path(value[1:]))
     reach = _reach(name, kind, value, _secret(name, kind, secret_file, user), sender, to, user, tls, api)
     at = ",".join(to) if kind == "smtp" else value if kind == "telegram" else urlsplit(value).hostname or ""
     receiver = Receiver(kind=kind, at=at[:255])  # type: ignore[arg-type]
@@ -148,9 +151,18 @@ def _reach(
     return {key: text for key, text in {**reach, "secret": secret}.items() if text}
 
 
+def _read(name: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"receiver {name} was not added", f"{file} can't be read: {error}", "give a file of one line"
+        ) from None
+
+
 def _secret(name: str, kind: str, file: Path | None, user: str | None) -> str:
     if file is not None:
-        return file.read_text(encoding="utf-8").strip()
+        return _read(name, file)
     if secret := os.environ.get("SKERRY_ALERT_SECRET", "").strip():
         return secret
     if (kind == "telegram" or (kind == "smtp" and user)) and sys.stdin.isatty():

@@ -7,7 +7,7 @@ import sys
 import click
 
 from skerry.cli import run
-from skerry.cli.options import InSlot, Size, SlotPath
+from skerry.cli.options import InSlot, Size, SlotPath, crashed
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, clean
 
@@ -18,10 +18,13 @@ from skerry.cli.output import Terminal, clean
     codes=(0, 1, 2, 3, 4),
 )
 @click.argument("place", metavar="SLOT:/PATH", type=InSlot())
+@crashed
 @click.option(
     "--limit", type=Size(), default="64m", show_default=True, help="The most that is shown; a larger file is refused."
 )
-def command(terminal: Terminal, place: SlotPath, limit: int, cloud: str, passphrase_file: str | None) -> None:
+def command(
+    terminal: Terminal, place: SlotPath, limit: int, crashed: bool, cloud: str, passphrase_file: str | None
+) -> None:
     """Show the file SLOT:/PATH.
 
     Unseen: the container does not notice; all operators see the event.
@@ -37,9 +40,9 @@ def command(terminal: Terminal, place: SlotPath, limit: int, cloud: str, passphr
     kept = bytearray()
 
     async def work(session: Session) -> None:
-        found = await looking.find(session, place.slot)
+        found = await looking.find(session, place.slot, crashed=crashed)
         async with (
-            looking.opened(session, found, "cat", path=place.path, limit=limit) as answer,
+            looking.opened(session, found, "cat", path=place.path, limit=limit, crashed=crashed) as answer,
             aclosing(answer.data()) as pieces,
         ):
             async for piece in pieces:

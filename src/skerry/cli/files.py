@@ -8,6 +8,7 @@ import click
 
 from skerry.cli import run
 from skerry.cli.options import command as declare
+from skerry.cli.options import crashed
 from skerry.cli.output import Terminal, table
 from skerry.cli.streams import clock
 
@@ -16,8 +17,9 @@ ROWS = 10_000
 
 @declare(name="files", example="skerry files web/1", codes=(0, 1, 2, 3, 4))
 @click.argument("slot")
+@crashed
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=ROWS, show_default=True, help="How many files.")
-def command(terminal: Terminal, slot: str, limit: int, cloud: str, passphrase_file: str | None) -> None:
+def command(terminal: Terminal, slot: str, limit: int, crashed: bool, cloud: str, passphrase_file: str | None) -> None:
     """Show what SLOT has changed since it started.
 
     Unseen: the container does not notice. All that lies in its memory file systems it has added; in its volumes, what is newer than
@@ -27,7 +29,9 @@ def command(terminal: Terminal, slot: str, limit: int, cloud: str, passphrase_fi
     from skerry.client.session import Session
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        return await looking.rows(session, await looking.find(session, slot), "files", limit=limit)
+        return await looking.rows(
+            session, await looking.find(session, slot, crashed=crashed), "files", limit=limit, crashed=crashed
+        )
 
     rows, summary = run.in_cloud(terminal, cloud, passphrase_file, work)
     rows.sort(key=lambda row: str(row["name"]))

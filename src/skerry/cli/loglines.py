@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skerry.cli.output import clean
+
+if TYPE_CHECKING:
+    from skerry.client.logs import Line
 
 SLOT_COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
 LEVEL_COLOURS = {"ERROR": "31", "FATAL": "31", "WARN": "33", "DEBUG": "2", "TRACE": "2"}
@@ -34,18 +38,38 @@ class Lines:
         self._minutes: dict[str, str] = {}
         self._today = datetime.now().astimezone().date()
 
+    def block(self, lines: Iterable[Line]) -> str:
+        """All of them, each with its line end. Almost all are plain text, and there are many: so they are put together here."""
+        minutes, names, raw = self._minutes, self._names, self._raw
+        shown = []
+        for line in lines:
+            time, text = line.time, line.text
+            minute = minutes.get(time[:16])
+            rest = time[16:23]
+            name = names.get(line.slot)
+            if minute is None or name is None or line.dropped or not rest.isprintable():
+                shown.append(self._line(line))
+            elif text[:1] == "{" and not raw:
+                shown.append(f"{minute}{rest} {name} {self._of_json(text)}\n")
+            else:
+                shown.append(f"{minute}{rest} {name} {text if text.isprintable() else clean(text)}\n")
+        return "".join(shown)
+
     def text(self, row: dict[str, Any]) -> str:
-        slot = row.get("slot")
-        name = self._names.get(slot) or self._name(slot) if isinstance(slot, str) else clean(slot)
-        if "dropped" in row:
-            told = f"… {row['dropped']:,} lines are missing here" if isinstance(row["dropped"], int) else "…"
-            return f"{self._clock(row.get('time'))} {name} {self._dim(told)}"
-        text = row.get("text")
-        if not isinstance(text, str):
-            text = ""
-        if text[:1] == "{" and not self._raw and (shown := self._of_json(text)) is not None:
-            return f"{self._clock(row.get('time'))} {name} {shown}"
-        return f"{self._clock(row.get('time'))} {name} {text if text.isprintable() else clean(text)}"
+        """A row of `views.logs`, without a line end."""
+        from skerry.client.logs import Line
+
+        line = Line(row["time"], row["slot"], row["stream"], row["text"], row.get("dropped", 0))
+        return self._line(line)[:-1]
+
+    def _line(self, line: Line) -> str:
+        name = self._names.get(line.slot) or self._name(line.slot)
+        clock = self._clock(line.time)
+        if line.dropped:
+            return f"{clock} {name} {self._paint(f'… {line.dropped:,} lines are missing here', '33')}\n"
+        text = line.text
+        text = self._of_json(text) if text[:1] == "{" and not self._raw else clean(text)
+        return f"{clock} {name} {text}\n"
 
     def _name(self, slot: str) -> str:
         shown = clean(slot)
@@ -55,10 +79,8 @@ class Lines:
         self._names[slot] = shown
         return shown
 
-    def _clock(self, time: Any) -> str:
+    def _clock(self, time: str) -> str:
         """RFC 3339 as local wall time; with the day if it isn't today. Zones differ from UTC by whole minutes."""
-        if not isinstance(time, str) or len(time) < 19:
-            return clean(time)
         minute = self._minutes.get(time[:16])
         if minute is None:
             if len(self._minutes) > 10_000:
@@ -69,21 +91,18 @@ class Lines:
                 return clean(time)
             day = "" if then.date() == self._today else f"{then:%Y-%m-%d} "
             minute = self._minutes[time[:16]] = f"{day}{then:%H:%M}"
-        rest = time[16:23]
-        return minute + (rest if rest.isprintable() else clean(rest))
+        return minute + clean(time[16:23])
 
-    def _of_json(self, text: str) -> str | None:
+    def _of_json(self, text: str) -> str:
         import msgspec
 
         try:
             found = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
-            return None
-        if not isinstance(found, dict):
-            return None
+            return clean(text)
         level, message = _take(found, LEVEL_KEYS), _take(found, MESSAGE_KEYS)
         if level is None and message is None:
-            return None
+            return clean(text)
         _take(found, TIME_KEYS)  # the monitor's stands before it
         parts = []
         if level is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +11,11 @@ from skerry.cli import loglines, run, streams
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+
+if TYPE_CHECKING:
+    from skerry.client.session import Session
+
+AT_ONCE = 5000  # lines written at once
 
 
 @declare(
@@ -20,7 +26,7 @@ from skerry.cli.output import Terminal
 )
 @click.argument("subjects", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing new lines, until you interrupt it.")
-@click.option("--tail", type=click.IntRange(0, 100_000), default=100, show_default=True, help="How many past lines.")
+@click.option("--tail", type=click.IntRange(0, 1_000_000), default=100, show_default=True, help="How many past lines.")
 @click.option(
     "--since",
     "since_s",
@@ -63,25 +69,26 @@ def command(
     from skerry.client import views
 
     now_s = time.time()
+    wanted: dict[str, Any] = {
+        "tail": tail,
+        "since": now_s - since_s if since_s is not None else 0.0,
+        "until": now_s - until_s if until_s is not None else 0.0,
+        "grep": grep,
+        "regex": regex,
+        "ignore_case": ignore_case,
+    }
     lines = loglines.Lines(raw=raw)
-    run.in_cloud(
-        terminal,
-        cloud,
-        passphrase_file,
-        lambda session: streams.show(
-            terminal,
-            views.logs(
-                session,
-                list(subjects),
-                follow=follow,
-                tail=tail,
-                since=now_s - since_s if since_s is not None else 0.0,
-                until=now_s - until_s if until_s is not None else 0.0,
-                grep=grep,
-                regex=regex,
-                ignore_case=ignore_case,
-            ),
-            follow,
-            lines.text,
-        ),
-    )
+
+    async def show(session: Session) -> None:
+        if follow or terminal.as_json:
+            await streams.show(
+                terminal, views.logs(session, list(subjects), follow=follow, **wanted), follow, lines.text
+            )
+            return
+        past = await views.past_logs(session, views.LogsWanted(list(subjects), **wanted))
+        for row in past.unanswered:
+            streams.warn(terminal, row)
+        for begin in range(0, len(past.lines), AT_ONCE):
+            terminal.text(lines.block(past.lines[begin : begin + AT_ONCE]))
+
+    run.in_cloud(terminal, cloud, passphrase_file, show)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from skerry.cli import run
-from skerry.cli.options import InSlot, SlotPath
+from skerry.cli.options import InSlot, SlotPath, crashed
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, clean, table
 from skerry.cli.streams import clock
@@ -17,8 +17,11 @@ ROWS = 1000
 
 @declare(name="ls", example="skerry ls web/1:/tmp\nskerry ls web/1:/data --limit 20000 --json", codes=(0, 1, 2, 3, 4))
 @click.argument("place", metavar="SLOT:/PATH", type=InSlot())
+@crashed
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=ROWS, show_default=True, help="How many names.")
-def command(terminal: Terminal, place: SlotPath, limit: int, cloud: str, passphrase_file: str | None) -> None:
+def command(
+    terminal: Terminal, place: SlotPath, limit: int, crashed: bool, cloud: str, passphrase_file: str | None
+) -> None:
     """Show what lies at SLOT:/PATH.
 
     Unseen: the container does not notice.
@@ -29,8 +32,8 @@ def command(terminal: Terminal, place: SlotPath, limit: int, cloud: str, passphr
     from skerry.client.session import Session
 
     async def work(session: Session) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        found = await looking.find(session, place.slot)
-        return await looking.rows(session, found, "ls", path=place.path, limit=limit)
+        found = await looking.find(session, place.slot, crashed=crashed)
+        return await looking.rows(session, found, "ls", path=place.path, limit=limit, crashed=crashed)
 
     rows, summary = run.in_cloud(terminal, cloud, passphrase_file, work)
     rows.sort(key=lambda row: str(row["name"]))

@@ -25,13 +25,15 @@ COLUMNS = ("subject", "host", "name", "trend", "last", "min", "max")
 
 @declare(
     name="metrics",
-    example="skerry metrics\nskerry metrics web/0 --since 1h\nskerry metrics vps-1 --name load1 --since 168h --step 1h",
+    example="skerry metrics\nskerry metrics web/0 --since 1h\n"
+    "skerry metrics vps-1 --name load1 --since 168h --step 1h\nskerry metrics --prometheus",
 )
 @click.argument("subjects", nargs=-1)
 @click.option("--name", "names", multiple=True, metavar="NAME", help="Only figures of this name; may be repeated.")
 @click.option(
     "--since", "since_s", type=Duration(), default="15m", show_default=True, metavar="AGE", help="From so long ago on."
 )
+@click.option("--prometheus", is_flag=True, help="The newest values, in Prometheus' text form.")
 @click.option("--step", "step_s", type=Duration(), default=None, metavar="TIME", help="One value for so long a time.")
 def command(
     terminal: Terminal,
@@ -39,6 +41,7 @@ def command(
     names: tuple[str, ...],
     since_s: float,
     step_s: float | None,
+    prometheus: bool,
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
@@ -47,8 +50,10 @@ def command(
     SUBJECTS are slots (web/1), services (web), apps or hosts; none: all. Hosts keep a value each second for 15 minutes,
     each 10 s for a day, each 5 min for 30 days.
     """
-    from skerry.client import metrics
+    from skerry.client import exposition, metrics
 
+    if prometheus:
+        since_s, step_s = exposition.FRESH_S, None
     answer = run.in_cloud(
         terminal,
         cloud,
@@ -60,7 +65,7 @@ def command(
     for host, dropped in answer.dropped.items():
         for subject, why in dropped.items():
             terminal.warn(f"{subject} on {host}: {why}")
-    terminal.answer(answer.as_dict(), _text(answer, bool(names)))
+    terminal.answer(answer.as_dict(), exposition.text(answer) if prometheus else _text(answer, bool(names)))
 
 
 def _text(answer: Answer, named: bool) -> str:

@@ -150,11 +150,25 @@ class Pair(click.ParamType[tuple[str, str]]):
         return left, right
 
 
+def crashed(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--crashed",
+        is_flag=True,
+        help="In what is kept of its last crash (for a day): what it wrote in passing places.",
+    )(function)
+
+
 class SlotPath(NamedTuple):
     """A place in a container's file system."""
 
     slot: str
     path: str
+
+    @classmethod
+    def read(cls, text: str) -> SlotPath | None:
+        """Of "web/1:/tmp/x"; None for what is none."""
+        slot, colon, path = text.partition(":")
+        return cls(slot, path) if slot and colon and path.startswith("/") else None
 
 
 class InSlot(click.ParamType[SlotPath]):
@@ -165,11 +179,6 @@ class InSlot(click.ParamType[SlotPath]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SlotPath:
         if isinstance(value, SlotPath):
             return value
-        slot, colon, path = value.partition(":")
-        if not (slot and colon and path.startswith("/")):
+        if (found := SlotPath.read(value)) is None:
             self.fail(f"{value!r} is not SLOT:/PATH", param, ctx)
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self.fail(f"{value!r} is no UTF-8: copy the folder that it lies in", param, ctx)
-        return SlotPath(slot, path)
+        return found

@@ -51,6 +51,11 @@ class Terminal:
         sys.stdout.write((json.dumps(value, ensure_ascii=False) if self.as_json else text) + "\n")
         sys.stdout.flush()
 
+    def text(self, text: str) -> None:
+        """Several lines at once (already cleaned)."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
     # -- stderr
 
     def say(self, text: str) -> None:

@@ -15,13 +15,18 @@ async def show(
     collected = []
     async for row in rows:
         if "unanswered" in row:
-            terminal.warn(f"{row['node']} did not answer: {row['unanswered']}")
+            warn(terminal, row)
         elif terminal.as_json and not follow:
             collected.append(row)
         else:
             terminal.line(row, text(row))
     if terminal.as_json and not follow:
         terminal.answer(collected, "")
+
+
+def warn(terminal: Terminal, row: dict[str, Any]) -> None:
+    """Of a host that could not be asked."""
+    terminal.warn(f"{row['node']} did not answer: {row['unanswered']}")
 
 
 def clock(time: Any) -> str:

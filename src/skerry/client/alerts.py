@@ -85,10 +85,11 @@ async def set_rule(session: Session, rule: str, changes: dict[str, Any], *, rese
 async def firing(session: Session) -> dict[str, Any]:
     """What fires, as the first host that answers sees it; the receivers and the silences."""
     await session.sync(1)
-    rows = [row for row in await session.request("alerts") if isinstance(row, dict)]
+    seen_by = _fixed(session)
+    rows = [row for row in await session.request("alerts", node=seen_by) if isinstance(row, dict)]
     now_s = time.time()
     return {
-        "seen_by": (session.preferred or "").removeprefix("node/"),
+        "seen_by": (seen_by or session.preferred or "").removeprefix("node/"),
         "firing": rows,
         "receivers": [
             {
@@ -184,7 +185,7 @@ def _without_box(session: Session, body: Alert) -> list[str]:
 
 
 def _fixed(session: Session) -> str | None:
-    """A machine of a pool can open no address."""
+    """A machine of a pool looks at nothing but itself, and can open no address."""
     return next((path for path in session.candidates() if MachineSlot.of_path(path) is None), None)
 
 

@@ -1,8 +1,8 @@
-"""Files of a container onto the operator's machine: a tar stream of a node that may be captured, of a container that may be hostile.
+"""Files of a container onto the operator's machine, and one into it.
 
-It is unpacked beside the place it is meant for and moved there when all has come: nothing half-made, nothing written elsewhere.
-tarfile's "data" filter judges each entry; links are made last, when nothing is written any more, so that nothing is ever
-written through one.
+Out comes a tar stream of a node that may be captured, of a container that may be hostile. It is unpacked
+beside the place it is meant for and moved there when all has come: nothing half-made, nothing written elsewhere. tarfile's "data"
+filter judges each entry; links are made last, when nothing is written any more, so that nothing is ever written through one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Any
 
-from skerry.client.looking import Place, opened
+from skerry.client.looking import Answer, Place, opened
 from skerry.client.session import Session
-from skerry.errors import BadFormat, Refusal
-from skerry.store.disk import full_disk_told
+from skerry.errors import BadFormat, BadInput, Refusal
+from skerry.observe.look.job import PIECE_BYTES
+from skerry.store.disk import DiskFull, full_disk_told, told
 
 ENTRIES_MAX = 250_000
 HEADS_BYTES = 64 << 20  # beside the content
@@ -39,17 +40,64 @@ class InTheWay(Refusal):
 
 
 async def fetch(
-    session: Session, place: Place, path: str, local: Path, limit: int, progress: Progress = lambda bytes: None
+    session: Session,
+    place: Place,
+    path: str,
+    local: Path,
+    limit: int,
+    progress: Progress = lambda bytes: None,
+    *,
+    crashed: bool = False,
 ) -> dict[str, Any]:
     """Copy a file or folder. Into `local` if that is a folder, else as `local`. Gives figures, what was left out, and `to`."""
     to = destination(path, local)
     with full_disk_told(to.parent), tempfile.TemporaryDirectory(prefix=".skerry-cp-", dir=to.parent) as scratch:
-        unpacked = _Unpacked(Path(scratch))
-        figures = await _pour(session, place, path, limit, progress, unpacked)
+        unpacked = Unpacked(Path(scratch))
+        figures = await _pour(session, place, {"path": path, "limit": limit, "crashed": crashed}, progress, unpacked)
         await asyncio.to_thread(unpacked.move, to)
     skipped = [*figures.pop("skipped", []), *unpacked.left_out][:TOLD_MAX]
     count = int(figures.pop("skipped_count", 0)) + unpacked.left_out_count
     return {**figures, "skipped": skipped, "skipped_count": count, "to": str(to)}
+
+
+async def send(
+    session: Session, place: Place, local: Path, path: str, limit: int, progress: Progress = lambda bytes: None
+) -> dict[str, Any]:
+    """Put one file into the container, as `path`, or into it if that ends with a slash."""
+    path = path + local.name if path.endswith("/") else path
+    file = _plain(local, limit)
+    with file:
+        status = os.fstat(file.fileno())
+        args = {"path": path, "limit": status.st_size, "mode": stat.S_IMODE(status.st_mode) & 0o777, "write": True}
+        async with opened(session, place, "put", **args) as answer:
+            sending = asyncio.ensure_future(_give(answer, file, progress))
+            try:
+                figures = await answer.done()
+            finally:
+                sending.cancel()
+    return {"slot": place.slot, "path": path, **figures}
+
+
+async def _give(answer: Answer, file: IO[bytes], progress: Progress) -> None:
+    gave = 0
+    while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+        await answer.give(piece)
+        gave += len(piece)
+        progress(gave)
+    await answer.give(b"")
+
+
+def _plain(local: Path, limit: int) -> IO[bytes]:
+    """Raises BadInput for what is no file, or too large."""
+    if not local.is_file():
+        raise BadInput(
+            f"{local} was not copied", "it is no file", "name a file; a folder is copied as an archive of it"
+        )
+    if local.stat().st_size > limit:
+        raise BadInput(
+            f"{local} was not copied", f"it has {local.stat().st_size} bytes, {limit} are allowed", "--limit SIZE"
+        )
+    return local.open("rb")
 
 
 def destination(path: str, local: Path) -> Path:
@@ -62,7 +110,7 @@ def destination(path: str, local: Path) -> Path:
 
 
 async def _pour(
-    session: Session, place: Place, path: str, limit: int, progress: Progress, unpacked: _Unpacked
+    session: Session, place: Place, args: dict[str, Any], progress: Progress, unpacked: Unpacked
 ) -> dict[str, Any]:
     """The stream through a pipe into the unpacking thread: whichever is slower holds up the other."""
     ours, its = os.pipe()
@@ -71,14 +119,16 @@ async def _pour(
         came = 0
         try:
             async with (
-                opened(session, place, "tree", path=path, limit=limit) as answer,
+                opened(session, place, "tree", **args) as answer,
                 aclosing(answer.data()) as pieces,
             ):
                 async for piece in pieces:
                     came += len(piece)
-                    if came > limit + HEADS_BYTES:
+                    if came > args["limit"] + HEADS_BYTES:
                         raise BadFormat(
-                            f"{place.slot}:{path} was not copied", "more came than was asked for", "look at the host"
+                            f"{place.slot}:{args['path']} was not copied",
+                            "more came than was asked for",
+                            "look at the host",
                         )
                     await asyncio.to_thread(_write, its, piece)
                     progress(came)
@@ -97,7 +147,7 @@ def _write(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-class _Unpacked:
+class Unpacked:
     """The entries of one tar stream below `folder`, which is ours alone."""
 
     def __init__(self, folder: Path) -> None:
@@ -123,17 +173,25 @@ class _Unpacked:
             self._link(entry)
 
     def _take(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
+        if not set(entry.name.split("/")).isdisjoint(("", ".", "..")):
+            self._leave_out(entry.name, "no name that a file of a folder has")
+            return
         try:
             safe = tarfile.data_filter(entry, str(self._folder))
+            if entry.issym():
+                self._links.append(safe)
+            elif entry.isreg() or entry.isdir():
+                tar.extract(safe, self._folder, filter="data")
+            else:
+                self._leave_out(entry.name, "neither a file, a folder nor a link")
         except tarfile.FilterError as error:
             self._leave_out(entry.name, str(error))
-            return
-        if entry.issym():
-            self._links.append(safe)
-        elif entry.isreg() or entry.isdir():
-            tar.extract(safe, self._folder, filter="data")
-        else:
-            self._leave_out(entry.name, "neither a file, a folder nor a link")
+        except OSError as error:
+            if isinstance(told(error), DiskFull):
+                raise
+            self._leave_out(
+                entry.name, error.strerror or str(error)
+            )  # a name that this machine can't have, or two of one
 
     def _link(self, entry: tarfile.TarInfo) -> None:
         place = self._folder / entry.name

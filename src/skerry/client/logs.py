@@ -11,62 +11,89 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Collection
-from operator import itemgetter
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
 
 from skerry.client.merging import Merge
 from skerry.client.session import Session
-from skerry.errors import BadFormat, Refusal, SkerryError
+from skerry.errors import Refusal, SkerryError
 
 AGAIN_S = 1.0  # between two tries of a host that doesn't answer
 NEW_S = 5.0  # between two looks for hosts that have joined
 SILENT_S = 5.0  # a host that follows says something several times a second
 MISSED = 100_000  # lines of a host that is back
+SHARES, SHARE_MIN = 4, 200  # a host is asked for at first: so many times its part of the lines, and at least so many
 
 Row = dict[str, Any]
-_stamp = itemgetter("time")
 
 
-def rows_of(item: Any, node: str) -> tuple[list[Row], str]:
-    """(rows, mark) of what a host sent. Raises BadFormat: it may send anything."""
-    try:
-        rows = [
-            {"node": node, "slot": row[1], "time": row[0], "stream": row[2], "text": row[3]}
-            if len(row) == 4
-            else {"node": node, "slot": row[1], "time": row[0], "stream": "", "text": "", "dropped": int(row[4])}
-            for row in item["rows"]
-        ]
-        "".join([row["time"] for row in rows])  # texts, all of them: they are compared
-        return rows, str(item.get("now", ""))
-    except (LookupError, TypeError, ValueError) as error:
-        raise BadFormat(f"what {node} sent is no log", str(error), "use one version of skerry") from None
+class Line(msgspec.Struct, array_like=True, gc=False):
+    """As hosts send it: a line, or how many are missing. (Many are held at once: without `gc` they cost a third.)"""
+
+    time: str
+    slot: str
+    stream: str
+    text: str
+    dropped: int = 0
+    node: str = ""
+
+    def row(self) -> Row:
+        row: Row = {"node": self.node, "slot": self.slot, "time": self.time, "stream": self.stream, "text": self.text}
+        return row | {"dropped": self.dropped} if self.dropped else row
 
 
-async def past(session: Session, args: dict[str, Any], only: Collection[str] = ()) -> list[Row]:
-    """The last `tail` of all hosts' lines by time, and a row for each host that did not answer. `only`: ask these hosts.
+class Batch(msgspec.Struct):
+    """`now`: all that was written before has been told."""
 
-    Raises Unreachable when there is none that can be asked, or what they refused.
+    rows: list[Line]
+    now: str = ""
+
+
+_stamp = attrgetter("time")
+
+
+class Past(NamedTuple):
+    """The last lines of all hosts, by time, and who did not answer."""
+
+    lines: list[Line]
+    unanswered: list[Row]
+
+
+async def past(session: Session, args: dict[str, Any], only: Collection[str] = ()) -> Past:
+    """The last `tail` lines. `only`: ask these hosts.
+
+    Where many lines of many hosts are asked for, each first gives its share of them, and then those give more whose share was
+    too small. Raises Unreachable when there is none that can be asked, or what they refused.
     """
     errors: dict[str, SkerryError] = {}
+    tail = args["tail"]
+    nodes = list(only or session.nodes)
+    share = min(tail, max(SHARE_MIN, SHARES * tail // max(1, len(nodes))))
 
-    async def one(node: str) -> list[Row]:
-        name = node.removeprefix("node/")
-        found: list[Row] = []
+    async def one(node: str, tail: int) -> list[Line]:
+        found: list[Line] = []
         try:
-            async for item in session.stream("logs", args, node=node):
-                found += rows_of(item, name)[0]
+            async for batch in session.stream("logs", {**args, "tail": tail}, node=node, shape=Batch):
+                found += batch.rows
         except SkerryError as error:
             errors[node] = error
+        name = node.removeprefix("node/")
+        for line in found:
+            line.node = name
         return found
 
-    nodes = list(only or session.nodes)
-    found = await asyncio.gather(*(one(node) for node in nodes))
+    found = dict(zip(nodes, await asyncio.gather(*(one(node, share) for node in nodes)), strict=True))
+    lines = _last([line for each in found.values() for line in each], tail)
+    cut = lines[0].time if lines and len(lines) >= tail else ""
+    short = [n for n, each in found.items() if share < tail and len(each) >= share and each[0].time > cut]
+    if short:
+        found |= dict(zip(short, await asyncio.gather(*(one(node, tail) for node in short)), strict=True))
+        lines = _last([line for each in found.values() for line in each], tail)
     if len(errors) == len(nodes):
         raise _none(session, errors)
-    told = [_unanswered(node, error) for node, error in errors.items()]
-    rows = [row for each in found for row in each]
-    rows.sort(key=_stamp)  # runs that are sorted already cost one comparison a line and a merge
-    return told + _last(rows, args["tail"])
+    return Past(lines, [_unanswered(node, error) for node, error in errors.items()])
 
 
 async def following(session: Session, args: dict[str, Any], only: Collection[str] = ()) -> AsyncGenerator[list[Row]]:
@@ -84,9 +111,10 @@ async def following(session: Session, args: dict[str, Any], only: Collection[str
         while True:
             try:
                 merge.join(name)
-                async for item in session.stream("logs", wanted, node=node, silence_s=SILENT_S):
-                    rows, mark = rows_of(item, name)
-                    merge.add(name, place.new(rows, mark), time.monotonic(), mark)
+                async for batch in session.stream("logs", wanted, node=node, silence_s=SILENT_S, shape=Batch):
+                    for line in batch.rows:
+                        line.node = name
+                    merge.add(name, place.new(batch), time.monotonic(), batch.now)
                     errors.pop(node, None)
                     news.set()
                 if args.get("until"):
@@ -170,32 +198,33 @@ class _Place:
     def again(self) -> None:
         self._known = Counter(self._seen)
 
-    def new(self, rows: list[Row], mark: str) -> list[Row]:
+    def new(self, batch: Batch) -> list[Row]:
         """Rows that were not told before."""
         fresh = []
-        for row in rows:
-            key = (row["time"], row["slot"], row["text"])
+        for line in batch.rows:
+            key = (line.time, line.slot, line.text)
             if self._known[key] > 0:
                 self._known[key] -= 1
                 continue
-            fresh.append(row)
+            fresh.append(line.row())
             self._seen.append(key)
-        if mark:
-            self.mark = mark
+        if batch.now:
+            self.mark = batch.now
             self._known.clear()
-            self._seen = [key for key in self._seen if key[0] >= mark]
+            self._seen = [key for key in self._seen if key[0] >= batch.now]
         return fresh
 
 
-def _last(rows: list[Row], n: int) -> list[Row]:
-    """The last `n` lines, and what is told between them."""
-    if len(rows) <= n:
-        return rows
-    at = len(rows)
+def _last(lines: list[Line], n: int) -> list[Line]:
+    """The last `n` by time, and what is told between them."""
+    lines.sort(key=_stamp)  # each host's are sorted already: that costs one comparison a line and a merge
+    if len(lines) <= n:
+        return lines
+    at = len(lines)
     while n > 0 and at > 0:
         at -= 1
-        n -= "dropped" not in rows[at]
-    return rows[at:]
+        n -= not lines[at].dropped
+    return lines[at:]
 
 
 def _unanswered(node: str, error: SkerryError) -> Row:

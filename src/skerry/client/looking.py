@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import msgspec
 
 from skerry.client.session import DIAL_TIMEOUT_S, Session, answered
 from skerry.core.records import is_meant
-from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing
+from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing, SkerryError
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.observe.look.job import DATA, ERROR, FRAME_BYTES, ROWS, SUMMARY
 from skerry.trust.requests import make_request
@@ -34,11 +34,13 @@ class Place(NamedTuple):
     node: str
 
 
-async def find(session: Session, subject: str) -> Place:
+async def find(session: Session, subject: str, *, crashed: bool = False) -> Place:
     """The one slot that a person means by `web/1`, `guestbook.web/1`, or `web` where it has one replica.
 
     Raises NoSuchSubject, BadInput where several are meant, NotHeld.
     """
+    if crashed:
+        return await find_crashed(session, subject)
     rows = [row for row in await session.request("ps", {"subject": ""}) if is_meant([subject], row["slot"])]
     if not rows:
         raise NoSuchSubject(f"there is no {subject}", "no slot or service is called so", "see skerry ps")
@@ -50,6 +52,33 @@ async def find(session: Session, subject: str) -> Place:
         why = str(rows[0]["why"]) or str(rows[0]["state"])
         raise NotHeld(f"{slot} runs nowhere now", why, f"see skerry explain {slot}")
     return Place(slot, f"node/{node}")
+
+
+async def crashes(session: Session, subject: str = "", nodes: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What hosts (these; all) keep of containers that crashed, newest first, with their `node`. Raises what all of them refused."""
+    answers = await session.everywhere("crashes", {"subject": subject}, nodes=nodes or None)
+    failed = [answer for answer in answers.values() if isinstance(answer, SkerryError)]
+    if failed and len(failed) == len(answers):
+        raise failed[0]
+    rows = [
+        {**row, "node": node.removeprefix("node/")}
+        for node, answer in answers.items()
+        if not isinstance(answer, SkerryError)
+        for row in answer
+    ]
+    return sorted(rows, key=lambda row: -float(row["time"]))
+
+
+async def find_crashed(session: Session, subject: str) -> Place:
+    """Where the last crash of a slot is kept. Raises NoSuchSubject, BadInput where several slots are meant."""
+    rows = await crashes(session, subject)
+    if not rows:
+        raise NoSuchSubject(
+            f"no crash of {subject} is kept", "of each slot the last one is, for a day", "see skerry crashes"
+        )
+    if len(slots := {str(row["slot"]) for row in rows}) > 1:
+        raise BadInput(f"{subject} means {len(slots)} slots", ", ".join(sorted(slots)[:NAMED]), "name one of them")
+    return Place(str(rows[0]["slot"]), f"node/{rows[0]['node']}")
 
 
 class Answer:
@@ -69,6 +98,16 @@ class Answer:
         async for channel, payload in self._messages():
             if channel == DATA:
                 yield payload
+
+    async def give(self, piece: bytes) -> None:
+        """Into the container; an empty one is the end."""
+        await send_bytes(self._stream, piece)
+
+    async def done(self) -> dict[str, Any]:
+        """The summary."""
+        async for _ in self._messages():
+            pass
+        return self.summary
 
     async def mixed(self) -> AsyncGenerator[bytes | dict[str, Any]]:
         """Bytes and rows, as they come."""
@@ -93,7 +132,14 @@ class Answer:
 
 @asynccontextmanager
 async def opened(session: Session, place: Place, what: str, **args: Any) -> AsyncIterator[Answer]:
-    """Ask; the answer comes as it is read. Leaving the block ends the look on the node."""
+    """Ask; the answer comes as it is read. Leaving the block ends the look on the node.
+
+    Raises BadInput for a path that JSON can't carry.
+    """
+    try:
+        str(args.get("path", "")).encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{args['path']!r} is no UTF-8", "", "copy the folder that it lies in") from None
     stream, who = await session.open("/look", place.node)
     try:
         hello = _read(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), dict[str, str], who)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from skerry.client.session import Session
+from skerry.core.intent import App
 from skerry.errors import BadFormat, NoSuchSubject, Refusal, SkerryError
 
 VALUES_MAX = 1_000_000  # of one host
@@ -109,6 +110,17 @@ async def query(
             "see skerry ps and skerry host ls",
         )
     return Answer(found, missing, unknown, dropped)
+
+
+def endpoints(session: Session) -> dict[tuple[str, str], tuple[int, str]]:
+    """(app, service) -> port and path, of those whose replicas tell figures of their own; as far as is known here."""
+    return {
+        (document.path.partition("/")[2], name): (service.metrics.port, service.metrics.path)
+        for document in session.documents("app")
+        if isinstance(document.body, App) and not document.body.deleted
+        for name, service in document.body.services.items()
+        if service.metrics is not None
+    }
 
 
 def _read(told: Any, host: str) -> _Answer:

@@ -97,9 +97,10 @@ class Session(Known):
         node: str | None = None,
         silence_s: float | None = None,
         attached: Sequence[bytes] = (),
+        shape: Any = Any,
     ) -> AsyncGenerator[Any]:
-        """Answers as they come. `attached`: records to hand over. `silence_s`: where the host is known to speak more often, it is
-        given up after so long.
+        """Answers as they come, of this shape. `attached`: records to hand over. `silence_s`: where the host is known to speak
+        more often, it is given up after so long.
         """
         stream, who, nonce = await self._greeted(node)
         whole = False
@@ -107,15 +108,15 @@ class Session(Known):
             raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time(), attached)
             await send_bytes(stream, raw)
             while True:
-                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, Any], who)
+                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, msgspec.Raw], who)
                 if "item" in frame:
-                    yield frame["item"]
+                    yield _shaped(bytes(frame["item"]), shape, who)
                     continue
                 whole = True
                 if "error" not in frame:
                     return
-                error = msgspec.convert(frame["error"], dict[str, Any]) if isinstance(frame["error"], dict) else {}
-                raise answered(error)
+                error = _shaped(bytes(frame["error"]), Any, who)
+                raise answered(error if isinstance(error, dict) else {})
         finally:
             if whole:
                 self._idle.setdefault(who, []).append(stream)
@@ -164,8 +165,10 @@ class Session(Known):
             raise BadFormat(f"{who} was not asked", f"it calls itself {hello.get('node')}", "see skerry host ls")
         return str(hello.get("nonce", ""))
 
-    async def everywhere(self, verb: str, args: Any = None, *, attached: Sequence[bytes] = ()) -> dict[str, Any]:
-        """Ask all hosts at once: path -> answer, or the SkerryError. `answered` says when each of them did."""
+    async def everywhere(
+        self, verb: str, args: Any = None, *, attached: Sequence[bytes] = (), nodes: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Ask all hosts (or these) at once: path -> answer, or the SkerryError. `answered` says when each of them did."""
 
         async def one(node: str) -> Any:
             try:
@@ -175,7 +178,7 @@ class Session(Known):
             self.answered[node] = time.time()
             return answer
 
-        nodes = list(self.nodes)
+        nodes = list(self.nodes) if nodes is None else nodes
         return dict(zip(nodes, await asyncio.gather(*(one(node) for node in nodes)), strict=True))
 
     async def open(self, path: str, node: str | None = None) -> tuple[Stream, str]:

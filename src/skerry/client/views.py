@@ -9,14 +9,18 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from skerry.client.following import following
+from skerry.client.logs import Past, past
 from skerry.client.logs import following as following_logs
-from skerry.client.logs import past as past_logs
 from skerry.client.session import Session
+from skerry.core import restarts
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject, Refusal, SkerryError, Unreachable
 from skerry.sizes import size
 
+CRASHED_ASKED, CRASHED_WITHIN_S = 3, 1.0  # hosts at the head of a slot's order
 SILENCE_S = 3.0  # a host whose rows are followed speaks each second
 
 
@@ -62,7 +66,26 @@ async def explain(session: Session, subject: str) -> dict[str, Any]:
         return {
             subject: {**host, "holds": [f"{r['slot']} {r['state']}{': ' + r['why'] if r['why'] else ''}" for r in rows]}
         }
-    return {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
+    found = {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
+    hosts_of = {answer["node"] for row in found.values() for answer in row["order"][:CRASHED_ASKED]}
+    for crash in await _crashes(session, subject, hosts_of):
+        if crash["slot"] in found:
+            again = f", and {crash['again']} times since" if crash["again"] else ""
+            told = f"{restarts.told(crash['exit_code'], crash['oom'])} on {crash['node']}{again}"
+            found[crash["slot"]]["crashed"] = f"{told}, {rfc3339(crash['time'])}: skerry crashes {crash['slot']}"
+    return found
+
+
+async def _crashes(session: Session, subject: str, hosts_of: set[str]) -> list[dict[str, Any]]:
+    """What these hosts keep of crashes, oldest first, as far as they say so at once to who asks."""
+    from skerry.client.looking import crashes
+
+    try:
+        async with asyncio.timeout(CRASHED_WITHIN_S):
+            nodes = [f"node/{name}" for name in hosts_of if f"node/{name}" in session.nodes]
+            return list(reversed(await crashes(session, subject, nodes)))
+    except (SkerryError, TimeoutError):
+        return []
 
 
 async def status(session: Session) -> dict[str, Any]:
@@ -138,46 +161,63 @@ async def events(
             yield row
 
 
-async def logs(
-    session: Session,
-    targets: list[str],
-    *,
-    follow: bool = False,
-    tail: int = 100,
-    since: float = 0.0,
-    until: float = 0.0,
-    grep: str = "",
-    regex: bool = False,
-    ignore_case: bool = False,
-) -> AsyncGenerator[dict[str, Any]]:
-    """Lines of these slots, services, apps or hosts (none: all apps), over all hosts: each with node, slot, time, stream, text.
+class LogsWanted(msgspec.Struct, frozen=True):
+    """Lines of these slots, services, apps or hosts (none: all apps). `since`, `until`: unix seconds. `grep`: what a line must
+    hold; with `regex` a regular expression.
+    """
+
+    targets: list[str] = []
+    follow: bool = False
+    tail: int = 100
+    since: float = 0.0
+    until: float = 0.0
+    grep: str = ""
+    regex: bool = False
+    ignore_case: bool = False
+
+    def asked(self, session: Session) -> tuple[dict[str, Any], list[str]]:
+        """What each host is asked, and which ones; none: all."""
+        hosts = [t for t in self.targets if f"node/{t.removeprefix('node/')}" in session.nodes]
+        slots = [target for target in self.targets if target not in hosts]
+        times = {"since": rfc3339(self.since), "until": rfc3339(self.until)}
+        args = msgspec.structs.asdict(self) | times | {"targets": slots, "hosts": hosts}
+        return args, [f"node/{host.removeprefix('node/')}" for host in hosts] if not slots else []
+
+
+async def logs(session: Session, targets: list[str], **wanted: Any) -> AsyncGenerator[dict[str, Any]]:
+    """Lines as LogsWanted says, over all hosts: each with node, slot, time, stream, text.
 
     A row may instead say that lines are missing there (`dropped`), or why a host can't be asked (`unanswered`).
-    `since`, `until`: unix seconds. `grep`: what a line must hold; with `regex` a regular expression.
     Raises NoSuchSubject for one that neither runs nor left a line.
     """
-    hosts = [target for target in targets if f"node/{target.removeprefix('node/')}" in session.nodes]
-    slots = [target for target in targets if target not in hosts]
-    unknown = await _unknown(session, slots)
-    if unknown and follow:
-        raise _no_such(unknown)
-    args = {
-        "targets": slots, "hosts": hosts, "follow": follow, "tail": tail, "since": rfc3339(since),
-        "until": rfc3339(until), "grep": grep, "regex": regex, "ignore_case": ignore_case,
-    }  # fmt: skip
-    only = [f"node/{host.removeprefix('node/')}" for host in hosts] if hosts and not slots else []
-    if follow:
+    asked = LogsWanted(targets, **wanted)
+    if asked.follow:
+        args, only = asked.asked(session)
+        if unknown := await _unknown(session, args["targets"]):
+            raise _no_such(unknown)
         async with aclosing(following_logs(session, args, only)) as batches:
             async for batch in batches:
                 for row in batch:
                     yield row
         return
-    for row in await past_logs(session, args, only):
-        if unknown:
-            unknown -= {target for target in unknown if is_meant([target], row.get("slot", ""))}
+    past = await past_logs(session, asked)
+    for row in past.unanswered:
         yield row
+    for line in past.lines:
+        yield line.row()
+
+
+async def past_logs(session: Session, wanted: LogsWanted) -> Past:
+    """As `logs` without `follow`, all at once."""
+    args, only = wanted.asked(session)
+    unknown = await _unknown(session, args["targets"])
+    found = await past(session, args, only)
+    if unknown:
+        slots = {line.slot for line in found.lines}
+        unknown = {target for target in unknown if not any(is_meant([target], slot) for slot in slots)}
     if unknown:
         raise _no_such(unknown)
+    return found
 
 
 def _no_such(names: set[str]) -> NoSuchSubject:

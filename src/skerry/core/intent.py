@@ -108,6 +108,14 @@ class Scale(Shape, frozen=True, kw_only=True):
     schedules: tuple[Schedule, ...] = ()
 
 
+class Endpoint(Shape, frozen=True, kw_only=True):
+    """Where a replica tells figures of its own, in Prometheus' text form. `names`: those that are kept; empty: the first there are."""
+
+    port: int
+    path: str = "/metrics"
+    names: tuple[str, ...] = ()
+
+
 class Depends(Shape, frozen=True, kw_only=True):
     """Start only once `service` (same app) is `started` or `healthy`, or, a job, has ended well (`completed`)."""
 
@@ -145,6 +153,7 @@ class Service(Shape, frozen=True, kw_only=True):
         False  # an operator agrees that an image of its release makes its data first, and may hold a shell for it
     )
     scale: Scale | None = None  # None: `replicas` stands
+    metrics: Endpoint | None = None
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
 
 
@@ -435,5 +444,5 @@ def spec_of(service: Service, image: str, init: str = "") -> str:
 
     How many replicas there are, and how an update goes, is not part of it: changing these restarts nothing.
     """
-    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=(), scale=None)
+    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=(), scale=None, metrics=None)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

@@ -55,6 +55,7 @@ _TABLE: dict[str, Class] = {
         "felt", "it stands still for a moment while a library is put into it, and that library stays in it"
     ),
 }
+_NEVER_STOPS = Class("unseen", _UNSEEN)  # py-spy --nonblocking
 _UNKNOWN = Class("felt", "this program isn't known here; if it traces: " + _TRACED)
 # What runs another program that is named in its arguments: then that one counts too.
 _RUNS_OTHERS = frozenset({"ash", "bash", "busybox", "env", "sh", "time", "timeout", "watch", "xargs"})
@@ -69,12 +70,15 @@ def classify(argv: Sequence[str], *, joined: Iterable[str] = (), write: bool = F
         return _written(Class("joined", _JOINED), write)
     if not argv:
         return _UNKNOWN
+    never_stops = bool({"--nonblocking", "-n"} & set(argv))
     found = _TABLE.get(_name(argv[0]), _UNKNOWN)
-    if _name(argv[0]) == "py-spy" and {"--nonblocking", "-n"} & set(argv):
-        found = Class("unseen", _UNSEEN)
+    if _name(argv[0]) == "py-spy" and never_stops:
+        found = _NEVER_STOPS
     if _name(argv[0]) in _RUNS_OTHERS:
         words = [word for argument in argv[1:] for word in argument.replace(";", " ").replace("|", " ").split()]
         others = [_TABLE[_name(word)] for word in words if _name(word) in _TABLE]
+        if never_stops:
+            others = [_NEVER_STOPS if other is _TABLE["py-spy"] else other for other in others]
         found = max([found, *others], key=lambda one: CLASSES.index(one.visibility))
     return _written(found, write)
 

@@ -10,11 +10,14 @@ import contextlib
 import math
 import os
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path("/sys/fs/cgroup")
-READ_MAX_BYTES = 64 << 10
+READ_BYTES = 512  # most have less; room that isn't needed costs time
+LONG_BYTES = {"memory_stat": 8192, "io": 16384}
+SLOW_TURNS = 10  # so many times is it read until what changes slowly is read again
 NO_LIMIT = 1 << 60  # v1's word for "none" is the greatest page-aligned number
 NAN = math.nan
 # file -> where it is, below the root of all cgroups
@@ -120,6 +123,9 @@ class Cgroup:
             with contextlib.suppress(OSError):
                 self._files[key] = os.open(root / name.format(path.lstrip("/")), os.O_RDONLY | os.O_CLOEXEC)
         self.missing = frozenset(names.keys() - self._files.keys())
+        self._turn = zlib.crc32(path.encode()) % SLOW_TURNS  # not all containers' in the same second
+        self._cached = self._limit = NAN
+        self._look()
 
     def cpu_s(self) -> float:
         """Seconds of CPU that it has used."""
@@ -128,17 +134,18 @@ class Cgroup:
 
     def read(self) -> Counters:
         of = self._data
-        memory = single(of("memory"))
-        inactive = (inactive_file if self.is_v2 else total_inactive_file)(of("memory_stat"))
-        limit = single(of("limit"))
+        memory, cached = single(of("memory")), self._cached
+        self._turn += 1
+        if self._turn % SLOW_TURNS == 0:
+            self._look()
         periods = of("periods")
         read, written = read_written(of("io")) if "io" in self._files else (NAN, NAN)
         return Counters(
             self.cpu_s(),
             nr_periods(periods),
             nr_throttled(periods),
-            memory - inactive if inactive <= memory else memory,
-            NAN if limit >= NO_LIMIT else limit,
+            memory - cached if cached <= memory else memory,
+            self._limit,
             waited_us(of("cpu_wait")) / 1e6,
             waited_us(of("memory_wait")) / 1e6,
             waited_us(of("io_wait")) / 1e6,
@@ -147,6 +154,12 @@ class Cgroup:
             read,
             written,
         )
+
+    def _look(self) -> None:
+        """What changes slowly, or costs more than all the rest."""
+        self._cached = (inactive_file if self.is_v2 else total_inactive_file)(self._data("memory_stat"))
+        limit = single(self._data("limit"))
+        self._limit = NAN if limit >= NO_LIMIT else limit
 
     def close(self) -> None:
         for fd in self._files.values():
@@ -159,6 +172,6 @@ class Cgroup:
         if fd is None:
             return b""
         try:
-            return os.pread(fd, READ_MAX_BYTES, 0)
+            return os.pread(fd, LONG_BYTES.get(key, READ_BYTES), 0)
         except OSError:
             return b""

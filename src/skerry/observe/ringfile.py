@@ -1,7 +1,7 @@
 """One file of fixed size with the rings of all subjects: a block each, found by its header. Bounded, however many there are.
 
-Where no block is free, the one whose subject ended first is given to the new one. A header has two copies that are written in turn,
-so that a power cut leaves one of them whole.
+Where no block is free, the one whose subject ended first is given to the new one, and then one of what apps tell by themselves. A
+header has two copies that are written in turn, so that a power cut leaves one of them whole.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import secrets
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from skerry.observe.rings import BLOCK_BYTES, HEADER_BYTES, Column, Form, Rings
+from skerry.observe.rings import BLOCK_BYTES, COLUMNS, HEADER_BYTES, Column, Form, Rings
 
 FILE_BYTES = 64_000_000
 BLOCKS = FILE_BYTES // BLOCK_BYTES
@@ -43,13 +44,15 @@ class Block:
         self._file = file
         self._at = number * BLOCK_BYTES
         self.number = number
+        self.is_gone = False  # its place was given to another
         self.rings = Rings(self, header.columns, header.generation, header.form)
 
     def read(self, at: int, size: int) -> bytes:
         return self._file.read(self._at + at, size)
 
     def write(self, at: int, data: bytes | bytearray) -> None:
-        self._file.write(self._at + at, data)
+        if not self.is_gone:
+            self._file.write(self._at + at, data)
 
     def end(self, now_s: float) -> None:
         """Its subject runs here no more: of those that are dropped when room is needed."""
@@ -61,7 +64,14 @@ class Block:
         if self.header.ended_s:
             self._tell(ended_s=0.0)
 
-    def _tell(self, **changed: float) -> None:
+    def have(self, columns: Sequence[Column]) -> None:
+        """More of them than before. Raises TooManyColumns."""
+        if not fits(msgspec.structs.replace(self.header, columns=list(columns))):
+            raise TooManyColumns(self.header.subject)
+        self.rings.have(columns)
+        self._tell(columns=list(columns))
+
+    def _tell(self, **changed: Any) -> None:
         self.header = msgspec.structs.replace(self.header, turn=self.header.turn + 1, **changed)
         self.write_header()
 
@@ -73,6 +83,10 @@ class Block:
 
 class TooManyColumns(ValueError):
     """A header would not hold their names and labels."""
+
+
+def fits(header: Header) -> bool:
+    return len(header.columns) <= COLUMNS[header.form] and len(msgspec.json.encode(header)) < _COPY_BYTES - 100
 
 
 class RingFile:
@@ -111,12 +125,14 @@ class RingFile:
         if not self._free:
             ended = [block for block in self.blocks.values() if block.header.subject not in keep]
             oldest = min(ended, key=lambda block: block.header.ended_s or float("inf"), default=None)
+            if oldest is None and not part:  # what apps tell by themselves gives way to what everybody is asked about
+                oldest = next((block for block in self.blocks.values() if block.header.part), None)
             if oldest is None:
                 return None, ""
             dropped = oldest.header.subject
             self.drop(oldest)
         header = Header(_FORMAT, subject, part, list(columns), form, secrets.randbits(32))
-        if len(msgspec.json.encode(header)) > _COPY_BYTES - 100:
+        if not fits(header):
             raise TooManyColumns(subject)
         block = Block(self, self._free.pop(), header)
         self.write(block.number * BLOCK_BYTES, bytes(HEADER_BYTES))  # the earlier subject's other copy, too
@@ -126,6 +142,7 @@ class RingFile:
 
     def drop(self, block: Block) -> None:
         del self.blocks[block.header.subject, block.header.part]
+        block.is_gone = True
         self._free.append(block.number)
         self.write(block.number * BLOCK_BYTES, bytes(HEADER_BYTES))
 

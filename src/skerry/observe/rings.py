@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol
 
-from skerry.observe.metrics import Fold, one_of
+from skerry.observe.metrics import Fold, Kind, one_of
 
 Form = Literal["half", "float"]
 ROW_BYTES = 32
@@ -67,34 +67,36 @@ class Column(NamedTuple):
     scale: float = 1.0
     fold: Fold = "mean"
     labels: tuple[tuple[str, str], ...] = ()
+    kind: Kind = "gauge"
 
 
 class Rings:
     """`generation`: of the block's present use; what bears another was left by an earlier one."""
 
     def __init__(self, storage: Storage, columns: Sequence[Column], generation: int, form: Form = "half") -> None:
-        self.columns = tuple(columns)
         self._storage = storage
         self._generation = generation
         self._width = COLUMNS[form]
-        assert len(self.columns) <= self._width
         self._row = struct.Struct(f"<{self._width}{_LETTER[form]}")
         self._letter = _LETTER[form]
         self._most = MOST[form]
-        self._scales = [column.scale for column in columns]
-        self._pad = [math.nan] * (self._width - len(self.columns))
+        self.columns: tuple[Column, ...] = ()
+        self.have(columns)
         self._empty = self._row.pack(*[math.nan] * self._width)
         self._firsts = [-1] * len(RINGS)  # of the chunks in memory
         self._chunks = [bytearray() for _ in RINGS]
 
+    def have(self, columns: Sequence[Column]) -> None:
+        """From now on these; those that there were stay where they are."""
+        assert tuple(columns[: len(self.columns)]) == self.columns
+        assert len(columns) <= self._width
+        self.columns = tuple(columns)
+        self._scales = [column.scale for column in columns]
+        self._pad = [math.nan] * (self._width - len(columns))
+
     def put(self, at_s: int, values: Sequence[float]) -> None:
         """The values of one second, as many as columns. Unknown ones are NaN."""
         self._put(0, at_s, [value / scale for value, scale in zip(values, self._scales, strict=True)])
-
-    def put_coarse(self, at_s: int, values: Sequence[float]) -> None:
-        """Of ten seconds, for what isn't read more often. Not to be mixed with `put`."""
-        self._put(1, at_s // RINGS[1].step_s, [v / scale for v, scale in zip(values, self._scales, strict=True)])
-        self._write(1)
 
     def flush(self) -> None:
         """Write what is in memory alone. Call before the agent ends."""

@@ -15,6 +15,17 @@ from skerry.runtime.seccomp import default_profile, seccomp_for
 from skerry.runtime.spec import BoundFile, Limits, mount_points, oci_config
 
 
+class _Mount(msgspec.Struct):
+    destination: str
+    type: str
+    source: str
+    options: list[str] = []
+
+
+class _Config(msgspec.Struct):
+    mounts: list[_Mount]
+
+
 def prepare(spec: ContainerSpec, places: conmon.Places, held: record.Record, cgroup: str, limits: Limits) -> None:
     """Make it all; the record first. Blocks. Raises RuntimeRefused or RuntimeBusy; what was made then stays.
 
@@ -43,6 +54,19 @@ def prepare(spec: ContainerSpec, places: conmon.Places, held: record.Record, cgr
         (places.bundle / "config.json").write_bytes(msgspec.json.encode(config))
     except OSError as error:
         raise conmon.failed(spec.id, f"{error.strerror}: {error.filename or error.filename2}") from error
+
+
+def writable(folder: Path) -> dict[str, str]:
+    """Where the container of this folder can write: path in it -> the host's, "" for memory. Empty when the folder is gone."""
+    try:
+        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Config)
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return {}
+    return {
+        mount.destination: mount.source if mount.type == "bind" else ""
+        for mount in config.mounts
+        if mount.type in ("bind", "tmpfs") and "ro" not in mount.options and mount.destination != "/dev"
+    }
 
 
 def host_limits(*, swap: bool) -> Limits:

@@ -182,6 +182,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def passing(self, id: str) -> dict[str, str]:
+        """Where it could write: the path in it -> the host's, "" for a file system in memory, which goes with it."""
+        ...
+
     def pids(self, id: str) -> set[int]:
         """Its processes, as this host numbers them."""
         ...

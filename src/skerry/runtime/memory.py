@@ -79,6 +79,9 @@ class MemoryRuntime(Runtime):
     def view(self, id: str) -> int | None:
         return None
 
+    def passing(self, id: str) -> dict[str, str]:
+        return {}
+
     def pids(self, id: str) -> set[int]:
         return set()
 

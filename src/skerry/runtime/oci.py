@@ -20,7 +20,7 @@ import msgspec
 
 from skerry.errors import SkerryError
 from skerry.runtime import conmon, overlay, processes, record
-from skerry.runtime.bundle import host_limits, prepare
+from skerry.runtime.bundle import host_limits, prepare, writable
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import (
     ClosedLog,
@@ -154,6 +154,9 @@ class OciRuntime(Runtime):
 
     def view(self, id: str) -> int | None:
         return os.dup(self._views[id]) if id in self._views else None
+
+    def passing(self, id: str) -> dict[str, str]:
+        return writable(self._folder(id))
 
     def pids(self, id: str) -> set[int]:
         return self._cgroups.pids(f"{self._parent}/{id}") if id in self._lives else set()

@@ -20,6 +20,7 @@ import stat
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +42,7 @@ from skerry.runtime.tools_spec import (
     tools_seccomp,
 )
 
-GRACE_S = 2.0  # after SIGTERM: a debugger takes its breakpoints out and lets go
+GRACE_S = 2.0  # after SIGTERM: a debugger takes its breakpoints out, on which the target would die, and lets go
 GONE_WITHIN_S = 5.0
 NOT_STARTED = 127  # as a shell says it
 T = TypeVar("T")
@@ -53,19 +54,20 @@ class OciTool(Tool):
     def __init__(self, tools: Tools, place: Path, pid: int, input: int, output: int, errors: int | None) -> None:
         self.input, self.output, self.errors = input, output, errors
         self._tools, self._place, self._pid = tools, place, pid
-        self._cgroup = tools.cgroup(place)
         self._watched = os.pidfd_open(pid)
-        self._code: int | None = None
+        self._end: asyncio.Task[int] | None = None
 
     async def ended(self) -> int:
-        if self._code is None:
-            await processes.wait_readable(self._watched)
-            if self._code is None:
-                _, status = os.waitpid(self._pid, 0)  # noqa: ASYNC222  it has ended: no wait
-                code = os.waitstatus_to_exitcode(status)
-                code = 128 - code if code < 0 else code
-                self._code = NOT_STARTED if code and self.why() else code
-        return self._code
+        if self._end is None:  # one for all: a descriptor tells but one who waits
+            self._end = asyncio.ensure_future(self._wait_end())
+        return await asyncio.shield(self._end)
+
+    async def _wait_end(self) -> int:
+        await processes.wait_readable(self._watched)
+        _, status = os.waitpid(self._pid, 0)  # noqa: ASYNC222  it has ended: no wait
+        code = os.waitstatus_to_exitcode(status)
+        code = 128 - code if code < 0 else code
+        return NOT_STARTED if code and self.why() else code
 
     def why(self) -> str:
         if (self._place / "pid").exists():
@@ -87,19 +89,13 @@ class OciTool(Tool):
                 fcntl.ioctl(self.output, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
     def signal(self, number: int) -> None:
-        for pid in self._tools.cgroups.pids(self._cgroup):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        self._tools.signal(self._place, number)
 
     async def end(self) -> None:
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await self.ended()
-        await self.kill()
-
-    async def kill(self) -> None:
-        """All of it, at once: a tracer that is killed lets go of what it traced."""
         await asyncio.to_thread(self._tools.kill, self._place)
         try:
             async with asyncio.timeout(GONE_WITHIN_S):
@@ -109,9 +105,11 @@ class OciTool(Tool):
 
     async def close(self) -> None:
         try:
-            await self.kill()
+            await self.end()
         finally:
             self.close_input()
+            if self._end is not None:
+                self._end.cancel()
             for file in (self.output, self.errors, self._watched):
                 if file is not None:
                     os.close(file)
@@ -130,8 +128,14 @@ class Tools:
         self._numbers = itertools.count(1)
 
     def sweep(self) -> None:
-        """End and remove what an agent that died left. Blocks."""
-        for place in self._directory.iterdir() if self._directory.exists() else ():
+        """End and remove what there is, or what an agent that died left. Blocks, if there is some."""
+        places = list(self._directory.iterdir()) if self._directory.exists() else []
+        for place in places:
+            self.signal(place, signal.SIGTERM)
+        until_s = time.monotonic() + GRACE_S
+        while any(self.cgroups.pids(self.cgroup(place)) for place in places) and time.monotonic() < until_s:
+            time.sleep(0.02)
+        for place in places:
             with contextlib.suppress(RuntimeBusy):
                 self.kill(place)
                 self.remove(place)
@@ -266,6 +270,11 @@ class Tools:
 
     def cgroup(self, place: Path) -> str:
         return f"{self._parent}/{place.name}"
+
+    def signal(self, place: Path, number: int) -> None:
+        for pid in self.cgroups.pids(self.cgroup(place)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self, place: Path) -> None:
         """The tool, and the runtime that waits for it. Blocks for some milliseconds."""

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from skerry.client import metrics as figures
 from skerry.client import numbers, views
 from skerry.client.keys import Passphrase
+from skerry.client.metrics import Answer
 from skerry.errors import NotInTime
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
@@ -118,6 +120,29 @@ class AsyncClient:
         async with aclosing(rows) as lines:
             async for row in lines:
                 yield msgspec.convert(row, LogLine)
+
+    async def metrics(
+        self, *subjects: str, names: Sequence[str] = (), since_s: float = 900.0, step_s: int = 0
+    ) -> Answer:
+        """Figures of slots, services, apps or hosts (none: all) of the last `since_s` seconds; one value for each `step_s` (0: the
+        finest that is kept for so long). Hosts that did not answer are in `missing`. Raises NoSuchSubject, Unreachable.
+        """
+        return await figures.query(self._connection.session, subjects, names, since=-since_s, step_s=step_s)
+
+    async def prometheus(self) -> str:
+        """The newest figures of all that may be seen, in Prometheus' text form."""
+        from skerry.client import exposition
+
+        return exposition.text(await self.metrics(since_s=exposition.FRESH_S))
+
+    async def scrape_targets(self) -> list[dict[str, Any]]:
+        """Where applications' own metrics are read, as Prometheus' http_sd has it."""
+        from skerry.client import exposition
+
+        session = self._connection.session
+        await session.sync(1)
+        endpoints = figures.endpoints(session)
+        return exposition.targets(await views.ps(session), endpoints)
 
     async def watch(self, app: str = "") -> AsyncGenerator[list[Replica]]:
         """The app's replicas (all, without a name) now, and again whenever one changes; for ever. Raises Unreachable."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skerry.client.keys import Passphrase
+from skerry.client.metrics import Answer
 from skerry.sdk import asynchronous
 from skerry.sdk.beside import Beside
 from skerry.sdk.parts.apps import Apps
@@ -109,6 +110,20 @@ class Client:
     ) -> Iterator[LogLine]:
         """Lines as they come, after the last `tail`; for ever."""
         return self._beside.iterate(self._its.watch_logs(targets, tail=tail, since_s=since_s, follow=follow))
+
+    def metrics(self, *subjects: str, names: Sequence[str] = (), since_s: float = 900.0, step_s: int = 0) -> Answer:
+        """Figures of slots, services, apps or hosts (none: all) of the last `since_s` seconds; one value for each `step_s` (0: the
+        finest that is kept for so long). Hosts that did not answer are in `missing`. Raises NoSuchSubject, Unreachable.
+        """
+        return self._beside.run(self._its.metrics(*subjects, names=names, since_s=since_s, step_s=step_s))
+
+    def prometheus(self) -> str:
+        """The newest figures of all that may be seen, in Prometheus' text form."""
+        return self._beside.run(self._its.prometheus())
+
+    def scrape_targets(self) -> list[dict[str, Any]]:
+        """Where applications' own metrics are read, as Prometheus' http_sd has it."""
+        return self._beside.run(self._its.scrape_targets())
 
     def watch(self, app: str = "") -> Iterator[list[Replica]]:
         """The app's replicas (all, without a name) now, and again whenever one changes; for ever. Raises Unreachable."""

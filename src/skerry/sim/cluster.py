@@ -35,6 +35,7 @@ class World(msgspec.Struct):
     probe_s: float = 0.02  # from the wish to watch to the first word
     fetch_s: float = 0.1
     dial_s: float = 0.2
+    letter_s: float = 0.3  # to a receiver of alerts, and its answer
 
 
 class Life(msgspec.Struct):
@@ -66,6 +67,9 @@ class Cluster:
         self.bad_health: set[tuple[str, str]] = set()
         self.bad_life: dict[tuple[str, str], float] = {}
         self.loads: dict[tuple[str, str], Callable[[float], float]] = {}  # (app, service) -> connections at a time
+        self.letters: list[tuple[float, str, do.SendAlert]] = []  # that receivers of alerts have got: when, from whom
+        self.deaf: set[str] = set()  # receivers that answer nothing
+        self.fatal: dict[str, str] = {}  # node -> "before" or "after": its power goes then when it sends a letter
         self.steps = 0
         self.wires = Wires(self)
 

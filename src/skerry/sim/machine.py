@@ -357,6 +357,27 @@ class Machine:
         ]
         return well.count(self) / len(well) if well else 0.0
 
+    # --- alerts -------------------------------------------------------------------------------------------------------
+
+    def _do_sendalert(self, effect: do.SendAlert) -> None:
+        self.soon(self.cluster.world.letter_s, lambda: self._letter(effect))
+
+    def _letter(self, effect: do.SendAlert) -> None:
+        fatal = self.cluster.fatal.pop(self.path, "")
+        if fatal == "before":
+            self.power_cut()
+            return
+        taken = tuple(name for name in effect.to if name not in self.cluster.deaf)
+        if taken:
+            self.cluster.letters.append((self.cluster.clock.now_s, self.path, effect))
+        if fatal == "after":
+            self.power_cut()
+            return
+        failed = {name: "no answer" for name in effect.to if name not in taken}
+        self.step(ev.AlertAnswered(effect.rule, effect.subject, effect.round, effect.over, taken, failed))
+
+    # --- neighbours ---------------------------------------------------------------------------------------------------
+
     def _do_peers(self, effect: do.Peers) -> None:
         self.peers = effect
         for peer in effect.dial:

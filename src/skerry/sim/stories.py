@@ -14,10 +14,26 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.intent import Depends, Needs, Port, Probe, Restart, Scale, Service, Update, VolumeMount, init_of
+from skerry.core.alerting.sending import ROUNDS_A_DAY
+from skerry.core.intent import (
+    Alert,
+    Depends,
+    Needs,
+    Port,
+    Probe,
+    Receiver,
+    Restart,
+    Scale,
+    Service,
+    Silence,
+    Update,
+    VolumeMount,
+    init_of,
+)
 from skerry.core.records import Document, Slot
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
+from skerry.sim.machine import CLOCK_AT_ZERO
 from skerry.sim.scenario import cluster_of, give_image
 
 
@@ -219,6 +235,41 @@ class _Story:
         told = core.explain(Slot.parse(f"shop.{slot}"))
         lines = [f"rank {a.rank}: {a.node} {a.answer}{f' ({_short(a.why)})' if a.why else ''}" for a in told.order]
         return [*lines, f"wanted: {told.wanted or 'nothing'}; awaits: {_short(told.awaits) or 'nothing'}"]
+
+    def do_receiver(self, name: str, *rest: str) -> None:
+        """Alerts are told to it from now on; `receiver ops deaf`, `receiver ops hears`: whether it takes them."""
+        if rest:
+            (self.cluster.deaf.add if rest[0] == "deaf" else self.cluster.deaf.discard)(name)
+            return
+        self.cluster.accept(self._any(), docs.document(f"alert/{name}", Alert(receiver=Receiver(kind="webhook"))))
+
+    def do_silence(self, rule: str, subject: str, seconds: str) -> None:
+        self.versions["alert/rules"] = self.versions.get("alert/rules", 0) + 1
+        until = CLOCK_AT_ZERO + self.cluster.clock.now_s + float(seconds)
+        body = Alert(silences=(Silence(until=until, rule=rule, subject=subject),))
+        self.cluster.accept(self._any(), docs.document("alert/rules", body, self.versions["alert/rules"]))
+
+    def do_fatal(self, name: str, when: str) -> None:
+        """Its power goes when it next sends a letter: `fatal vps-1 before`, or `after`, but before it has said so."""
+        self.cluster.fatal[f"node/{name}"] = when
+
+    def do_letters(self) -> list[str]:
+        """What receivers have got."""
+        return [
+            f"{at_s:7.2f} {_name(node)} to {','.join(e.to)}: {'over: ' if e.over else ''}{e.rule} {_short(e.subject)}, "
+            f"round {e.round % ROUNDS_A_DAY}, seen by {e.seen_by} of {e.fixed}: {_short(e.why)}"
+            for at_s, node, e in self.cluster.letters
+        ]
+
+    def do_alerts(self, node: str = "") -> list[str]:
+        """What fires, as a node sees it."""
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        return [
+            f"{row.rule} {_short(row.subject)}: first {row.first}; told "
+            + (", ".join(f"{','.join(names)} by {host}" for host, names in row.sent.items()) or "nobody")
+            for row in core.alerts()
+        ]
 
     def do_routes(self, node: str) -> list[str]:
         route = self.cluster[node].route

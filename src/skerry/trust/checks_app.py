@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 
-from skerry.core.intent import ALLOWABLE, App, Needs, Port, Probe, Scale, Service
+from skerry.core.intent import ALLOWABLE, App, Endpoint, Needs, Port, Probe, Scale, Service
 from skerry.trust.bounds import (
     CPUS_MAX,
     MEMORY_MAX_BYTES,
@@ -38,6 +38,7 @@ CONSTRAINT = re.compile(
 ZONE = re.compile(r"[A-Za-z0-9_+/-]{0,64}")
 URL_PATH = re.compile(r"/[!-~]{0,511}")
 REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}")  # it is shown in `ps`
+METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}")
 DAY_S = 86_400.0
 
 
@@ -81,6 +82,8 @@ def _service(who: str, service: Service, body: App) -> None:
     _needs(who, service.needs)
     if service.scale is not None:
         _scale(who, service.scale)
+    if service.metrics is not None:
+        _metrics(who, service.metrics)
     _times(who, service)
     if service.stop_signal:
         matches(service.stop_signal, f"{who}.stop_signal", SIGNAL, "is no signal")
@@ -154,6 +157,14 @@ def _probe(who: str, probe: Probe) -> None:
     within(probe.timeout_s, f"{who}.probe.timeout_s", 0.01, 300)
     within(probe.retries, f"{who}.probe.retries", 1, 1000)
     within(probe.start_period_s, f"{who}.probe.start_period_s", 0, DAY_S)
+
+
+def _metrics(who: str, endpoint: Endpoint) -> None:
+    within(endpoint.port, f"{who}.metrics.port", 1, 65535)
+    matches(endpoint.path, f"{who}.metrics.path", URL_PATH, "must begin with / and hold no spaces")
+    count(endpoint.names, f"{who}.metrics.names", 32)
+    for metric in endpoint.names:
+        matches(metric, f"{who}.metrics.names", METRIC, "is no metric's name")
 
 
 def _needs(who: str, needs: Needs) -> None:

@@ -21,12 +21,13 @@ from skerry.client.overview import Overview, watching
 from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.sdk import AsyncClient
-from skerry.ui import images
+from skerry.ui import figures, images
 from skerry.ui.access import Access
 from skerry.ui.files import Files
 from skerry.ui.guard import Guard, refused
 from skerry.ui.live import Hub, Live
 from skerry.ui.streams import sources
+from skerry.ui.terminal import Terminal
 
 TOKEN_BYTES = 1024
 OPERATOR = Bearer("ui", frozenset({"operator"}))
@@ -58,6 +59,7 @@ class Ui:
         self._api_server = Server(cloud, Operator(), ledger, log=lambda line: None)
         self._api = self._api_server.app()
         hub = Hub(lambda: watches(cloud._connection.session))  # what pages need beside the SDK stands on its session
+        self._terminal = Terminal(access, cloud)
         self._live = Live(access, {"overview": hub.watch} | sources(cloud, self._api_server))
 
     def app(self) -> ASGIApp:
@@ -72,7 +74,10 @@ class Ui:
             Route("/static/{name:path}", self._files.static),
             Route("/enter", self._enter, methods=["POST"]),
             WebSocketRoute("/live", self._live.serve),
+            WebSocketRoute("/terminal", self._terminal.serve),
+            Route("/tools", self._terminal.choice),
             *images.routes(lambda: self._cloud._connection.images),
+            *figures.routes(lambda: self._cloud._connection.session),
         ]
         pages = Starlette(routes=routes, lifespan=lifespan)
         api = self._api

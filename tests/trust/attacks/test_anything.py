@@ -34,7 +34,9 @@ def test_any_bytes_raise_nothing_but_a_refusal(raw):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from(["app", "release", "node", "policy", "root", "secret", "fact", "request", "pool", "tools"]),
+    st.sampled_from(
+        ["app", "release", "node", "policy", "root", "secret", "fact", "request", "pool", "tools", "alert"]
+    ),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -72,8 +72,8 @@ async def answer(metrics: Metrics, query: Query, request: Request) -> dict[str, 
     series, read = [], 0
     for block, columns in wanted:
         found = block.rings.read(n, since, until, columns)
-        subject, kept = block.header.subject, block.header.columns
-        series += [_series(subject, kept[at], values, many) for at, values in zip(columns, found, strict=True)]
+        subject, kept, own = block.header.subject, block.header.columns, bool(block.header.part)
+        series += [_series(subject, kept[at], values, many, own) for at, values in zip(columns, found, strict=True)]
         read += len(columns) * (until - since)
         if read > AT_ONCE:
             read = 0
@@ -87,7 +87,7 @@ async def answer(metrics: Metrics, query: Query, request: Request) -> dict[str, 
         "unknown": {name: why for name, why in unknown.items() if not query.names or name in query.names},
         "dropped": {
             s: why
-            for s, why in metrics.dropped.items()
+            for s, why in metrics.troubles().items()
             if _is_asked(metrics.me, s, query.subjects) and _may(request, s)
         },
     }
@@ -122,10 +122,12 @@ def _columns(block: Block, names: list[str]) -> list[int]:
     return [at for at, column in enumerate(block.header.columns) if not names or column.name in names]
 
 
-def _series(subject: str, column: Column, values: list[float], many: int) -> dict[str, Any]:
+def _series(subject: str, column: Column, values: list[float], many: int, own: bool) -> dict[str, Any]:
     if many > 1:
         values = [_mean(values[at : at + many]) for at in range(0, len(values), many)]
-    kind, unit = KINDS.get(column.name, ("gauge", ""))
+    kind, unit = (
+        KINDS.get(column.name, ("gauge", "")) if not own else (column.kind, "1/s" if column.kind == "rate" else "")
+    )
     return {
         "name": column.name,
         "subject": subject,

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from skerry.agent.metrics.own import Own
 from skerry.agent.metrics.sampling import Probed, Row, Sampler, Told
 from skerry.core.records import Slot
 from skerry.observe.metrics import OF_HOST, OF_SLOT, Metric
@@ -49,6 +50,7 @@ class Metrics:
         self._note = note
         self.at_s = math.floor(wall_s()) - 1  # the second that was sampled last
         self.dropped: OrderedDict[str, str] = OrderedDict()  # subject -> why there is no more of it
+        self.own: Own | None = None  # what apps tell by themselves, where anybody asks them
         self._latest: dict[str, Row] = {}
         self._probes: dict[str, tuple[float, Probed]] = {}  # slot -> when it was asked, and its answer
         self._last: dict[str, float] = {}  # slot -> when it last ran here
@@ -57,7 +59,6 @@ class Metrics:
         self._file = self._open(state / FILE, blocks)
         for block in self.blocks():  # of the agent before: those that don't run any more end after a while
             if not block.header.ended_s and block.header.subject != me:
-                self._held[block.header.subject] = block
                 self._last[block.header.subject] = self.at_s
 
     def _open(self, path: Path, blocks: int) -> RingFile | None:
@@ -99,9 +100,27 @@ class Metrics:
         row = self._latest.get(subject)
         columns = OF_HOST if subject == self.me else OF_SLOT
         at = next((i for i, metric in enumerate(columns) if metric.name == name), -1)
+        if at < 0 and self.own is not None:
+            return self.own.latest(subject, name)
         if row is None or at < 0 or math.isnan(row[at]):
             return None
         return row[at]
+
+    def troubles(self) -> dict[str, str]:
+        """Subject -> what is not there of it, and why."""
+        return {**self.dropped, **(self.own.troubles if self.own is not None else {})}
+
+    def own_block(self, slot: str, part: str, columns: list[Column]) -> Block | None:
+        """The block of what an app tells by itself; without columns only one that is there already."""
+        if self._file is None or (not columns and (slot, part) not in self._file.blocks):
+            return None
+        if (held := self._file.blocks.get((slot, part))) is not None:
+            held.go_on()
+            return held
+        block, gone = self._file.block(slot, columns, {self.me, *self._last}, part=part, form="float")
+        if gone:
+            self._say_dropped(gone, f"its history had to go for that of {slot}: it ran here no more")
+        return block
 
     def blocks(self) -> Iterable[Block]:
         return self._file.blocks.values() if self._file is not None else ()
@@ -144,8 +163,10 @@ class Metrics:
     def _end(self, slot: str, last_s: float) -> None:
         self._probes.pop(slot, None)
         self._homeless.clear()
-        if (block := self._held.pop(slot, None)) is not None:
-            block.end(last_s)
+        self._held.pop(slot, None)
+        for block in self.blocks():
+            if block.header.subject == slot:
+                block.end(last_s)
 
     def _say_dropped(self, subject: str, why: str) -> None:
         self.dropped[subject] = why

@@ -1,6 +1,6 @@
 """What the API offers, by subject. Each route is one call of the SDK."""
 
-from skerry.api.routes import apps, cloud, hosts, machines, operations, store, watch
+from skerry.api.routes import apps, cloud, hosts, machines, metrics, operations, store, watch
 from skerry.api.table import Route
 
 ROUTES: list[Route] = [
@@ -11,6 +11,7 @@ ROUTES: list[Route] = [
         hosts.routes,
         machines.routes,
         store.routes,
+        metrics.routes,
         operations.routes,
         watch.routes,
     )

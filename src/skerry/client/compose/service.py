@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from skerry.client.compose import deployment, mounts, values
+from skerry.client.compose.endpoint import endpoint_of
 from skerry.client.compose.environment import environment_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
@@ -94,6 +95,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         drain_s=0.2 if drain_s is None else drain_s,
         allow=_allow(own.get("allow") if own else None),
         scale=scale,
+        metrics=endpoint_of(own.get("metrics") if own else None),
     )
     if scaled is not None and scale is not None:
         check_scale(service, scaled, told, context.volumes)

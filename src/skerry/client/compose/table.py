@@ -308,7 +308,13 @@ X_SKERRY = {
         + ", ".join(f"`{kind}`" for kind in ALLOWABLE)
     ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
+    "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
+}
+X_METRICS = {
+    "port": yes("where the container answers, in Prometheus' text form; it needs no published port"),
+    "path": yes("default `/metrics`"),
+    "names": yes("which metrics are kept, at most 32; without it the first there are, up to 32 series of a replica"),
 }
 X_SCALE = {
     "min": yes("how few there may be; default 1. 0: the last one stops after `idle`, and the next connection wakes it"),
@@ -360,6 +366,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.networks.NAME": NETWORK_OF_SERVICE,
     "services.NAME.x-skerry": X_SKERRY,
     "services.NAME.x-skerry.probe": X_PROBE,
+    "services.NAME.x-skerry.metrics": X_METRICS,
     "services.NAME.x-skerry.scale": X_SCALE,
     "services.NAME.x-skerry.scale.target": X_TARGET,
     "volumes.NAME": VOLUME,

@@ -120,6 +120,9 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["allow"] = dict(service.allow)
     if service.probe is not None:
         own["probe"] = _probe(service.probe)
+    if (endpoint := service.metrics) is not None:
+        own["metrics"] = {"port": endpoint.port, "path": endpoint.path}
+        own["metrics"] |= {"names": list(endpoint.names)} if endpoint.names else {}
     if service.scale is not None:
         own["scale"] = _scale(service.scale)
     if deploy := _deploy(service):

@@ -128,11 +128,11 @@ def _adopt(s: Situation, found: Mapping[Key, Finding]) -> None:
             and (since := sending.open_since(s, key)) is not None
         ):
             ago_s = max(0.0, s.wall(s.now) - since)
-            a.watches[key] = Watch(s.now - ago_s, finding, fired_s=s.now - ago_s)
+            a.watches[key] = Watch(s.now - ago_s, finding, fired_s=max(s.boot_s, s.now - ago_s))
     for text, about in s.known.facts.get("sent", {}).items():
         rule, _, subject = text.partition(":")
         body, key = about.get(s.me), (rule, subject)
-        if isinstance(body, Sent) and key not in a.watches and key not in found and sending.is_owed(s, body):
+        if isinstance(body, Sent) and key not in a.watches and key not in found and sending.is_owed(s, key, body):
             ago_s = max(0.0, s.wall(s.now) - body.since)
             a.watches[key] = Watch(
                 s.now - ago_s,

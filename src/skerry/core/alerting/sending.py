@@ -47,7 +47,7 @@ def review(s: Situation) -> None:
     for key, watch in list(s.alerting.watches.items()):
         if watch.fired_s is None:
             continue
-        if watch.round == 0:
+        if watch.round == 0 or (watch.fires and _is_open(s, key, newer_than=watch.round)):
             watch.round = _round(s, key)
         told = told_of(s, key, watch)
         if watch.fires and told.cleared and watch.absent_s is None:
@@ -82,7 +82,8 @@ def _send(s: Situation, key: Key, watch: Watch, to: tuple[str, ...], *, over: bo
     s.out.append(
         SendAlert(
             rule=key[0], subject=key[1], round=watch.round, over=over, to=to, since=_since(s, key, watch),
-            figure=watch.found.figure, limit=watch.found.limit, unit=rule.unit, why=watch.found.why,
+            figure=watch.found.figure, limit=watch.found.limit, unit=rule.unit,
+            why=f"it was: {watch.found.why}" if over else watch.found.why,
             seen_by=sum(s.presence.is_up(node) for node in fixed), fixed=len(fixed),
             look=rule.look.format(subject=key[1]), reason="it is over" if over else rule.means,
         )
@@ -132,7 +133,7 @@ def _note(s: Situation, event: AlertAnswered) -> None:
     for name in event.taken:
         if s.alerting.unsent.pop(name, None) is not None or event.rule != BEAT:
             over = " that it is over" if event.over else ""
-            s.note("alert", event.subject or name, f"{name} was told{over}: {what}, round {event.round}")
+            s.note("alert", event.subject or name, f"{name} was told{over}: {what}")
     for name, why in event.failed.items():
         if s.alerting.unsent.get(name) != why:
             s.alerting.unsent[name] = why
@@ -202,6 +203,12 @@ def _round(s: Situation, key: Key) -> int:
     return max(newest + 1, int(s.wall(s.now) // DAY_S) * ROUNDS_A_DAY)
 
 
+def _is_open(s: Situation, key: Key, newer_than: int) -> bool:
+    """Whether others have begun a newer round."""
+    newer = [body for body in _rounds(s, key) if body.round > newer_than]
+    return bool(newer) and not any(body.cleared for body in newer)
+
+
 def open_since(s: Situation, key: Key) -> float | None:
     """Unix seconds since when it fires by what fixed nodes told; None: nobody has said that it does."""
     rounds = _rounds(s, key)
@@ -215,9 +222,10 @@ def _since(s: Situation, key: Key, watch: Watch) -> float:
     return own.since if own is not None and own.round == watch.round else s.wall(watch.since_s)
 
 
-def is_owed(s: Situation, body: Sent) -> bool:
-    """Whether there are receivers that this node has told that something fires, and not that it is over."""
-    return bool({*body.told} & _receivers(s, heartbeat=False) - {*body.cleared})
+def is_owed(s: Situation, key: Key, body: Sent) -> bool:
+    """Whether there are receivers that this node has told that something fires, and nobody that it is over."""
+    cleared = {name for other in _rounds(s, key) if other.round == body.round for name in other.cleared}
+    return bool({*body.told} & _receivers(s, heartbeat=False) - cleared)
 
 
 def _receivers(s: Situation, *, heartbeat: bool) -> frozenset[str]:

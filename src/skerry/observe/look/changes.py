@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from skerry.observe.look.content import DEPTH_MAX
-from skerry.observe.look.errors import NothingToSee
+from skerry.observe.look.errors import NothingToSee, NotInThere
 from skerry.observe.look.job import Job
 from skerry.observe.look.listing import row_of, text_of
 from skerry.observe.look.procfs import parse_stat, processes_of
@@ -57,20 +57,23 @@ def parse_mounts(text: str) -> list[MountPoint]:
 
 def files(job: Job) -> Iterator[dict[str, Any]]:
     """A row for each file that was added or changed, at most `job.limit`, then a summary with the places that were looked at."""
-    began_s, mounts = _first(job)
+    began_s, mounts = (0.0, [MountPoint(path, "tmpfs", True) for path in job.places]) if job.places else _first(job)
     shown = visited = 0
     more = False
     places = []
     for mount in mounts:
         if not mount.writable or mount.path.startswith(RUNTIMES):
             continue
-        at = locate(job.root, mount.path)
+        try:
+            at = locate(job.root, mount.path)
+        except NotInThere:
+            continue  # of a place that is kept, there was nothing
         try:
             if not stat.S_ISDIR(os.fstat(at).st_mode) or kernels_own(at) is not None:
                 continue
             kind: Literal["memory", "disk"] = "memory" if mount.kind == "tmpfs" else "disk"
             place = Place(mount.path, kind, os.fstat(at).st_dev, began_s)
-            places.append(_figures(place, at))
+            places.append(_figures(place, at) if not job.places else {"path": place.path, "kind": "kept"})
             for row in _walk(place, reopen(at, mount.path)):
                 visited += 1
                 if visited > VISITED_MAX or (row and shown == job.limit):

@@ -56,6 +56,14 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.sockets import sockets
 
         return rows_of(sockets(job), send_rows)
+    if job.what == "keep":
+        from skerry.observe.look.keeping import Keeping
+
+        return Keeping(job).keep()
+    if job.what == "put":
+        from skerry.observe.look.placing import put
+
+        return put(job)
     if job.what == "files":
         from skerry.observe.look.changes import files
 

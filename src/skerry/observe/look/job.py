@@ -23,7 +23,8 @@ Path = Annotated[str, msgspec.Meta(max_length=PATH_MAX)]
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`root`: the descriptor of the file system; `untouched`: reading through it leaves no access times. `limit`: rows, or bytes
-    of content. `pids`: the container's processes, the first one first. `to`: the descriptor of a folder to copy into.
+    of content. `pids`: the container's processes, the first one first. `places`: paths of what is kept, or was;
+    `to`: the descriptor of a folder to copy it into.
     """
 
     what: What
@@ -32,6 +33,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     root: int = -1
     untouched: bool = False
     pids: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()
     to: int = -1
     mode: int = 0o644
     interface: str = ""

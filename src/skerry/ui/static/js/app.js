@@ -3,10 +3,11 @@ import { html, useMemo, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { MOODS, by, count, natural, rows, useCloud, worst } from "./store.js";
 import { Act, begin } from "./act.js";
+import { Charts } from "./charts.js";
 import { Events, Logs, cleaned } from "./lines.js";
 import { Empty, Failed, Loading, Mark, Tabs, Word, age, link, many, short, useAsked } from "./parts.js";
 
-const TABS = [["", "Replicas"], ["logs", "Logs"], ["events", "Events"], ["explain", "Explain"]];
+const TABS = [["", "Replicas"], ["charts", "Charts"], ["logs", "Logs"], ["events", "Events"], ["explain", "Explain"]];
 
 export function AppPage({ route: [name, tab = ""] }) {
   const cloud = useCloud();
@@ -25,7 +26,8 @@ export function AppPage({ route: [name, tab = ""] }) {
         <button class="do loss" type="button" disabled=${!app} onClick=${() => setAct("remove")}>Remove</button></div></div>
     <${Rollout} its=${its} />
     <${Tabs} tabs=${TABS} now=${tab} to=${(key) => link.app(name, key)} />
-    <section>${tab === "logs" ? html`<${Logs} targets=${[name]} />`
+    <section>${tab === "charts" ? html`<${Charts} key=${name} subject=${name} kind="slot" />`
+      : tab === "logs" ? html`<${Logs} targets=${[name]} />`
       : tab === "events" ? html`<${Events} meant=${(row) => ofApp(row, name)} empty="No event of this app is kept any more." />`
       : tab === "explain" ? html`<${Explain} name=${name} its=${its} />`
       : html`<${Replicas} its=${its} app=${app} />`}</section>
@@ -67,12 +69,13 @@ function Replicas({ its, app }) {
     const signed = app && app.services.find((each) => each.name === service);
     return html`<div key=${service} class=${n ? "gap" : ""}><div class="head"><h2 class="strong">${service}</h2><span class="quiet">${signed ? `${signed.replicas} wanted` : ""}${signed && signed.ports.length ? ` · ports ${signed.ports.join(", ")}` : ""}${signed && signed.volumes.length ? ` · volumes ${signed.volumes.join(", ")}` : ""}</span>
       <span class="grow"></span>${list[0].image && html`<a class="mono quiet" href=${link.image(list[0].image)} title=${list[0].image}>${short(list[0].image)}</a>`}</div>
-    <div class="scroll"><table class="cards replicas"><thead><tr><th>Slot</th><th>State</th><th>Host</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th></tr></thead>
+    <div class="scroll"><table class="cards replicas"><thead><tr><th>Slot</th><th>State</th><th>Host</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th><th><span class="hidden">Look in</span></th></tr></thead>
       <tbody>${list.map((row) => html`<tr key=${row.slot}><td class="name mono">${row.slot}</td>
         <td><${Word} mood=${row.mood}>${row.healthy && row.mood === "ok" ? "healthy" : row.finished ? "finished" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}${row.exit_code ? html`<div class="why">exit code ${row.exit_code}</div>` : null}</td>
         <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
         <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
-        <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${row.since}>${age(row.since)}</time></td></tr>`)}</tbody></table></div></div>`;
+        <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${new Date(row.since * 1000).toISOString()}>${age(row.since)}</time></td>
+        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look into ${row.slot}`}>look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
   });
 }
 

@@ -1,8 +1,8 @@
 // A compose file, dropped: the difference first, then a yes, then how it goes.
-import { html, useRef, useState } from "../vendor/htm-preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Operation, begin } from "./act.js";
-import { Failed, link } from "./parts.js";
+import { Failed, link, short } from "./parts.js";
 
 const MOST = 1 << 20;
 
@@ -70,9 +70,11 @@ export function Deploy({ route: [given = ""] }) {
 }
 
 function Difference({ found, busy, go }) {
+  const own = useRef(null);
+  useEffect(() => own.current && own.current.scrollIntoView({ block: "nearest" }), []);
   if (!found.changes.length) return html`<div class="note ok"><p><strong>It would change nothing: ${found.name} is as the file says.</strong></p></div>`;
   const gone = found.changes.filter((each) => each.new === null);
-  return html`<section><div class="head"><h2>${found.before ? `What changes in ${found.name}` : `${found.name} is new`}</h2></div>
+  return html`<section ref=${own}><div class="head"><h2>${found.before ? `What changes in ${found.name}` : `${found.name} is new`}</h2></div>
     <table class="cards"><thead><tr><th>Field</th>${found.before && html`<th>Now</th>`}<th>${found.before ? "Then" : "Value"}</th></tr></thead><tbody>
     ${found.changes.map((each) => html`<tr key=${each.path + each.field}><td class="mono"><span class="quiet">${each.path.split("/")[0]}</span> ${each.field}</td>${found.before && html`<td class="mono">${each.old === null ? html`<span class="quiet">not there</span>` : html`<span class="was">${shown(each.old)}</span>`}</td>`}
       <td class="mono">${each.new === null ? html`<span class="word bad">goes</span>` : html`<span class="is">${shown(each.new)}</span>`}</td></tr>`)}</tbody></table>
@@ -80,4 +82,4 @@ function Difference({ found, busy, go }) {
     <div class="actions" style=${{ marginTop: "18px" }}><button class="do first" type="button" disabled=${busy} onClick=${go}>Deploy ${found.name}</button></div></section>`;
 }
 
-const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+const shown = (value) => (typeof value !== "string" ? JSON.stringify(value) : /^sha256:[0-9a-f]{64}$/.test(value) ? html`<span title=${value}>sha256:${short(value)}</span>` : value);

@@ -3,10 +3,11 @@ import { html, useMemo, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { hostMood, rows, useCloud } from "./store.js";
 import { Act, begin } from "./act.js";
+import { Charts } from "./charts.js";
 import { Events, cleaned } from "./lines.js";
 import { Empty, Failed, Loading, Mark, Meter, Tabs, Word, age, bytes, link, many } from "./parts.js";
 
-const TABS = [["", "What runs there"], ["events", "Events"]];
+const TABS = [["", "What runs there"], ["charts", "Charts"], ["events", "Events"]];
 
 export function HostPage({ route: [first, ...more] }) {
   const cloud = useCloud();
@@ -30,7 +31,8 @@ export function HostPage({ route: [first, ...more] }) {
       <dt>Agent</dt><dd>${host.agent || "unknown"}</dd><dt>Labels</dt><dd>${Object.keys(host.labels || {}).length ? html`<span class="tags">${Object.entries(host.labels).map(([key, value]) => html`<span class="tag">${key}=${value}</span>`)}</span>` : html`<span class="quiet">none</span>`}</dd></dl></section>
       <section><dl class="facts">${room.map(([word, all, free, shown, unit]) => html`<dt>${word}</dt><dd>${all ? html`${shown(all - free)} of ${shown(all)}${unit} reserved<${Meter} share=${1 - free / all} />` : "it has not said"}</dd>`)}</dl></section></div>
     <${Tabs} tabs=${TABS} now=${tab} to=${(key) => link.host(name, key)} />
-    <section>${tab === "events" ? html`<${Events} meant=${(row) => row.node === name || row.subject === `node/${name}`} empty="No event of this host is kept any more." />`
+    <section>${tab === "charts" ? html`<${Charts} key=${name} subject=${name} kind="host" />`
+      : tab === "events" ? html`<${Events} meant=${(row) => row.node === name || row.subject === `node/${name}`} empty="No event of this host is kept any more." />`
       : its.length ? html`<div class="scroll"><table class="cards"><thead><tr><th>Slot</th><th>State</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th></tr></thead><tbody>
         ${its.map((row) => html`<tr key=${row.slot}><td class="name mono"><a href=${link.app(row.app)}>${row.slot}</a></td><td><${Word} mood=${row.mood}>${row.mood === "ok" ? "healthy" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}</td>
           <td class="tight" data-is="version">${row.version}</td><td class="right" data-is="restarts">${row.restarts}</td><td class="right tight quiet" data-is="since">${age(row.since)}</td></tr>`)}</tbody></table></div>`

@@ -25,7 +25,7 @@ export function Machines() {
 function Pool({ pool, machines, cost, again }) {
   const [act, setAct] = useState(null);
   const spent = cost && cost.spent_usd_month >= 0 ? cost.spent_usd_month : null;
-  return html`<section><div class="head"><h2>${pool.name}</h2><span class="quiet">${[pool.provider, ...pool.others.map((each) => each.name)].join(", ")}</span></div>
+  return html`<section><div class="head"><h2 class="strong">${pool.name}</h2><span class="quiet">${[pool.provider, ...pool.others.map((each) => each.name)].join(", ")}</span></div>
     <div class="columns"><dl class="facts"><dt>Machines</dt><dd>${cost ? cost.machines : machines.length} of ${pool.min} to ${pool.max}${cost && cost.wanted >= 0 ? `, ${cost.wanted} wanted` : ""}</dd>
       <dt>Size</dt><dd>${pool.size || `at least ${pool.cpus} CPUs`}</dd><dt>Keepers</dt><dd>${pool.keepers.length ? pool.keepers.join(", ") : html`<span class="quiet">none: people rent</span>`}</dd></dl>
     <dl class="facts"><dt>Now</dt><dd>${cost ? `${usd(cost.usd_hour)} an hour` : "unknown"}</dd><dt>This month</dt><dd>${spent === null ? "no keeper has said" : html`${usd(spent)} of ${usd(pool.spend_usd_month)}<${Meter} share=${pool.spend_usd_month ? spent / pool.spend_usd_month : 0} />`}</dd>${cost && cost.why && html`<dt>Why</dt><dd>${cleaned(cost.why)}</dd>`}</dl></div>

@@ -1,0 +1,81 @@
+"""Running one tool to its end: its output goes to a taker, its complaints are kept for people. Joined by all shortcuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from skerry.client import debugging
+from skerry.client.session import Session
+from skerry.errors import SkerryError
+from skerry.mesh import terminals as t
+
+if TYPE_CHECKING:
+    from skerry.client.images import LocalImages
+
+COMPLAINTS_BYTES = 16 << 10
+
+Say = Callable[[str], None]
+
+
+class ToolFailed(SkerryError):
+    """The tool ran and could not do what it was asked for; in its own words."""
+
+    code = "tool-failed"
+
+
+class Look:
+    """What a shortcut needs to know of where it looks. `say`: a line for people, as it happens; what the target may notice is
+    the first. `slot`, `visibility`: known once a tool runs. `only_one`: this process alone, by its pid as tools number it."""
+
+    def __init__(self, session: Session, images: LocalImages, subject: str, say: Say, process: int = 0) -> None:
+        self.session, self.images, self.subject, self.say, self.process = session, images, subject, say, process
+        self.slot = subject
+        self.visibility = ""
+        self.notices: tuple[str, ...] = ()
+
+    async def run(
+        self, tools: str, argv: Sequence[str], take: Callable[[bytes, bytes], None], *, limit_s: float
+    ) -> t.End:
+        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come."""
+        self.slot, _ = await debugging.where(self.session, self.subject)
+        async with debugging.opened(
+            self.session,
+            self.slot,
+            argv,
+            tools=tools,
+            limit_s=limit_s,
+            process=self.process,
+            images=self.images,
+            progress=self.say,
+        ) as tool:
+            self.visibility, self.notices = tool.visibility, tool.notices
+            for line in (f"{tool.visibility}: {tool.notices[0]}", *tool.notices[1:]) if tool.notices else ():
+                self.say(line)
+            await tool.end_input()
+            async for channel, payload in tool:
+                if channel == t.NOTICE:
+                    self.say(payload.decode("utf-8", "replace"))
+                else:
+                    take(channel, payload)
+        return tool.end or t.End(1, "it ended without a word")
+
+
+class Complaints:
+    """The end of what a tool wrote to standard error."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def take(self, payload: bytes) -> None:
+        self._kept += payload
+        del self._kept[:-COMPLAINTS_BYTES]
+
+    def lines(self) -> list[str]:
+        return [line.strip() for line in self._kept.decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def failed(what: str, end: t.End, complaints: Complaints, fix: str = "") -> ToolFailed:
+    """Why it could not, in its own last words."""
+    why = end.why or "; ".join(complaints.lines()[-3:]) or f"it ended with {end.code}"
+    return ToolFailed(what, why, fix)

@@ -1,0 +1,172 @@
+"""What a container notices of tools that look into it, by class, and nothing more: it watches itself while real ones run from
+outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.bench import BUSYBOX, OciBench
+from runtime.looking_in import python_tree, run, said, wait_said
+from skerry.core.visibility import classify
+from skerry.runtime import record
+from skerry.runtime.contract import ContainerSpec, Tool, ToolSpec
+from skerry.runtime.processes import processes_with_argument
+
+pytestmark = pytest.mark.real
+HOST = Path("/")  # this machine's programs, read-only, as a tools image that has them all
+PY_SPY = str(Path(sys.executable).with_name("py-spy"))
+
+
+class Watched:
+    """A container that runs the watcher."""
+
+    def __init__(self, bench: OciBench) -> None:
+        self.bench = bench
+
+    def lines(self) -> list[dict[str, Any]]:
+        texts = [
+            line.split(" ", 3)[3] for path in self.bench.runtime.logs("w") for line in path.read_text().splitlines()
+        ]
+        return [json.loads(text) for text in texts if text.startswith("{") and text.endswith("}")]
+
+    def noticed(self, ever: bool = False) -> set[str]:
+        """What was not as at the beginning. Stalls of a busy machine are nothing that a tool did: they are asked for by name."""
+        return {line["what"] for line in self.lines() if "what" in line} - (set() if ever else {"stall"})
+
+    def pid(self) -> int:
+        made = record.read(self.bench.own / "c/w", record.Made)
+        assert made is not None
+        return made.pid
+
+    async def look_in(self, *argv: str, **more: Any) -> Tool:
+        """A tool of this machine, at work."""
+        return await self.bench.runtime.look_in("w", ToolSpec(root=HOST, argv=argv, **more))
+
+    def beats(self) -> int:
+        return max((line["beats"] for line in self.lines() if "beats" in line), default=0)
+
+    async def wait(self, see: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not see():  # noqa: ASYNC110  what another process writes tells nobody
+                await asyncio.sleep(0.02)
+
+    async def wait_well(self) -> None:
+        """Until it has gone on for a while from here."""
+        begun = self.beats()
+        await self.wait(lambda: self.beats() > begun + 200)
+
+
+@pytest.fixture
+async def watched() -> AsyncIterator[Watched]:
+    bench = OciBench("runc")
+    try:
+        tree = python_tree(bench.own / "python")
+        spec = ContainerSpec(
+            id="w", root=tree, args=("/usr/bin/python", "-I", "/app/watcher.py"), user="12345:12345", isolated=True,
+            environment=(("TOKEN", "of-the-target"),), memory_bytes=256 << 20, cpus=0.5, pids=64,
+        )  # fmt: skip
+        await bench.runtime.start(spec)
+        watched = Watched(bench)
+        await watched.wait(lambda: {"watching": 1} in watched.lines())
+        await watched.wait_well()
+        yield watched
+    finally:
+        await bench.finish()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ls -laR /target/app /target/tmp /target/proc/1",
+        "cat /target/tmp/file /proc/{pid}/environ /proc/{pid}/maps /proc/{pid}/net/tcp /proc/{pid}/smaps",
+        f"{PY_SPY} dump --nonblocking --pid {{pid}}",
+        "ps -eLf",
+    ],
+)
+async def test_who_is_looked_at_unseen_notices_nothing(watched: Watched, command: str) -> None:
+    assert classify(command.split()).visibility == "unseen"
+    done = await run(watched.bench, "w", command.split(), HOST)
+    assert done.code == 0, done
+    if "environ" in command:
+        assert "TOKEN=of-the-target" in done.out and "of the target\n" in done.out
+    if "py-spy" in command:
+        assert "watcher.py" in done.out
+    await watched.wait_well()
+    assert watched.noticed() == set()
+
+
+async def test_a_process_in_its_namespaces_would_be_noticed(watched: Watched) -> None:
+    """The watcher sees what there is to see: here what other products' ways do."""
+    listens = (str(BUSYBOX), "nc", "-l", "-p", "4000")
+    it = await asyncio.create_subprocess_exec("nsenter", f"--target={watched.pid()}", "--pid", "--net", "--", *listens)
+    try:
+        await watched.wait(lambda: {"processes", "tcp"} <= watched.noticed())
+    finally:
+        it.kill()
+        await it.wait()
+        for pid in processes_with_argument("4000"):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_traced_container_notices_stopped_threads_and_nothing_else(watched: Watched) -> None:
+    assert classify(["strace"]).visibility == "felt"
+    tool = await watched.look_in("strace", "-f", "-p", "{pid}")
+    traced = asyncio.ensure_future(said(tool.errors))  # what nobody reads would hold up the tracer, and so the target
+    try:
+        await watched.wait(lambda: bool(watched.noticed()))
+        await watched.wait_well()
+    finally:
+        await tool.end()
+        assert "getppid" in await traced
+        await tool.close()
+    await watched.wait_well()
+    assert watched.noticed() == {"states"}
+
+
+async def test_a_debugger_stops_it_and_nothing_else_is_noticed(watched: Watched) -> None:
+    done = await run(watched.bench, "w", ["gdb", "-p", "{pid}", "-batch", "-ex", "shell sleep 1", "-ex", "bt"], HOST)
+    assert done.code == 0 and "detached" in done.out, done
+    await watched.wait(lambda: "stall" in watched.noticed(ever=True))
+    await watched.wait_well()
+    assert watched.noticed() <= {"states"}
+
+
+async def test_a_sampler_is_not_noticed_even_where_it_stops_it(watched: Watched) -> None:
+    done = await run(
+        watched.bench, "w", [PY_SPY, "record", "--pid", "{pid}", "-d", "1", "-f", "raw", "-o", "/dev/stdout"], HOST
+    )
+    assert done.code == 0 and "work" in done.out, done
+    await watched.wait_well()
+    assert watched.noticed() <= {"states"}
+
+
+@pytest.mark.parametrize("tracer", ["strace", "gdb"])
+@pytest.mark.parametrize("how", ["close", "end", "agent dies"])
+async def test_when_the_tool_is_ended_the_target_runs_on(watched: Watched, tracer: str, how: str) -> None:
+    """A debugger stands at a breakpoint then: it takes it out, as otherwise the next thread that comes by would be killed by it."""
+    if tracer == "strace":
+        tool = await watched.look_in("strace", "-f", "-p", "{pid}")
+        await wait_said(tool, "getppid", tool.errors)
+    else:
+        at = ("-iex", "set sysroot /target", "-p", "{pid}", "-ex", "break getppid", "-ex", "continue")
+        tool = await watched.look_in("gdb", "-q", *at)
+        await wait_said(tool, "hit Breakpoint 1")
+    if how == "end":
+        await tool.end()
+    if how == "agent dies":
+        await watched.bench.restart()  # the next agent's first act
+        await watched.bench.runtime.list_containers()
+    await tool.close()
+    await watched.wait_well()
+    (held,) = await watched.bench.runtime.list_containers()
+    assert held.running and watched.bench.leftovers_of_tools() == []

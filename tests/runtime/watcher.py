@@ -1,0 +1,105 @@
+"""The program in a container that watches itself: run by the container's own Python, it imports nothing of ours.
+
+Every 20 ms it looks at all that it could notice of somebody who looks in, and prints a line of JSON when something is not as it was at
+the beginning: {"what": …, "is": …}. A second thread makes system calls all the time, so that there is something to trace, and counts
+them: {"beats": n} each 100 ms.
+"""
+
+# ruff: noqa: PTH115, PTH116, PTH207, PTH208, PTH211
+
+import ctypes
+import glob
+import json
+import os
+import sys
+import threading
+import time
+
+beats = 0
+mine = threading.get_native_id()
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def work() -> None:
+    global beats
+    while True:
+        os.getppid()
+        libc.usleep(200)
+        beats += 1
+
+
+def read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError as error:
+        return error.strerror or ""
+
+
+def fields(path: str, *names: str) -> list[str]:
+    return [line.split()[1] for line in read(path).splitlines() if line.startswith(names)]
+
+
+def lines(path: str) -> list[str]:
+    """Without counters that change by themselves."""
+    return sorted(line.split()[0] for line in read(path).splitlines()[1:])
+
+
+def sight() -> dict[str, object]:
+    tasks = glob.glob("/proc/self/task/*")
+    return {
+        "processes": sorted((name for name in os.listdir("/proc") if name.isdigit()), key=int),
+        "tracer": [fields(f"{task}/status", "TracerPid:") for task in tasks],
+        # Stopped by a tracer or by a signal: the others come and go by themselves.
+        "states": sorted({state for task in tasks for state in fields(f"{task}/status", "State:") if state in "tTX"}),
+        "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)] + [len(os.listdir("/proc/self/fd"))],
+        "maps": len(read("/proc/self/maps").splitlines()) // 1000,
+        "mounts": read("/proc/self/mountinfo"),
+        "tcp": lines("/proc/net/tcp") + lines("/proc/net/tcp6"),
+        "udp": lines("/proc/net/udp"),
+        "unix": lines("/proc/net/unix"),
+        "packet": lines("/proc/net/packet"),
+        "netlink": lines("/proc/net/netlink"),
+        "interfaces": {name: read(f"/sys/class/net/{name}/flags") for name in os.listdir("/sys/class/net")},
+        "tmp": sorted(os.listdir("/tmp")),
+        "read": os.stat("/tmp/file").st_atime_ns,
+        "written": os.stat("/tmp/file").st_mtime_ns,
+        "cgroup": read("/proc/self/cgroup"),
+        "in cgroup": sorted(
+            {pid for path in glob.glob("/sys/fs/cgroup/*/cgroup.procs") for pid in read(path).split()} - {"0"}
+        ),
+        "environment": read("/proc/self/environ"),
+        "shared memory": lines("/proc/sysvipc/shm") + sorted(os.listdir("/dev/shm")),
+        "host name": os.uname().nodename,
+        "devices": sorted(os.listdir("/dev")),
+        "limits": read("/proc/self/limits"),
+    }
+
+
+def tell(line: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+with open("/tmp/file", "w") as file:
+    file.write("of the target\n")
+os.symlink("/etc/shadow", "/tmp/planted")
+os.symlink("/proc/1/root/etc/shadow", "/tmp/planted-too")
+threading.Thread(target=work, daemon=True).start()
+first = sight()
+first = sight()
+tell({"watching": os.getpid()})
+before_s = told_s = time.monotonic()
+while True:
+    now = sight()
+    for what, value in now.items():
+        if value != first[what]:
+            tell({"what": what, "is": value, "was": first[what]})
+    now_s = time.monotonic()
+    if now_s - before_s > 0.4:
+        tell({"what": "stall", "is": now_s - before_s})
+    if now_s - told_s > 0.1:
+        tell({"beats": beats})
+        told_s = now_s
+    before_s = time.monotonic()
+    time.sleep(0.02)
