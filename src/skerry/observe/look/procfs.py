@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skerry.errors import BadFormat, SkerryError
@@ -153,10 +153,11 @@ def procs(job: Job) -> Iterator[dict[str, Any]]:
     yield {"shown": shown, "more": len(job.pids) >= job.limit > 0}
 
 
-def _children(pids: Iterable[int]) -> list[int]:
+def _children(pids: Sequence[int]) -> list[int]:
     """Of these, without themselves: who has ended and was not asked about stands in no control group, but with its parent."""
-    known, found = {*pids}, set[int]()
-    for process in processes_of(known):
+    known = {*pids}
+    found: set[int] = set()
+    for process in processes_of(pids):  # in their order: the first says which group it is
         with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/task") as threads:
             for thread in itertools.islice(threads, THREADS_MAX):
                 with contextlib.suppress(OSError):
