@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from skerry.client.compose import values
 from skerry.client.compose.endpoint import metric_name
 from skerry.client.compose.schedule import EXAMPLE, schedule
@@ -36,19 +38,19 @@ def scale_of(value: Value | None) -> Scale | None:
     cpu, connections, metric, metric_target = _target(section)
     step_s = _seconds(section, "step", 60.0, 1.0, STEP_MAX_S)
     window_s = RING_STEPS * step_s
-    return Scale(
+    scale = Scale(
         min=low,
         max=high,
         cpu=cpu,
         connections=connections,
-        metric=metric,
-        metric_target=metric_target,
         step_s=step_s,
         up_s=_seconds(section, "up", 0.0, 0.0, window_s),
         down_s=_seconds(section, "down", min(1200.0, window_s), 0.0, window_s),
         idle_s=_seconds(section, "idle", min(300.0, window_s), 1.0, window_s),
         schedules=tuple(_schedules(section.get("schedule"))),
     )
+    # Said only where it is asked for: what isn't said is not in the document, and hosts of earlier builds take it.
+    return msgspec.structs.replace(scale, metric=metric, metric_target=metric_target) if metric else scale
 
 
 def _number(section: Section, key: str) -> int | None:
