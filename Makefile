@@ -138,9 +138,10 @@ guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own 
 guests: setup bundle build/.apt-guest  ## libvirt and QEMU: a guest of one's own hypervisor joins a cloud and runs a container; 10 minutes
 	$(BIN)/python -m soak.guests
 
-soak: setup bundle build/.apt-guest  ## the guest, guests by libvirt, then an hour of random faults and deploys: make soak MINUTES=10 SEED=7
+soak: setup bundle build/.apt-guest  ## the guest, guests by libvirt, the situations of docs/debugging.md, then an hour of random faults and deploys: make soak MINUTES=10 SEED=7
 	@guest=0; $(BIN)/python -m soak.cgroup2 || guest=1; \
 	$(BIN)/python -m soak.guests || guest=1; \
+	$(BIN)/python -m soak.debugging || guest=1; \
 	$(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) && exit $$guest
 
 MINUTES ?= 60

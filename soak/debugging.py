@@ -122,7 +122,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     rewrite = bool(os.environ.get("REWRITE"))
-    work = ROOT / "build" / arguments.name
+    work, differs = ROOT / "build" / arguments.name, list[str]()
     page, lab = Page.read(PAGE), Lab(arguments.name)
     skerry = Skerry(work / "home", lambda line: print(f"      {line}"))
     if not (arguments.keep and work.exists()):
@@ -132,9 +132,10 @@ def main() -> int:
     try:
         stage = Stage(lab, skerry, work / "stage")
         wanted = [s for s in page.situations if not arguments.only or any(w in s.title for w in arguments.only.split())]
-        differs = [words for situation in wanted for words in stage.play(situation, rewrite=rewrite)]
-        if rewrite:
-            PAGE.write_text(page.text())
+        for situation in wanted:
+            differs += stage.play(situation, rewrite=rewrite)
+            if rewrite:
+                PAGE.write_text(page.text())
     finally:
         if not arguments.keep:
             lab.down()

@@ -1,5 +1,6 @@
 """Small clouds, whose power does not fail."""
 
 from agent.unsynced import unsynced
+from client.conftest import cloud, session
 
-__all__ = ["unsynced"]
+__all__ = ["cloud", "session", "unsynced"]

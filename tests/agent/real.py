@@ -26,7 +26,7 @@ from skerry.agent.host import Parts
 from skerry.cli import main
 from skerry.core.intent import App, Release, Restart, Service, VolumeMount
 from skerry.net.veth import Attachment, Veths
-from skerry.runtime import syscalls
+from skerry.runtime import processes, syscalls
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import Runtime
 from skerry.runtime.oci import OciRuntime
@@ -112,9 +112,16 @@ class RealHost:
         return self.cloud.agents["vps-1"]
 
     def run(
-        self, script: str, *, app: str = "", user: str = "", writable: tuple[str, ...] = (), volume: str = ""
+        self,
+        script: str,
+        *,
+        app: str = "",
+        user: str = "",
+        writable: tuple[str, ...] = (),
+        volume: str = "",
+        stays: bool = True,
     ) -> str:
-        """Deploy an app of one service `web`, a shell script by busybox; gives its slot once it runs."""
+        """Deploy an app of one service `web`, a shell script by busybox; gives its slot, once it runs if it `stays`."""
         self._apps += 1
         app = app or f"app{self._apps}"
         program = BUSYBOX.read_bytes()
@@ -132,7 +139,8 @@ class RealHost:
         raws = [self.cloud.sign(f"release/{app}", release, 1), self.cloud.sign(f"app/{app}", body, 1)]
         self.aside.look(lambda: [self.agent.door.offer(raw, from_client=True) for raw in raws])
         slot = f"{app}.web/0"
-        self.aside.wait(f"{slot} to run", lambda: bool(self.pid(slot)))
+        if stays:
+            self.aside.wait(f"{slot} to run", lambda: bool(self.pid(slot)))
         return slot
 
     def id(self, slot: str) -> str:
@@ -140,7 +148,8 @@ class RealHost:
 
     def pid(self, slot: str) -> int:
         """Of its first process."""
-        return min(self.agent.runtime.pids(self.id(slot)), default=0)
+        pids = self.agent.runtime.pids(self.id(slot))
+        return next((pid for pid in pids if processes.numbers(pid)[-1:] == (1,)), 0)
 
     def file(self, slot: str, path: str) -> Path:
         """A path of the container as this test, from outside, names it; the last link is not to be followed."""

@@ -1,4 +1,4 @@
-"""Real receivers of alerts on loopback: an HTTP server and a mail server, which keep what they got."""
+"""Real receivers of alerts: an HTTP server and a mail server, which keep what they got."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Hook:
 
 
 @contextmanager
-def hook() -> Iterator[Hook]:
+def hook(address: str = "127.0.0.1") -> Iterator[Hook]:
     kept = Hook()
 
     class Handler(BaseHTTPRequestHandler):
@@ -43,8 +43,8 @@ def hook() -> Iterator[Hook]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        kept.url = f"http://127.0.0.1:{port}"
+    with _serving(ThreadingHTTPServer((address, 0), Handler)) as port:
+        kept.url = f"http://{address}:{port}"
         yield kept
 
 

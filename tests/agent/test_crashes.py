@@ -80,7 +80,7 @@ def test_an_old_one_goes_and_so_do_all_when_the_disk_is_short(host: RealHost, mo
 
 
 def test_of_one_that_crashes_again_and_again_the_first_is_kept_and_the_others_counted(host: RealHost) -> None:
-    slot = host.run("echo first >/tmp/$$; exit 4")
+    slot = host.run("echo first >/tmp/$$; exit 4", stays=False)
     wait_for("two more", lambda: (kept := host.agent.crashes.of(slot)) is not None and kept.again >= 2)
     assert host.skerry("crashes", slot, "--json").json[0]["again"] >= 2
 

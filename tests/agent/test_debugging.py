@@ -148,6 +148,15 @@ def test_its_time_is_limited_and_a_tracers_is_short_unless_somebody_sits_at_it(s
     assert done["visibility"] == "felt" and "it is ended after 10 s" in done["notices"]
 
 
+def test_where_the_kernel_forbids_tracing_that_is_said(
+    small: Aside, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_debugging, "YAMA", tmp_path / "scope")
+    (tmp_path / "scope").write_text("1\n")
+    assert "ptrace_scope is 1" in " ".join(debug(ann, "--", "strace", code=127)["notices"])
+    assert "ptrace_scope" not in " ".join(debug(ann, *LS)["notices"])
+
+
 def test_when_the_operator_is_gone_so_is_the_tool(small: Aside, session: Session) -> None:
     async def work() -> None:
         async with debugging.opened(session, SLOT, ["busybox", "sleep", "60"]) as tool:

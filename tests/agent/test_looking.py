@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +62,18 @@ def test_what_it_added_and_changed_since_its_start_is_told(host: RealHost) -> No
     wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
     changes = {row["name"]: row["change"] for row in host.skerry("files", slot, "--json").json["files"]}
     assert changes["/data/kept"] == "changed"
+
+
+def test_the_child_that_reads_keeps_no_right_that_it_does_not_need() -> None:
+    script = (
+        "import sys; from skerry.observe.look.confine import confine; confine(sys.argv[1]);"
+        "print(open('/proc/self/status').read())"
+    )
+    kept = {"cat": {2, 3}, "procs": {2, 19}, "capture": {13}, "put": {0, 1, 3}}
+    for what, expected in kept.items():
+        done = subprocess.run([sys.executable, "-c", script, what], capture_output=True, text=True, check=True)
+        status = dict(line.split(":\t") for line in done.stdout.splitlines() if ":\t" in line)
+        for field in ("CapEff", "CapPrm"):
+            bits = int(status[field], 16)
+            assert {number for number in range(64) if bits >> number & 1} == expected, (what, field)
+        assert status["NoNewPrivs"] == "1"

@@ -77,8 +77,8 @@ def test_folders_swapped_for_links_while_they_are_read_lead_nowhere_else(
     here = secret.parent
     slot = ready(
         host,
-        f"cd /tmp; mkdir a; echo mine >a/secret; ln -s {here} b; (while :; do mv a c; mv b a; mv a b; mv c a; done) &"
-        f"mkdir f; (while :; do echo mine >f/t; mv f/t f/secret; ln -s {secret} f/t; mv f/t f/secret; done) &",
+        f"cd /tmp; mkdir a; echo mine >a/secret; ln -s {here} b; (while [ ! -e /tmp/stop ]; do mv a c; mv b a; mv a b; mv c a; done) &"
+        f"mkdir f; (while [ ! -e /tmp/stop ]; do echo mine >f/t; mv f/t f/secret; ln -s {secret} f/t; mv f/t f/secret; done) &",
     )
     seen = set()
     for _ in range(2):
@@ -89,6 +89,7 @@ def test_folders_swapped_for_links_while_they_are_read_lead_nowhere_else(
         host.skerry("cp", f"{slot}:/tmp", str(tmp_path / f"out{n}"))
         for path in (tmp_path / f"out{n}").rglob("*"):
             assert path.is_symlink() or path.is_dir() or "host's own" not in path.read_text()
+    host.file(slot, "/tmp/stop").touch()
 
 
 def test_writing_goes_into_the_container_however_its_folders_are_swapped(host: RealHost, tmp_path: Path) -> None:
@@ -98,7 +99,8 @@ def test_writing_goes_into_the_container_however_its_folders_are_swapped(host: R
     mine.write_text("fixed\n")
     slot = ready(
         host,
-        f"cd /tmp; mkdir a; ln -s {victim} b; ln -s {victim}/x x;(while :; do mv a c; mv b a; mv a b; mv c a; done) & ",
+        f"cd /tmp; mkdir a; ln -s {victim} b; ln -s {victim}/x x;"
+        "(while [ ! -e /tmp/stop ]; do mv a c; mv b a; mv a b; mv c a; done) &",
         user="1000:1000",
     )
     assert host.skerry("cp", str(mine), f"{slot}:/tmp/new").code == 2
@@ -108,6 +110,7 @@ def test_writing_goes_into_the_container_however_its_folders_are_swapped(host: R
     assert host.skerry("cp", "--write", str(mine), f"{slot}:/tmp/x").code == 0  # replaces the link, isn't led by it
     assert host.skerry("cp", "--write", str(mine), f"{slot}:/tmp/").code == 0
     assert list(victim.iterdir()) == []
+    host.file(slot, "/tmp/stop").touch()
     status = host.file(slot, "/tmp/mine").stat()
     assert (status.st_uid, status.st_gid, host.file(slot, "/tmp/mine").read_text()) == (1000, 1000, "fixed\n")
     for path in ("/usr/bin/x", "/proc/x", "/sys/x", "/etc/hosts", "/nowhere/x"):
@@ -143,8 +146,9 @@ def test_huge_and_sparse_files_are_refused_before_a_byte_is_sent(host: RealHost,
 
 
 def test_a_file_that_grows_for_ever_ends_at_the_limit(host: RealHost) -> None:
-    slot = ready(host, "(while :; do head -c 100000 /dev/zero >>/tmp/log; done) &")
+    slot = ready(host, "(while [ ! -e /tmp/stop ]; do head -c 100000 /dev/zero >>/tmp/log; done) &")
     seen = host.skerry("cat", f"{slot}:/tmp/log", "--limit", "20m")
+    host.file(slot, "/tmp/stop").touch()
     assert len(seen.out) <= 20 << 20
     if seen.code:
         assert "are allowed" in seen.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from runtime.bench import OciBench
 from runtime.looking_in import Done, run
 from skerry.runtime import record
-from skerry.runtime.contract import Mount
+from skerry.runtime.contract import Mount, RuntimeBusy, RuntimeRefused, ToolSpec
 from skerry.runtime.tools_spec import CAPABILITIES
 
 pytestmark = pytest.mark.real
@@ -140,6 +141,37 @@ async def test_what_would_make_more_of_its_rights_is_refused_by_the_filter(bench
     refused = {"Operation not permitted", "Function not implemented"}
     answers = dict(line.split(": ") for line in done.out.splitlines())
     assert answers.keys() == CALLS.keys() and set(answers.values()) <= refused, done
+
+
+async def test_another_of_its_processes_is_looked_at_by_its_number_out_there_and_no_stranger(
+    bench: OciBench, sh: Shell
+) -> None:
+    await bench.runtime.start(bench.shell("c", "sleep 1000 & wait"))
+    numbers = (
+        "for p in /proc/[0-9]*; do read x < $p/cmdline; case $x in sleep*) echo ${p#/proc/};; esac; done 2>/dev/null"
+    )
+    found = await run(bench, "c", ["sh", "-c", numbers], bench.tree)
+    child = int(found.out.split()[0])
+    done = await run(bench, "c", ["sh", "-c", "echo {pid}"], bench.tree, process=child)
+    assert done.out == f"{child}\n"
+    for stranger in (1, 4_000_000):
+        with pytest.raises(RuntimeRefused, match=f"no process {stranger}"):
+            await run(bench, "c", ["true"], bench.tree, process=stranger)
+
+
+async def test_a_container_of_an_earlier_agent_is_refused_with_what_to_do(bench: OciBench) -> None:
+    """It has no pid namespace above its own: its monitor is in the host's, as we are here."""
+    tools = bench.runtime._tools
+    with pytest.raises(RuntimeRefused, match="earlier agent") as refused:
+        await tools.start(ToolSpec(root=bench.tree, argv=("true",)), pid_of(bench, "a"), os.getpid())
+    assert refused.value.fix.startswith("restart it")
+
+
+async def test_a_stopped_container_and_one_that_never_was_are_not_looked_into(bench: OciBench) -> None:
+    await bench.runtime.stop("a", signal="SIGKILL", grace_s=0)
+    for id in ("a", "never-was"):
+        with pytest.raises(RuntimeBusy, match="does not run"):
+            await run(bench, id, ["true"], bench.tree)
 
 
 CALLS: dict[str, tuple[int, ...]] = {

@@ -69,6 +69,15 @@ def shown(beside: Aside, home: Path, network: Path, tmp_path_factory: pytest.Tem
         yield made
 
 
+def drop(page: Page, text: str, name: str = "compose.yaml") -> None:
+    """Let a file fall onto the page, as from a folder."""
+    data = page.evaluate_handle(
+        "([text, name]) => { const data = new DataTransfer(); data.items.add(new File([text], name)); return data; }",
+        [text, name],
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": data})
+
+
 def refused(text: str) -> bool:
     """What the browser writes down of an answer that pages show themselves."""
     return text.startswith(("Failed to load resource: the server responded", "WebSocket connection to"))

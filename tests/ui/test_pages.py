@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from agent.small import Aside
 from skerry.client.images import LocalImages
-from ui.conftest import Opener
+from ui.conftest import Opener, drop
 from ui.serving import Shown
 from ui.talking import Talking
 
@@ -29,15 +29,6 @@ services:
   worker:
     image: hello:2
 """
-
-
-def drop(page: Page, text: str, name: str = "compose.yaml") -> None:
-    """Let a file fall onto the page, as from a folder."""
-    data = page.evaluate_handle(
-        "([text, name]) => { const data = new DataTransfer(); data.items.add(new File([text], name)); return data; }",
-        [text, name],
-    )
-    page.dispatch_event(".drop", "drop", {"dataTransfer": data})
 
 
 def test_a_dropped_compose_file_is_shown_as_a_difference_before_anything_is_done(opened: Opener, shown: Shown) -> None:

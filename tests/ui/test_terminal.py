@@ -16,6 +16,7 @@ from agent.beside import SLOT, CloudBeside
 from agent.small import Aside
 from ui.conftest import Opener
 from ui.serving import Shown
+from ui.test_looks import REWRITE, ROOT, small
 
 pytestmark = pytest.mark.real
 
@@ -43,15 +44,13 @@ def left(beside: Aside) -> list[str]:
 
 def test_a_shell_outside_is_typed_at_and_goes_with_the_page(opened: Opener, beside: Aside) -> None:
     page = opened("#/apps/quiet")
-    page.get_by_role("link", name=f"Look into {SLOT}").click()
+    page.get_by_role("link", name=f"Look in: {SLOT}").click()
     page.get_by_label("Command").fill("strace -p 1")
     expect(page.locator(".visible")).to_contain_text("felt")
     page.get_by_label("Command").fill("busybox sh")
     expect(page.locator(".visible")).to_contain_text("unseen")
     page.get_by_role("button", name="Start").click()
-    page.locator(".xterm-helper-textarea").press_sequentially(
-        "busybox ls /target/usr/bin; busybox echo $((6*7)) is it\n"
-    )
+    page.locator(".xterm-helper-textarea").press_sequentially("ls -l /target/usr/bin; ps; echo $((6*7)) is it\n")
     rows = page.locator(".xterm-rows")
     expect(rows).to_contain_text("app")
     expect(rows).to_contain_text("42 is it")
@@ -59,6 +58,8 @@ def test_a_shell_outside_is_typed_at_and_goes_with_the_page(opened: Opener, besi
     assert wide is not None and 10 < wide["height"] < 30, (
         "its styles are there, although the page may have none of its own"
     )
+    if REWRITE:
+        (ROOT / "docs" / "ui" / "terminal.png").write_bytes(small(page.screenshot()))
     assert beside.look(lambda: left(beside))
     page.evaluate("location.hash = '#/'")
     beside.wait("the tool to go", lambda: not left(beside))

@@ -15,16 +15,21 @@ import shutil
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from skerry.agent.looking_child import running
+from skerry.core.records import Slot
 from skerry.core.restarts import told
 from skerry.errors import SkerryError
+from skerry.observe.logs import tail
 from skerry.observe.look.job import SUMMARY, Job
 from skerry.runtime.contract import Exited
 from skerry.sizes import size
+
+if TYPE_CHECKING:
+    from skerry.agent.daemon import Agent
 
 log = logging.getLogger(__name__)
 KEPT_S = 24 * 3600.0
@@ -34,7 +39,7 @@ EACH_SHARE = 0.25  # of what the host has for them
 LEFT_FREE = 0.05  # of the whole disk: below that all of it is given back
 AGAIN_S = 30.0
 LOOK_S = 10.0
-LOG_BYTES = 64 << 10
+LOG_LINES, LOG_BYTES = 500, 64 << 10
 _RECORD, _FILES, _NEW, _SCRATCH = "crash.json", "fs", ".new-", ".scratch-"
 
 
@@ -213,6 +218,18 @@ class Crashes:
 
     def _folder(self, slot: str) -> Path:
         return self._directory / slot.replace("/", "_")
+
+
+def taking(agent: Agent) -> Callable[[Exited, Slot, str], None]:
+    """What is to be called of each container of that agent that crashed."""
+
+    def take(gone: Exited, slot: Slot, image: str) -> None:
+        runtime = agent.runtime
+        end = "\n".join(line.text for line in tail(runtime.logs(gone.id), LOG_LINES))
+        scratch = agent.files.scratch / gone.id
+        agent.crashes.take(gone, str(slot), image, end, runtime.view(gone.id), runtime.passing(gone.id), scratch)
+
+    return take
 
 
 def _kept(crash: Crash) -> str:

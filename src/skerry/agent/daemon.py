@@ -22,7 +22,7 @@ from skerry.agent.budget import ImageBudget
 from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
-from skerry.agent.crashes import Crashes
+from skerry.agent.crashes import Crashes, taking
 from skerry.agent.debugging import Debugging
 from skerry.agent.door import Door
 from skerry.agent.ends import Overtaken, expelled
@@ -63,9 +63,8 @@ from skerry.net.network import Network
 from skerry.net.tunnel import TunnelPeer
 from skerry.observe.events import EventLog
 from skerry.observe.host import read_host
-from skerry.observe.logs import tail
 from skerry.observe.probes import Prober
-from skerry.runtime.contract import Exited, Runtime
+from skerry.runtime.contract import Runtime
 from skerry.store.disk import Reserve
 from skerry.store.objects import ObjectStore
 from skerry.store.records import RecordStore
@@ -76,7 +75,6 @@ from skerry.trust.identity import Signer
 
 EVENTS_MAX_BYTES = 8 << 20
 STOPS_WITHIN_S = 8.0  # below its unit's TimeoutStopSec, which a masked unit has no more
-CRASH_LINES = 500  # of a log, kept with what crashed
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
 
@@ -251,7 +249,7 @@ class Agent:
             post=self.loop.post,
             environment=self._environment,
             routed=self.routes.settled,
-            crashed=self._keep_crashed,
+            crashed=taking(self),
         )
         self.metrics = metrics_of(self)
         self.figures = Figures(
@@ -271,7 +269,7 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
-        self.logs.begin(self.runtime)
+        self.logs.begin(self, self._environment)
         for work in (
             self.containers.watch_exits(),
             self.routes.run(),
@@ -373,11 +371,6 @@ class Agent:
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
             **Keeper(self).carriers(),
         }
-
-    def _keep_crashed(self, gone: Exited, slot: Slot, image: str) -> None:
-        end = "\n".join(line.text for line in tail(self.runtime.logs(gone.id), CRASH_LINES))
-        held, passing = self.runtime.view(gone.id), self.runtime.passing(gone.id)
-        self.crashes.take(gone, str(slot), image, end, held, passing, self.files.scratch / gone.id)
 
     async def _came_whole(self, image: str) -> None:
         """An operator has handed all of it over."""

@@ -14,6 +14,7 @@ import secrets
 import shlex
 import signal
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -37,6 +38,7 @@ MOST_S = 8 * 3600.0  # one session
 RIGHT_LOOKED_AT_S = 5.0
 STUCK_S = 3.0  # a tracer whose output nobody takes holds up whom it traces
 COMMAND_SHOWN = 500
+YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
 class TooManyTools(Passing):
@@ -210,6 +212,10 @@ class Debugging:
         end = t.End(0, "the agent ended")
         try:
             notices = [f"{session.subject} may notice: {session.found.notices}"]
+            if session.found.visibility == "felt" and (scope := _ptrace_scope()):
+                notices.append(
+                    f"this host's kernel forbids tracing (kernel.yama.ptrace_scope is {scope}, tools need 0): strace and gdb will fail"
+                )
             if session.limit_s < MOST_S:
                 notices.append(f"it is ended after {session.limit_s:g} s")
             item = {"session": session.name, "visibility": session.found.visibility, "notices": notices}
@@ -236,6 +242,13 @@ class Debugging:
             f"{session.who} {what}: {session.command} ({session.found.visibility}{', writing' if session.asked.write else ''})",
             {"session": session.name, "who": session.who, "tools": session.asked.tools, **more},
         )
+
+
+def _ptrace_scope() -> int:
+    """0 where processes may trace others of their own user. Source: Linux, Documentation/admin-guide/LSM/Yama.rst."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(YAMA.read_text())
+    return 0
 
 
 async def _to_its_end(work: Coroutine[None, None, None]) -> None:

@@ -129,7 +129,7 @@ class Tails:
             for begin in range(0, len(past), BATCH_ROWS):
                 yield {"rows": past[begin : begin + BATCH_ROWS]}
             while followed is not None:
-                now = _now()
+                now = moment(WRITTEN_S)
                 rows = await asyncio.to_thread(followed.round)
                 picked = await reader.pick(rows)
                 yield {"rows": picked, "now": now}
@@ -361,9 +361,9 @@ def _last(rows: list[Row], n: int) -> list[Row]:
     return rows[at:]
 
 
-def _now() -> str:
-    """A moment ago, by the clock that the monitors stamp lines with: what bears an earlier time has been written."""
-    return datetime.fromtimestamp(time.time() - WRITTEN_S, UTC).isoformat(timespec="microseconds")
+def moment(ago_s: float) -> str:
+    """A moment ago, by the clock that the monitors stamp lines with."""
+    return datetime.fromtimestamp(time.time() - ago_s, UTC).isoformat(timespec="microseconds")
 
 
 def _opened(paths: Sequence[Path], ends: dict[int, int]) -> list[tuple[int, int]]:

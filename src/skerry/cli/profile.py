@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     help="py-spy: Python's own functions; perf: everything; auto: py-spy, and perf if it is no Python.",
 )
 @click.option("--blocking", is_flag=True, help="Have py-spy stop it for each look: felt, and no stack is read half.")
+@click.option("--waiting", is_flag=True, help="Of Python draw threads that wait or sleep, too.")
 @process_option
 def command(
     terminal: Terminal,
@@ -50,6 +51,7 @@ def command(
     out: Path | None,
     by: Any,
     blocking: bool,
+    waiting: bool,
     process: int,
     cloud: str,
     passphrase_file: str | None,
@@ -65,7 +67,7 @@ def command(
     async def work(session: Session) -> profile.Profile:
         await session.sync(1)
         look = Look(session, store(), slot, terminal.say, process)
-        return await profile.profile(look, seconds=seconds, rate=rate, by=by, blocking=blocking)
+        return await profile.profile(look, seconds=seconds, rate=rate, by=by, blocking=blocking, waiting=waiting)
 
     made = run.in_cloud(terminal, cloud, passphrase_file, work)
     file = out or Path(f"profile-{made.slot.replace('/', '-')}.svg")

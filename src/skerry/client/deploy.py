@@ -114,7 +114,7 @@ def _changes(
     changes: list[tuple[str, Body]] = []
     environments = {name: s.environment for name, s in compose.services.items()}
     key: bytes | None = None
-    if any(environments.values()):
+    if any(environments.values()) or compose.ship:
         secret = session.document(f"secret/{compose.name}")
         if secret is None:
             key = secrets.token_bytes(seal.KEY_BYTES)
@@ -128,7 +128,9 @@ def _changes(
         services[name] = msgspec.structs.replace(
             planned.service, environment=sealed, attempt=attempt + (name in again), init=init_of(name) in digests
         )
-    app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0], pools=compose.pools)
+    receivers = {f"receiver-{n}": url for n, url in enumerate(compose.ship)}
+    ship = seal.seal_environment(key, receivers) if key is not None else {}
+    app = App(services=services, volumes=dict(compose.volumes), fallback=fallback[0], pools=compose.pools, ship=ship)
     app_changed = old is None or msgspec.structs.replace(app, fallback="") != msgspec.structs.replace(old, fallback="")
     version = (held_app.version if held_app is not None else 0) + (1 if app_changed else 0)
     old_release: Release | None = held_release.body if held_release is not None else None  # type: ignore[assignment]
@@ -168,7 +170,9 @@ async def diff(
         for field, old, new in changed_fields(held.body if held is not None else None, body):
             if field.startswith(("fallback", "fits", "earlier", "boxes", "key_id")):
                 continue
-            if ".environment." in field:  # nobody reads the sealed value, and the plain one is nobody's business
+            if ".environment." in field or field.startswith(
+                "ship."
+            ):  # nobody reads the sealed value, and the plain one is nobody's business
                 old, new = ("(sealed)" if old else None), ("(sealed, another)" if old else "(sealed)") if new else None
             rows.append({"path": path, "field": field, "old": old, "new": new})
     return rows

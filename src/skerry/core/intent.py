@@ -165,6 +165,7 @@ class App(Shape, frozen=True, kw_only=True):
 
     `fallback` is the payload hash of the app version to go back to together with a release's fallback ("" for none).
     `pools`: whose machines may run it too, and whose keepers may therefore open its secrets.
+    `ship`: where its logs are sent on to: name -> URL, sealed as environment values are.
     """
 
     services: dict[str, Service] = {}
@@ -172,6 +173,7 @@ class App(Shape, frozen=True, kw_only=True):
     deleted: bool = False
     fallback: str = ""
     pools: tuple[str, ...] = ()
+    ship: dict[str, str] = {}
 
 
 class Release(Shape, frozen=True, kw_only=True):

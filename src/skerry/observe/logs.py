@@ -135,6 +135,29 @@ def blocks_back(file: int, end: int) -> Iterator[bytes]:
     return
 
 
+def blocks_after(file: int, end: int, time: str) -> Iterator[bytes]:
+    """Pieces of a log file up to `end`, the first first, beginning shortly before its first line that is later than `time`."""
+    low, high = 0, end
+    while high - low > BLOCK_BYTES:
+        middle = (low + high) // 2
+        data = os.pread(file, LINE_MAX_BYTES, middle)
+        line = data[data.find(b"\n") + 1 :]
+        if line[: line.find(b" ")].decode("ascii", "replace") <= time:
+            low = middle
+        else:
+            high = middle
+    at = low
+    if at:
+        at += os.pread(file, LINE_MAX_BYTES, at).find(b"\n") + 1
+    while at < end:
+        data = os.pread(file, min(BLOCK_BYTES, end - at), at)
+        data = data[: whole_bytes(data) or (len(data) if len(data) == BLOCK_BYTES else 0)]
+        if not data:
+            return
+        at += len(data)
+        yield data
+
+
 def tail(paths: Sequence[Path], n: int) -> list[LogLine]:
     """The last `n` lines of log files given oldest first; at most TAIL_MAX_BYTES are read. Missing files are empty."""
     data = b""

@@ -90,6 +90,18 @@ class Snapshot(NamedTuple):
                 finally:
                     os.close(file)
 
+    def after(self, time: str) -> Iterator[Piece]:
+        """Blocks that may hold lines later than that, the oldest first."""
+        for path, size in self.segments:
+            with contextlib.suppress(FileNotFoundError):
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    for head, at in blocks_of(file, size):
+                        if head.last > time and (data := _read(file, head, at)) is not None:
+                            yield Piece(data, head.dropped, head.first)
+                finally:
+                    os.close(file)
+
 
 def blocks_of(file: int, size: int) -> Iterator[tuple[Head, int]]:
     """Heads of the blocks of a segment and where their frames are, up to the first that isn't whole."""

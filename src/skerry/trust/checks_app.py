@@ -51,6 +51,9 @@ def app(body: App) -> None:
     count(body.pools, "pools", 32)
     for pool in body.pools:
         name(pool, "pools")
+    count(body.ship, "ship", 4)
+    for place in body.ship:
+        name(place, "ship")
     published: set[tuple[int, str]] = set()
     for service_name, service in body.services.items():
         name(service_name, "services")

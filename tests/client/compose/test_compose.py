@@ -162,6 +162,20 @@ def test_an_app_says_which_pools_may_run_it() -> None:
     )
 
 
+def test_an_app_says_where_its_logs_are_sent_on_to() -> None:
+    text = "services: {web: {image: x}}\nx-skerry: {logs: {ship: ['loki+https://${TOKEN}@l.example', 'syslog+udp://s:514']}}"
+    app = parse(text, environ={"TOKEN": "t"}, name="shop")
+    assert app.ship == ("loki+https://t@l.example", "syslog+udp://s:514")
+    assert app.app().ship == {}, "they are sealed first"
+    for url, why in (
+        ("https://tok3n@x", "'https' is no kind of receiver"),
+        ("loki+http://tok3n@", "has no host"),
+        ("loki+http://tok3n@x:port", "is no URL"),
+    ):
+        (told,) = mistakes(f"services: {{web: {{image: x}}}}\nx-skerry: {{logs: {{ship: ['{url}']}}}}")
+        assert why in told and "tok3n" not in told
+
+
 def test_a_variable_may_be_empty_and_a_value_that_is_missing_is_asked_for() -> None:
     text = "services:\n  web:\n    image: x\n    environment:\n      A: '${A:-}'\n      B: ${B:-}\n      C: ${N}\n      D:\n"
     app = parse(text, environ={"N": "null", "D": "d"}, name="shop")

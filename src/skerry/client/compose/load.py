@@ -17,6 +17,7 @@ from skerry.client.compose.document import read as read_tree
 from skerry.client.compose.interpolate import interpolate, parse_env
 from skerry.client.compose.mistakes import ComposeErrors, Findings
 from skerry.client.compose.plan import ComposeApp, ServicePlan
+from skerry.client.compose.receivers import receivers_of
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.service import Context, service_of
 from skerry.client.compose.table import NETWORK, TOP, VOLUME, X_APP, X_VOLUME
@@ -163,8 +164,9 @@ def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> Com
         else:
             value.mistake("should be a mapping", "begin with image:")
     across(services, dict(pairs))
-    pools = _pools(section.section("x-skerry", X_APP))
-    app = ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings), pools)
+    own = section.section("x-skerry", X_APP)
+    ship = receivers_of(own.get("logs") if own else None)
+    app = ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings), _pools(own), ship)
     if not root.findings.mistakes:
         _as_hosts_will(app, root, dict(pairs))
     return app

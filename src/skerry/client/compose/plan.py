@@ -45,7 +45,7 @@ class ServicePlan:
 
 @dataclass(frozen=True)
 class ComposeApp:
-    """`volumes`: name -> disposable. `folder`: what relative paths start from. `file`: as shown in messages."""
+    """`volumes`: name -> disposable. `folder`: what relative paths start from. `file`: as shown in messages. `ship`: URLs in plain."""
 
     name: str
     services: dict[str, ServicePlan]
@@ -54,9 +54,10 @@ class ComposeApp:
     file: str = "compose file"
     warnings: tuple[Mistake, ...] = ()
     pools: tuple[str, ...] = ()
+    ship: tuple[str, ...] = ()
 
     def app(self) -> App:
-        """The body of `app/<name>`, still without its environment values."""
+        """The body of `app/<name>`, still without its environment values and receivers of logs."""
         return App(
             services={name: plan.service for name, plan in self.services.items()},
             volumes=self.volumes,

@@ -294,8 +294,13 @@ BUILD = {
 X_APP = {
     "pools": yes(
         "pools whose machines may run the app too, and whose keepers may therefore open its secrets: `[burst]`"
-    )
+    ),
+    "logs": yes(
+        "`{ship: [URL]}`: where lines are sent on to, at most four: `syslog+tls://HOST:6514` (or `+tcp`, `+udp`), "
+        "`loki+https://TOKEN@HOST`, `otlp+https://USER:PASSWORD@HOST` (or `+http`); encrypted as `environment` is (docs/logs.md)"
+    ),
 }
+X_LOGS = {"ship": yes("URLs of receivers")}
 X_SKERRY = {
     "image": yes(
         "a recipe: `{recipe: python, ...}`, also node, static, site, debian, archive, or a shipped one such as redis; "
@@ -356,6 +361,7 @@ X_VOLUME = {"disposable": yes("`true`: may be started empty elsewhere")}
 TABLES: dict[str, dict[str, Key]] = {
     "": TOP,
     "x-skerry": X_APP,
+    "x-skerry.logs": X_LOGS,
     "services.NAME": SERVICE,
     "services.NAME.build": BUILD,
     "services.NAME.deploy": DEPLOY,

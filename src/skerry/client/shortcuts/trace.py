@@ -34,8 +34,8 @@ class Call(msgspec.Struct, frozen=True):
 
 def argv_of(calls: Sequence[str], *, count: bool) -> list[str]:
     """Raises BadInput for what can't be the name of a system call or of a group of them."""
-    wrong = next((name for name in calls if not CALLS.fullmatch(name)), "")
-    if wrong:
+    wrong = next((name for name in calls if not CALLS.fullmatch(name)), None)
+    if wrong is not None:
         raise BadInput(
             "nothing was traced",
             f"{wrong[:60]!r} is no system call",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST = 100  # findings of one look: a cloud in ruins needs no thousand messages
 LOOP_S = 600.0
+NEW_S = 120.0
 DAY_S = 86_400.0
 _LEAVING = ("draining", "returning", "gone", "failed")
 
@@ -57,6 +58,8 @@ def _silent_hosts(s: Situation, found: dict[Key, Finding]) -> None:
 
 def _without_replica(s: Situation, found: dict[Key, Finding]) -> None:
     for app, want in s.wants.items():
+        if s.now < s.changed_s.get(app, -NEW_S) + NEW_S:
+            continue  # whoever has just deployed it is looking
         for name, service in want.services.items():
             slots = [Slot(app, name, index) for index in range(service.service.replicas)]
             down = [slot for slot in slots if (it := s.standings.get(slot)) is None or it.winner is None]

@@ -155,8 +155,7 @@ def procs(job: Job) -> Iterator[dict[str, Any]]:
 
 def _children(pids: Iterable[int]) -> list[int]:
     """Of these, without themselves: who has ended and was not asked about stands in no control group, but with its parent."""
-    known = {*pids}
-    found: set[int] = set()
+    known, found = {*pids}, set[int]()
     for process in processes_of(known):
         with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/task") as threads:
             for thread in itertools.islice(threads, THREADS_MAX):

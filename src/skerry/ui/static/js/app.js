@@ -4,8 +4,9 @@ import { ask } from "./session.js";
 import { MOODS, by, count, natural, rows, useCloud, worst } from "./store.js";
 import { Act, begin } from "./act.js";
 import { Charts } from "./charts.js";
-import { Events, Logs, cleaned } from "./lines.js";
-import { Empty, Failed, Loading, Mark, Tabs, Word, age, link, many, short, useAsked } from "./parts.js";
+import { Events, Logs } from "./lines.js";
+import { cleaned } from "./text.js";
+import { Empty, Failed, Loading, Mark, Tabs, Word, age, iso, link, many, short, useAsked } from "./parts.js";
 
 const TABS = [["", "Replicas"], ["charts", "Charts"], ["logs", "Logs"], ["events", "Events"], ["explain", "Explain"]];
 
@@ -74,8 +75,8 @@ function Replicas({ its, app }) {
         <td><${Word} mood=${row.mood}>${row.healthy && row.mood === "ok" ? "healthy" : row.finished ? "finished" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}${row.exit_code ? html`<div class="why">exit code ${row.exit_code}</div>` : null}</td>
         <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
         <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
-        <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${new Date(row.since * 1000).toISOString()}>${age(row.since)}</time></td>
-        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look into ${row.slot}`}>look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
+        <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${iso(row.since)}>${age(row.since)}</time></td>
+        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
   });
 }
 

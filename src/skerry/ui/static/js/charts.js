@@ -3,7 +3,7 @@ import uPlot from "../vendor/uplot.js";
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Choice, Empty, Failed, bytes, useAsked } from "./parts.js";
-import { cleaned } from "./lines.js";
+import { cleaned } from "./text.js";
 import { natural } from "./store.js";
 
 // range -> its seconds, the step, and after how many seconds it is asked for again
@@ -19,6 +19,9 @@ const HOST = [["cpu_cores", "CPU", "cores", cores], ["memory_bytes", "Memory", "
   ["io_pressure_share", "Disk pressure", "share of time", percent], ["memory_pressure_share", "Memory pressure", "share of time", percent]];
 const COLOURS = 8;
 const NAMED = 8;
+const LEAST = 30; // steps of an axis
+
+const at = (seconds, since) => new Date(seconds * 1000)[since > 172800 ? "toLocaleDateString" : "toLocaleTimeString"]("en-GB", since > 172800 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", second: since < 1800 ? "2-digit" : undefined });
 
 export function Charts({ subject, kind }) {
   const [range, setRange] = useState("15 min");
@@ -42,11 +45,12 @@ export function Charts({ subject, kind }) {
     ${unknown.length > 0 && html`<details><summary>What can't be known here</summary><ul>${unknown.flatMap(([host, of]) => Object.entries(of).map(([name, why]) => html`<li class="quiet">${host}: <span class="mono">${name}</span>: ${cleaned(why)}</li>`))}</ul></details>`}`;
 }
 
-/** [times, values of each series], on one axis from now back. */
+/** [times, values of each series], on one axis from now back; no further than something is known. */
 function laid(series, since, step) {
   const end = Math.max(...series.map((each) => each.start + each.step_s * each.values.length));
-  const first = end - since;
-  const length = Math.max(1, Math.ceil(since / step));
+  const known = Math.min(...series.map((each) => each.start + each.step_s * Math.max(0, each.values.findIndex((value) => value !== null))));
+  const first = Math.min(end - LEAST * step, Math.max(end - since, known));
+  const length = Math.max(1, Math.ceil((end - first) / step));
   const times = Array.from({ length }, (_, n) => first + n * step);
   return [times, ...series.map((each) => {
     const line = new Array(length).fill(null);
@@ -82,7 +86,7 @@ function Chart({ title, unit, show, series, since, step, sync }) {
     const made = new uPlot({
       width: box.current.clientWidth || 400, height: 190, legend: { show: false }, cursor: { sync: { key: sync }, points: { size: 6 }, y: false },
       scales: { y: { range: (_, low, high) => [Math.min(0, low || 0), high > 0 ? high * 1.12 : 1] } },
-      axes: [{ ...axis, space: 80 }, { ...axis, size: 74, values: (_, ticks) => ticks.map(show) }],
+      axes: [{ ...axis, space: 90, values: (_, ticks) => ticks.map((tick) => at(tick, since)) }, { ...axis, size: 74, values: (_, ticks) => ticks.map(show) }],
       series: [{}, ...sorted.map((each, n) => ({ label: label(each), stroke: of(`--plot-${(n % COLOURS) + 1}`), width: 1.6, dash: n >= COLOURS ? [5, 4] : undefined, points: { show: false } }))],
     }, data, box.current);
     plot.current = made;
@@ -91,8 +95,8 @@ function Chart({ title, unit, show, series, since, step, sync }) {
     return () => { sized.disconnect(); made.destroy(); };
   }, [shape, theme]);
   useEffect(() => { plot.current.setData(data); });
-  const now = sorted.map((each) => [label(each), last(each.values)]);
+  const now = sorted.map((each, n) => [label(each), last(each.values), (n % COLOURS) + 1]).sort((a, b) => (a[1] === null) - (b[1] === null));
   return html`<figure class="chart"><h3>${title}${unit && html` <span class="quiet">${unit}</span>`}</h3>
     <div class="plot" ref=${box} role="img" aria-label=${`${title}: ${now.slice(0, NAMED).map(([name, value]) => `${name} ${value === null ? "not known" : show(value)}`).join(", ")}`}></div>
-    <figcaption class="keys">${now.slice(0, NAMED).map(([name, value], n) => html`<span><i class=${`swatch plot-${(n % COLOURS) + 1}`} aria-hidden="true"></i>${name} <strong>${value === null ? "–" : show(value)}</strong></span>`)}${now.length > NAMED ? html`<span>and ${now.length - NAMED} more</span>` : null}</figcaption></figure>`;
+    <figcaption class="keys">${now.slice(0, NAMED).map(([name, value, colour]) => html`<span><i class=${`swatch plot-${colour}`} aria-hidden="true"></i>${name} <strong>${value === null ? "–" : show(value)}</strong></span>`)}${now.length > NAMED ? html`<span>and ${now.length - NAMED} more</span>` : null}</figcaption></figure>`;
 }

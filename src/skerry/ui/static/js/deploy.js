@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Operation, begin } from "./act.js";
+import { by } from "./store.js";
 import { Failed, link, short } from "./parts.js";
 
 const MOST = 1 << 20;
@@ -69,16 +70,30 @@ export function Deploy({ route: [given = ""] }) {
     <div aria-live="polite"><${Failed} problem=${problem} />${fresh && html`<${Difference} found=${found} busy=${busy} go=${go} />`}</div>`;
 }
 
+const BARE = [null, "", 0, false];
+const bare = (value) => BARE.includes(value) || (Array.isArray(value) && !value.length);
+
+/** A service that comes or goes is told of as one: what it is not doesn't matter then. */
+function folded(changes) {
+  const service = (each) => (each.path.startsWith("app/") ? (each.field.match(/^services\.([^.]+)\./) || [])[1] : undefined);
+  const of = by(changes.filter(service), service);
+  const goes = new Set([...of].filter(([, its]) => its.length > 5 && its.every((each) => each.new === null)).map(([name]) => name));
+  const comes = new Set([...of].filter(([, its]) => its.length > 5 && its.every((each) => each.old === null)).map(([name]) => name));
+  const whole = [...goes].map((name) => ({ path: "app/", field: `services.${name}`, old: "the whole service", new: null }));
+  return [...whole, ...changes.filter((each) => !goes.has(service(each)) && !(comes.has(service(each)) && bare(each.new)))];
+}
+
 function Difference({ found, busy, go }) {
   const own = useRef(null);
   useEffect(() => own.current && own.current.scrollIntoView({ block: "nearest" }), []);
   if (!found.changes.length) return html`<div class="note ok"><p><strong>It would change nothing: ${found.name} is as the file says.</strong></p></div>`;
-  const gone = found.changes.filter((each) => each.new === null);
+  const changes = folded(found.changes);
+  const gone = changes.filter((each) => each.new === null);
   return html`<section ref=${own}><div class="head"><h2>${found.before ? `What changes in ${found.name}` : `${found.name} is new`}</h2></div>
     <table class="cards"><thead><tr><th>Field</th>${found.before && html`<th>Now</th>`}<th>${found.before ? "Then" : "Value"}</th></tr></thead><tbody>
-    ${found.changes.map((each) => html`<tr key=${each.path + each.field}><td class="mono"><span class="quiet">${each.path.split("/")[0]}</span> ${each.field}</td>${found.before && html`<td class="mono">${each.old === null ? html`<span class="quiet">not there</span>` : html`<span class="was">${shown(each.old)}</span>`}</td>`}
+    ${changes.map((each) => html`<tr key=${each.path + each.field}><td class="mono"><span class="quiet">${each.path.split("/")[0]}</span> ${each.field}</td>${found.before && html`<td class="mono">${each.old === null ? html`<span class="quiet">not there</span>` : html`<span class="was">${shown(each.old)}</span>`}</td>`}
       <td class="mono">${each.new === null ? html`<span class="word bad">goes</span>` : html`<span class="is">${shown(each.new)}</span>`}</td></tr>`)}</tbody></table>
-    ${gone.length > 0 && html`<div class="note wait"><p>${gone.length} of its fields go: what stands on them stops.</p></div>`}
+    ${gone.length > 0 && html`<div class="note wait"><p>What goes: ${gone.map((each) => each.field).join(", ")}.</p></div>`}
     <div class="actions" style=${{ marginTop: "18px" }}><button class="do first" type="button" disabled=${busy} onClick=${go}>Deploy ${found.name}</button></div></section>`;
 }
 

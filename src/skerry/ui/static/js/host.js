@@ -4,7 +4,8 @@ import { ask } from "./session.js";
 import { hostMood, rows, useCloud } from "./store.js";
 import { Act, begin } from "./act.js";
 import { Charts } from "./charts.js";
-import { Events, cleaned } from "./lines.js";
+import { Events } from "./lines.js";
+import { cleaned } from "./text.js";
 import { Empty, Failed, Loading, Mark, Meter, Tabs, Word, age, bytes, link, many } from "./parts.js";
 
 const TABS = [["", "What runs there"], ["charts", "Charts"], ["events", "Events"]];

@@ -1,17 +1,11 @@
-// Log lines and events as they come: bounded, filtered here, and cleaned of what would steer a terminal or turn a line around.
+// Log lines and events as they come: bounded, filtered here, and cleaned.
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { watch } from "./session.js";
-import { Choice, Empty, clock } from "./parts.js";
+import { Choice, Empty, clock, iso } from "./parts.js";
+import { cleaned } from "./text.js";
 
 const KEPT = 5000;
 const SHOWN = 800;
-const CSI = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[@-_])/g;
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-
-/** Foreign text without colours and with every character that would not be seen made visible. */
-export function cleaned(text) {
-  return String(text).replace(CSI, "").replace(HIDDEN, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
-}
 
 /** A line of JSON as its message and the rest: what a person looks for first comes first. */
 export function told(text) {
@@ -80,7 +74,7 @@ export function Events({ meant = () => true, tail = 200, empty = "Nothing happen
       <input id="events-filter" type="search" placeholder="Filter  ( / )" value=${filter} onInput=${(event) => setFilter(event.target.value)} /></div>
     ${problem ? html`<${Empty} title=${problem.title}>${problem.detail}<//>` : html`<ol class="events">${found.map((row) => row.unanswered
       ? html`<li key=${`u${row.node}`}><span class="when"></span><span class="word wait">${row.node}</span><span></span><span class="text">did not answer: ${row.unanswered}</span></li>`
-      : html`<li key=${`${row.node}${row.time}${row.kind}${row.subject}`}><time class="when" title=${new Date(row.time * 1000).toISOString()}>${clock(row.time)}</time><span class="mono">${cleaned(row.subject)}</span><span class="kind">${cleaned(row.kind)}</span><span class="text">${cleaned(row.reason)} <span class="quiet">${row.node}</span></span></li>`)}</ol>
+      : html`<li key=${`${row.node}${row.time}${row.kind}${row.subject}`}><time class="when" title=${iso(row.time)}>${clock(row.time)}</time><span class="mono">${cleaned(row.subject)}</span><span class="kind">${cleaned(row.kind)}</span><span class="text">${cleaned(row.reason)} <span class="quiet">${row.node}</span></span></li>`)}</ol>
       ${!found.length && html`<${Empty} title=${filter ? "No event has this in it." : begun ? empty : "Asking the hosts…"} />`}`}`;
 }
 

@@ -2,7 +2,7 @@
 import { html, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Act, begin } from "./act.js";
-import { cleaned } from "./lines.js";
+import { cleaned } from "./text.js";
 import { Empty, Failed, Loading, Meter, Word, age, link, many, usd, useAsked } from "./parts.js";
 
 const MOOD = { joined: "ok", failed: "bad", asked: "wait", creating: "work", booting: "work", draining: "work", returning: "work" };

@@ -1,5 +1,5 @@
 // The frame around all pages: the bar, the theme, the keyboard, and which page an address means.
-import { html, render, useEffect, useState } from "../vendor/htm-preact.js";
+import { html, render, useEffect, useErrorBoundary, useState } from "../vendor/htm-preact.js";
 import { enter } from "./session.js";
 import { begin, useCloud } from "./store.js";
 import { Empty, Modal } from "./parts.js";
@@ -40,7 +40,9 @@ function Frame() {
   const cloud = useCloud();
   const route = useRoute();
   const [help, setHelp] = useState(false);
-  const Page = PAGES[route[0]];
+  const Page = Object.hasOwn(PAGES, route[0]) ? PAGES[route[0]] : null;
+  const [broken, mend] = useErrorBoundary();
+  useEffect(() => { if (broken) mend(); }, [route.join("/")]);
   useEffect(() => {
     let waits = 0;
     const pressed = (event) => {
@@ -71,9 +73,11 @@ function Frame() {
       <span class="tools"><span class="state" role="status"><span class=${`mark ${mood}`} aria-hidden="true"></span>${word}</span>
         <button class="icon" type="button" title="Light or dark (t)" aria-label="Light or dark" onClick=${turnTheme}><svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8"><circle cx="12" cy="12" r="8"/><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/></svg></button>
         <button class="icon" type="button" title="Keyboard (?)" aria-label="Keyboard" onClick=${() => setHelp(true)}>?</button></span></header>
-    <main class="sheet" id="main" tabindex="-1">${cloud.state === "over" ? html`<${Over} />` : Page ? html`<${Page} route=${route.slice(1)} key=${route[1] || ""} />` : html`<${Empty} title="There is no such page."><a class="link" href="#/">The overview</a> leads on.<//>`}</main>
+    <main class="sheet" id="main" tabindex="-1">${broken ? html`<${Broken} error=${broken} />` : cloud.state === "over" ? html`<${Over} />` : Page ? html`<${Page} route=${route.slice(1)} key=${route[1] || ""} />` : html`<${Empty} title="There is no such page."><a class="link" href="#/">The overview</a> leads on.<//>`}</main>
     ${help && html`<${Help} close=${() => setHelp(false)} />`}`;
 }
+
+const Broken = ({ error }) => html`<h1 class="lead">This page could not be drawn.</h1><p class="under">It is a bug of Skerry, or a host told what no host tells: <code>${String(error.message)}</code>. Other pages go on.</p>`;
 
 const Over = () => html`<h1 class="lead">This session is over.</h1><p class="under">It ended with the <code>skerry ui</code> that began it, or was never begun in this browser. Run <code>skerry ui</code> and use the link that it prints: each is good once.</p>`;
 

@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from "../vendor/htm-preact.js";
 import { MOODS, by, hostMood, mood, natural, rows, total, useCloud } from "./store.js";
 import { Dots, Empty, Failed, Loading, Mark, Meter, bytes, link, many } from "./parts.js";
-import { cleaned } from "./lines.js";
+import { cleaned } from "./text.js";
 
 const NEEDS_SHOWN = 8;
 

@@ -99,6 +99,12 @@ export function clock(when) {
   return Number.isNaN(at.getTime()) ? "" : at.toLocaleTimeString("en-GB");
 }
 
+/** A moment, "" for what is none. */
+export function iso(when) {
+  const at = new Date(when * 1000);
+  return Number.isNaN(at.getTime()) ? "" : at.toISOString();
+}
+
 export const short = (digest) => (digest || "").replace(/^sha256:/, "").slice(0, 12);
 
 export const many = (n, one, more = `${one}s`) => `${n} ${n === 1 ? one : more}`;

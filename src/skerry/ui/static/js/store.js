@@ -1,5 +1,6 @@
 // The overview as it is now: kept up to date by what changes, and sorted into what pages show. No element is made here.
 import { connect, watch } from "./session.js";
+import { cleanedAll } from "./text.js";
 import { useEffect, useState } from "../vendor/htm-preact.js";
 
 export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, warnings: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
@@ -22,7 +23,7 @@ function merge(table, rows) {
 
 export function begin() {
   watch("overview", {}, (told) => {
-    for (const [key, value] of Object.entries(told)) {
+    for (const [key, value] of Object.entries(cleanedAll(told))) {
       if (TABLES.includes(key)) cloud[key] = merge(cloud[key], value);
       else if (key === "cloud") cloud.name = value;
       else cloud[key] = value;

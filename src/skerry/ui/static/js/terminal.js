@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask, socket, Problem } from "./session.js";
 import { useCloud } from "./store.js";
-import { cleaned } from "./lines.js";
+import { cleaned } from "./text.js";
 import { Empty, Failed, link, useAsked } from "./parts.js";
 
 const VISIBLE = { unseen: ["ok", "unseen"], felt: ["work", "felt"], joined: ["wait", "joined"] };
