@@ -249,8 +249,12 @@ async def test_what_an_app_tells_by_itself_is_kept_and_shown(cloud: Counted, ses
 
         await until(rate, "the rate of what only grows")
         assert app.asked > asked
-        answer = await metrics.query(session, ["own"])
-        assert len([series for series in answer.series if series.subject == "own.own/0"]) == 16 + 32
+
+        async def all_of_it() -> metrics.Answer | None:
+            found = await metrics.query(session, ["own"])
+            return found if len(found.series) == 16 + 32 else None
+
+        answer = await until(all_of_it, "the host's figures beside those of its own")
         (why,) = answer.dropped.values()
         assert "not kept" in why["own.own/0"]
         agent = next(agent for agent in cloud.agents.values() if "own.own/0" in agent.containers.running().values())

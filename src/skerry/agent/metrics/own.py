@@ -81,11 +81,11 @@ class Own:
         kept = self._kept.setdefault(slot, Kept())
         if any(block.is_gone for block in kept.blocks):
             kept.blocks, kept.places = [], {}
-        kept.latest = {}
         try:
             text = await fetch(asked.address, asked.endpoint.port, asked.endpoint.path)
         except NotTold as error:
             self.troubles[slot] = f"its own figures were not read: {error}"
+            kept.latest = {}
             return
         told = read(text, frozenset(asked.endpoint.names), SERIES_MAX)
         self.troubles.pop(slot, None)
@@ -97,6 +97,7 @@ class Own:
         """So many series were left out."""
         now_s, left = time.monotonic(), told.left
         values: dict[Key, float] = {}
+        latest: dict[str, float] = {}
         for sample in told.samples:
             key = sample.name, sample.labels
             value = sample.value
@@ -106,7 +107,8 @@ class Own:
                 value = (value - before) / (now_s - before_s) if value >= before and now_s > before_s else math.nan
             values[key] = value
             if value == value:
-                kept.latest[sample.name] = kept.latest.get(sample.name, 0.0) + value
+                latest[sample.name] = latest.get(sample.name, 0.0) + value
+        kept.latest = latest
         kept.before = {key: before for key, before in kept.before.items() if key in values}
         if not kept.blocks:
             self._find(slot, kept)
