@@ -95,6 +95,7 @@ VARYING = (
     (r"sha256:[0-9a-f]{6,64}|\b[0-9a-f]{12,64}\b", "ID"),
     (r"\b\d+\.\d+\.\d+\.\d+\b", "IP"),
     (r"\bvps-\d\b", "HOST"),
+    (r"(-\d+){3}\b", "-N"),  # of a container, after its slot
     (r"\b\d+(\.\d+)? ?(ms|µs|s|m|h|d|%|B|[KMGT]i?B?)(/s)?\b", "AMOUNT"),
     (r"\d+(\.\d+)? ?%", "AMOUNT"),
     (r"\b\d+\.\d+\b", "N"),
