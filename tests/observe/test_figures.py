@@ -86,6 +86,21 @@ def test_a_figure_whose_file_is_missing_is_unknown_and_the_others_are_there(tmp_
     cgroup.close()
 
 
+@pytest.mark.parametrize("files", [V2, HYBRID], ids=["v2", "hybrid"])
+def test_a_container_that_is_known_before_its_cgroup_is_made_is_read_once_it_is(
+    tmp_path: Path, files: dict[str, str]
+) -> None:
+    write(tmp_path, {name: text for name, text in files.items() if name == "cgroup.controllers"})
+    cgroup = cgroups.Cgroup("/skerry/a", tmp_path)
+    assert all(math.isnan(value) for value in cgroup.read())
+    first = [name for name in files if name.endswith(("pids.current", "cgroup.controllers"))]
+    write(tmp_path, {name: files[name] for name in first})
+    assert cgroup.read().pids == READ.pids
+    write(tmp_path, files)
+    assert same([cgroup.read() for _ in range(cgroups.SLOW_TURNS)][-1], READ)
+    cgroup.close()
+
+
 def test_a_container_that_is_gone_is_unknown_not_zero(tmp_path: Path) -> None:
     cgroup = cgroups.Cgroup("/skerry/gone", tmp_path)
     assert all(math.isnan(value) for value in cgroup.read())

@@ -110,7 +110,7 @@ def read_written(data: bytes) -> tuple[float, float]:
 
 
 class Cgroup:
-    """An open cgroup such as "/skerry/ID". One that is gone gives unknowns. To be closed.
+    """An open cgroup such as "/skerry/ID". One that is not there yet, or gone, gives unknowns. To be closed.
 
     `missing`: the files that this kernel, or this way of mounting cgroups, doesn't have.
     """
@@ -118,14 +118,20 @@ class Cgroup:
     def __init__(self, path: str, root: Path = ROOT) -> None:
         self._files: dict[str, int] = {}
         self.is_v2 = (root / "cgroup.controllers").exists()
-        names = _V2 if self.is_v2 else _V1
-        for key, name in names.items():
-            with contextlib.suppress(OSError):
-                self._files[key] = os.open(root / name.format(path.lstrip("/")), os.O_RDONLY | os.O_CLOEXEC)
-        self.missing = frozenset(names.keys() - self._files.keys())
+        self._paths = {key: root / name.format(path.lstrip("/")) for key, name in (_V2 if self.is_v2 else _V1).items()}
         self._turn = zlib.crc32(path.encode()) % SLOW_TURNS  # not all containers' in the same second
         self._cached = self._limit = NAN
         self._look()
+
+    @property
+    def missing(self) -> frozenset[str]:
+        return frozenset(self._paths.keys() - self._files.keys())
+
+    def _open(self) -> None:
+        """A container is known before its cgroup is made, one controller's after the other's."""
+        for key in self.missing:
+            with contextlib.suppress(OSError):
+                self._files[key] = os.open(self._paths[key], os.O_RDONLY | os.O_CLOEXEC)
 
     def cpu_s(self) -> float:
         """Seconds of CPU that it has used."""
@@ -133,11 +139,11 @@ class Cgroup:
         return usage_us(data) / 1e6 if self.is_v2 else single(data) / 1e9
 
     def read(self) -> Counters:
+        self._turn += 1
+        if self._turn % SLOW_TURNS == 0 or not self._files:
+            self._look()
         of = self._data
         memory, cached = single(of("memory")), self._cached
-        self._turn += 1
-        if self._turn % SLOW_TURNS == 0:
-            self._look()
         periods = of("periods")
         read, written = read_written(of("io")) if "io" in self._files else (NAN, NAN)
         return Counters(
@@ -157,6 +163,7 @@ class Cgroup:
 
     def _look(self) -> None:
         """What changes slowly, or costs more than all the rest."""
+        self._open()
         self._cached = (inactive_file if self.is_v2 else total_inactive_file)(self._data("memory_stat"))
         limit = single(self._data("limit"))
         self._limit = NAN if limit >= NO_LIMIT else limit
