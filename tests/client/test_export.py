@@ -166,9 +166,14 @@ def apps(draw: st.DrawFn) -> tuple[App, dict[str, dict[str, str]]]:
         st.dictionaries(st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,8}[a-z0-9])?", fullmatch=True), st.booleans(), max_size=2)
     )
     made: dict[str, Service] = {}
-    for n, name in enumerate(draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))):
+    names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
+    taken = set(names)
+    for n, name in enumerate(names):
         own = volumes if n == 0 else {}  # a volume belongs to one service
-        made[name] = draw(services(made, own, 10_000 + 100 * n))  # after those before it: nothing waits in a circle
+        service = draw(services(made, own, 10_000 + 100 * n))  # after those before it: nothing waits in a circle
+        aliases = tuple(alias for alias in service.aliases if alias not in taken)  # a name belongs to one service, too
+        taken.update(aliases)
+        made[name] = msgspec.structs.replace(service, aliases=aliases)
     values = {name: dict(service.environment) for name, service in made.items()}
     return App(services=made, volumes=volumes, pools=draw(tuples(NAMES))), values
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from skerry.runtime.processes import processes_with_argument
 
 pytestmark = pytest.mark.real
 HOST = Path("/")  # this machine's programs, read-only, as a tools image that has them all
-PY_SPY = str(Path(sys.executable).with_name("py-spy"))
+PY_SPY = "/var/tmp/skerry-tools/py-spy"  # a tool sees nothing of this machine's /tmp, where a checkout may be
 
 
 class Watched:
@@ -84,6 +85,16 @@ async def watched() -> AsyncIterator[Watched]:
         await bench.finish()
 
 
+@pytest.fixture
+def py_spy() -> Iterator[None]:
+    folder = Path(PY_SPY).parent
+    folder.mkdir(exist_ok=True)
+    shutil.copy(Path(sys.executable).with_name("py-spy"), folder)
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("py_spy")
 @pytest.mark.parametrize(
     "command",
     [
@@ -141,6 +152,7 @@ async def test_a_debugger_stops_it_and_nothing_else_is_noticed(watched: Watched)
     assert watched.noticed() <= {"states"}
 
 
+@pytest.mark.usefixtures("py_spy")
 async def test_a_sampler_is_not_noticed_even_where_it_stops_it(watched: Watched) -> None:
     done = await run(
         watched.bench, "w", [PY_SPY, "record", "--pid", "{pid}", "-d", "1", "-f", "raw", "-o", "/dev/stdout"], HOST

@@ -42,6 +42,7 @@ from skerry.agent.metrics.joined import metrics_of
 from skerry.agent.metrics.keeping import Metrics
 from skerry.agent.parts import FileParts
 from skerry.agent.serve import Server
+from skerry.agent.shipping import Shipping
 from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
@@ -269,8 +270,9 @@ class Agent:
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
         await self.containers.adopt()
-        self.logs.begin(self, self._environment)
+        self.logs.begin(self.runtime)
         for work in (
+            Shipping(self, self.logs.store, self._environment).run(),
             self.containers.watch_exits(),
             self.routes.run(),
             self.links.tick(),

@@ -14,15 +14,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from skerry.agent.shipping import Open, Shipping
 from skerry.observe.logs import whole_bytes
 from skerry.observe.logstore import BLOCK_BYTES, LogStore, pack
 from skerry.runtime.contract import ClosedLog, Runtime
-
-if TYPE_CHECKING:
-    from skerry.agent.daemon import Agent
 
 log = logging.getLogger(__name__)
 LOOK_S = 2.0
@@ -38,10 +33,9 @@ class LogKeeping:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def begin(self, agent: Agent, opened: Open) -> None:
-        self._thread = threading.Thread(target=self._run, args=(agent.runtime,), name="logs", daemon=True)
+    def begin(self, runtime: Runtime) -> None:
+        self._thread = threading.Thread(target=self._run, args=(runtime,), name="logs", daemon=True)
         self._thread.start()
-        agent.loop.spawn(Shipping(agent, self.store, opened).run())
 
     def close(self) -> None:
         self._over.set()

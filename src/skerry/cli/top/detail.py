@@ -79,8 +79,6 @@ class Detail(Screen[None]):
     # -- figures
 
     def see(self, seen: Overview) -> None:
-        if not self.is_mounted:  # it is being opened
-            return
         tones = self.top.tones
         words, tone = self._stands(seen)
         self.query_one("#head", Static).update(

@@ -120,7 +120,8 @@ class Top(App[SkerryError]):
             return
         seen, base = self.seen, self.screen_stack[0]
         if isinstance(self.screen, Detail) and seen is not None:
-            self.screen.see(seen)
+            if self.screen.query("#head"):  # else it is being opened, or taken down
+                self.screen.see(seen)
             return
         lost = base.query_one("#lost", Static)
         lost.set_class(bool(seen and seen.lost), "shown")
