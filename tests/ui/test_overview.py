@@ -14,8 +14,9 @@ from agent.small import Aside
 from skerry.client.overview import AlertNow, HostNow, Overview, SlotNow
 from skerry.client.session import Session
 from skerry.core.intent import Service
-from ui.conftest import Opener
+from ui.conftest import DESKTOP, PHONE, Opener
 from ui.serving import Shown
+from ui.test_looks import AXE, found
 
 pytestmark = pytest.mark.real
 
@@ -68,6 +69,13 @@ def test_what_fires_stands_at_the_top_and_leads_to_what_it_is_about(
         expect(lines.nth(1)).to_contain_text("nobody is told yet")
         expect(lines.last).to_contain_text("disk vps-2 92 % full for 2 h; silenced")
         expect(page.locator("h1")).to_have_text("All replicas are healthy.")
+        page.evaluate(AXE)
+        for light in ("light", "dark"):
+            page.emulate_media(color_scheme=light, reduced_motion="reduce")  # type: ignore[arg-type]
+            assert not found(page)
+        page.set_viewport_size(PHONE)
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        page.set_viewport_size(DESKTOP)
         loops[0].call_soon_threadsafe(over.set)
         expect(page.locator("h1")).to_have_text("All is well.")
         expect(page.locator(".alerts")).to_have_count(0)
