@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from textual.pilot import Pilot
@@ -21,6 +22,7 @@ from skerry.runtime.memory import MemoryRuntime
 
 __all__ = ["Screen", "cloud", "screen", "session"]
 WITHIN_S = 20.0
+LEVELS = 6  # from the innermost widget up to the screen's end: a message goes up one in each wait
 
 
 class Screen:
@@ -40,16 +42,19 @@ class Screen:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WITHIN_S):
                 while True:
-                    await self.pilot.pause()
+                    await self.pilot.pause(0)
                     seen = self.text()
                     if holds(seen) if holds is not None else what in seen:
                         return seen
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.05)
         raise AssertionError(f"waited {WITHIN_S:g} s for {what}; the screen shows:\n{seen}")
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
+        """One after the other, each once all that the one before led to is done."""
+        for key in keys:
+            await self.pilot.press(key)
+            for _ in range(LEVELS):
+                await self.pilot._wait_for_screen()
 
     @property
     def detail(self) -> Detail:
@@ -74,8 +79,14 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[SmallC
     return write
 
 
+async def _at_once(min_sleep: float = 0.0, max_sleep: float = 0.0) -> None:
+    """Instead of Textual's wait until this process is idle, which with three agents in it is never: a second for each key."""
+    await asyncio.sleep(0)
+
+
 @contextlib.asynccontextmanager
 async def screen(session: Session, size: tuple[int, int] = (80, 24), every_s: float = 0.2) -> AsyncIterator[Screen]:
     top = Top(session, every_s)
-    async with top.run_test(size=size) as pilot:
-        yield Screen(top, pilot)
+    with patch("textual.app.wait_for_idle", _at_once), patch("textual.pilot.wait_for_idle", _at_once):
+        async with top.run_test(size=size) as pilot:
+            yield Screen(top, pilot)

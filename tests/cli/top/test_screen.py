@@ -132,7 +132,7 @@ async def test_any_size_of_terminal_will_do_and_none_needs_colours_or_figures(
     """Agents of before there were metrics: what is not known is no nought."""
     monkeypatch.delattr(Server, "_verb_metrics", raising=False)
     deploy(cloud, shop=2, blog=1)
-    for size in ((80, 24), (60, 16), (200, 60), (30, 8)):
+    for size in ((60, 16), (200, 60), (30, 8)):  # 80 by 24 is that of all other tests
         async with screen(session, size) as top:
             await top.until("blog.blog")
             await top.press("2", "3", "4", "5", "1", "enter", "x", "escape", "question_mark", "escape")
