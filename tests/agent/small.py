@@ -172,7 +172,14 @@ class SmallCloud:
     def sign(self, path: str, body: Any, version: int, *, prev: str = "", now_s: float | None = None) -> bytes:
         issued = time.time() if now_s is None else now_s
         return sign_document(
-            self.operator, self.cloud, path, body, version=version, prev=prev, issued=issued, expires=issued + DAY_S
+            self.operator,
+            self.cloud,
+            path,
+            body,
+            version=version,
+            prev=prev,
+            issued=issued,
+            expires=issued + 90 * DAY_S,
         )
 
     async def start(self, *names: str) -> None:

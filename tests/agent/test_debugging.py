@@ -202,6 +202,17 @@ def test_the_agents_end_is_the_tools_end_and_the_containers_is_not(small: Aside,
     small.wait("the container", lambda: cloud.running() == [SLOT])
 
 
+def test_what_joins_is_said_to_be_joined_and_refused_where_there_is_no_network_to_join(
+    small: Aside, ann: Person
+) -> None:
+    """Containers of this small cloud are in the network of the host."""
+    refused = debug(ann, "--join", "net", "--", "busybox", "wget", "-O-", "http://localhost/", code=1)
+    assert "it is in this host's" in refused["why"] and refused["fix"].startswith("leave --join out")
+    assert ann.said.startswith(f"joined: {SLOT} may notice: sockets of the tool in its network namespace")
+    assert debug(ann, "--join", "mnt", "--", "busybox", code=2)["code"] == "usage"
+    assert told(small) == []
+
+
 # -- who may
 
 
@@ -270,6 +281,8 @@ def test_a_whole_host_is_for_who_was_given_it_by_name_and_not_for_operators(
     ann.run("role", "rm", "eve-debug-host")
     Path("ann.pub").write_bytes(msgspec.json.encode(small.cloud.person))
     ann.run("role", "add", "debug-host", "ann-hosts", "--key", "ann.pub", "--host", "vps-1", "--until", "1h")
+    joined = ann.run("debug", "--host", "vps-1", "--join", "net", "--", "busybox", "true", code=2)
+    assert joined["why"] == "a tool for a whole host is in its network"
     assert ann.run(*host)["stdout"].split() == ["/proc/1", "/target/etc/debian_version", "0"]
     assert told(small)[0][0] == "vps-1"
 

@@ -19,7 +19,7 @@ from skerry.cli.main import run
 __all__ = ["quick_age"]
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("quick_age")]
 CACHE = Path(__file__).parents[2] / "build" / "cache"
-SLOT = "busy.web/0"
+SLOT, STUCK_SLOT = "busy.web/0", "busy.stuck/0"
 APP = """
 import time
 
@@ -29,14 +29,28 @@ def hot(n):
 
 
 while True:
-    hot(20_000)
+    hot(100_000)
     time.sleep(0.01)
+"""
+STUCK = """
+import threading
+
+lock = threading.Lock()
+threading.Thread(target=lambda: [lock.acquire() for _ in range(2)]).start()  # whose end the interpreter awaits
 """
 COMPOSE = """
 name: busy
 services:
   web:
     x-skerry: {image: {recipe: python, entrypoint: [python3, app.py], bytecode: false}}
+    deploy: {placement: {constraints: [node==vps-1]}}
+  stuck:
+    x-skerry:
+      image:
+        recipe: python
+        entrypoint: [python3, stuck.py]
+        bytecode: false
+        texts: {/usr/bin/python3.11-gdb.gdb: "echo planted\\n"}
     deploy: {placement: {constraints: [node==vps-1]}}
 """
 
@@ -49,6 +63,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
     (tmp_path / "ann/images/cache").symlink_to(CACHE)
     (tmp_path / "busy").mkdir()
     (tmp_path / "busy/app.py").write_text(APP)
+    (tmp_path / "busy/stuck.py").write_text(STUCK)
     (tmp_path / "busy/compose.yaml").write_text(COMPOSE)
     with commands_beside(cloud, tmp_path, monkeypatch) as aside:
         yield aside
@@ -100,11 +115,24 @@ def test_each_look_into_a_real_program(ann: Person, capsys: pytest.CaptureFixtur
     assert "core file" in said and "python3" in said, said
     assert ann.run("core", SLOT, "-o", "busy.core", code=2)["code"] == "bad-input"
 
+    back = ("-p", "{pid}", "-ex", "thread apply all bt")
+    told = ann.run("debug", STUCK_SLOT, "--", "gdb", "-batch", *back)
+    threads = told["stdout"].split("\nThread ")
+    assert told["code"] == 0 and len(threads) == 3 and all("PyThread_acquire_lock" in each for each in threads[1:]), (
+        told
+    )
+    assert "from /target/" in told["stdout"] and 'host libthread_db library "/lib/' in told["stdout"]
+    assert "planted" not in told["stdout"] and "python3.11-gdb.gdb" not in told["stderr"], "nor so much as thought of"
+    allowed = ("-iex", "set auto-load gdb-scripts on", "-iex", "set auto-load safe-path /")
+    assert "planted" in ann.run("debug", STUCK_SLOT, "--", "gdb", "-batch", *allowed, *back)["stdout"], (
+        "it lies where gdb looks"
+    )
+
     assert ann.run("trace", SLOT, "-e", "open at;reboot", code=2)["code"] == "bad-input"
     refused = ann.run("trace", SLOT, "-e", "no_such_call", code=1)
     assert refused["code"] == "tool-failed" and "invalid system call 'no_such_call'" in refused["why"]
     assert ann.run("profile", SLOT, "--seconds", "0", code=2)["code"] == "bad-input"
 
-    assert ann.run("ps")[0]["restarts"] == 0
+    assert all(row["restarts"] == 0 for row in ann.run("ps"))
     rows = {row["name"]: row for row in ann.run("tools", "ls")}
     assert [name for name, row in rows.items() if row["hosts"] == ["vps-1"]] == ["base", "perf", "python"]

@@ -46,7 +46,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
     cloud = QuickCloud(tmp_path, 3)
     monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "ann"))
     with commands_beside(cloud, tmp_path, monkeypatch) as aside:
-        skerry("alert", "rule", "certificate", "--off")  # documents of small clouds live for a day
+        skerry("alert", "rule", "certificate", "--off")  # so that there are settings
         known(aside, "alert/rules")
         yield aside
 

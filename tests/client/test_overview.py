@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.small import SmallCloud
+from client.test_alerts import QuickCloud
 from skerry.agent.serve import Server
-from skerry.client import overview
+from skerry.client import alerts, overview
 from skerry.client.overview import Overview
 from skerry.client.session import Session
 from skerry.core.intent import Service
@@ -121,3 +124,37 @@ async def test_a_captured_host_that_answers_nonsense_is_passed_over(
     session.preferred = "node/vps-1"
     glance = await overview.look(session)
     assert glance.asked != "vps-1" and len(glance.hosts) == 3
+
+
+async def test_what_fires_is_told_by_any_fixed_host_and_silenced_it_is_still_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = QuickCloud(tmp_path / "hosts", 3)
+    await cloud.start()
+    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as session:
+        await alerts.set_rule(session, "host-silent", {"for_s": 0.0})
+        assert not (await overview.look(session)).alerts
+        await cloud.stop("vps-3")
+        fires = await seen(session, lambda g: g.firing)
+        assert [(alert.rule, alert.subject) for alert in fires.firing] == [("host-silent", "vps-3")]
+        assert abs(time.time() - fires.firing[0].since) < WITHIN_S
+        await alerts.silence(session, "", "vps-3", time.time() + 60)
+        quiet = await seen(session, lambda g: g.alerts and not g.firing, every_s=0.2)
+        assert [alert.rule for alert in quiet.alerts] == ["host-silent"]
+
+        honest, silent = Server._verb_alerts, {"node/vps-1"}
+
+        async def verb(self: Server, args: Any, request: Any) -> Any:
+            return {"captured": True} if self._me in silent else await honest(self, args, request)
+
+        verb.__annotations__.update(args=dict[str, Any])
+        monkeypatch.setattr(Server, "_verb_alerts", verb)
+        session.preferred = "node/vps-1"
+        other = await overview.look(session)
+        told = [(alert.rule, alert.subject) for alert in other.alerts]
+        assert (other.asked, told) == ("vps-1", [("host-silent", "vps-3")]), "one that tells nonsense is passed over"
+        silent.add("node/vps-2")
+        untold = await overview.look(session)
+        (warning,) = [warning for warning in untold.warnings if warning.subject == "alerts"]
+        assert "no host says what fires" in warning.text and "vps-2: " in warning.text and len(untold.hosts) == 3
+    await cloud.stop()

@@ -21,6 +21,7 @@ from skerry.core.visibility import CLASSES, classify
         ("timeout 5 strace -p 2", "felt"),
         ("sh -c ls;strace_-p_2", "unseen"),
         ("sh -c ps|strace", "felt"),
+        ("curl -s localhost", "unseen"),
         ("something-else", "felt"),
         ("", "felt"),
     ],
@@ -32,6 +33,8 @@ def test_the_class_of_a_command(command: str, visibility: str) -> None:
 def test_what_joins_is_joined_whatever_it_is() -> None:
     for command in (["ls"], ["strace"], []):
         assert classify(command, joined=("net",)).visibility == "joined"
+    assert "traced" in classify(["strace"], joined=("net",)).notices
+    assert "files that you change" in classify(["curl"], joined=("net",), write=True).notices
 
 
 def test_writing_is_noticed_by_what_was_written() -> None:

@@ -17,6 +17,7 @@ from skerry.runtime.contract import Mount, RuntimeBusy, RuntimeRefused, ToolSpec
 from skerry.runtime.tools_spec import CAPABILITIES
 
 pytestmark = pytest.mark.real
+KINDS = ("cgroup", "ipc", "mnt", "net", "uts")
 PLANTS = """
     ln -s /etc/shadow /tmp/planted; ln -s /proc/1/root/etc/shadow /tmp/planted-too; ln -s ../../../../../../etc/shadow /tmp/planted-up
     echo of-the-target > /tmp/file; echo secret > /tmp/secret; chmod 600 /tmp/secret; mkfifo /tmp/pipe
@@ -50,6 +51,10 @@ def pid_of(bench: OciBench, id: str) -> int:
     made = record.read(bench.own / "c" / id, record.Made)
     assert made is not None
     return made.pid
+
+
+def spaces_of(pid: int) -> list[tuple[str, Path]]:
+    return [(kind, Path(f"/proc/{pid}/ns/{kind}")) for kind in KINDS]
 
 
 @pytest.fixture
@@ -123,6 +128,41 @@ async def test_the_monitor_and_the_host_are_out_of_reach(sh: Shell) -> None:
     for write in (False, True):
         done = await sh(script, write=write)
         assert done.out.split() == ["lo:"], "a network of its own, with nothing in it"
+
+
+async def test_in_its_network_it_is_in_nothing_else_of_its_and_overhears_and_changes_nothing(bench: OciBench) -> None:
+    rights = ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE")
+    spec = msgspec.structs.replace(
+        bench.shell("n", PLANTS), user="0:0", capabilities=rights, isolated=True,
+        files=(("/etc/resolv.conf", b"nameserver 192.0.2.1\n"), ("/etc/hosts", b"192.0.2.2 db\n")),
+    )  # fmt: skip
+    await bench.runtime.start(spec)
+    theirs = {kind: str(path.readlink()) for kind, path in spaces_of(pid_of(bench, "n"))}
+    script = f"""
+        for kind in {" ".join(KINDS)}; do readlink /proc/self/ns/$kind; done
+        cat /etc/resolv.conf /etc/hosts; while read n v; do case $n in CapBnd:|CapEff:) echo $v;; esac; done < /proc/self/status
+        (echo 9 > /proc/sys/net/ipv4/ip_default_ttl) 2>/dev/null && echo changed
+        ip link set lo promisc on 2>/dev/null && echo promiscuous
+        timeout 1 tcpdump -i lo -c 1 2>/dev/null; ip link add name more type dummy 2>/dev/null && echo made
+    """
+    for join_net in (True, False):
+        done = await run(bench, "n", ["sh", "-c", script], Path("/"), join_net=join_net)
+        found = done.out.splitlines()
+        same = {kind for kind, line in zip(KINDS, found, strict=False) if line == theirs[kind]}
+        assert same == ({"net"} if join_net else set()), done
+        if join_net:
+            assert found[len(KINDS) : -2] == ["nameserver 192.0.2.1", "192.0.2.2 db"]
+            held = sum(1 << CAPABILITIES.index(name) for name in ("CAP_DAC_READ_SEARCH", "CAP_NET_BIND_SERVICE"))
+            assert found[-2:] == [f"{held:016x}"] * 2
+    assert "PROMISC" not in (await run(bench, "n", ["ip", "link"], Path("/"), join_net=True)).out
+
+
+async def test_a_network_that_is_the_hosts_is_none_to_join(bench: OciBench) -> None:
+    await bench.runtime.start(bench.shell("h", PLANTS))
+    for id in ("h", ""):
+        with pytest.raises(RuntimeRefused, match="no network of its own to join") as refused:
+            await run(bench, id, ["true"], bench.tree, join_net=True)
+        assert refused.value.fix.startswith("leave --join out")
 
 
 async def test_what_would_make_more_of_its_rights_is_refused_by_the_filter(bench: OciBench) -> None:

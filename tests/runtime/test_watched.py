@@ -25,6 +25,7 @@ from skerry.runtime.processes import processes_with_argument
 
 pytestmark = pytest.mark.real
 HOST = Path("/")  # this machine's programs, read-only, as a tools image that has them all
+ESTABLISHED, TIME_WAIT = "01", "06"  # as /proc/net/tcp numbers them
 PY_SPY = "/var/tmp/skerry-tools/py-spy"  # a tool sees nothing of this machine's /tmp, where a checkout may be
 
 
@@ -150,6 +151,33 @@ async def test_a_debugger_stops_it_and_nothing_else_is_noticed(watched: Watched)
     await watched.wait(lambda: "stall" in watched.noticed(ever=True))
     await watched.wait_well()
     assert watched.noticed() <= {"states"}
+
+
+async def test_who_joins_its_network_is_seen_by_its_sockets_and_by_nothing_else(watched: Watched) -> None:
+    curl = ["curl", "-sS", "--max-time", "10", "http://127.0.0.1:4080/"]
+    done = await run(watched.bench, "w", curl, HOST)
+    assert (done.code, done.out) == (7, ""), "a tool is in an empty network else"
+    done = await run(watched.bench, "w", ["sleep", "0.5"], HOST, join_net=True)
+    assert done.code == 0, done
+    assert classify(curl).visibility == "unseen" and classify(curl, joined=["net"]).visibility == "joined"
+    await watched.wait_well()
+    assert watched.noticed() == set()
+    done = await run(watched.bench, "w", curl, HOST, join_net=True)
+    assert (done.code, done.out) == (0, "of the target\n"), done
+    await watched.wait_well()
+    assert "tcp" in watched.noticed() <= {"tcp", "unix"}, "curl wakes itself by a pair of sockets"
+    assert {ESTABLISHED} in states(watched.lines()), "while it waited for the answer"
+    before = len(watched.lines())
+    await watched.wait_well()
+    after = watched.lines()[before:]
+    assert {line["what"] for line in after if "what" in line} <= {"tcp", "stall"}
+    assert set().union(*states(after)) <= {TIME_WAIT}, "what the kernel keeps of a closed connection for a minute"
+
+
+def states(lines: list[dict[str, Any]]) -> list[set[str]]:
+    """In which states the connections were that came since the beginning: for each look at them."""
+    seen = [set(line["is"]) - set(line["was"]) for line in lines if line.get("what") == "tcp"]
+    return [{connection.rpartition(" ")[2] for connection in new} for new in seen]
 
 
 @pytest.mark.usefixtures("py_spy")

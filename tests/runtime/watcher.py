@@ -2,7 +2,7 @@
 
 Every 20 ms it looks at all that it could notice of somebody who looks in, and prints a line of JSON when something is not as it was at
 the beginning: {"what": …, "is": …}. A second thread makes system calls all the time, so that there is something to trace, and counts
-them: {"beats": n} each 100 ms.
+them: {"beats": n} each 100 ms. A child answers on port 4080, 0.3 s after it was asked.
 """
 
 # ruff: noqa: PTH115, PTH116, PTH207, PTH208, PTH211
@@ -11,6 +11,7 @@ import ctypes
 import glob
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,18 @@ def work() -> None:
         os.getppid()
         libc.usleep(200)
         beats += 1
+
+
+def serve(ready: int) -> None:
+    server = socket.create_server(("127.0.0.1", 4080))
+    os.write(ready, b"1")
+    os.close(ready)
+    while True:
+        connection, _ = server.accept()
+        connection.recv(1000)
+        time.sleep(0.3)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 14\r\n\r\nof the target\n")
+        connection.close()
 
 
 def read(path: str) -> str:
@@ -45,6 +58,11 @@ def lines(path: str) -> list[str]:
     return sorted(line.split()[0] for line in read(path).splitlines()[1:])
 
 
+def connections(path: str) -> list[str]:
+    """From where, where to, in which state (hexadecimal)."""
+    return sorted(" ".join(line.split()[1:4]) for line in read(path).splitlines()[1:])
+
+
 def sight() -> dict[str, object]:
     tasks = glob.glob("/proc/self/task/*")
     return {
@@ -55,7 +73,7 @@ def sight() -> dict[str, object]:
         "descriptors": [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)] + [len(os.listdir("/proc/self/fd"))],
         "maps": len(read("/proc/self/maps").splitlines()) // 1000,
         "mounts": read("/proc/self/mountinfo"),
-        "tcp": lines("/proc/net/tcp") + lines("/proc/net/tcp6"),
+        "tcp": connections("/proc/net/tcp") + connections("/proc/net/tcp6"),
         "udp": lines("/proc/net/udp"),
         "unix": lines("/proc/net/unix"),
         "packet": lines("/proc/net/packet"),
@@ -81,6 +99,13 @@ def tell(line: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
+is_ready, ready = os.pipe()
+if os.fork() == 0:
+    os.close(is_ready)
+    serve(ready)
+os.close(ready)
+os.read(is_ready, 1)
+os.close(is_ready)
 with open("/tmp/file", "w") as file:
     file.write("of the target\n")
 os.symlink("/etc/shadow", "/tmp/planted")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from skerry.client.overview import HostNow, Overview, SlotNow, Warning
+from skerry.client.overview import AlertNow, HostNow, Overview, SlotNow, Warning
 from skerry.client.session import Session
 from skerry.lab.kernel import enter_net
 from ui.conftest import Opener, drop
@@ -33,6 +33,7 @@ async def hostile(session: Session) -> AsyncGenerator[Overview]:
         figures={slot: {"cpu_cores": 1e300}, f"node/{HOST}": {"cpu_cores": -1.0, "memory_bytes": 0.0}},
         warnings=(Warning("bad", BAD, BAD), Warning("watch", "javascript:alert(1)", BAD)),
         unknown={HOST: BAD},
+        alerts=(AlertNow(BAD, BAD, 1e18, BAD, 0.0, {BAD: (BAD,)}), AlertNow("__proto__", "javascript:alert(1)", -1e18)),
     )  # fmt: skip
     await asyncio.Event().wait()
 
@@ -59,7 +60,8 @@ def is_only_text(page: Page) -> None:
 def test_what_hosts_tell_is_text_on_every_page(opened: Opener) -> None:
     page = opened()
     page.on("dialog", lambda dialog: pytest.fail("a script of a host ran"))
-    expect(page.locator(".needs")).to_contain_text("<script>document.title")
+    for banner in (".needs.alerts", ".needs:not(.alerts)"):
+        expect(page.locator(banner)).to_contain_text("<script>document.title")
     is_only_text(page)
     assert "\u202e" not in page.locator("body").inner_text(), "what turns a line around is shown as what it is"
     for where, what in ((f"#/apps/{quote(APP, safe='')}", "h1"), (f"#/hosts/{quote(HOST, safe='')}", "dl.facts")):

@@ -15,7 +15,7 @@ import shlex
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -54,6 +54,7 @@ class ToolsNotHere(Passing):
 class Ask(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`slot`, or with `host` the whole host. `tools`: name of the signed image, `digest`: the version of it that is meant.
     `limit_s`: 0: what its class allows. `process`: the one that is looked at, as tools number it; 0: the container's first.
+    `join`: the namespace of the container's that the tool is to be in.
     """
 
     argv: Annotated[
@@ -69,11 +70,12 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     term: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9._+-]{1,64}$")] = "dumb"
     write: bool = False
     process: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 0
+    join: Literal["", "net"] = ""
     limit_s: Annotated[float, msgspec.Meta(ge=0, le=MOST_S)] = 0.0
 
 
 class _Session(msgspec.Struct, frozen=True):
-    """One that may begin. `path`: of the app or host that the right is for; `container`: "" for the host."""
+    """One that may begin. `path`: of the app or host that the right is for; `container`: "" for the host; `traces`: or might."""
 
     name: str
     asked: Ask
@@ -84,6 +86,7 @@ class _Session(msgspec.Struct, frozen=True):
     subject: str
     container: str
     found: Class
+    traces: bool
     limit_s: float
 
     @property
@@ -141,6 +144,8 @@ class Debugging:
             raise BadInput("request debug was refused", str(error), "see the client's version") from None
         me = self._agent.me
         if asked.host:
+            if asked.join:
+                raise BadInput("no tool was started", "a tool for a whole host is in its network", "leave --join out")
             right, path, subject, container = "debug-host", me, name_of(me), ""
             request.must(right, path)
         else:
@@ -161,8 +166,8 @@ class Debugging:
             raise TooManyTools(
                 f"no tool was started on {name_of(me)}", f"{SESSIONS} are at work there", "wait for one of them to end"
             )
-        found = classify(asked.argv, write=asked.write)
-        felt = found.visibility == "felt" and not asked.tty
+        found = classify(asked.argv, joined=(asked.join,), write=asked.write)
+        traces = classify(asked.argv).visibility == "felt"
         return _Session(
             name=secrets.token_hex(4),
             asked=asked,
@@ -173,7 +178,8 @@ class Debugging:
             subject=subject,
             container=container,
             found=found,
-            limit_s=asked.limit_s or (FELT_LIMIT_S if felt else MOST_S),
+            traces=traces,
+            limit_s=asked.limit_s or (FELT_LIMIT_S if traces and not asked.tty else MOST_S),
         )
 
     def _container(self, slot: str) -> str:
@@ -200,6 +206,7 @@ class Debugging:
             cols=asked.cols,
             write=asked.write,
             process=asked.process,
+            join_net=asked.join == "net",
         )
         with self._agent.kits.running(asked.digest):
             end = await self._carry(session, await self._agent.runtime.look_in(session.container, spec), stream)
@@ -212,7 +219,7 @@ class Debugging:
         end = t.End(0, "the agent ended")
         try:
             notices = [f"{session.subject} may notice: {session.found.notices}"]
-            if session.found.visibility == "felt" and (scope := _ptrace_scope()):
+            if session.traces and (scope := _ptrace_scope()):
                 notices.append(
                     f"this host's kernel forbids tracing (kernel.yama.ptrace_scope is {scope}, tools need 0): strace and gdb will fail"
                 )
@@ -220,7 +227,7 @@ class Debugging:
                 notices.append(f"it is ended after {session.limit_s:g} s")
             item = {"session": session.name, "visibility": session.found.visibility, "notices": notices}
             await send_bytes(stream, msgspec.json.encode({"item": item}))
-            stuck_s = STUCK_S if session.found.visibility == "felt" else None
+            stuck_s = STUCK_S if session.traces else None
             end = await Carrying(stream, tool, stuck_s).run(session.limit_s, self._right_is_gone(session))
         except Unreachable:
             end = t.End(128 + signal.SIGTERM, "the connection ended")

@@ -112,7 +112,7 @@ def status_of(error: SkerryError) -> int:
         return 503
     if isinstance(error, NotInTime) or error.exit_code == 5:
         return 504
-    if isinstance(error, BadInput):
+    if isinstance(error, BadInput) or error.code == BadInput.code:  # a host's answer is of no kind
         return 422
     return 503 if isinstance(error, Passing) else 409
 

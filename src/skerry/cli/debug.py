@@ -31,6 +31,7 @@ write_option = click.option("--write", is_flag=True, help="Let it change files: 
     example="skerry debug web/0 -- ls -l /target/tmp\n"
     "skerry debug web/0 -- strace -f -p {pid}\n"
     "skerry debug web/0 -it -- gdb -p {pid}\n"
+    "skerry debug web/0 --join net -- curl -s localhost:8080/health\n"
     "skerry debug --host vps-1 -- ps",
     codes=(0, 1, 2, 3, 4),
 )
@@ -45,6 +46,12 @@ write_option = click.option("--write", is_flag=True, help="Let it change files: 
 @click.option(
     "--process", type=click.IntRange(0, 1 << 22), default=0, metavar="PID", help="Look at this one of its processes."
 )
+@click.option(
+    "--join",
+    type=click.Choice(["net"]),
+    metavar="net",
+    help="Run it in the container's network, not in an empty one.",
+)
 @click.option("--host", default="", metavar="NAME", help="Look at a whole host instead: needs the right debug-host.")
 def command(
     terminal: Terminal,
@@ -55,6 +62,7 @@ def command(
     write: bool,
     limit_s: float,
     process: int,
+    join: str | None,
     host: str,
     cloud: str,
     passphrase_file: str | None,
@@ -62,15 +70,17 @@ def command(
     """Look into a running container, or a host, with a tool from outside.
 
     CMD, a program of a tools image, runs beside SLOT's container and can't be reached from it. It sees the container's processes and
-    no others, and its files at /target; {pid} stands for its first process. What the
-    container may notice of it is said first. Exits as CMD does; 124 when its time is over, 127 when it could not be started.
+    no others, and its files at /target; {pid} stands for its first process. It has no network unless it joins the container's: there
+    it finds names and reaches others as the container does, and can't change or overhear anything. What the container may notice
+    of it is said first. Exits as CMD does; 124 when its time is over, 127 when it could not be started.
     """
     slot, argv = ("", list(words)) if host else (words[0] if words else "", list(words[1:]))
     if not (slot or host) or not argv:
         raise BadInput("no tool was started", "no command is named", "such as: skerry debug web/0 -- ls -l /target")
     return look_in(
         terminal, cloud, passphrase_file, slot, argv,
-        tools=tools, with_input=with_input or tty, tty=tty, write=write, limit_s=limit_s, process=process, host=host,
+        tools=tools, with_input=with_input or tty, tty=tty, write=write, limit_s=limit_s, process=process,
+        join=join or "", host=host,
     )  # fmt: skip
 
 

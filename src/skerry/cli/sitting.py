@@ -42,6 +42,7 @@ class Sitting:
         tty: bool,
         write: bool,
         host: str = "",
+        join: str = "",
         **how: Any,
     ) -> None:
         if tty and not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -49,13 +50,13 @@ class Sitting:
         if tty and terminal.as_json:
             raise BadInput("no tool was started", "--json and -t don't go together", "leave one of them out")
         self._terminal, self._subject, self._argv = terminal, subject, argv
-        self._input, self._tty, self._write, self._host, self._how = with_input, tty, write, host, how
+        self._input, self._tty, self._write, self._host, self._how = with_input, tty, write, host, how | {"join": join}
         self._collected = {t.STDOUT: bytearray(), t.STDERR: bytearray()}
         self._decoders = {channel: codecs.getincrementaldecoder("utf-8")("replace") for channel in self._collected}
 
     async def run(self, session: Session) -> int:
         """Its exit code."""
-        found = classify(self._argv, write=self._write)
+        found = classify(self._argv, joined=(self._how["join"],), write=self._write)
         self._terminal.say(f"{found.visibility}: {self._subject} may notice: {found.notices}")
         cols, rows = shutil.get_terminal_size()
         size: dict[str, Any] = (

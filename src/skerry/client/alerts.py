@@ -16,7 +16,7 @@ from skerry.client.widening import HostsTooOld, hosts_know, narrow, widened
 from skerry.core.alerting.rules import RULES, SETTINGS
 from skerry.core.intent import Alert, Body, Node, Receiver, RuleSetting, Silence
 from skerry.core.records import MachineSlot
-from skerry.errors import BadInput, NoSuchSubject, Refusal
+from skerry.errors import BadInput, NoSuchSubject, Refusal, Unreachable
 from skerry.trust import seal
 from skerry.trust.bounds import NAME, SUBJECT
 
@@ -85,22 +85,20 @@ async def set_rule(session: Session, rule: str, changes: dict[str, Any], *, rese
 async def firing(session: Session) -> dict[str, Any]:
     """What fires, as the first host that answers sees it; the receivers and the silences."""
     await session.sync(1)
-    seen_by = _fixed(session)
-    rows = [row for row in await session.request("alerts", node=seen_by) if isinstance(row, dict)]
+    whys: list[str] = []
+    for seen_by in _all_fixed(session):
+        try:
+            rows = [row for row in await session.request("alerts", node=seen_by) if isinstance(row, dict)]
+            break
+        except Unreachable as error:
+            whys.append(f"{seen_by.removeprefix('node/')}: {error.why or error}")
+    else:
+        raise session.unreached(whys)
     now_s = time.time()
     return {
-        "seen_by": (seen_by or session.preferred or "").removeprefix("node/"),
+        "seen_by": seen_by.removeprefix("node/"),
         "firing": rows,
-        "receivers": [
-            {
-                "receiver": name,
-                "kind": body.receiver.kind,
-                "at": body.receiver.at,
-                "not_opened_to": _without_box(session, body),
-            }
-            for name, body in receivers(session).items()
-            if body.receiver is not None
-        ],
+        "receivers": receiver_rows(session),
         "silences": [msgspec.to_builtins(q) for q in settings(session).silences if q.until > now_s],
     }
 
@@ -137,6 +135,19 @@ def receivers(session: Session) -> dict[str, Alert]:
         for d in session.documents("alert")
         if isinstance(d.body, Alert) and d.body.receiver is not None and not d.body.deleted
     }
+
+
+def receiver_rows(session: Session) -> list[dict[str, Any]]:
+    return [
+        {
+            "receiver": name,
+            "kind": body.receiver.kind,
+            "at": body.receiver.at,
+            "not_opened_to": _without_box(session, body),
+        }
+        for name, body in receivers(session).items()
+        if body.receiver is not None
+    ]
 
 
 def settings(session: Session) -> Alert:
@@ -184,9 +195,13 @@ def _without_box(session: Session, body: Alert) -> list[str]:
     return sorted(path.removeprefix("node/") for path in fixed if path not in body.boxes)
 
 
-def _fixed(session: Session) -> str | None:
+def _all_fixed(session: Session) -> list[str]:
     """A machine of a pool looks at nothing but itself, and can open no address."""
-    return next((path for path in session.candidates() if MachineSlot.of_path(path) is None), None)
+    return [path for path in session.candidates() if MachineSlot.of_path(path) is None]
+
+
+def _fixed(session: Session) -> str | None:
+    return next(iter(_all_fixed(session)), None)
 
 
 def _known_rule(rule: str) -> None:

@@ -69,6 +69,7 @@ async def opened(
     write: bool = False,
     limit_s: float = 0.0,
     process: int = 0,
+    join: str = "",
     host: str = "",
     images: LocalImages | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -76,7 +77,8 @@ async def opened(
     """Start a tool beside `slot` ("web/0"), or on the whole `host`. Leaving the block ends it.
 
     `tools`, `digest`: which signed image, and which version of it ("": the one that is signed now). `images`: the store of this
-    machine, from which the host gets them where it lacks them. `limit_s`: 0: what its class allows.
+    machine, from which the host gets them where it lacks them. `limit_s`: 0: what its class allows. `join`: "net": in the network of
+    the container.
     Raises NoSuchSubject, NoSuchTools, what the host refuses, Unreachable.
     """
     node = f"node/{host}"
@@ -97,6 +99,7 @@ async def opened(
         "write": write,
         "limit_s": limit_s,
         "process": process,
+        **({"join": join} if join else {}),  # earlier agents don't know it
     }
     stream, item = await session.begin("/debug", "debug", args, node)
     try:

@@ -1,8 +1,9 @@
 """The whole cloud at one glance, for screens: hosts, slots, what is rented, figures, and what is not as it should be.
 
-How things stand, any one host tells (`ps`, `hosts`, `machines`, `pools`: one request each); figures each host has of itself
-alone, so they are asked of all. A host that does not answer is marked and keeps nobody waiting: a glance is never the last
-word, and what is not known is unknown, not 0. A host's figures count for itself and for what it is known to hold, no more.
+How things stand, any one host tells (`ps`, `hosts`, `machines`, `pools`: one request each), and what fires any fixed one;
+figures each host has of itself alone, so they are asked of all. A host that does not answer is marked and keeps nobody waiting: a
+glance is never the last word, and what is not known is unknown, not 0. A host's figures count for itself and for what it is known
+to hold, no more.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ import msgspec
 from skerry.client import views
 from skerry.client.machines import NOBODYS
 from skerry.client.session import Session
+from skerry.core.records import MachineSlot
 from skerry.errors import BadFormat, Refusal, SkerryError, Unreachable
 
 EVERY_S = 1.0
 STALE_S = 5.0  # figures older than that say nothing about now
 NEW_S = 5.0  # between two looks for hosts that have joined
 AGAIN_S = 5.0  # a host that did not answer is asked again after so long
-WITHIN_S = 4.0  # one look waits for so long for the figures of hosts
+WITHIN_S = 4.0  # one look waits for so long for what fires and for the figures of hosts
+ALERTS_S = 2.0  # between two times that a host is asked what fires; hosts look every 5 s themselves
 NAMES = (
     "cpu_cores", "cpu_throttled_share", "cpu_pressure_share", "memory_bytes", "memory_limit_bytes",
     "memory_pressure_share", "io_pressure_share", "pids", "restarts", "oom_kills", "disk_read_bytes_per_s",
@@ -113,6 +116,18 @@ class PoolNow(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class AlertNow(msgspec.Struct, frozen=True):
+    """What fires (docs/alerts.md), as one fixed host sees it. `since`, `silenced_until` (0: it isn't): unix seconds; `sent`: host ->
+    receivers that have taken it from there."""
+
+    rule: str
+    subject: str
+    since: float = 0.0
+    why: str = ""
+    silenced_until: float = 0.0
+    sent: dict[str, tuple[str, ...]] = {}
+
+
 class ServiceNow(msgspec.Struct, frozen=True):
     """All slots of one service together."""
 
@@ -152,6 +167,12 @@ class Overview(msgspec.Struct, frozen=True):
     figures: dict[str, dict[str, float]] = {}
     unknown: dict[str, str] = {}
     warnings: tuple[Warning, ...] = ()
+    alerts: tuple[AlertNow, ...] = ()
+
+    @property
+    def firing(self) -> tuple[AlertNow, ...]:
+        """Those that nobody has silenced."""
+        return tuple(alert for alert in self.alerts if alert.silenced_until <= self.at)
 
     def figure(self, subject: str, name: str) -> float | None:
         return self.figures.get(subject, {}).get(name)
@@ -204,7 +225,7 @@ async def look(session: Session) -> Overview:
     watch = _Watch(session)
     await watch.common()
     watch.take_rows(await session.request("ps", {"subject": ""}, node=watch.asked))
-    asking = [asyncio.create_task(watch.figures_of(path)) for path in session.nodes]
+    asking = [asyncio.create_task(each) for each in (watch.ask_alerts(), *map(watch.figures_of, session.nodes))]
     done, left = await asyncio.wait(asking, timeout=WITHIN_S)
     for task in left:
         task.cancel()
@@ -219,7 +240,9 @@ async def watching(session: Session, *, every_s: float = EVERY_S) -> AsyncGenera
     When no host answers any more the last one comes again with `lost`, and it goes on trying. Raises what hosts refuse for good.
     """
     watch = _Watch(session)
-    work = (watch.follow_rows(), watch.follow_common(every_s), watch.follow_figures(every_s))
+    work = (
+        watch.follow_rows(), watch.follow_common(every_s), watch.follow_alerts(every_s), watch.follow_figures(every_s),
+    )  # fmt: skip
     tasks = [asyncio.create_task(each) for each in work]
     try:
         while True:
@@ -248,6 +271,8 @@ class _Watch:
         self._hosts: tuple[HostNow, ...] | None = None
         self._machines: tuple[MachineNow, ...] = ()
         self._pools: tuple[PoolNow, ...] = ()
+        self._alerts: tuple[AlertNow, ...] = ()
+        self._untold = ""  # why no host says what fires
         self._lost = ""
         self._figures: dict[
             str, tuple[float, dict[str, dict[str, float]]]
@@ -316,6 +341,29 @@ class _Watch:
         except Refusal:  # not everybody's to see
             return []
 
+    async def follow_alerts(self, every_s: float) -> None:
+        while True:
+            await self.ask_alerts()
+            await asyncio.sleep(max(every_s, ALERTS_S))
+
+    async def ask_alerts(self) -> None:
+        """A machine of a pool looks at nothing but itself. Where no host answers, what was told last stays."""
+        whys = []
+        for path in dict.fromkeys([*filter(None, [self.asked]), *self.session.candidates()]):
+            if MachineSlot.of_path(path) is not None:
+                continue
+            try:
+                told = _shaped(await self.session.request("alerts", {"subject": ""}, node=path), tuple[AlertNow, ...])
+            except (Unreachable, BadFormat) as error:
+                whys.append(f"{path.removeprefix('node/')}: {error.why or error}")
+            except SkerryError:  # not everybody's to see, or an agent of before there were alerts
+                continue
+            else:
+                self._alerts, self._untold = told, ""
+                return
+        self._untold = "; ".join(whys)
+        self._alerts = self._alerts if whys else ()
+
     async def follow_figures(self, every_s: float) -> None:
         """Each host by itself: one that hangs is not asked twice at a time, and one that did not answer less often."""
         while True:
@@ -365,7 +413,8 @@ class _Watch:
             hosts=hosts, slots=slots,
             machines=tuple(m for m in self._machines if m.state != "gone"), pools=self._pools, figures=figures,
             unknown={path.removeprefix("node/"): why for path, why in sorted((self._unknown | self._silent).items())},
-            warnings=tuple(_warnings(hosts, slots, self._machines, self._pools, figures)),
+            warnings=tuple(_warnings(hosts, slots, self._machines, self._pools, figures, self._untold)),
+            alerts=self._alerts,
         )  # fmt: skip
 
     def _known_figures(self, slots: tuple[SlotNow, ...]) -> dict[str, dict[str, float]]:
@@ -384,9 +433,10 @@ def _warnings(
     machines: tuple[MachineNow, ...],
     pools: tuple[PoolNow, ...],
     figures: dict[str, dict[str, float]],
+    untold: str,
 ) -> list[Warning]:
     """The worst first."""
-    found = []
+    found = [Warning("watch", "alerts", f"no host says what fires now: {untold}")] if untold else []
     for host in hosts:
         if host.state == "down":
             found.append(Warning("bad", host.name, f"down: {host.why}" if host.why else "down"))

@@ -32,17 +32,20 @@ _STOPPED = (
     "it stands still while the tool works (some 0.2 s for a small process, more for a large core); TracerPid stays 0"
 )
 _SAMPLED = "stops of less than a millisecond at each sample; --nonblocking never stops it"
-_JOINED = "sockets of the tool in its network namespace, listed in its /proc/net while the tool runs; its connections in the app's log"
+_JOINED = (
+    "sockets of the tool in its network namespace, listed in its /proc/net while the tool runs (a closed connection up to a minute "
+    "longer); its connections in the app's log"
+)
 _COUNTED = "nothing but system calls that take up to twice as long"
 _WRITTEN = "the files that you change"
 
 _PLAIN = """
-    ash awk base64 basename bash busybox cat chmod cmp comm cp cut date dd df diff dirname du echo egrep env expr
-    false fgrep file find free fuser getcap getfattr grep gunzip gzip head hexdump hostname id iostat ipcs jq ldd
-    less ln ls lsns lsof md5sum mkdir more mount mpstat nano nl nm objdump od pgrep pidstat pmap pr printenv
+    ash awk base64 basename bash busybox cat chmod cmp comm cp curl cut date dd df diff dig dirname du echo egrep env expr
+    false fgrep file find free fuser getcap getfattr grep gunzip gzip head hexdump hostname id iostat ipcs jq kdig ldd
+    less ln ls lsns lsof md5sum mkdir more mount mpstat nano nc nl nm nslookup objdump od pgrep pidstat ping pmap pr printenv
     printf prlimit ps pstree pwd pwdx python3 readelf readlink realpath rm sed sh sha1sum sha256sum sleep sort
     split sqlite3 ss stat strings tac tail tar tcpdump tee test time timeout top touch tr tree true uname uniq
-    unxz uptime vi vmstat w watch wc which who xargs xxd xz yes zcat zstd
+    unxz uptime vi vmstat w watch wc wget which who xargs xxd xz yes zcat zstd
 """
 _TABLE: dict[str, Class] = {
     **{name: Class("unseen", _UNSEEN) for name in _PLAIN.split()},
@@ -67,7 +70,8 @@ def classify(argv: Sequence[str], *, joined: Iterable[str] = (), write: bool = F
     A shell that somebody sits at may start anything later: it is classed by what stands in the command line.
     """
     if any(joined):
-        return _written(Class("joined", _JOINED), write)
+        found = classify(argv, write=write)
+        return Class("joined", _JOINED if found.notices == _UNSEEN else f"{_JOINED}; {found.notices}")
     if not argv:
         return _UNKNOWN
     never_stops = bool({"--nonblocking", "-n"} & set(argv))

@@ -78,7 +78,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
 
 class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A command that looks in from outside. `root`: the tools image's tree; in `argv` {pid} stands for the looked-at process;
-    `process`: that one's pid as tools see it, 0: the container's first.
+    `process`: that one's pid as tools see it, 0: the container's first. `join_net`: in its network namespace, not in an empty one.
     """
 
     root: Path
@@ -89,6 +89,7 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
     cols: int = 80
     write: bool = False
     process: int = 0
+    join_net: bool = False
 
 
 class Tool(Protocol):

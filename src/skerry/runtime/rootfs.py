@@ -107,6 +107,16 @@ def make_skeleton(tree: Path, skeleton: Path, lacks: Iterable[MountPoint]) -> No
             (skeleton / point.path.strip("/")).chmod(point.mode)
 
 
+def link_over(tree: Path, skeleton: Path, path: str, to: str) -> None:
+    """A symlink in the skeleton, over whatever the tree has there."""
+    folder, _, name = path.rpartition("/")
+    found = find(tree, folder)
+    if found.kind == "file":
+        raise _refused(tree, folder, "it is a file in the image")
+    make_skeleton(tree, skeleton, [MountPoint(found.path, True)])
+    (skeleton / found.path.strip("/") / name).symlink_to(to)
+
+
 def find_user(tree: Path, user: str) -> User:
     """Numbers for "uid", "uid:gid", "name" or "name:group" by the image's /etc/passwd and /etc/group.
 

@@ -33,6 +33,8 @@ from skerry.runtime.contract import RuntimeBusy, RuntimeRefused, Tool, ToolSpec
 from skerry.runtime.seccomp import default_profile
 from skerry.runtime.spec import Limits
 from skerry.runtime.tools_spec import (
+    NAMES,
+    TARGET,
     Looked,
     as_root,
     parse_looked,
@@ -156,7 +158,7 @@ class Tools:
 
     def _start(self, spec: ToolSpec, place: Path, pid: int, monitor: int) -> OciTool:
         looked = self._look(spec.process, pid, monitor) if pid else as_root()
-        capabilities = rights(looked, write=spec.write)
+        capabilities = rights(looked, spec)
         for name in ("root", "target", "state"):
             (place / name).mkdir(parents=True, mode=0o700)
         (place / "target").chmod(0o755)
@@ -168,26 +170,32 @@ class Tools:
             cgroup=self.cgroup(place),
             seccomp=tools_seccomp(default_profile(), platform.machine(), capabilities, host=not pid),
             host=not pid,
+            net=place / "net" if spec.join_net else None,
             swap=self._limits.swap,
             open_files=self._limits.open_files,
         )
         (place / "config.json").write_bytes(msgspec.json.encode(config))
         lacks = rootfs.lacking(spec.root, tools_points())
         rootfs.make_skeleton(spec.root, place / "skeleton", lacks)
-        mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC) if pid else None
-        try:
+        if spec.join_net:
+            for path in NAMES:
+                rootfs.link_over(spec.root, place / "skeleton", path, TARGET + path)
+        spaces: dict[str, int] = {}
+        with contextlib.ExitStack() as held:
+            for kind in ("mnt", "net") if pid and spec.join_net else ("mnt",) if pid else ():
+                spaces[kind] = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+                held.callback(os.close, spaces[kind])
             if pid and monitor not in _ancestors(pid):
                 raise _gone()
-            return _in_a_thread(lambda: self._in_its_namespace(spec, place, pid, monitor, mounts))
-        finally:
-            if mounts is not None:
-                os.close(mounts)
+            if spec.join_net:
+                _check_own_network(spaces.get("net"))
+            return _in_a_thread(lambda: self._in_its_namespace(spec, place, pid, monitor, spaces))
 
-    def _in_its_namespace(self, spec: ToolSpec, place: Path, pid: int, monitor: int, mounts: int | None) -> OciTool:
+    def _in_its_namespace(self, spec: ToolSpec, place: Path, pid: int, monitor: int, spaces: dict[str, int]) -> OciTool:
         """In a thread of its own, which is left in another mount namespace than the agent."""
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
-        tree = _copy_of_root(pid, mounts)
+        tree = _copy_of_root(pid, spaces.get("mnt"))
         try:
             add = syscalls.MOUNT_UNTOUCHED | (0 if spec.write else syscalls.MOUNT_ATTR_RDONLY)
             syscalls.set_attributes(tree, add, syscalls.MOUNT_ATTR_ATIME)
@@ -195,6 +203,9 @@ class Tools:
         finally:
             os.close(tree)
         overlay.mount_over(place / "skeleton", spec.root, place / "root")
+        if "net" in spaces:
+            (place / "net").touch()
+            syscalls.mount(f"/proc/self/fd/{spaces['net']}", str(place / "net"), "", syscalls.MS_BIND)
         argv = [
             *(str(self._runtime), "--root", str(place / "state"), "--log", str(place / "log"), "--log-format", "json"),
             *("run", "--bundle", str(place), "--pid-file", str(place / "pid"), place.name),
@@ -291,6 +302,16 @@ class Tools:
     def _drop(self, place: Path) -> None:
         self.kill(place)
         self.remove(place)
+
+
+def _check_own_network(net: int | None) -> None:
+    """`net`: the namespace that is to be joined. Not this host's: from there a tool could reach what listens for the host alone."""
+    if net is None or os.fstat(net).st_ino == Path("/proc/self/ns/net").stat().st_ino:
+        raise RuntimeRefused(
+            "no tool was started",
+            "there is no network of its own to join: it is in this host's",
+            "leave --join out; a whole host: skerry debug --host NAME",
+        )
 
 
 def _copy_of_root(pid: int, mounts: int | None) -> int:

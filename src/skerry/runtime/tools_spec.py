@@ -2,7 +2,8 @@
 
 Decision 17: the tool is the looked-at process's own user with its capabilities, so that by the kernel's own rules it may trace that
 process and nothing that is more; beside that it reads what file modes forbid. It shares the pid namespace that it is started in, and
-nothing else with anybody. For a whole host it is root with what tracing takes, in the host's pid and network namespaces.
+nothing else with anybody, but for the target's network namespace where that was asked for (class *joined*). For a whole host it is
+root with what tracing takes, in the host's pid and network namespaces.
 Source: OCI runtime specification 1.0.2; capabilities(7); ptrace(2), "Ptrace access mode checking".
 """
 
@@ -34,6 +35,11 @@ _NAMES = """
 CAPABILITIES = tuple(f"CAP_{name}" for name in _NAMES.split())
 READING = ("CAP_DAC_READ_SEARCH",)
 WRITING = ("CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER")
+NEVER_JOINED = (
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+)  # in the target's network: it opens sockets, and changes or overhears nothing
+NAMES = ("/etc/hosts", "/etc/resolv.conf")  # by which a joined tool finds names as its target does
 OF_HOST = ("CAP_BPF", "CAP_KILL", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_SYSLOG")
 # Beside what containers don't see: DAC_READ_SEARCH would open these.
 _MASKED = (*MASKED, "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/slabinfo", "/proc/vmallocinfo")
@@ -71,9 +77,10 @@ def as_root() -> Looked:
     return Looked(0, 0, (), OF_HOST, 1)
 
 
-def rights(looked: Looked, *, write: bool, more: Iterable[str] = ()) -> list[str]:
+def rights(looked: Looked, spec: ToolSpec, more: Iterable[str] = ()) -> list[str]:
     """The tool's capabilities."""
-    return sorted({*looked.capabilities, *READING, *(WRITING if write else ()), *more})
+    held = {*looked.capabilities, *READING, *(WRITING if spec.write else ()), *more}
+    return sorted(held - {*NEVER_JOINED} if spec.join_net else held)
 
 
 def tools_seccomp(profile: Profile, machine: str, capabilities: Iterable[str], *, host: bool) -> dict[str, Any] | None:
@@ -110,19 +117,24 @@ def tools_config(
     cgroup: str,
     seccomp: dict[str, Any] | None,
     host: bool = False,
+    net: Path | None = None,
     swap: bool = True,
     open_files: int = 65536,
     more: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The whole config.json. `root`, `target`: where both are mounted for the runtime. Raises RuntimeRefused without a command."""
+    """The whole config.json. `root`, `target`: where both are mounted for the runtime; `net`: the network namespace that is
+    joined, as a file there. Raises RuntimeRefused without a command.
+    """
     if not spec.argv or not spec.argv[0]:
         raise RuntimeRefused("no tool was started", "no command is named", "name one: skerry debug SLOT -- ls /target")
     identity: dict[str, Any] = {"uid": looked.uid, "gid": looked.gid}
     if looked.groups:
         identity["additionalGids"] = list(looked.groups)
-    capabilities = rights(looked, write=spec.write, more=more)
+    capabilities = rights(looked, spec, more)
     environment = {"PATH": PATH, "HOME": "/tmp", "TERM": spec.term, "LANG": "C.UTF-8"}
-    kinds = ["mount", "ipc", "uts", "cgroup", *([] if host else ["network"])]
+    namespaces = [{"type": kind} for kind in ("mount", "ipc", "uts", "cgroup")]
+    if not host:
+        namespaces.append({"type": "network", **({"path": str(net)} if net else {})})
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -147,7 +159,7 @@ def tools_config(
         "mounts": _mounts(target, host),
         "linux": {
             "cgroupsPath": cgroup,
-            "namespaces": [{"type": kind} for kind in kinds],
+            "namespaces": namespaces,
             "resources": {
                 "devices": [{"allow": False, "access": "rwm"}],
                 "memory": {"limit": MEMORY_BYTES, **({"swap": MEMORY_BYTES} if swap else {})},

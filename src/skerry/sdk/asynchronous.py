@@ -11,18 +11,29 @@ from typing import Any
 
 import msgspec
 
+from skerry.client import alerts as alerting
 from skerry.client import metrics as figures
 from skerry.client import numbers, views
 from skerry.client.keys import Passphrase
 from skerry.client.metrics import Answer
-from skerry.errors import NotInTime
+from skerry.errors import BadFormat, NotInTime
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
 from skerry.sdk.folder import Folder
 from skerry.sdk.hosts import Hosts
 from skerry.sdk.machines import Machines, Pools
 from skerry.sdk.store import Images, Roles, Volumes
-from skerry.sdk.values import Asked, Event, LogLine, NotHealthy, Replica, Status
+from skerry.sdk.values import (
+    Alert,
+    AlertReceiver,
+    AlertRule,
+    Asked,
+    Event,
+    LogLine,
+    NotHealthy,
+    Replica,
+    Status,
+)
 
 
 class AsyncClient:
@@ -98,28 +109,117 @@ class AsyncClient:
         """Why a service, or each of an app, has as many replicas: {service: figures, wishes, bounds}. Raises NoSuchSubject."""
         return await numbers.explain_scale(self._connection.session, subject)
 
-    async def events(self, *, tail: int = 100) -> list[Event]:
-        """The last `tail` events of each host that answers, merged by time."""
-        return [event async for event in self.watch_events(tail=tail, follow=False)]
+    async def events(
+        self,
+        *subjects: str,
+        tail: int = 100,
+        since_s: float = 0.0,
+        until_s: float = 0.0,
+        kinds: Sequence[str] = (),
+        grep: str = "",
+    ) -> list[Event]:
+        """The last `tail` events of each host that answers, merged by time: of these slots, services, apps or hosts (none: all).
 
-    async def watch_events(self, *, tail: int = 0, follow: bool = True) -> AsyncGenerator[Event]:
+        `since_s`, `until_s`: unix seconds, 0: no bound; `kinds`: docs/events.md (none: all); `grep`: what one must hold, in
+        capitals or not. They are chosen on the hosts.
+        """
+        rows = views.events(
+            self._connection.session, subjects, tail=tail, since=since_s, until=until_s, kinds=kinds, grep=grep
+        )
+        async with aclosing(rows) as events:
+            return [msgspec.convert(row, Event) async for row in events]
+
+    async def watch_events(
+        self,
+        subjects: Sequence[str] = (),
+        *,
+        tail: int = 0,
+        kinds: Sequence[str] = (),
+        grep: str = "",
+        follow: bool = True,
+    ) -> AsyncGenerator[Event]:
         """Events as they come, after the last `tail` of each host; for ever. A host that can't be asked is told by `unanswered`."""
-        async with aclosing(views.events(self._connection.session, follow=follow, tail=tail)) as rows:
-            async for row in rows:
+        rows = views.events(self._connection.session, subjects, follow=follow, tail=tail, kinds=kinds, grep=grep)
+        async with aclosing(rows) as events:
+            async for row in events:
                 yield msgspec.convert(row, Event)
 
-    async def logs(self, *targets: str, tail: int = 100, since_s: float = 0.0) -> list[LogLine]:
-        """The last lines of these slots, services or apps (none: all). `since_s`: unix seconds. Raises NoSuchSubject."""
-        return [line async for line in self.watch_logs(targets, tail=tail, since_s=since_s, follow=False)]
+    async def logs(
+        self,
+        *targets: str,
+        tail: int = 100,
+        since_s: float = 0.0,
+        until_s: float = 0.0,
+        grep: str = "",
+        regex: bool = False,
+        ignore_case: bool = False,
+    ) -> list[LogLine]:
+        """The last lines of these slots, services, apps or hosts (none: all apps). Raises NoSuchSubject.
+
+        `since_s`, `until_s`: unix seconds, 0: no bound; `grep`: what a line must hold, with `regex` an expression as Python has
+        them. They are chosen on the hosts.
+        """
+        rows = views.logs(
+            self._connection.session,
+            list(targets),
+            tail=tail,
+            since=since_s,
+            until=until_s,
+            grep=grep,
+            regex=regex,
+            ignore_case=ignore_case,
+        )
+        async with aclosing(rows) as lines:
+            return [msgspec.convert(row, LogLine) async for row in lines]
 
     async def watch_logs(
-        self, targets: Sequence[str] = (), *, tail: int = 0, since_s: float = 0.0, follow: bool = True
+        self,
+        targets: Sequence[str] = (),
+        *,
+        tail: int = 0,
+        since_s: float = 0.0,
+        grep: str = "",
+        regex: bool = False,
+        ignore_case: bool = False,
+        follow: bool = True,
     ) -> AsyncGenerator[LogLine]:
         """Lines as they come, after the last `tail`; for ever."""
-        rows = views.logs(self._connection.session, list(targets), follow=follow, tail=tail, since=since_s)
+        rows = views.logs(
+            self._connection.session,
+            list(targets),
+            follow=follow,
+            tail=tail,
+            since=since_s,
+            grep=grep,
+            regex=regex,
+            ignore_case=ignore_case,
+        )
         async with aclosing(rows) as lines:
             async for row in lines:
                 yield msgspec.convert(row, LogLine)
+
+    async def alerts(self) -> list[Alert]:
+        """What fires now, as the first fixed host that answers sees it, silenced or not. Raises Unreachable."""
+        told = (await alerting.firing(self._connection.session))["firing"]
+        try:
+            named = [{**row, "since_s": row["since"], "silenced_until_s": row["silenced_until"]} for row in told]
+            return msgspec.convert(named, list[Alert])
+        except (KeyError, msgspec.ValidationError) as error:  # a captured host may answer anything
+            raise BadFormat("a host's answer was not understood", str(error), "see skerry host ls") from None
+
+    async def alert_receivers(self) -> list[AlertReceiver]:
+        """Who is told when something is wrong. Added and taken away by `skerry alert`."""
+        session = self._connection.session
+        await session.sync(1)
+        rows = alerting.receiver_rows(session)
+        return msgspec.convert([{**row, "name": row["receiver"]} for row in rows], list[AlertReceiver])
+
+    async def alert_rules(self) -> list[AlertRule]:
+        """All rules as they are in force. Changed by `skerry alert rule`."""
+        session = self._connection.session
+        await session.sync(1)
+        rows = alerting.rules_of(session)
+        return msgspec.convert([{**row, "name": row["rule"]} for row in rows], list[AlertRule])
 
     async def metrics(
         self, *subjects: str, names: Sequence[str] = (), since_s: float = 900.0, step_s: int = 0

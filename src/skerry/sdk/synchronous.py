@@ -19,6 +19,9 @@ from skerry.sdk.parts.hosts import Hosts
 from skerry.sdk.parts.machines import Machines, Pools
 from skerry.sdk.parts.store import Images, Roles, Volumes
 from skerry.sdk.values import (
+    Alert,
+    AlertReceiver,
+    AlertRule,
     Event,
     LogLine,
     Replica,
@@ -93,23 +96,86 @@ class Client:
         """Why a service, or each of an app, has as many replicas: {service: figures, wishes, bounds}. Raises NoSuchSubject."""
         return self._beside.run(self._its.explain_scale(subject))
 
-    def events(self, *, tail: int = 100) -> list[Event]:
-        """The last `tail` events of each host that answers, merged by time."""
-        return self._beside.run(self._its.events(tail=tail))
+    def events(
+        self,
+        *subjects: str,
+        tail: int = 100,
+        since_s: float = 0.0,
+        until_s: float = 0.0,
+        kinds: Sequence[str] = (),
+        grep: str = "",
+    ) -> list[Event]:
+        """The last `tail` events of each host that answers, merged by time: of these slots, services, apps or hosts (none: all).
 
-    def watch_events(self, *, tail: int = 0, follow: bool = True) -> Iterator[Event]:
+        `since_s`, `until_s`: unix seconds, 0: no bound; `kinds`: docs/events.md (none: all); `grep`: what one must hold, in
+        capitals or not. They are chosen on the hosts.
+        """
+        return self._beside.run(
+            self._its.events(*subjects, tail=tail, since_s=since_s, until_s=until_s, kinds=kinds, grep=grep)
+        )
+
+    def watch_events(
+        self,
+        subjects: Sequence[str] = (),
+        *,
+        tail: int = 0,
+        kinds: Sequence[str] = (),
+        grep: str = "",
+        follow: bool = True,
+    ) -> Iterator[Event]:
         """Events as they come, after the last `tail` of each host; for ever. A host that can't be asked is told by `unanswered`."""
-        return self._beside.iterate(self._its.watch_events(tail=tail, follow=follow))
+        return self._beside.iterate(self._its.watch_events(subjects, tail=tail, kinds=kinds, grep=grep, follow=follow))
 
-    def logs(self, *targets: str, tail: int = 100, since_s: float = 0.0) -> list[LogLine]:
-        """The last lines of these slots, services or apps (none: all). `since_s`: unix seconds. Raises NoSuchSubject."""
-        return self._beside.run(self._its.logs(*targets, tail=tail, since_s=since_s))
+    def logs(
+        self,
+        *targets: str,
+        tail: int = 100,
+        since_s: float = 0.0,
+        until_s: float = 0.0,
+        grep: str = "",
+        regex: bool = False,
+        ignore_case: bool = False,
+    ) -> list[LogLine]:
+        """The last lines of these slots, services, apps or hosts (none: all apps). Raises NoSuchSubject.
+
+        `since_s`, `until_s`: unix seconds, 0: no bound; `grep`: what a line must hold, with `regex` an expression as Python has
+        them. They are chosen on the hosts.
+        """
+        return self._beside.run(
+            self._its.logs(
+                *targets, tail=tail, since_s=since_s, until_s=until_s, grep=grep, regex=regex, ignore_case=ignore_case
+            )
+        )
 
     def watch_logs(
-        self, targets: Sequence[str] = (), *, tail: int = 0, since_s: float = 0.0, follow: bool = True
+        self,
+        targets: Sequence[str] = (),
+        *,
+        tail: int = 0,
+        since_s: float = 0.0,
+        grep: str = "",
+        regex: bool = False,
+        ignore_case: bool = False,
+        follow: bool = True,
     ) -> Iterator[LogLine]:
         """Lines as they come, after the last `tail`; for ever."""
-        return self._beside.iterate(self._its.watch_logs(targets, tail=tail, since_s=since_s, follow=follow))
+        return self._beside.iterate(
+            self._its.watch_logs(
+                targets, tail=tail, since_s=since_s, grep=grep, regex=regex, ignore_case=ignore_case, follow=follow
+            )
+        )
+
+    def alerts(self) -> list[Alert]:
+        """What fires now, as the first fixed host that answers sees it, silenced or not. Raises Unreachable."""
+        return self._beside.run(self._its.alerts())
+
+    def alert_receivers(self) -> list[AlertReceiver]:
+        """Who is told when something is wrong. Added and taken away by `skerry alert`."""
+        return self._beside.run(self._its.alert_receivers())
+
+    def alert_rules(self) -> list[AlertRule]:
+        """All rules as they are in force. Changed by `skerry alert rule`."""
+        return self._beside.run(self._its.alert_rules())
 
     def metrics(self, *subjects: str, names: Sequence[str] = (), since_s: float = 900.0, step_s: int = 0) -> Answer:
         """Figures of slots, services, apps or hosts (none: all) of the last `since_s` seconds; one value for each `step_s` (0: the

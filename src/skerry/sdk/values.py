@@ -174,6 +174,50 @@ class LogLine(Value, frozen=True):
     dropped: int = 0
 
 
+class Alert(Value, frozen=True):
+    """What fires (docs/alerts.md), as one fixed host sees it. `since_s`, `silenced_until_s` (0: it isn't): unix seconds.
+
+    `id`: what receivers get, "" until it was sent; `figure` was seen, beyond `limit` it fires, both in `unit`; `sent`: host ->
+    receivers that have taken it from there.
+    """
+
+    rule: str
+    subject: str
+    since_s: float
+    why: str = ""
+    figure: float = 0.0
+    limit: float = 0.0
+    unit: str = ""
+    id: str = ""
+    silenced_until_s: float = 0.0
+    sent: dict[str, tuple[str, ...]] = {}
+
+
+class AlertReceiver(Value, frozen=True):
+    """Who is told. `kind`: webhook, smtp, ntfy, slack, telegram or heartbeat; `at`: where, for people (all else of its address is
+    sealed); `not_opened_to`: fixed hosts that can't reach it.
+    """
+
+    name: str
+    kind: str
+    at: str = ""
+    not_opened_to: tuple[str, ...] = ()
+
+
+class AlertRule(Value, frozen=True):
+    """A rule as it is in force: it fires beyond `limit`, in `unit`, once it has been so for `for_s` seconds; it is over after
+    `clear_s`. `on` false: it doesn't count.
+    """
+
+    name: str
+    on: bool
+    means: str
+    limit: float
+    unit: str
+    for_s: float
+    clear_s: float
+
+
 class Role(Value, frozen=True):
     """Who may sign what: `threshold` of `keys` together, documents of `kinds` at `paths`. `holders`: names, or the key's beginning."""
 

@@ -23,6 +23,7 @@ def snapshot(overview: Overview) -> Snapshot:
             for subject, values in told["figures"].items()
         },
         "warnings": told["warnings"],
+        "alerts": [row | {"silenced": row["silenced_until"] > overview.at} for row in told["alerts"]],
         "unknown": told["unknown"],
     }
 

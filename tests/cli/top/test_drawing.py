@@ -14,8 +14,9 @@ from skerry.cli.top.history import HOSTS, POINTS, History
 from skerry.cli.top.look import Tones
 from skerry.cli.top.reasons import reasons
 from skerry.cli.top.rows import VIEWS, Cell, Column, Line, arranged, fitting
+from skerry.cli.top.totals import head
 from skerry.client.metrics import Series
-from skerry.client.overview import HostNow, MachineNow, Overview, SlotNow, Warning
+from skerry.client.overview import AlertNow, HostNow, MachineNow, Overview, SlotNow, Warning
 
 VALUES = st.lists(st.none() | st.floats(0, 1e18), max_size=200)
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold red]markup[/] \u202egnp.exe\n\x9b31m" * 2
@@ -36,6 +37,7 @@ def hostile() -> Overview:
     return Overview(
         cloud=HOSTILE, at=0.0, hosts=(host,), slots=(slot,), machines=(machine,), figures=figures,
         warnings=(Warning("bad", HOSTILE, HOSTILE),),
+        alerts=(AlertNow(HOSTILE, HOSTILE, -1e18, HOSTILE, 0.0, {HOSTILE: (HOSTILE,)}),),
     )  # fmt: skip
 
 
@@ -151,3 +153,20 @@ def test_a_column_that_has_no_room_is_left_out_by_its_rank() -> None:
     ]
     assert [c.key for c in fitting(columns, [], 30)] == ["name", "a"]
     assert [c.key for c in fitting(columns, [], 40)] == ["name", "a", "b"]
+
+
+def test_what_fires_comes_first_and_what_is_silenced_last_and_none_hides_another() -> None:
+    seen = Overview(
+        cloud="c", at=1000.0, hosts=(HostNow("a", "down"), HostNow("b", "up")),
+        warnings=(Warning("bad", "a", "down"), Warning("watch", "b", "disk 91% full")),
+        alerts=(AlertNow("disk", "b", 900.0, "91 %", 2000.0), AlertNow("host-silent", "a", 900.0, "down"),
+                AlertNow("clock", "a", 900.0, "12 s off", 0.0, {"b": ("ops", "mail")})),
+    )  # fmt: skip
+    lines = VIEWS["warnings"].lines(seen, History())
+    order = arranged(lines, "mark", reverse=False, wanted="")
+    assert [line.key for line in order] == ["alert host-silent a", "alert clock a", "host a", "host b", "alert disk b"]
+    words = [line.cells["why"].text for line in order]
+    assert words[0].endswith("nobody is told yet") and words[1].endswith("told: mail, ops")
+    assert words[-1].endswith("silenced")
+    line = head(Tones(colours=True), seen, 100, paused=False).plain
+    assert "! 2 alerts" in line and "2 to look at" in line

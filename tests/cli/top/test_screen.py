@@ -6,12 +6,15 @@ A cloud costs some seconds, so each test does all that one cloud allows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from agent.small import SmallCloud
 from cli.top.conftest import screen
+from client.test_alerts import QuickCloud
 from skerry.agent.serve import Server
+from skerry.client import alerts
 from skerry.client.session import Session
 from skerry.core.intent import Service
 
@@ -142,3 +145,18 @@ async def test_any_size_of_terminal_will_do_and_none_needs_colours_or_figures(
             for segment in strip.apply_filter(top.top._filters[-1], top.top.screen.background_colors[1]):
                 colours = (segment.style.color, segment.style.bgcolor) if segment.style else ()
                 assert all(colour is None or colour.is_default for colour in colours)
+
+
+async def test_an_alert_is_seen_at_the_top_and_leads_to_what_it_is_about(tmp_path: Path) -> None:
+    cloud = QuickCloud(tmp_path / "hosts", 3)
+    await cloud.start()
+    async with Session(cloud.home(tmp_path / "home"), lambda what: "") as session:
+        await alerts.set_rule(session, "host-silent", {"for_s": 0.0})
+        await cloud.stop("vps-3")
+        async with screen(session, (100, 24)) as top:
+            await top.until("! 1 alert")
+            await top.press("5")
+            await top.until("host-silent: ")
+            await top.press("enter")
+            await top.until("host vps-3")
+    await cloud.stop()

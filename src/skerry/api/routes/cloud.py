@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from skerry.api.table import Call, Page, Paged, Query, Routes, Tail, page
-from skerry.sdk.values import Event, LogLine, Replica, Status
+from skerry.sdk.values import Alert, AlertReceiver, AlertRule, Event, LogLine, Replica, Status
 
 routes = Routes("cloud")
 
@@ -18,11 +18,23 @@ class Subject(Query, frozen=True):
 
 class Past(Query, frozen=True):
     tail: Tail = 100
+    since_s: Annotated[float, msgspec.Meta(ge=0, le=253402300799, description="Unix seconds.")] = 0.0
+    until_s: Annotated[float, msgspec.Meta(ge=0, le=253402300799, description="Unix seconds; 0: now.")] = 0.0
+
+
+class PastEvents(Past, frozen=True):
+    subject: Annotated[str, msgspec.Meta(max_length=200, description="A slot, service, app or host; none: all.")] = ""
+    kinds: Annotated[str, msgspec.Meta(max_length=2000, description="Several with commas between; none: all.")] = ""
+    grep: Annotated[str, msgspec.Meta(max_length=200, description="What one must hold, in capitals or not.")] = ""
 
 
 class PastLines(Past, frozen=True):
-    target: Annotated[str, msgspec.Meta(max_length=200, description="A slot, service or app; none: all.")] = ""
-    since_s: Annotated[float, msgspec.Meta(ge=0, le=253402300799, description="Unix seconds.")] = 0.0
+    target: Annotated[
+        str, msgspec.Meta(max_length=200, description="A slot, service, app or host; none: all apps.")
+    ] = ""
+    grep: Annotated[str, msgspec.Meta(max_length=200, description="What a line must hold.")] = ""
+    regex: Annotated[bool, msgspec.Meta(description="`grep` is a regular expression, as Python has them.")] = False
+    ignore_case: Annotated[bool, msgspec.Meta(description="Of `grep`: capitals or not.")] = False
 
 
 class Whoami(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,14 +76,37 @@ async def explain_scale(call: Call) -> dict[str, Any]:
     return await call.cloud.explain_scale(call.query.subject)
 
 
-@routes.add("get", "/v1/events", "What happened, and why: the past", "read", gives=Page[Event], query=Past)
+@routes.add("get", "/v1/events", "What happened, and why: the past", "read", gives=Page[Event], query=PastEvents)
 async def list_events(call: Call) -> Page[Event]:
     """The last events of each host that answers, by time. As they come: /v1/watch/events."""
-    return Page(items=await call.cloud.events(tail=call.query.tail))
+    query = call.query
+    subjects = [query.subject] if query.subject else []
+    kinds = [kind for kind in query.kinds.split(",") if kind]
+    past = {"tail": query.tail, "since_s": query.since_s, "until_s": query.until_s}
+    return Page(items=await call.cloud.events(*subjects, kinds=kinds, grep=query.grep, **past))
 
 
 @routes.add("get", "/v1/logs", "What replicas wrote: the past", "read", gives=Page[LogLine], query=PastLines)
 async def list_logs(call: Call) -> Page[LogLine]:
     query = call.query
     targets = [query.target] if query.target else []
-    return Page(items=await call.cloud.logs(*targets, tail=query.tail, since_s=query.since_s))
+    past = {"tail": query.tail, "since_s": query.since_s, "until_s": query.until_s}
+    words = {"grep": query.grep, "regex": query.regex, "ignore_case": query.ignore_case}
+    return Page(items=await call.cloud.logs(*targets, **past, **words))
+
+
+@routes.add("get", "/v1/alerts", "What fires now", "read", gives=Page[Alert])
+async def list_alerts(call: Call) -> Page[Alert]:
+    """As the first fixed host that answers sees it, silenced or not."""
+    return Page(items=await call.cloud.alerts())
+
+
+@routes.add("get", "/v1/alerts/receivers", "Who is told when something is wrong", "read", gives=Page[AlertReceiver])
+async def list_alert_receivers(call: Call) -> Page[AlertReceiver]:
+    """What it takes to reach them is sealed, and not told."""
+    return Page(items=await call.cloud.alert_receivers())
+
+
+@routes.add("get", "/v1/alerts/rules", "The rules of alerts as they are in force", "read", gives=Page[AlertRule])
+async def list_alert_rules(call: Call) -> Page[AlertRule]:
+    return Page(items=await call.cloud.alert_rules())

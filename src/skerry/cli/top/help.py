@@ -24,7 +24,7 @@ KEYS = (
     ("t", "light, dark"),
     ("q, ctrl+q", "quit"),
 )
-WORDS = """● well   ◐ partly   ○ waits   ✗ failed or down
+WORDS = """● well   ◐ partly   ○ waits   ✗ failed or down   ! an alert fires
 ✓ a job that ended well   ☾ asleep   yellow ●: gets a new version
 – is what no host knows: it is not 0. CPU is in cores, yellow
 where it is throttled; MEM is red from 90 % of its limit; K, M, G

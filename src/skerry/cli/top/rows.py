@@ -12,7 +12,7 @@ from skerry.cli.output import age, clean
 from skerry.cli.top import drawing
 from skerry.cli.top.drawing import amount, cores, percent, share, spark
 from skerry.cli.top.history import History
-from skerry.client.overview import Overview, ServiceNow, SlotNow
+from skerry.client.overview import AlertNow, Overview, ServiceNow, SlotNow
 
 GAP = 1
 NAME_LEAST = 14
@@ -263,10 +263,27 @@ def machines(seen: Overview, history: History) -> list[Line]:
     ]
 
 
+def kinds_of(seen: Overview) -> dict[str, str]:
+    """Subject -> what it is: host, slot or service."""
+    services = {f"{row.app}.{row.service}": "service" for row in seen.slots}
+    return {host.name: "host" for host in seen.hosts} | services | {row.slot: "slot" for row in seen.slots}
+
+
+def _alert(alert: AlertNow, i: int, *, silenced: bool) -> Line:
+    tone = "dim" if silenced else "bad"
+    told = sorted({name for names in alert.sent.values() for name in names})
+    end = "silenced" if silenced else f"told: {', '.join(told)}" if told else "nobody is told yet"
+    text = f"{alert.rule}: {alert.why}, for {age(alert.since)}; {end}"
+    cells = {"mark": Cell("!", tone, i), "name": Cell(clean(alert.subject)), "why": Cell(clean(text), tone)}
+    return Line(f"alert {alert.rule} {alert.subject}", cells)
+
+
 def warnings(seen: Overview, history: History) -> list[Line]:
-    kinds = {host.name: "host" for host in seen.hosts} | {row.slot: "slot" for row in seen.slots}
-    lines = []
-    for i, warning in enumerate(seen.warnings):
+    """What fires, then what else is not as it should be."""
+    kinds = kinds_of(seen)
+    quiet = [alert for alert in seen.alerts if alert not in seen.firing]
+    lines = [_alert(alert, i, silenced=False) for i, alert in enumerate(seen.firing)]
+    for i, warning in enumerate(seen.warnings, len(lines)):
         mark = ("✗", "bad") if warning.weight == "bad" else ("▲", "watch")
         cells = {
             "mark": Cell(*mark, i),
@@ -277,6 +294,7 @@ def warnings(seen: Overview, history: History) -> list[Line]:
         lines.append(
             Line(f"{kind} {warning.subject}" if kind != "warning" else f"warning {i} {warning.subject}", cells)
         )
+    lines += [_alert(alert, i, silenced=True) for i, alert in enumerate(quiet, len(lines))]
     return list({line.key: line for line in reversed(lines)}.values())[::-1]
 
 

@@ -153,7 +153,7 @@ class Top(App[SkerryError]):
     def _tabs(self, seen: Overview) -> Text:
         counts = {
             "services": len(seen.services), "slots": len(seen.slots), "hosts": len(seen.hosts),
-            "machines": len(seen.machines), "warnings": len(seen.warnings),
+            "machines": len(seen.machines), "warnings": len(seen.firing) + len(seen.warnings),
         }  # fmt: skip
         text = self.tones.text()
         for i, name in enumerate(VIEWS, 1):
@@ -237,6 +237,9 @@ class Top(App[SkerryError]):
 
     def _open(self, key: str) -> None:
         kind, _, name = key.partition(" ")
+        if kind == "alert" and self.seen is not None:
+            name = name.partition(" ")[2]
+            kind = rows.kinds_of(self.seen).get(name, "")
         if kind in ("service", "slot", "host") and self.seen is not None and len(self.screen_stack) == 1:
             self.push_screen(Detail(self, kind, name))
 

@@ -21,12 +21,14 @@ def head(tones: Tones, seen: Overview, width: int, *, paused: bool) -> Text:
     awake = [row for row in seen.slots if row.state != "asleep"]
     well = sum(row.well for row in awake)
     bad = sum(warning.weight == "bad" for warning in seen.warnings)
-    watch = len(seen.warnings) - bad
+    watch, firing = len(seen.warnings) - bad, len(seen.firing)
     parts = [
         ("skerry ", "line"), (clean(seen.cloud), "title"),
         ("   ● ", "good" if up == len(seen.hosts) else "bad"), (_of(up, len(seen.hosts), "host", "up"), ""),
         ("   ● ", "good" if well == len(awake) else "watch" if well else "bad"), (_of(well, len(awake), "slot", "well"), ""),
     ]  # fmt: skip
+    if firing:
+        parts += [("   ! ", "bad"), (_of(firing, firing, "alert", ""), "bad")]
     if bad or watch:
         parts += [("   ▲ ", "bad" if bad else "watch"), (f"{bad + watch} to look at", "bad" if bad else "watch")]
     if seen.usd_hour:

@@ -1,7 +1,7 @@
 // The overview: one sentence, what needs somebody, the apps, and the hosts with what runs where.
 import { html, useMemo, useState } from "../vendor/htm-preact.js";
 import { MOODS, by, hostMood, mood, natural, rows, total, useCloud } from "./store.js";
-import { Dots, Empty, Failed, Loading, Mark, Meter, bytes, link, many } from "./parts.js";
+import { Dots, Empty, Failed, Loading, Mark, Meter, age, bytes, link, many } from "./parts.js";
 import { cleaned } from "./text.js";
 
 const NEEDS_SHOWN = 8;
@@ -15,6 +15,30 @@ function needs(cloud) {
   }).sort((a, b) => (a[0] === b[0] ? 0 : a[0] === "bad" ? -1 : 1));
 }
 
+/** Where one sees more of what an alert is about; "" where there is no page of it. */
+function page(cloud, rule, subject) {
+  if (["budget", "unknown-machine"].includes(rule)) return "#/machines";
+  const [kind, name] = subject.includes("/") ? subject.split("/") : ["", subject];
+  if (cloud.slots[subject]) return link.app(cloud.slots[subject].app);
+  if (["", "node"].includes(kind) && cloud.hosts[name]) return link.host(name);
+  const app = ["app", "release"].includes(kind) ? name : subject.split(".")[0];
+  return Object.values(cloud.slots).some((slot) => slot.app === app) ? link.app(app) : "";
+}
+
+/** Alerts that fire, then those that somebody has silenced. */
+function Alerts({ cloud }) {
+  const all = [...cloud.alerts].sort((a, b) => a.silenced - b.silenced);
+  const firing = all.filter((each) => !each.silenced).length;
+  return html`<ul class=${`needs alerts ${firing ? "bad" : "wait"}`} role="list" aria-label="Alerts">
+    ${all.slice(0, NEEDS_SHOWN).map(({ rule, subject, why, since, silenced, sent }) => {
+      const href = page(cloud, rule, subject);
+      const told = [...new Set(Object.values(sent).flat())].sort(natural);
+      return html`<li key=${`${rule} ${subject}`}><${Mark} mood=${silenced ? "asleep" : "bad"} /><span><strong>${rule}</strong> ${href ? html`<a class="mono" href=${href}>${subject}</a>` : html`<span class="mono">${subject}</span>`} ${why}${" "}
+        <span class="quiet">for ${age(since)}; ${silenced ? "silenced" : told.length ? `told: ${told.join(", ")}` : "nobody is told yet"}</span></span></li>`;
+    })}
+    ${all.length > NEEDS_SHOWN && html`<li class="quiet"><span></span><span>and ${all.length - NEEDS_SHOWN} more: <code>skerry alert ls</code></span></li>`}</ul>`;
+}
+
 function sentence(cloud, all) {
   const hosts = Object.values(cloud.hosts);
   const up = hosts.filter((host) => ["up", "draining"].includes(host.state)).length;
@@ -23,7 +47,7 @@ function sentence(cloud, all) {
   if (!hosts.length) return ["No host has joined yet.", ""];
   const where = up === hosts.length ? many(up, "host") : `${up} of ${many(hosts.length, "host")}`;
   if (!counted.length) return ["Nothing runs yet.", `${where} up.`];
-  const first = well === counted.length && up === hosts.length ? "All is well." : well === counted.length ? "All replicas are healthy." : `${many(counted.length - well, "replica is", "replicas are")} not healthy.`;
+  const first = well === counted.length && up === hosts.length && cloud.alerts.every((each) => each.silenced) ? "All is well." : well === counted.length ? "All replicas are healthy." : `${many(counted.length - well, "replica is", "replicas are")} not healthy.`;
   return [first, `${well} of ${many(counted.length, "replica")} healthy, on ${where}.`];
 }
 
@@ -42,6 +66,7 @@ export function Overview() {
   return html`
     <h1 class="lead">${first}</h1><p class="under">${second}</p>
     ${cloud.trouble && html`<div class="note wait" role="status"><p><strong>No host answers just now; this is what was seen last.</strong></p><p>${cloud.trouble}</p></div>`}
+    ${cloud.alerts.length > 0 && html`<${Alerts} cloud=${cloud} />`}
     ${open.length > 0 && html`<ul class=${`needs ${open[0][0]}`} aria-label="Needs somebody">
       ${open.slice(0, NEEDS_SHOWN).map(([mood, name, href, why]) => html`<li><${Mark} mood=${mood} /><span><a class="mono" href=${href}>${name}</a> ${cleaned(why)}</span></li>`)}
       ${open.length > NEEDS_SHOWN && html`<li class="quiet"><span></span><span>and ${open.length - NEEDS_SHOWN} more</span></li>`}</ul>`}

@@ -3,7 +3,7 @@ import { connect, watch } from "./session.js";
 import { cleanedAll } from "./text.js";
 import { useEffect, useState } from "../vendor/htm-preact.js";
 
-export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, warnings: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
+export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, warnings: [], alerts: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
 const TABLES = ["hosts", "slots", "figures"];
 const listeners = new Set();
 
