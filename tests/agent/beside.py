@@ -53,7 +53,11 @@ class CloudBeside(SmallCloud):
             self.agents["vps-1"].door.offer(raw, from_client=True)
 
     def running(self) -> list[str]:
-        return list(self.agents["vps-1"].containers.running().values())
+        """Slots of the first host whose containers have begun: the agent knows of one before it is made."""
+        if self.real is None:
+            return []
+        known = self.agents["vps-1"].containers.running()
+        return [slot for id, slot in known.items() if self.real.pids(id)]
 
     async def stop(self, *names: str) -> None:
         if not names and self.real is not None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.protobuf.json_format import Parse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -183,6 +183,7 @@ async def test_what_a_receiver_says_is_told_and_no_token_is(receiver: Receiver) 
 TEXT = st.text(max_size=40)
 
 
+@settings(max_examples=40)
 @given(TEXT, TEXT, st.sampled_from(["stdout", "stderr", "", "?"]), TEXT)
 def test_whatever_is_written_stays_within_the_form(time: str, slot: str, stream: str, text: str) -> None:
     one = batch("", [[time, slot, stream, text]])

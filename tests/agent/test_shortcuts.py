@@ -59,6 +59,7 @@ services:
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aside]:
     cloud = CloudBeside(tmp_path / "hosts")
     (tmp_path / "ann/images").mkdir(parents=True)
+    CACHE.mkdir(parents=True, exist_ok=True)  # a checkout in which nothing was built yet has none
     (tmp_path / "ann/images/cache").symlink_to(CACHE)
     (tmp_path / "busy").mkdir()
     (tmp_path / "busy/app.py").write_text(APP)
