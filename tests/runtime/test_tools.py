@@ -130,6 +130,20 @@ async def test_the_monitor_and_the_host_are_out_of_reach(sh: Shell) -> None:
         assert done.out.split() == ["lo:"], "a network of its own, with nothing in it"
 
 
+async def test_the_monitor_is_out_of_reach_beside_a_container_that_may_trace(bench: OciBench) -> None:
+    """As root with CAP_SYS_PTRACE, which in the container reaches its own processes: out here it would reach the host's root."""
+    spec = msgspec.structs.replace(bench.shell("t", PLANTS), user="0:0", capabilities=("CAP_SYS_PTRACE",))
+    await bench.runtime.start(spec)
+    script = """
+        for path in /proc/1/root/etc/passwd /proc/1/environ /proc/1/mem /proc/1/maps; do
+            head -c 1 $path >/dev/null 2>&1 && echo $path
+        done
+        timeout 2 strace -p 1 -o /tmp/trace 2>&1
+    """
+    done = await run(bench, "t", ["sh", "-c", script], Path("/"), write=True)
+    assert "Operation not permitted" in done.out and "/proc/1/" not in done.out, done
+
+
 async def test_in_its_network_it_is_in_nothing_else_of_its_and_overhears_and_changes_nothing(bench: OciBench) -> None:
     rights = ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE")
     spec = msgspec.structs.replace(

@@ -50,7 +50,11 @@ _BY_CGROUP = 4  # PERF_FLAG_PID_CGROUP
 
 
 class Looked(NamedTuple):
-    """Who is looked at: its numbers as /proc/PID/status tells them. `number`: its pid in the outer namespace."""
+    """Who is looked at: its numbers as /proc/PID/status tells them. `number`: its pid in the outer namespace.
+
+    `capabilities`: those that a tool may have as well. Not CAP_SYS_PTRACE: inside it reaches the container's own processes,
+    out here also the monitor and the runtime, which are this host's root.
+    """
 
     uid: int
     gid: int
@@ -67,7 +71,9 @@ def parse_looked(status: str, number: int) -> Looked:
         uid=int(fields["Uid"].split()[1]),
         gid=int(fields["Gid"].split()[1]),
         groups=tuple(int(group) for group in fields["Groups"].split()),
-        capabilities=tuple(name for bit, name in enumerate(CAPABILITIES) if held >> bit & 1),
+        capabilities=tuple(
+            name for bit, name in enumerate(CAPABILITIES) if held >> bit & 1 and name != "CAP_SYS_PTRACE"
+        ),
         number=number,
     )
 
