@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from contextlib import aclosing
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.style import Style
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.events import Click, Resize
+from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from skerry.cli.output import clean
@@ -116,12 +118,14 @@ class Top(App[SkerryError]):
     # -- drawing
 
     def _draw(self) -> None:
-        if not self.screen_stack or not self.screen_stack[0].query("#grid"):  # it is being taken down
-            return
-        seen, base = self.seen, self.screen_stack[0]
+        with contextlib.suppress(NoMatches):  # it is being opened, or taken down, one widget after the other
+            if self.screen_stack:
+                self._draw_all(self.screen_stack[0])
+
+    def _draw_all(self, base: Screen[Any]) -> None:
+        seen = self.seen
         if isinstance(self.screen, Detail) and seen is not None:
-            if self.screen.query("#head"):  # else it is being opened, or taken down
-                self.screen.see(seen)
+            self.screen.see(seen)
             return
         lost = base.query_one("#lost", Static)
         lost.set_class(bool(seen and seen.lost), "shown")
