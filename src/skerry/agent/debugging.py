@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import shlex
 import signal
@@ -19,15 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from skerry.agent.greeting import greeted, refused
 from skerry.agent.tool_streams import Carrying
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
 from skerry.core.visibility import FELT_LIMIT_S, Class, classify
-from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing, SkerryError, TrustRefusal, Unreachable
+from skerry.errors import BadInput, NoSuchSubject, Passing, SkerryError, Unreachable
 from skerry.mesh import terminals as t
-from skerry.mesh.messages import Stream, recv_bytes, send_bytes
+from skerry.mesh.messages import Stream, send_bytes
 from skerry.runtime.contract import Tool, ToolSpec
-from skerry.trust.requests import REQUEST_BYTES, Request, judge_request, may_still
+from skerry.trust.requests import Request, may_still
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -115,22 +115,14 @@ class Debugging:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _serve(self, stream: Stream, who: str) -> None:
-        agent = self._agent
-        nonce = os.urandom(16).hex()
         with contextlib.suppress(Unreachable):
-            await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
-            raw = await recv_bytes(stream, timeout_s=ASK_WITHIN_S, most_bytes=REQUEST_BYTES)
+            judge = await greeted(self._agent, stream, within_s=ASK_WITHIN_S)
             try:
-                request = judge_request(raw, agent.trusted, node=agent.me, nonce=nonce, now_s=agent.clock.wall_s())
-                await self._run(self._admit(request), stream)
+                await self._run(self._admit(judge()), stream)
+            except Unreachable:
+                raise
             except SkerryError as error:
-                if isinstance(error, Unreachable):
-                    raise
-                if isinstance(error, TrustRefusal | BadFormat):
-                    agent.links.tell(error, who if who.startswith("node/") else f"client {who[:16]}")
-                await send_bytes(
-                    stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}})
-                )
+                await send_bytes(stream, msgspec.json.encode({"error": refused(self._agent, error, who)}))
 
     # -- whether it may begin
 

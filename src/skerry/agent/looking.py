@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from skerry.agent.greeting import greeted, refused
 from skerry.agent.looking_child import SILENCE_S, Child, running
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
-from skerry.errors import BadFormat, BadInput, Passing, SkerryError, TrustRefusal
+from skerry.errors import BadInput, Passing, SkerryError
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.observe.look.errors import NothingToSee
 from skerry.observe.look.job import ERROR, FRAME_BYTES, Job, Path
 from skerry.runtime import processes
 from skerry.trust.refusals import VerbNotAllowed
-from skerry.trust.requests import REQUEST_BYTES, Request, judge_request
+from skerry.trust.requests import Request
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -73,18 +74,12 @@ class Looking:
         self._at_once = 0
 
     async def serve(self, stream: Stream, who: str) -> None:
-        agent = self._agent
-        nonce = os.urandom(16).hex()
-        await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
-        raw = await recv_bytes(stream, timeout_s=ASKED_WITHIN_S, most_bytes=REQUEST_BYTES)
+        judge = await greeted(self._agent, stream, within_s=ASKED_WITHIN_S)
         try:
-            request = judge_request(raw, agent.trusted, node=agent.me, nonce=nonce, now_s=agent.clock.wall_s())
+            request = judge()
             await self._answer(stream, request, _args(request))
         except SkerryError as error:
-            if isinstance(error, TrustRefusal | BadFormat):
-                agent.links.tell(error, who if who.startswith("node/") else f"client {who[:16]}")
-            told = error.as_dict() | {"exit_code": error.exit_code}
-            await send_bytes(stream, ERROR + msgspec.json.encode(told))
+            await send_bytes(stream, ERROR + msgspec.json.encode(refused(self._agent, error, who)))
 
     async def _answer(self, stream: Stream, request: Request, args: Look) -> None:
         if (slot := Slot.read(args.slot)) is None:

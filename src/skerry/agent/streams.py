@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from skerry.agent.greeting import greeted, refused
 from skerry.agent.looking import Looking
 from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects
 from skerry.store.disk import DiskFull, free_bytes
-from skerry.trust.requests import ATTACHED_BYTES, REQUEST_BYTES, judge_request
+from skerry.trust.requests import ATTACHED_BYTES, REQUEST_BYTES
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -67,22 +67,17 @@ class Streams:
     async def _answer_one(self, stream: Stream, who: str) -> bool:
         """Greeted with a nonce, answered by items, ended by `{"end": true}` or `{"error": …}`. False: the client is gone."""
         agent = self._agent
-        nonce = os.urandom(16).hex()
         try:
-            await send_bytes(stream, msgspec.json.encode({"node": agent.me, "nonce": nonce}))
-            raw = await recv_bytes(stream, timeout_s=IDLE_S, most_bytes=REQUEST_BYTES + ATTACHED_BYTES)
+            judge = await greeted(agent, stream, within_s=IDLE_S, most_bytes=REQUEST_BYTES + ATTACHED_BYTES)
         except Unreachable:
             return False
         try:
-            request = judge_request(raw, agent.trusted, node=agent.me, nonce=nonce, now_s=agent.clock.wall_s())
-            async with aclosing(agent.server.answer(request)) as items:
+            async with aclosing(agent.server.answer(judge())) as items:
                 async for item in items:
                     await send_bytes(stream, msgspec.json.encode({"item": item}))
             await send_bytes(stream, msgspec.json.encode({"end": True}))
         except SkerryError as error:
-            if isinstance(error, TrustRefusal | BadFormat):
-                agent.links.tell(error, who if _is_host(who) else f"client {who[:16]}")
-            await send_bytes(stream, msgspec.json.encode({"error": error.as_dict() | {"exit_code": error.exit_code}}))
+            await send_bytes(stream, msgspec.json.encode({"error": refused(agent, error, who)}))
             return not _is_host(who)  # a host has nothing to ask here: one refusal for each handshake
         return True
 
