@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
+from api.serving import Ready
 from ports import free_port
 from skerry.api.ledger import Ledger
 from skerry.api.serve import Listen, listening
@@ -21,18 +21,6 @@ from skerry.ui.serve import config
 from skerry.ui.server import Ui
 
 WITHIN_S = 30.0
-
-
-class Ready(uvicorn.Server):
-    """Says so when it listens."""
-
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
 
 
 class Shown:

@@ -19,7 +19,7 @@ from skerry.core.events import AlertAnswered, Felt
 from skerry.core.intent import Alert
 from skerry.errors import BadInput, NoSuchSubject
 from skerry.trust import seal
-from skerry.trust.clock import median
+from skerry.trust.clock import off_s
 from skerry.trust.refusals import CannotOpen
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class Alerts:
     def feel(self) -> Felt:
         agent = self._agent
         disk = shutil.disk_usage(agent.files.state)
-        neighbours, own = agent.door.neighbours_s(), agent.clock.wall_s()
-        off_s = own - median((own, *neighbours)) if neighbours else None
+        neighbours = agent.door.neighbours_s()
         at_s, why = agent.links.forged
         return Felt(
             disk=disk.used / max(1, disk.used + disk.free),
-            memory=agent.metrics.latest(agent.me, "memory_pressure_share"), clock_off_s=off_s,
+            memory=agent.metrics.latest(agent.me, "memory_pressure_share"), 
+            clock_off_s=off_s(agent.clock.wall_s(), neighbours) if neighbours else None,
             refused=why if why and agent.loop.now_s() < at_s + REFUSED_S else "",
         )  # fmt: skip
 

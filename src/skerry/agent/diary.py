@@ -9,8 +9,9 @@ import contextlib
 import logging
 import logging.handlers
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
+
+from skerry.observe.logs import stamp
 
 KEPT_BYTES = 2 << 20  # of each of the two files
 
@@ -34,7 +35,7 @@ class _Lines(logging.Formatter):
     """CRI lines: a traceback is several of one time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        time = stamp(record.created)
         told = super().format(record).splitlines() or [""]
         first, *more = told
         lines = [f"{record.levelname.lower()} {record.name}: {first}", *more]

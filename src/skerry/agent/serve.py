@@ -24,7 +24,7 @@ from skerry.agent.tails import Asked, Tails
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
 from skerry.core.intent import KINDS, App, Policy
-from skerry.core.records import Document, MachineSlot, Record, Slot, is_about, is_meant
+from skerry.core.records import Document, MachineSlot, Record, Slot, is_about, is_meant, path_of
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
 from skerry.observe.events import Entry, Wanted
@@ -306,7 +306,7 @@ class Server:
             crash
             for crash in self._crashes.all()
             if is_meant([args.subject] if args.subject else [], crash.slot)
-            and request.may("debug", f"app/{Slot.parse(crash.slot).app}")
+            and request.may("debug", path_of(crash.slot))
         ]
 
     # -- this host's own data

@@ -12,7 +12,6 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -20,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 
 from skerry.core.constraints import name_of
-from skerry.core.records import is_meant
+from skerry.core.records import is_meant, path_of
 from skerry.errors import BadInput, Passing
 from skerry.observe import matching
-from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, count_lines, parse_block, whole_bytes
+from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, count_lines, parse_block, stamp, whole_bytes
 from skerry.observe.logstore import LogStore, Piece
 from skerry.trust.requests import Request
 
@@ -147,14 +146,14 @@ class Tails:
         """Raises VerbNotAllowed for what is named and may not be read."""
         for slot in {slot for _, slot in self._containers.with_logs()} | set(self._store.slots()):
             if asked.targets and is_meant(asked.targets, slot):
-                request.must("observe", _path(slot))
+                request.must("observe", path_of(slot))
         if self._me in asked.hosts or name_of(self._me) in asked.hosts:
             request.must("observe", self._me)
 
     def _is_meant(self, asked: Asked, request: Request, slot: str) -> bool:
         if asked.hosts and not asked.targets:
             return False
-        return is_meant(asked.targets, slot) and request.may("observe", _path(slot))
+        return is_meant(asked.targets, slot) and request.may("observe", path_of(slot))
 
     def _sources(self, asked: Asked, request: Request) -> Sources:
         """What is written to now, or was a moment ago."""
@@ -363,7 +362,7 @@ def _last(rows: list[Row], n: int) -> list[Row]:
 
 def moment(ago_s: float) -> str:
     """A moment ago, by the clock that the monitors stamp lines with."""
-    return datetime.fromtimestamp(time.time() - ago_s, UTC).isoformat(timespec="microseconds")
+    return stamp(time.time() - ago_s)
 
 
 def _opened(paths: Sequence[Path], ends: dict[int, int]) -> list[tuple[int, int]]:
@@ -421,10 +420,6 @@ def _rows(name: str, lines: Sequence[LogLine]) -> list[Row]:
 def _first(data: bytes) -> str:
     """The time of its first line."""
     return data[: data.find(b" ")][:64].decode("ascii", "replace")
-
-
-def _path(slot: str) -> str:
-    return f"app/{slot.partition('.')[0]}"
 
 
 def _inode(path: Path) -> int:

@@ -18,7 +18,6 @@ from skerry.errors import BadInput, Refusal
 
 STEPS_MAX = 1024
 COMPILED_WITHIN_S = 10.0
-DEFAULTS = {"seconds": 60.0, "packets": 0, "limit": 256 << 20, "snap_bytes": 1 << 18}
 Step = tuple[int, int, int, int]
 
 

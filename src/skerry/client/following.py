@@ -1,4 +1,4 @@
-"""What all hosts tell, as it comes, for ever: a host that ends or is cut off is told once, and gone on with when it is back; hosts
+"""Events of all hosts as they come, for ever: a host that ends or is cut off is told once, and gone on with when it is back; hosts
 that join meanwhile are followed, too. Nothing is told twice, and nothing is left out that the host still has.
 """
 
@@ -18,8 +18,8 @@ NEW_S = 5.0  # between two looks for hosts that have joined
 MISSED = 1000  # rows of a host that is back which are looked through for what was missed
 
 
-async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-    """Rows with `node`, or with `unanswered`: why that host can't be asked now. Each host's rows are in its own order.
+async def following(session: Session, args: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+    """Events with `node`, or with `unanswered`: why that host can't be asked now. Each host's rows are in its own order.
 
     Raises what a host refused, and Unreachable when there is none that can be asked.
     """
@@ -30,17 +30,16 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
 
     async def one(node: str, wanted: dict[str, Any]) -> None:
         name = node.removeprefix("node/")
-        nothing = 0.0
-        last: Any = nothing
+        last = 0.0
         begun = wanted["tail"] > 0
         while True:
             why = "it ended the stream"
             try:
                 if not begun:  # where "from now on" begins, so that it is known once the host was away
-                    async for row in session.stream(verb, {**wanted, "follow": False, "tail": 1}, node=node):
+                    async for row in session.stream("events", {**wanted, "follow": False, "tail": 1}, node=node):
                         last = row["time"]
                     begun, wanted = True, {**args, "tail": BETWEEN}
-                async for row in session.stream(verb, wanted, node=node):
+                async for row in session.stream("events", wanted, node=node):
                     if row["time"] > last or not row["time"]:
                         last = row["time"] or last
                         await queue.put({"node": name, **row})
@@ -52,11 +51,11 @@ async def following(session: Session, verb: str, args: dict[str, Any]) -> AsyncG
                 why = str(error)
             if node not in lost:
                 lost[node] = f"{name} did not answer: {why}"
-                await queue.put({"node": name, "time": nothing, "unanswered": why})
+                await queue.put({"node": name, "time": 0.0, "unanswered": why})
             if lost.keys() >= session.nodes.keys():
                 await queue.put(session.unreached(list(lost.values())))
             await asyncio.sleep(AGAIN_S)
-            wanted = {**args, "tail": MISSED} if begun and last != nothing else wanted
+            wanted = {**args, "tail": MISSED} if begun and last else wanted
 
     async def look() -> None:
         while True:

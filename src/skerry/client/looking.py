@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 
-from skerry.client.session import DIAL_TIMEOUT_S, Session, answered
+from skerry.client.session import Session, answered
 from skerry.core.records import is_meant
 from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing, SkerryError
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.observe.look.job import DATA, ERROR, FRAME_BYTES, ROWS, SUMMARY
-from skerry.trust.requests import make_request
 
 SILENCE_S = 60.0  # the node itself gives up sooner
 NAMED = 5
@@ -140,14 +138,8 @@ async def opened(session: Session, place: Place, what: str, **args: Any) -> Asyn
         str(args.get("path", "")).encode()
     except UnicodeEncodeError:
         raise BadInput(f"{args['path']!r} is no UTF-8", "", "copy the folder that it lies in") from None
-    stream, who = await session.open("/look", place.node)
+    stream, who = await session.asked("/look", "look", {"slot": place.slot, "what": what, **args}, place.node)
     try:
-        hello = _read(await recv_bytes(stream, timeout_s=DIAL_TIMEOUT_S), dict[str, str], who)
-        raw = make_request(
-            session.signer, session.file.id, who, "look", {"slot": place.slot, "what": what, **args},
-            hello.get("nonce", ""), time.time(),
-        )  # fmt: skip
-        await send_bytes(stream, raw)
         yield Answer(stream, who)
     finally:
         await stream.close()

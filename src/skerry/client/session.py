@@ -123,15 +123,24 @@ class Session(Known):
             else:
                 await stream.close()
 
-    async def begin(self, path: str, verb: str, args: Any, node: str) -> tuple[Stream, Any]:
-        """A stream on `path` that begins with one signed request: it and the answer to that. Close it when done.
-
-        Raises Unreachable, or what the host answered.
-        """
+    async def asked(self, path: str, verb: str, args: Any, node: str) -> tuple[Stream, str]:
+        """A stream on `path` that begins with one signed request, and who is at its end. Close it when done."""
         stream, who = await self.open(path, node)
         try:
             nonce = await self._hello(stream, who)
             await send_bytes(stream, make_request(self.signer, self.file.id, who, verb, args, nonce, time.time()))
+            return stream, who
+        except BaseException:
+            await stream.close()
+            raise
+
+    async def begin(self, path: str, verb: str, args: Any, node: str) -> tuple[Stream, Any]:
+        """As `asked`, for a path on which the host answers that request in one message: the stream and that answer.
+
+        Raises Unreachable, or what the host answered.
+        """
+        stream, who = await self.asked(path, verb, args, node)
+        try:
             frame = _shaped(await recv_bytes(stream, timeout_s=BEGIN_TIMEOUT_S), dict[str, Any], who)
             if isinstance(error := frame.get("error"), dict):
                 raise answered(error)

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from skerry.client.session import Session
 from skerry.core import restarts
 from skerry.core.records import is_meant
 from skerry.errors import NoSuchSubject, Refusal, SkerryError, Unreachable
+from skerry.observe.logs import stamp
 from skerry.sizes import size
 
 CRASHED_ASKED, CRASHED_WITHIN_S = 3, 1.0  # hosts at the head of a slot's order
@@ -156,7 +156,7 @@ async def events(
     args: dict[str, Any] = {"targets": list(targets), "follow": follow, "tail": tail}
     said = {"since": since, "until": until, "kinds": list(kinds), "grep": grep}
     args |= {name: value for name, value in said.items() if value}  # what agents of before knew nothing of
-    async with aclosing(_merged(session, "events", args, follow)) as rows:
+    async with aclosing(_merged(session, args, follow)) as rows:
         async for row in rows:
             yield row
 
@@ -235,16 +235,16 @@ async def _unknown(session: Session, targets: list[str]) -> set[str]:
 
 def rfc3339(unix_s: float) -> str:
     """As container logs have it, in UTC, so that texts compare; "" for 0."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds") if unix_s else ""
+    return stamp(unix_s) if unix_s else ""
 
 
-async def _merged(session: Session, verb: str, args: dict[str, Any], follow: bool) -> AsyncGenerator[dict[str, Any]]:
-    """Streams of all hosts as one. The past is sorted by time; a host that can't be asked is told as a row of its own.
+async def _merged(session: Session, args: dict[str, Any], follow: bool) -> AsyncGenerator[dict[str, Any]]:
+    """Events of all hosts as one. The past is sorted by time; a host that can't be asked is told as a row of its own.
 
     Raises Unreachable when there is none that can be asked, or what they refused.
     """
     if follow:
-        async with aclosing(following(session, verb, args)) as rows:
+        async with aclosing(following(session, args)) as rows:
             async for row in rows:
                 yield row
         return
@@ -255,13 +255,13 @@ async def _merged(session: Session, verb: str, args: dict[str, Any], follow: boo
     async def one(node: str) -> None:
         name = node.removeprefix("node/")
         try:
-            async for row in session.stream(verb, args, node=node):
+            async for row in session.stream("events", args, node=node):
                 await queue.put({"node": name, **row})
         except SkerryError as error:
             silent.append(f"{name} did not answer: {error}")
             if isinstance(error, Refusal):
                 refused.append(error)
-            await queue.put({"node": name, "time": 0.0 if verb == "events" else "", "unanswered": str(error)})
+            await queue.put({"node": name, "time": 0.0, "unanswered": str(error)})
         await queue.put(None)
 
     tasks = [asyncio.create_task(one(node)) for node in session.nodes]

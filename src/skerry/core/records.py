@@ -86,6 +86,11 @@ class Slot(NamedTuple):
             return None
 
 
+def path_of(subject: str) -> str:
+    """Whose right covers what is seen of a slot ("app/guestbook") or of a node (itself)."""
+    return subject if subject.startswith("node/") else f"app/{subject.partition('.')[0]}"
+
+
 class MachineSlot(NamedTuple):
     """One machine of a pool: `burst/3`, enrolled as `node/burst/3`."""
 

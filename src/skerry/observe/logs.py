@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ LINE_MAX_BYTES = 64 << 10  # of one joined line; what is longer is cut, and the 
 TAIL_MAX_BYTES = 4 << 20  # read from the end for one `tail`
 BLOCK_BYTES = 256 << 10  # read at once
 STREAMS = ("stdout", "stderr")
+
+
+def stamp(unix_s: float) -> str:
+    """A time as monitors write it, RFC 3339 in UTC: such texts compare as the times do."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds")
 
 
 class LogLine(NamedTuple):

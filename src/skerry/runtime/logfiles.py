@@ -70,12 +70,13 @@ class LogFiles:
 
     def kept(self) -> dict[str, dict[str, str]]:
         """Labels of all whose folders are here, oldest first."""
-        found: dict[str, dict[str, str]] = {}
+        labels = {folder.name: _labels(folder) for folder in self._folders()}
+        return {id: found for id, found in labels.items() if found is not None}
+
+    def _folders(self) -> list[Path]:
         with contextlib.suppress(FileNotFoundError):
-            for folder in sorted(self._directory.iterdir(), key=_touched):
-                with contextlib.suppress(OSError, msgspec.DecodeError):
-                    found[folder.name] = msgspec.json.decode((folder / LABELS).read_bytes(), type=dict[str, str])
-        return found
+            return sorted(self._directory.iterdir(), key=_touched)
+        return []
 
     def current(self, id: str) -> Path:
         return self._directory / id / CURRENT
@@ -122,11 +123,12 @@ class LogFiles:
         """What may be taken, oldest first for each container. A container that is gone has written all that it ever will."""
         with self._lock:
             found = []
-            for id, labels in self.kept().items():
-                folder = self._directory / id
-                files = _closed(folder)
+            for folder in self._folders():
+                id, files = folder.name, _closed(folder)
                 if id not in self._live and _touched(folder) < time.time() - STAYS_S:
                     files.append(folder / CURRENT)
+                if not files or (labels := _labels(folder)) is None:
+                    continue
                 for n, path in enumerate(files):
                     found.append(ClosedLog(id, labels, path, 0 if n else self.missing(id)))
             return found
@@ -245,6 +247,13 @@ class LogFiles:
         """So that the next agent knows. A disk that is full has nothing to say against going on."""
         with contextlib.suppress(OSError):
             (self._directory / id / COUNTS).write_bytes(msgspec.json.encode(self._counts_of(id)))
+
+
+def _labels(folder: Path) -> dict[str, str] | None:
+    """None: there are none that can be read."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((folder / LABELS).read_bytes(), type=dict[str, str])
+    return None
 
 
 def _closed(folder: Path) -> list[Path]:

@@ -83,9 +83,9 @@ def as_root() -> Looked:
     return Looked(0, 0, (), OF_HOST, 1)
 
 
-def rights(looked: Looked, spec: ToolSpec, more: Iterable[str] = ()) -> list[str]:
+def rights(looked: Looked, spec: ToolSpec) -> list[str]:
     """The tool's capabilities."""
-    held = {*looked.capabilities, *READING, *(WRITING if spec.write else ()), *more}
+    held = {*looked.capabilities, *READING, *(WRITING if spec.write else ())}
     return sorted(held - {*NEVER_JOINED} if spec.join_net else held)
 
 
@@ -126,7 +126,6 @@ def tools_config(
     net: Path | None = None,
     swap: bool = True,
     open_files: int = 65536,
-    more: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The whole config.json. `root`, `target`: where both are mounted for the runtime; `net`: the network namespace that is
     joined, as a file there. Raises RuntimeRefused without a command.
@@ -136,7 +135,7 @@ def tools_config(
     identity: dict[str, Any] = {"uid": looked.uid, "gid": looked.gid}
     if looked.groups:
         identity["additionalGids"] = list(looked.groups)
-    capabilities = rights(looked, spec, more)
+    capabilities = rights(looked, spec)
     environment = {"PATH": PATH, "HOME": "/tmp", "TERM": spec.term, "LANG": "C.UTF-8"}
     namespaces = [{"type": kind} for kind in ("mount", "ipc", "uts", "cgroup")]
     if not host:

@@ -17,10 +17,15 @@ def agreed_s(own_s: float, neighbours_s: Sequence[float], *, not_before_s: float
     return max(median((own_s, *neighbours_s)), not_before_s)
 
 
+def off_s(own_s: float, neighbours_s: Sequence[float]) -> float:
+    """By how many seconds one's own clock differs from the median of all; 0 beside nobody."""
+    return own_s - median((own_s, *neighbours_s))
+
+
 def differs(own_s: float, neighbours_s: Sequence[float]) -> float | None:
-    """By how many seconds one's own clock differs from the median, if by more than 60: worth an event, nothing else."""
-    off_s = own_s - median((own_s, *neighbours_s))
-    return off_s if abs(off_s) > DIFFERS_S else None
+    """The same, if it is more than 60: worth an event, nothing else."""
+    by_s = off_s(own_s, neighbours_s)
+    return by_s if abs(by_s) > DIFFERS_S else None
 
 
 def median(values: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ import msgspec
 
 from skerry.agent.metrics.keeping import Metrics
 from skerry.core.constraints import name_of
-from skerry.core.records import Slot, is_meant
+from skerry.core.records import is_meant, path_of
 from skerry.errors import BadInput
 from skerry.observe.metrics import OF_HOST, OF_SLOT
 from skerry.observe.ringfile import Block
@@ -100,7 +100,7 @@ def _seen(metrics: Metrics, query: Query, request: Request) -> list[Block]:
     for target in query.subjects:
         meant = [block.header.subject for block in asked if _is_asked(metrics.me, block.header.subject, [target])]
         if meant and not any(_may(request, subject) for subject in meant):
-            request.must("observe", _path(meant[0]))
+            request.must("observe", path_of(meant[0]))
     return seen
 
 
@@ -111,11 +111,7 @@ def _is_asked(me: str, subject: str, targets: list[str]) -> bool:
 
 
 def _may(request: Request, subject: str) -> bool:
-    return request.may("observe", _path(subject))
-
-
-def _path(subject: str) -> str:
-    return subject if subject.startswith("node/") else f"app/{Slot.parse(subject).app}"
+    return request.may("observe", path_of(subject))
 
 
 def _columns(block: Block, names: list[str]) -> list[int]:

@@ -10,7 +10,7 @@ from skerry.agent.metrics.sampling import Sampler
 from skerry.core.facts import SlotState
 from skerry.core.intent import App
 from skerry.observe.machine import MachineFiles
-from skerry.trust.clock import median
+from skerry.trust.clock import off_s
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 def metrics_of(agent: Agent) -> Metrics:
     """To be made once its containers and its network are."""
-
-    def clock_off_s() -> float:
-        own_s = agent.clock.wall_s()
-        return own_s - median((own_s, *agent.door.neighbours_s()))
 
     def restarts(slot: str) -> int | None:
         said = agent.loop.core.said("slot", slot).get(agent.me)
@@ -32,7 +28,7 @@ def metrics_of(agent: Agent) -> Metrics:
         open_cgroup=agent.parts.cgroup,
         interface=agent.network.host_end,
         is_ours=agent.network.is_ours,
-        clock_off_s=clock_off_s,
+        clock_off_s=lambda: off_s(agent.clock.wall_s(), agent.door.neighbours_s()),
     )
 
     def asked() -> dict[str, Asked]:
