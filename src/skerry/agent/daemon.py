@@ -20,6 +20,7 @@ from skerry.agent.alerts.delivering import Alerts
 from skerry.agent.auditing import Auditing
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
+from skerry.agent.debugging.cores import Cores
 from skerry.agent.debugging.kits import Kits
 from skerry.agent.debugging.sessions import Debugging
 from skerry.agent.door import Door
@@ -197,6 +198,15 @@ class Agent:
         self.crashes = Crashes(
             files.state / "crashes", wall_s=self.clock.wall_s, spawn=self.loop.spawn, note=self.events.append
         )
+        self.cores = Cores(
+            self.me,
+            files,
+            parts.core_pattern(files),
+            running=lambda: self.containers.running(),
+            wall_s=self.clock.wall_s,
+            spawn=self.loop.spawn,
+            note=self.events.append,
+        )
         self.server: Server
 
     async def start(self) -> None:
@@ -251,6 +261,7 @@ class Agent:
             environment=self._environment,
             routed=self.routes.settled,
             crashed=taking(self),
+            leaves_cores=self.cores.begins,
         )
         self.metrics = metrics_of(self)
         self.figures = Figures(
@@ -325,6 +336,7 @@ class Agent:
             "disk_free_bytes": disk.disk_free_bytes,
             "images": self.budget.figures(),
             "load": disk.load[0],
+            "cores_unkept": self.cores.why if self.cores.asking else "",
         }
 
     async def upgrade(self, limit_s: float) -> str:
@@ -351,6 +363,7 @@ class Agent:
             self.enrolments.renew()
             self.alerts.look()
             self.crashes.look()
+            self.cores.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
             await self.metrics.next_second()
