@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from skerry.errors import BadFormat, SkerryError
 from skerry.observe.look.changes import MountPoint, parse_mounts
 from skerry.observe.look.errors import NotInThere, NotReadable
-from skerry.observe.look.job import Job
+from skerry.observe.look.job import Job, Plan, Thing
 from skerry.observe.look.listing import ls, text_of
+from skerry.observe.look.placing import parse_plan
 from skerry.observe.look.procfs import parse_stat, parse_status, users_of
 from skerry.observe.look.root import locate, reopen
 from skerry.observe.look.sockets import Socket, parse_inet, parse_unix
@@ -186,3 +188,38 @@ def test_any_path_gives_a_row_or_an_error_for_people(path: str) -> None:
             list(ls(Job(what="ls", limit=3, root=root, path=path)))
     finally:
         os.close(root)
+
+
+def planned(*things: Thing, name: str = "conf") -> bytes:
+    return msgspec.json.encode(Plan(name=name, things=things))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        planned(Thing((), "file"), name=".."),
+        planned(Thing((), "file"), name="a/b"),
+        planned(Thing((), "directory"), Thing(("..",), "file")),
+        planned(Thing((), "directory"), Thing(("a/../../b",), "file")),
+        planned(Thing((), "directory"), Thing(("",), "file")),
+        planned(Thing((), "directory"), Thing(("a\0b",), "file")),
+        planned(Thing((), "directory"), Thing(("l",), "link", target="/"), Thing(("l", "x"), "file")),
+        planned(Thing((), "directory"), Thing(("a", "b"), "file")),
+        planned(Thing((), "directory"), Thing(("a",), "directory"), Thing(("a",), "link", target="/")),
+        planned(Thing((), "file"), Thing(("x",), "file")),
+        planned(Thing((), "directory", mode=0o4755)),
+        planned(Thing((), "file", size=-1)),
+        planned(*[Thing((), "file")] * 2),
+        planned(),
+        b"[]",
+    ],
+)
+def test_a_plan_that_leads_out_of_its_tree_is_refused(plan: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_plan(plan)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_plan_or_refused(raw: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        parse_plan(raw)

@@ -45,17 +45,16 @@ Step = tuple[
 
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
-    """`limit`: rows, or bytes of content; of what is put there, its very size. `write`: said by who means to change something.
+    """`limit`: rows, or bytes of content; `write`: said by who means to change something.
     `crashed`: in what is kept of the last one that crashed.
     """
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture"]
+    what: Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
     crashed: bool = False
-    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
     filter: Annotated[list[Step], msgspec.Meta(max_length=1024)] = []
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
@@ -124,7 +123,7 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
-        root = self._agent.runtime.view(id) if args.what != "put" else None
+        root = self._agent.runtime.view(id) if args.what not in ("would", "put") else None
         untouched = root is not None
         if root is None:
             root = self._own_root(slot, id)
@@ -136,7 +135,6 @@ class Looking:
             root=root,
             untouched=untouched,
             pids=self._pids(id) if args.what in OF_PROCESSES else (),
-            mode=args.mode,
         )
 
     def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:

@@ -15,9 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from skerry.observe.look.content import DEPTH_MAX
 from skerry.observe.look.errors import NothingToSee, NotInThere
-from skerry.observe.look.job import Job
+from skerry.observe.look.job import DEPTH_MAX, Job
 from skerry.observe.look.listing import row_of, text_of
 from skerry.observe.look.procfs import parse_stat, processes_of
 from skerry.observe.look.root import READ, kernels_own, locate, reopen
