@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.real import RealHost, real_host, wait_for
+from skerry.observe.look import beginning
 
 pytestmark = pytest.mark.real
 IDLE = "while :; do sleep 1; done"
@@ -104,6 +105,33 @@ def test_what_it_added_and_changed_since_its_start_is_told(host: RealHost) -> No
     wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
     changes = {row["name"]: row["change"] for row in host.skerry("files", slot, "--json").json["files"]}
     assert changes["/data/kept"] == "changed"
+
+
+def test_what_it_removed_from_its_volume_since_its_start_is_told(
+    host: RealHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = "mkdir -p /data/d/e; echo x >/data/d/a; echo y >/data/d/e/f; echo z >/data/gone; echo k >/data/kept; ln -s kept /data/l"
+    then = "rm -r /data/d /data/l; mv /data/gone /data/new; mkdir /data/l; ln -s /data /data/d"
+    slot = ready(host, f"if [ -e /data/kept ]; then {then}; else {first}; fi", volume="removed")
+
+    def again() -> dict[str, object]:
+        """Of its next start."""
+        before = host.pid(slot)
+        os.kill(before, 9)
+        wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
+        return dict(host.skerry("files", slot, "--json").json)
+
+    told = again()
+    removed = {row["name"]: row["kind"] for row in told["files"] if row["change"] == "removed"}  # type: ignore[attr-defined]
+    assert (
+        removed == {"/data/d/a": "file", "/data/d/e": "directory", "/data/gone": "file"} and not told["removed_unknown"]
+    )
+    assert "removed" in host.skerry("files", slot).out.decode()
+    monkeypatch.setattr(beginning, "NAMES_MAX", 2)
+    assert again()["removed_unknown"] is True
+    assert "is not shown" in host.skerry("files", slot).err
+    left = {file.name for file in host.agent.files.beginnings.iterdir()}
+    assert host.id(slot) in left <= set(host.agent.containers.running())
 
 
 def test_the_child_that_reads_keeps_no_right_that_it_does_not_need() -> None:

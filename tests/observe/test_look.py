@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.errors import BadFormat, SkerryError
+from skerry.observe.look import beginning
 from skerry.observe.look.changes import MountPoint, parse_mounts
 from skerry.observe.look.errors import NotInThere, NotReadable
 from skerry.observe.look.job import Job, Plan, Thing
@@ -223,3 +224,18 @@ def test_a_plan_that_leads_out_of_its_tree_is_refused(plan: bytes) -> None:
 def test_any_bytes_are_a_plan_or_refused(raw: bytes) -> None:
     with contextlib.suppress(ValueError):
         parse_plan(raw)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_of_a_note_are_read_line_by_line(raw: bytes) -> None:
+    assert len(beginning.noted(raw) or []) <= raw.count(b"\0") + 1
+
+
+def test_what_lay_in_a_volume_is_noted_by_the_containers_names(tmp_path: Path) -> None:
+    (tmp_path / "v/d").mkdir(parents=True)
+    (tmp_path / "v/d" / os.fsdecode(b"x\xff y")).write_text("abc")
+    (tmp_path / "v/l").symlink_to("/")
+    beginning.note(tmp_path / "noted", {"/data/": tmp_path / "v", "/none": tmp_path / "none"})
+    was = {each.path: each for each in beginning.noted((tmp_path / "noted").read_bytes()) or []}
+    assert set(was) == {"/data/d", os.fsdecode(b"/data/d/x\xff y"), "/data/l"}
+    assert was[os.fsdecode(b"/data/d/x\xff y")].size_bytes == 3

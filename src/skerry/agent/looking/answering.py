@@ -135,6 +135,7 @@ class Looking:
             root=root,
             untouched=untouched,
             pids=self._pids(id) if args.what in OF_PROCESSES else (),
+            began=self._began(id, files) if args.what == "files" else -1,
         )
 
     def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
@@ -156,6 +157,15 @@ class Looking:
         files.callback(os.close, root)
         places = tuple(crash.places)
         return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=True, places=places)
+
+    def _began(self, id: str, files: contextlib.ExitStack) -> int:
+        """-1: it has no volumes, or nothing was noted."""
+        try:
+            file = os.open(self._agent.beginnings.of(id), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+        files.callback(os.close, file)
+        return file
 
     def _pids(self, id: str) -> tuple[int, ...]:
         """Of its processes, the first one first."""

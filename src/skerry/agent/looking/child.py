@@ -55,7 +55,7 @@ async def running(job: Job) -> AsyncIterator[Child]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", "skerry.observe.look.child", msgspec.json.encode(job).decode(),
         stdin=pipe if job.what in ("would", "put") else nothing, stdout=pipe, stderr=pipe,
-        pass_fds=[file for file in (job.root, job.to) if file >= 0], limit=FRAME_BYTES,
+        pass_fds=[file for file in (job.root, job.to, job.began) if file >= 0], limit=FRAME_BYTES,
     )  # fmt: skip
     try:
         yield Child(job, process)

@@ -26,7 +26,7 @@ Path = Annotated[str, msgspec.Meta(max_length=PATH_MAX)]
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`root`: the descriptor of the file system; `untouched`: reading through it leaves no access times. `limit`: rows, or bytes
     of content. `pids`: the container's processes, the first one first. `places`: paths of what is kept, or was;
-    `to`: the descriptor of a folder to copy it into.
+    `to`: the descriptor of a folder to copy it into; `began`: of what its volumes held when it started.
     """
 
     what: What
@@ -37,6 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pids: tuple[int, ...] = ()
     places: tuple[str, ...] = ()
     to: int = -1
+    began: int = -1
     interface: str = ""
     filter: tuple[tuple[int, int, int, int], ...] = ()
     snap_bytes: int = 0
