@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -167,10 +168,12 @@ class RealHost:
         out, err = Output(at_terminal), io.StringIO()
         before = dict(os.environ)
         os.environ |= {"SKERRY_HOME": str(self.home), "SKERRY_PASSPHRASE": ""}
+        asked, sys.stdin = sys.stdin, io.StringIO()  # there is nobody to answer
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = main.run(list(args))
         finally:
+            sys.stdin = asked
             os.environ.clear()
             os.environ.update(before)
         return Seen(code, out.buffer.getvalue(), err.getvalue())  # type: ignore[attr-defined]

@@ -39,6 +39,7 @@ from skerry.agent.images.vetting import Vetting
 from skerry.agent.links import Links
 from skerry.agent.logs.keeping import LogKeeping
 from skerry.agent.logs.shipping import Shipping
+from skerry.agent.looking.beginnings import Beginnings
 from skerry.agent.looking.crashes import Crashes, taking
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.metrics.joined import metrics_of
@@ -250,11 +251,13 @@ class Agent:
             why=lambda slot: self.loop.core.explain(slot).awaits,
         )
         await self.waking.start()
+        self.beginnings = Beginnings(self.files.beginnings)
         self.containers = Containers(
             self.runtime,
             self.network,
             self.images,
             self.volumes,
+            self.beginnings,
             scratch=self.files.scratch,
             boot=self.boot,
             post=self.loop.post,

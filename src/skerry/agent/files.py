@@ -53,6 +53,7 @@ class HostFiles:
         self.run = run
         self.volumes = state / "volumes"
         self.scratch = state / "scratch"
+        self.beginnings = state / "beginnings"  # what lay in volumes when their containers started
         self.logs = state / "logs"  # what monitors write, by container
         self.kept_logs = state / "logs-kept"  # what is kept of it, by slot
         self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot

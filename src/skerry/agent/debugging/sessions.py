@@ -252,10 +252,12 @@ class Debugging:
             await asyncio.sleep(RIGHT_LOOKED_AT_S)
 
     def _tell(self, session: _Session, what: str, more: dict[str, str]) -> None:
+        how = f"{session.found.visibility}{', writing' if session.asked.write else ''}"
+        why = f": {more['why']}" if more.get("why") else ""
         self._agent.events.append(
             "debug",
             session.subject,
-            f"{session.who} {what}: {session.command} ({session.found.visibility}{', writing' if session.asked.write else ''})",
+            f"{session.who} {what}: {session.command} ({how}){why}",
             {"session": session.name, "who": session.who, "tools": session.asked.tools, **more},
         )
 

@@ -51,12 +51,11 @@ class Look(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture", "core"]
+    what: Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture", "core"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
     crashed: bool = False
-    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o644
     filter: Annotated[list[Step], msgspec.Meta(max_length=1024)] = []
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
@@ -127,7 +126,7 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
-        root = self._agent.runtime.view(id) if args.what != "put" else None
+        root = self._agent.runtime.view(id) if args.what not in ("would", "put") else None
         untouched = root is not None
         if root is None:
             root = self._own_root(slot, id)
@@ -139,7 +138,7 @@ class Looking:
             root=root,
             untouched=untouched,
             pids=self._pids(id) if args.what in OF_PROCESSES else (),
-            mode=args.mode,
+            began=self._began(id, files) if args.what == "files" else -1,
         )
 
     def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
@@ -168,6 +167,15 @@ class Looking:
         root = cores.open(str(slot))
         files.callback(os.close, root)
         return Job(what="cat", path=f"/{row['name']}{CORE}", limit=args.limit, root=root, untouched=True)
+
+    def _began(self, id: str, files: contextlib.ExitStack) -> int:
+        """-1: it has no volumes, or nothing was noted."""
+        try:
+            file = os.open(self._agent.beginnings.of(id), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+        files.callback(os.close, file)
+        return file
 
     def _pids(self, id: str) -> tuple[int, ...]:
         """Of its processes, the first one first."""
