@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.real import RealHost, real_host, wait_for
-from skerry.agent import crashes
+from skerry.agent.looking import crashes
 
 pytestmark = pytest.mark.real
 

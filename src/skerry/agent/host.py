@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.agent import waking
-from skerry.agent.asking import Answer, Question
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
+from skerry.agent.renting.asking import Answer, Question
+from skerry.agent.waking import leading as waking
 from skerry.core.intent import Node, Offer, Pool
 from skerry.machines.contract import Server
 from skerry.machines.userdata import ENROL_PORT
@@ -28,14 +28,14 @@ PORT = 7077
 
 async def servers_of(pool: Pool | Offer, token: str, name: str) -> list[Server]:
     """The machines of this name, as the pool's provider gives them now. Raises what providers raise."""
-    from skerry.agent.asking import servers
+    from skerry.agent.renting.asking import servers
 
     return await servers(pool, token, name)
 
 
 async def ask_provider(asked: Question) -> Answer:
     """In a child process."""
-    from skerry.agent.asking import ask
+    from skerry.agent.renting.asking import ask
 
     return await ask(asked)
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
-from skerry.agent.acts import act
 from skerry.agent.drafts import Drafts
+from skerry.agent.logs.tails import Asked, Tails
 from skerry.agent.metrics import answering
-from skerry.agent.tails import Asked, Tails
+from skerry.agent.renting.acts import act
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
 from skerry.core.intent import KINDS, App, Policy

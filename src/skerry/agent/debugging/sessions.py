@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from skerry.agent.debugging.carrying import Carrying
 from skerry.agent.greeting import greeted, refused
-from skerry.agent.tool_streams import Carrying
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
 from skerry.core.visibility import FELT_LIMIT_S, Class, classify

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from skerry.agent.greeting import greeted, refused
-from skerry.agent.looking_child import SILENCE_S, Child, running
+from skerry.agent.looking.child import SILENCE_S, Child, running
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
 from skerry.errors import BadInput, Passing, SkerryError
