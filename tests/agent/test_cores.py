@@ -70,8 +70,8 @@ def test_a_core_is_kept_where_it_was_asked_for_told_fetched_and_removed(host: Re
     assert pattern().startswith(f"|{host.cloud.core_handler} ")
     let_die(host, quiet)
     let_die(host, slot)
-    wait_for("the core", lambda: bool(host.skerry("core", "ls", slot, "--json").json))
-    (row,) = host.skerry("core", "ls", "--json").json  # and none of the one that did not ask
+    wait_for("the core", lambda: bool(host.skerry("cores", "ls", slot, "--json").json))
+    (row,) = host.skerry("cores", "ls", "--json").json  # and none of the one that did not ask
     assert (row["slot"], row["signal"], row["comm"], row["cut"], row["node"]) == (slot, 11, "sh", "", "vps-1")
     assert row["pid"] > 1 and row["exe"] == "/usr/bin/sh" and row["kept_bytes"] < row["size_bytes"]
     folder = host.agent.files.cores / slot.replace("/", "_")
@@ -83,20 +83,20 @@ def test_a_core_is_kept_where_it_was_asked_for_told_fetched_and_removed(host: Re
     assert len(told) == 1 and "signal 11 of sh" in told[0] and row["name"] in told[0]
 
     out = tmp_path / "web.core"
-    got = host.skerry("core", "get", slot, "-w", str(out), "--json")
+    got = host.skerry("cores", "get", slot, "-w", str(out), "--json")
     assert got.code == 0 and out.stat().st_size == row["size_bytes"] and out.stat().st_mode & 0o077 == 0
     said = subprocess.run(["gdb", "-batch", "-nx", "-c", str(out)], capture_output=True, text=True, check=True).stdout
     assert "Program terminated with signal SIGSEGV" in said
-    assert host.skerry("core", "get", slot, "-w", str(out)).code == 2  # it is there already
-    assert any("core get" in e.reason and e.kind == "debug" and e.subject == slot for e in host.agent.events.tail(50))
+    assert host.skerry("cores", "get", slot, "-w", str(out)).code == 2  # it is there already
+    assert any("cores get" in e.reason and e.kind == "debug" and e.subject == slot for e in host.agent.events.tail(50))
 
     let_die(host, slot)  # too soon after the first
-    wait_for("it to be counted", lambda: host.skerry("core", "ls", slot, "--json").json[0]["missed"] == 1)
-    assert "1 more not kept" in host.skerry("core", "ls", slot).out.decode()
+    wait_for("it to be counted", lambda: host.skerry("cores", "ls", slot, "--json").json[0]["missed"] == 1)
+    assert "1 more not kept" in host.skerry("cores", "ls", slot).out.decode()
 
-    assert host.skerry("core", "rm", slot).code == 2
-    assert host.skerry("core", "rm", f"{slot}:{row['name']}", "--json").json["names"] == [row["name"]]
-    assert host.skerry("core", "ls", "--json").json == [] and host.skerry("core", "get", slot).code == 2
+    assert host.skerry("cores", "rm", slot).code == 2
+    assert host.skerry("cores", "rm", f"{slot}:{row['name']}", "--json").json["names"] == [row["name"]]
+    assert host.skerry("cores", "ls", "--json").json == [] and host.skerry("cores", "get", slot).code == 2
     assert list(folder.glob("*.core.gz")) == []
 
     assert host.skerry("rm", slot.partition(".")[0]).code == 0
@@ -120,4 +120,4 @@ def test_what_is_no_container_of_ours_leaves_its_core_as_ever(host: RealHost) ->
             assert {path.name: path.stat().st_uid for path in Path(folder).iterdir()} == left
         made = Path(folder, "core")
         assert made.read_bytes()[:4] == b"\x7fELF" and made.stat().st_mode & 0o777 == 0o600
-    assert host.skerry("core", "ls", "--json").json == []
+    assert host.skerry("cores", "ls", "--json").json == []

@@ -53,6 +53,7 @@ ENTRY_POINTS = {
     "skerry.agent.main",
     "skerry.client.bundling",
     "skerry.observe.look.child",
+    "skerry.runtime.cores.handler",  # the kernel starts it
     "skerry.sim.run",
 }
 LINES_MAX = 500

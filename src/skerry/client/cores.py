@@ -44,7 +44,7 @@ async def find(session: Session, subject: str, name: str = "") -> list[dict[str,
     if not rows:
         what = f"core {name} of {subject}" if name else f"core of {subject}"
         raise NoSuchSubject(
-            f"no {what} is kept", "of each slot the last three are, for three days", "see skerry core ls"
+            f"no {what} is kept", "of each slot the last three are, for three days", "see skerry cores ls"
         )
     if len(slots := {str(row["slot"]) for row in rows}) > 1:
         raise BadInput(f"{subject} means {len(slots)} slots", ", ".join(sorted(slots)[:NAMED]), "name one of them")

@@ -219,7 +219,7 @@ def _words(args: Look) -> str:
     if args.what == "capture":
         return f"capture for {args.seconds:g} s"
     if args.what == "core":
-        return f"core get {args.path.removeprefix('/')}"
+        return f"cores get {args.path.removeprefix('/')}"
     return f"{'cp' if args.what == 'tree' else args.what} {args.path}"
 
 
