@@ -6,6 +6,7 @@ The kernel has one setting for all of this machine: it is ours for the seconds o
 from __future__ import annotations
 
 import fcntl
+import gzip
 import resource
 import subprocess
 import sys
@@ -13,12 +14,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import skerry
 from agent.real import RealHost, real_host, wait_for
 from skerry.agent.debugging import cores
 from skerry.runtime.cores.pattern import program
+from skerry.trust.refusals import VerbNotAllowed
+from skerry.trust.requests import Request
 
 pytestmark = pytest.mark.real
 SETTINGS = Path("/proc/sys/kernel")
@@ -121,3 +125,43 @@ def test_what_is_no_container_of_ours_leaves_its_core_as_ever(host: RealHost) ->
         made = Path(folder, "core")
         assert made.read_bytes()[:4] == b"\x7fELF" and made.stat().st_mode & 0o777 == 0o600
     assert host.skerry("cores", "ls", "--json").json == []
+
+
+def test_what_a_captured_host_sends_becomes_no_file_and_no_escape(
+    host: RealHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = "shop.web/0"
+    good = {
+        "slot": slot, "name": "20260307T101500-1", "container": "c", "by": "crash", "time": 1.0, "signal": 11, "pid": 7,
+        "comm": "\x1b[2J", "exe": "/x", "size_bytes": 1 << 40, "kept_bytes": 9, "cut": "",
+    }  # fmt: skip
+    for change in ({"name": "../../../root/.profile"}, {"slot": "../x/0"}, {"kept_bytes": "\x1b[2J"}, {"by": "nobody"}):
+        monkeypatch.setattr(host.agent.cores, "rows", lambda change=change: [good | change])
+        shown = host.skerry("cores", "ls")
+        assert shown.code == 2 or shown.out == b"(none)\n", shown
+        assert host.skerry("cores", "get", slot).code == 2 and b"\x1b" not in shown.out
+
+    monkeypatch.setattr(host.agent.cores, "rows", lambda: [good])
+    shown = host.skerry("cores", "ls")
+    assert shown.code == 0 and b"\x1b" not in shown.out
+    folder = Path(host.agent.cores.shelf.folder(slot))
+    folder.mkdir()
+    bomb = gzip.compress(b"\x7fELF" + bytes(64 << 20))
+    monkeypatch.setattr("skerry.client.cores.CORE_BYTES", 32 << 20)
+    for content in (b"no core", gzip.compress(b"no core"), gzip.compress(b"\x7fELF" * 999)[:-9], bomb):
+        (folder / f"{good['name']}.core.gz").write_bytes(content)
+        assert host.skerry("cores", "get", slot, "-w", str(tmp_path / "out")).code == 2
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_each_host_answers_for_the_apps_alone_that_a_key_may_look_into(host: RealHost) -> None:
+    ci = Request("core-rm", {"slot": "shop.web/0"}, "k", "eve", rights=(("debug", ("app/other",)),))
+
+    async def ask(verb: str) -> list[object]:
+        request = msgspec.structs.replace(ci, verb=verb, args=ci.args if verb == "core-rm" else {})
+        return [item async for item in host.agent.server.answer(request)]
+
+    with pytest.raises(VerbNotAllowed):
+        host.aside.run(ask("core-rm"))
+    (answer,) = host.aside.run(ask("cores"))
+    assert answer == {"cores": [], "asking": [], "why": ""}

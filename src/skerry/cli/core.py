@@ -11,7 +11,7 @@ import click
 from skerry.cli import run
 from skerry.cli.image.options import store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal
+from skerry.cli.output import Terminal, clean
 from skerry.cli.trace import process_option
 from skerry.sizes import size
 
@@ -57,7 +57,7 @@ def command(
     made = run.in_cloud(terminal, cloud, passphrase_file, work)
     value: dict[str, Any] = {"slot": made.slot, "visibility": made.visibility}
     if keep:
-        text = f"{made.name}: kept on {made.node} for three days\nskerry cores get {made.slot}:{made.name}"
+        text = f"{clean(made.name)}: kept on {made.node} for three days: skerry cores get {made.slot}"
         terminal.answer({**value, "node": made.node, "name": made.name}, text)
         return
     value |= {"file": made.file, "size_bytes": made.size_bytes}

@@ -9,7 +9,7 @@ import click
 
 from skerry.cli import run
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal, age, table
+from skerry.cli.output import Terminal, age, clean, table
 from skerry.errors import BadInput
 from skerry.sizes import size
 
@@ -73,7 +73,7 @@ def get(terminal: Terminal, core: str, out: Path | None, cloud: str, passphrase_
 
     row, file, size_bytes = run.in_cloud(terminal, cloud, passphrase_file, work)
     value = {**row, "file": str(file), "size_bytes": size_bytes}
-    terminal.answer(value, f"{file}: {size(size_bytes)} of {row['slot']}, {of(row)}")
+    terminal.answer(value, clean(f"{file}: {size(size_bytes)} of {row['slot']}, {of(row)}"))
 
 
 @declare(command, "rm", example="skerry cores rm web/0:20260307T101500-1\nskerry cores rm web/0 --all", codes=CODES)
@@ -92,7 +92,9 @@ def rm(terminal: Terminal, core: str, every: bool, cloud: str, passphrase_file: 
         return str(rows[0]["slot"]), await cores.rm(session, rows, name)
 
     of_slot, names = run.in_cloud(terminal, cloud, passphrase_file, work)
-    terminal.answer({"slot": of_slot, "names": names}, "\n".join(f"removed {name} of {of_slot}" for name in names))
+    terminal.answer(
+        {"slot": of_slot, "names": names}, "\n".join(clean(f"removed {name} of {of_slot}") for name in names)
+    )
 
 
 def of(row: dict[str, Any]) -> str:
