@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 ASKED_WITHIN_S = 60.0
 AT_ONCE = 8
 PIDS_MAX = 4096
-OF_PROCESSES = ("procs", "sockets", "files", "put")
+OF_PROCESSES = ("procs", "sockets", "files", "put", "samples")
 OF_KEPT = ("ls", "cat", "tree", "files")
-TOLD = ("cat", "tree", "put", "capture")  # what shows or changes what the application holds is an event
+TOLD = ("cat", "tree", "put", "capture", "samples")  # what shows or changes what the application holds is an event
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
@@ -46,11 +46,11 @@ Step = tuple[
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
     """`limit`: rows, or bytes of content; of what is put there, its very size. `write`: said by who means to change something.
-    `crashed`: in what is kept of the last one that crashed.
+    `crashed`: in what is kept of the last one that crashed. `process`: samples of this one and its children alone, as tools number it.
     """
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture"]
+    what: Literal["ls", "cat", "tree", "put", "procs", "sockets", "files", "capture", "samples"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
@@ -60,6 +60,8 @@ class Look(msgspec.Struct, forbid_unknown_fields=True):
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    rate: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    process: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 0
 
 
 class TooManyLooks(Passing):
@@ -124,6 +126,8 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
+        if args.what == "samples":
+            return self._samples(id, args)
         root = self._agent.runtime.view(id) if args.what != "put" else None
         untouched = root is not None
         if root is None:
@@ -138,6 +142,16 @@ class Looking:
             pids=self._pids(id) if args.what in OF_PROCESSES else (),
             mode=args.mode,
         )
+
+    def _samples(self, id: str, args: Look) -> Job:
+        pids = self._pids(id)
+        above = len(processes.numbers(pids[0])) - 2 if pids else 0  # where tools see it
+        process = next((pid for pid in pids if processes.numbers(pid)[above : above + 1] == (args.process,)), 0)
+        if args.process and not process:
+            raise NothingToSee(
+                "nothing was sampled", f"the container has no process {args.process}", "see skerry debug SLOT -- ps"
+            )
+        return Job(what="samples", pids=pids, limit=args.limit, seconds=args.seconds, rate=args.rate, process=process)
 
     def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
         crash = self._agent.crashes.of(str(slot))
@@ -200,6 +214,8 @@ async def _feed(stream: Stream, child: Child) -> None:
 def _words(args: Look) -> str:
     if args.what == "capture":
         return f"capture for {args.seconds:g} s"
+    if args.what == "samples":
+        return f"samples for {args.seconds:g} s, {args.rate} in each"
     return f"{'cp' if args.what == 'tree' else args.what} {args.path}"
 
 
