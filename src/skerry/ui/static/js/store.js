@@ -3,8 +3,8 @@ import { connect, watch } from "./session.js";
 import { cleanedAll } from "./text.js";
 import { useEffect, useState } from "../vendor/htm-preact.js";
 
-export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, warnings: [], alerts: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
-const TABLES = ["hosts", "slots", "figures"];
+export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, machines: {}, pools: {}, warnings: [], alerts: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
+const TABLES = ["hosts", "slots", "figures", "machines", "pools"];
 const listeners = new Set();
 
 function tell() {
@@ -31,7 +31,7 @@ export function begin() {
     cloud.seen = true;
     tell();
   }, { failed: (problem) => { cloud.refused = problem; cloud.seen = true; tell(); },
-    began: () => { cloud.hosts = {}; cloud.slots = {}; cloud.figures = {}; } });
+    began: () => { for (const each of TABLES) cloud[each] = {}; } });
   connect((state) => { cloud.state = state; tell(); });
 }
 
