@@ -92,16 +92,16 @@ export function by(list, key) {
   return groups;
 }
 
+/** Whether it tells of itself now: of one that does not, nothing is known but what others say. */
+export const isHeard = (host) => host.state !== "down" && !host.silent;
+
 export function hostMood(host) {
+  if (host.state === "up" && host.silent) return "wait";
   return { up: "ok", draining: "work", down: "bad" }[host.state] || "wait";
 }
 
-/** The sum of what is known of a figure, null where nothing is. */
+/** What is known of a figure of these: [sum, of how many it is not known]; null for a sum of nothing. */
 export function total(cloud, subjects, name) {
-  let sum = null;
-  for (const each of subjects) {
-    const value = (cloud.figures[each] || {})[name];
-    if (value !== undefined) sum = (sum || 0) + value;
-  }
-  return sum;
+  const known = subjects.map((each) => (cloud.figures[each] || {})[name]).filter((value) => value !== undefined);
+  return [known.length ? known.reduce((sum, value) => sum + value, 0) : null, subjects.length - known.length];
 }
