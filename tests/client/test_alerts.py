@@ -14,8 +14,8 @@ import pytest
 from agent.receivers import Hook, hook, mailbox
 from agent.small import Aside, SmallCloud
 from client.conftest import commands_beside
+from skerry.agent.alerts.letters import SIGNED_FOR
 from skerry.agent.daemon import Agent
-from skerry.agent.letters import SIGNED_FOR
 from skerry.cli.main import run
 from skerry.core import effects as do
 from skerry.core.alerting import sending

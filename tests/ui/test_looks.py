@@ -152,7 +152,7 @@ PAGES: dict[str, tuple[str, Ready]] = {
     "failing": ("#/apps/reports", sees(".note")),
     "host": ("#/hosts/vps-1", sees("tbody tr", "healthy")),
     "host-charts": ("#/hosts/vps-1/charts", sees(".note, .chart, .empty")),
-    "terminal": ("#/terminal/shop.web%2F0", sees("main", "There are no tools yet.")),
+    "terminal": ("#/slots/shop.web%2F0/terminal", sees("main", "There are no tools yet.")),
     "events": ("#/events", sees(".events .kind")),
     "images": ("#/images", sees("tbody", "shop")),
     "image": ("#/images/{shop:2.4}", sees("tbody tr", "usr/bin/app")),

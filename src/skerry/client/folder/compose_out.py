@@ -121,6 +121,8 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         out["volumes"] = mounts
     if service.capabilities:
         out["cap_add"] = list(service.capabilities)
+    if service.core_bytes:
+        out["ulimits"] = {"core": service.core_bytes}
     if service.depends_on:
         words = {ours: word for word, ours in CONDITIONS.items()}
         out["depends_on"] = {each.service: {"condition": words[each.condition]} for each in service.depends_on}

@@ -26,19 +26,27 @@ class ToolFailed(SkerryError):
 
 class Look:
     """What a shortcut needs to know of where it looks. `say`: a line for people, as it happens; what the target may notice is
-    the first. `slot`, `visibility`: known once a tool runs. `only_one`: this process alone, by its pid as tools number it."""
+    the first. `slot`, `node`, `visibility`, `core`: known once a tool runs. `process`:
+    looked at alone, by its pid as tools number it."""
 
     def __init__(self, session: Session, images: LocalImages, subject: str, say: Say, process: int = 0) -> None:
         self.session, self.images, self.subject, self.say, self.process = session, images, subject, say, process
         self.slot = subject
         self.visibility = ""
         self.notices: tuple[str, ...] = ()
+        self.node = self.core = ""
 
     async def run(
-        self, tools: str, argv: Sequence[str], take: Callable[[bytes, bytes], None], *, limit_s: float
+        self,
+        tools: str,
+        argv: Sequence[str],
+        take: Callable[[bytes, bytes], None],
+        *,
+        limit_s: float,
+        keep: bool = False,
     ) -> t.End:
-        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come."""
-        self.slot, _ = await debugging.where(self.session, self.subject)
+        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come. `keep`: the first is a core that stays there."""
+        self.slot, self.node = await debugging.where(self.session, self.subject)
         async with debugging.opened(
             self.session,
             self.slot,
@@ -46,10 +54,11 @@ class Look:
             tools=tools,
             limit_s=limit_s,
             process=self.process,
+            keep=keep,
             images=self.images,
             progress=self.say,
         ) as tool:
-            self.visibility, self.notices = tool.visibility, tool.notices
+            self.visibility, self.notices, self.core = tool.visibility, tool.notices, tool.core
             for line in (f"{tool.visibility}: {tool.notices[0]}", *tool.notices[1:]) if tool.notices else ():
                 self.say(line)
             await tool.end_input()

@@ -71,12 +71,12 @@ function Replicas({ its, app }) {
     return html`<div key=${service} class=${n ? "gap" : ""}><div class="head"><h2 class="strong">${service}</h2><span class="quiet">${signed ? `${signed.replicas} wanted` : ""}${signed && signed.ports.length ? ` · ports ${signed.ports.join(", ")}` : ""}${signed && signed.volumes.length ? ` · volumes ${signed.volumes.join(", ")}` : ""}</span>
       <span class="grow"></span>${list[0].image && html`<a class="mono quiet" href=${link.image(list[0].image)} title=${list[0].image}>${short(list[0].image)}</a>`}</div>
     <div class="scroll"><table class="cards replicas"><thead><tr><th>Slot</th><th>State</th><th>Host</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th><th><span class="hidden">Look in</span></th></tr></thead>
-      <tbody>${list.map((row) => html`<tr key=${row.slot}><td class="name mono">${row.slot}</td>
+      <tbody>${list.map((row) => html`<tr key=${row.slot}><td class="name mono"><a href=${link.slot(row.slot)}>${row.slot}</a></td>
         <td><${Word} mood=${row.mood}>${row.healthy && row.mood === "ok" ? "healthy" : row.finished ? "finished" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}${row.exit_code ? html`<div class="why">exit code ${row.exit_code}</div>` : null}</td>
         <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
         <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
         <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${iso(row.since)}>${age(row.since)}</time></td>
-        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
+        <td class="right tight">${row.node && html`<a class="link" href=${link.slot(row.slot)} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
   });
 }
 

@@ -5,10 +5,11 @@ import { hostMood, rows, useCloud } from "./store.js";
 import { Act, begin } from "./act.js";
 import { Charts } from "./charts.js";
 import { Events } from "./lines.js";
+import { Tool } from "./terminal.js";
 import { cleaned } from "./text.js";
 import { Empty, Failed, Loading, Mark, Meter, Tabs, Word, age, bytes, link, many } from "./parts.js";
 
-const TABS = [["", "What runs there"], ["charts", "Charts"], ["events", "Events"]];
+const TABS = [["", "What runs there"], ["charts", "Charts"], ["events", "Events"], ["terminal", "Terminal"]];
 
 export function HostPage({ route: [first, ...more] }) {
   const cloud = useCloud();
@@ -34,8 +35,9 @@ export function HostPage({ route: [first, ...more] }) {
     <${Tabs} tabs=${TABS} now=${tab} to=${(key) => link.host(name, key)} />
     <section>${tab === "charts" ? html`<${Charts} key=${name} subject=${name} kind="host" />`
       : tab === "events" ? html`<${Events} meant=${(row) => row.node === name || row.subject === `node/${name}`} empty="No event of this host is kept any more." />`
+      : tab === "terminal" ? html`<${Tool} host=${name} />`
       : its.length ? html`<div class="scroll"><table class="cards"><thead><tr><th>Slot</th><th>State</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th></tr></thead><tbody>
-        ${its.map((row) => html`<tr key=${row.slot}><td class="name mono"><a href=${link.app(row.app)}>${row.slot}</a></td><td><${Word} mood=${row.mood}>${row.mood === "ok" ? "healthy" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}</td>
+        ${its.map((row) => html`<tr key=${row.slot}><td class="name mono"><a href=${link.slot(row.slot)}>${row.slot}</a></td><td><${Word} mood=${row.mood}>${row.mood === "ok" ? "healthy" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}</td>
           <td class="tight" data-is="version">${row.version}</td><td class="right" data-is="restarts">${row.restarts}</td><td class="right tight quiet" data-is="since">${age(row.since)}</td></tr>`)}</tbody></table></div>`
       : html`<${Empty} title="Nothing runs here.">${hostMood(host) === "bad" ? "It does not answer: others have taken what it had." : "It takes replicas when they fit best here."}<//>`}</section>
     ${act === "drain" && html`<${Act} title=${`Drain ${name}?`} verb="Drain" close=${() => setAct("")} start=${() => begin("POST", `${of}/drain`)}

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from heapq import nsmallest
 from typing import Any
 
-from skerry.agent.stock import Stock, Stocks
+from skerry.agent.images.stock import Stock, Stocks
 from skerry.errors import BadFormat, Passing, SkerryError, TrustRefusal, Unreachable
 from skerry.image.contract import ImageTooLarge
 from skerry.image.oci import hash_of

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.agent.looking_child import running
+from skerry.agent.looking.child import running
 from skerry.core.records import Slot
 from skerry.core.restarts import told
 from skerry.errors import SkerryError

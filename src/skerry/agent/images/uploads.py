@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from skerry.agent.bundles import Bundles, NotFromHere
-from skerry.agent.stock import Stock, Stocks
+from skerry.agent.images.bundles import Bundles, NotFromHere
+from skerry.agent.images.stock import Stock, Stocks
 from skerry.errors import BadFormat, SkerryError, Unreachable
 from skerry.image.bundle import BadBundle
 from skerry.image.oci import hash_of

@@ -12,8 +12,8 @@ import random
 import time
 from collections.abc import Callable
 
-from skerry.agent.bundles import Bundles
-from skerry.agent.stock import Stock, Stocks
+from skerry.agent.images.bundles import Bundles
+from skerry.agent.images.stock import Stock, Stocks
 from skerry.errors import BadFormat, Unreachable
 from skerry.mesh import carrying as c
 from skerry.mesh.messages import Stream, who_has

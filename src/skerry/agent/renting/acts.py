@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from skerry.agent.asking import ask, question
+from skerry.agent.renting.asking import ask, question
 from skerry.core.facts import Machine
 from skerry.core.records import MachineSlot
 from skerry.errors import NoSuchSubject, Passing, Refusal

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skerry.agent import child
-from skerry.agent.shipper import Answer, Batch
-from skerry.agent.tails import moment
+from skerry.agent.logs.shipper import Answer, Batch
+from skerry.agent.logs.tails import moment
 from skerry.core.constraints import name_of
 from skerry.core.intent import App
 from skerry.errors import SkerryError
@@ -114,7 +114,7 @@ class Shipping:
         except SkerryError as error:
             return Answer(ok=False, detail=str(error))
         batch = Batch(url=url, cloud=self._agent.trusted.cloud, node=name_of(self._agent.me), rows=rows)
-        out, why = await child.asked("skerry.agent.shipper", msgspec.json.encode(batch), limit_s=LIMIT_S)
+        out, why = await child.asked("skerry.agent.logs.shipper", msgspec.json.encode(batch), limit_s=LIMIT_S)
         try:
             return msgspec.json.decode(out, type=Answer)
         except msgspec.DecodeError:

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from skerry.agent.parts import FileParts
+from skerry.agent.images.parts import FileParts
 from skerry.errors import SkerryError
 from skerry.image.oci import hash_of, parse_manifest
 from skerry.image.packs import PART_BYTES, Portion, pack, pack_documents, portions_of, unpack_documents

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from skerry.agent.bundles import Bundles, NotFromHere
-from skerry.agent.gathering import Gathering
-from skerry.agent.stock import Stocks
-from skerry.agent.vetting import Vetting
+from skerry.agent.images.bundles import Bundles, NotFromHere
+from skerry.agent.images.gathering import Gathering
+from skerry.agent.images.stock import Stocks
+from skerry.agent.images.vetting import Vetting
 from skerry.core.effects import Fetch
 from skerry.core.events import Event, ImageFailed
 from skerry.errors import SkerryError, Unreachable
@@ -61,7 +61,7 @@ class Fetcher:
         async with self._one_by_one.setdefault(effect.image, asyncio.Lock()):
             try:
                 await self._complete(effect.image, effect.sources)
-            except ImageTooLarge:  # from nobody would it be smaller: agent/budget.py makes room, or says so
+            except ImageTooLarge:  # from nobody would it be smaller: agent/images/budget.py makes room, or says so
                 raise
             except (SkerryError, OSError) as error:
                 self._post(ImageFailed(effect.image, str(error), True))

@@ -1,6 +1,6 @@
 """The agent's side of the activator: starts it, tells it who is where, and takes in for whom connections wait.
 
-The process outlives this one (see activator.py): a new agent finds it again by the socket to which it comes back. One of
+The process outlives this one (see activator.py beside this): a new agent finds it again by the socket to which it comes back. One of
 another version is told to retire once ours listens; what it passes lives on in it.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from skerry.agent import activator
+from skerry.agent.waking import activator
 from skerry.core.effects import Dormant
 from skerry.core.events import Event, Knocked
 from skerry.core.records import Slot

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.agent import child, letters
-from skerry.agent.letters import Answer, Letter, Message, Post
+from skerry.agent import child
+from skerry.agent.alerts import letters
+from skerry.agent.alerts.letters import Answer, Letter, Message, Post
 from skerry.core.alerting.rules import RULES
 from skerry.core.constraints import name_of
 from skerry.core.effects import SendAlert
@@ -116,7 +117,7 @@ class Alerts:
         if not made:
             return answers
         post = msgspec.json.encode(Post(message=message, letters=made))
-        out, why = await child.asked("skerry.agent.letters", post, limit_s=LIMIT_S)
+        out, why = await child.asked("skerry.agent.alerts.letters", post, limit_s=LIMIT_S)
         try:
             return answers | msgspec.json.decode(out, type=dict[str, Answer])
         except msgspec.DecodeError:

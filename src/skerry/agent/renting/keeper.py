@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.agent.asking import Act, Answer, Question, Trouble, question
+from skerry.agent.renting.asking import Act, Answer, Question, Trouble, question
 from skerry.core.effects import Effect
 from skerry.core.events import Event
 from skerry.core.intent import Pool

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from skerry.agent.enrolments import Enrolments
+from skerry.agent.renting.enrolments import Enrolments
 from skerry.core.facts import Machine
 from skerry.core.intent import Node, Pool
 from skerry.core.records import MachineSlot

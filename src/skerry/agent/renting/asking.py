@@ -82,7 +82,7 @@ def question(pool: Pool | Offer, token: str, act: Act, **more: object) -> Questi
 async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
     """Never raises for what the provider or the child does: that is in the answer."""
     asked = msgspec.structs.replace(asked, limit_s=limit_s * OTHERS_SHARE)
-    out, why = await child.asked("skerry.agent.asking", msgspec.json.encode(asked), limit_s=limit_s)
+    out, why = await child.asked("skerry.agent.renting.asking", msgspec.json.encode(asked), limit_s=limit_s)
     with contextlib.suppress(msgspec.DecodeError):
         return msgspec.json.decode(out[:ANSWER_BYTES], type=Answer)
     return Answer(trouble=Trouble(code=ProviderSilent.code, why=f"asking {asked.provider} failed: {why}"))

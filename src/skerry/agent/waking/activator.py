@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from skerry.agent.passing import Flows, reset
+from skerry.agent.waking.passing import Flows, reset
 
 HELD_MAX = 1024
 HELD_PER_CLIENT = 256
