@@ -39,7 +39,7 @@ STRACE = ("--", "strace", "-f", "-p", "{pid}")
 LEFT = """
 pgrep -ax strace; pgrep -ax swapper.sh
 grep -l /run/skerry/tools /proc/[0-9]*/mountinfo 2>/dev/null
-ls -d /run/skerry/tools/* /sys/fs/cgroup/*/skerry/tools/* /sys/fs/cgroup/skerry/tools/* 2>/dev/null
+ls -d /run/skerry/tools/* /sys/fs/cgroup/*/skerry/tools/*/ /sys/fs/cgroup/skerry/tools/*/ 2>/dev/null
 true
 """
 
