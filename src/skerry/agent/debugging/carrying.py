@@ -26,7 +26,7 @@ class Stuck(Passing):
 
 
 class Carrying:
-    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait, also for one who is silent."""
+    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait."""
 
     def __init__(self, stream: Stream, tool: Tool, stuck_s: float | None) -> None:
         self._stream, self._tool, self._stuck_s = stream, tool, stuck_s
