@@ -35,7 +35,14 @@ AT_ONCE = 8
 PIDS_MAX = 4096
 OF_PROCESSES = ("procs", "sockets", "files", "put", "samples")
 OF_KEPT = ("ls", "cat", "tree", "files")
-TOLD = ("cat", "tree", "put", "capture", "core", "samples")  # what shows or changes what the application holds is an event
+TOLD = (
+    "cat",
+    "tree",
+    "put",
+    "capture",
+    "core",
+    "samples",
+)  # what shows or changes what the application holds is an event
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
