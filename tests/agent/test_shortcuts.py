@@ -106,7 +106,7 @@ def test_each_look_into_a_real_program(ann: Person, capsys: pytest.CaptureFixtur
 
     refused = ann.run("profile", "quiet.quiet/0", "--seconds", "1", code=1)  # it pauses for ever
     assert "quiet.quiet/0 is no Python program: perf looks at it" in ann.said
-    assert refused["code"] == "tool-failed" and "it did not run in that time" in refused["why"]
+    assert refused["code"] == "tool-failed" and "it did not run in 1 s" in refused["why"]
 
     told = ann.run("core", SLOT, "-o", "busy.core")
     assert told["visibility"] == "felt" and Path("busy.core").stat().st_size == told["size_bytes"] > 1 << 20
