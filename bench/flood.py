@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from runtime.bench import OciBench
-from skerry.agent.logkeeping import LogKeeping
+from skerry.agent.logs.keeping import LogKeeping
 from skerry.observe.logstore import blocks_of
 from skerry.runtime.oci import OciRuntime
 

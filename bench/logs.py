@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from agent.small import SmallCloud
+from skerry.agent.logs.tails import Asked, Tails
 from skerry.agent.streams import Streams
-from skerry.agent.tails import Asked, Tails
 from skerry.mesh.links import Mesh
 from skerry.observe.logstore import LogStore, pack
 from skerry.trust.accept import Trusted

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.cloud import ROOT
-from skerry.agent.bundles import Bundles
 from skerry.agent.files import HostFiles
-from skerry.agent.gathering import Gathering
-from skerry.agent.giving import Giving
-from skerry.agent.parts import FileParts
-from skerry.agent.stock import Stocks
+from skerry.agent.images.bundles import Bundles
+from skerry.agent.images.gathering import Gathering
+from skerry.agent.images.giving import Giving
+from skerry.agent.images.parts import FileParts
+from skerry.agent.images.stock import Stocks
 from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
 from skerry.image.trees import Images

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from skerry.agent.activator import Activator, listen
+from skerry.agent.waking.activator import Activator, listen
 
 SLEEPER = "shop.web"
 WITHIN_S = 10.0

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from agent.small import NoNetwork
-from skerry.agent.asking import Answer, Question, ask
 from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles
 from skerry.agent.host import Parts
+from skerry.agent.renting.asking import Answer, Question, ask
 from skerry.core.node import NodeCore
 from skerry.core.timing import Timing
 from skerry.runtime.memory import MemoryRuntime

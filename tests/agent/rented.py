@@ -19,10 +19,10 @@ import msgspec
 from agent.burst import Guest
 from agent.keeping import TIMING
 from agent.small import Aside, SmallCloud
-from skerry.agent.asking import Answer, Question, answer, question
 from skerry.agent.daemon import Agent
 from skerry.agent.host import PORT, Parts
 from skerry.agent.main import join
+from skerry.agent.renting.asking import Answer, Question, answer, question
 from skerry.core.intent import Pool
 from skerry.core.node import NodeCore
 from skerry.lab.ocean import Pace, Simulator

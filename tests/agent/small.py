@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 
 from tests.ports import free_port
 
-from skerry.agent.asking import Answer, Question, Trouble
 from skerry.agent.daemon import Agent
 from skerry.agent.files import HostFiles, Membership
 from skerry.agent.host import Parts
 from skerry.agent.newcomer import MET
+from skerry.agent.renting.asking import Answer, Question, Trouble
 from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root
 from skerry.core.effects import Target

@@ -16,7 +16,7 @@ from agent.beside import SLOT, CloudBeside
 from agent.small import Aside
 from client.conftest import commands_beside, quick_age
 from client.test_roles import Person
-from skerry.agent import debugging as agent_debugging
+from skerry.agent.debugging import sessions as agent_debugging
 from skerry.client import debugging
 from skerry.client.home import Home
 from skerry.client.session import Session

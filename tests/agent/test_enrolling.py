@@ -15,9 +15,9 @@ import pytest
 
 from agent.burst import Burst, Guest, beside
 from agent.small import SmallCloud
-from skerry.agent import enrolling
-from skerry.agent.enrol import enrol
 from skerry.agent.main import join
+from skerry.agent.renting import enrolling
+from skerry.agent.renting.enrol import enrol
 from skerry.core.records import MachineSlot
 from skerry.trust.checks_pool import salt_of
 

@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from agent.small import Aside, SmallCloud
-from skerry.agent import gathering
 from skerry.agent.daemon import Agent
+from skerry.agent.images import gathering
 from skerry.core import messages as m
 from skerry.core.effects import Fetch
 from skerry.core.events import ImageFailed
@@ -269,7 +269,7 @@ def test_a_host_that_stops_in_the_middle_is_left_for_the_next(three, after, monk
         await real(*args)
 
     giving.give = give  # type: ignore[method-assign]
-    monkeypatch.setattr("skerry.agent.giving.SOON_S", 100.0)
+    monkeypatch.setattr("skerry.agent.images.giving.SOON_S", 100.0)
     fetch(three, "vps-3", image, "vps-1", "vps-2")
     assert has(three, "vps-3", image)
 

@@ -9,8 +9,8 @@ from unittest import mock
 
 import pytest
 
-from skerry.agent import logkeeping
-from skerry.agent.logkeeping import LogKeeping
+from skerry.agent.logs import keeping as logkeeping
+from skerry.agent.logs.keeping import LogKeeping
 from skerry.observe import logstore
 from skerry.observe.logs import parse_block
 from skerry.runtime.contract import ClosedLog

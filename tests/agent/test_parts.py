@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from skerry.agent.parts import FileParts
+from skerry.agent.images.parts import FileParts
 from skerry.image.packs import PART_BYTES, parts_of
 from skerry.store.objects import ObjectStore
 

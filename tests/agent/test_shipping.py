@@ -29,9 +29,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from agent.small import SmallCloud
 from ports import free_port
-from skerry.agent import child, shipping
-from skerry.agent.shipper import Answer, Batch, loki_body, nanoseconds, otlp_body, syslog_line
-from skerry.agent.tails import moment
+from skerry.agent import child
+from skerry.agent.logs import shipping
+from skerry.agent.logs.shipper import Answer, Batch, loki_body, nanoseconds, otlp_body, syslog_line
+from skerry.agent.logs.tails import moment
 from skerry.client.session import Session
 from skerry.core.intent import App, Release, Service
 from skerry.observe.logstore import pack
@@ -53,7 +54,7 @@ def batch(url: str, rows: list[list[Any]] = ROWS) -> Batch:
 
 async def sent(url: str, rows: list[list[Any]] = ROWS) -> Answer:
     """By the child, as agents do it."""
-    out, why = await child.asked("skerry.agent.shipper", msgspec.json.encode(batch(url, rows)), limit_s=20.0)
+    out, why = await child.asked("skerry.agent.logs.shipper", msgspec.json.encode(batch(url, rows)), limit_s=20.0)
     assert out, why
     return msgspec.json.decode(out, type=Answer)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from skerry.agent.tails import Asked, PatternTooSlow, Tails, TooManySearches
+from skerry.agent.logs.tails import Asked, PatternTooSlow, Tails, TooManySearches
 from skerry.core.records import is_meant
 from skerry.errors import BadInput
 from skerry.observe import matching

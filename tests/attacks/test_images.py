@@ -140,7 +140,7 @@ def test_no_bundle_of_a_captured_host_gets_anything_in_that_was_not_signed(scene
 def test_the_image_comes_from_the_next_host_and_the_captured_one_is_told(
     scene: Scene, versions: Versions, lie: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skerry.agent.bundles.LINK_S", 1.0)
+    monkeypatch.setattr("skerry.agent.images.bundles.LINK_S", 1.0)
     third = bytes.fromhex(versions.third[7:])
     answers: dict[str, Answer] = {
         "another image": lambda ask: [bundle(ask, versions.to_third, image=third), bundle(ask, versions.to_third)],

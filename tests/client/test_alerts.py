@@ -14,8 +14,8 @@ import pytest
 from agent.receivers import Hook, hook, mailbox
 from agent.small import Aside, SmallCloud
 from client.conftest import commands_beside
+from skerry.agent.alerts.letters import SIGNED_FOR
 from skerry.agent.daemon import Agent
-from skerry.agent.letters import SIGNED_FOR
 from skerry.cli.main import run
 from skerry.core import effects as do
 from skerry.core.alerting import sending
@@ -235,7 +235,7 @@ WRONG = [
     (("ops", "--webhook", "ftp://example.com"), "is no URL"),
     (("ops", "--webhook", "@nowhere"), "can't be read"),
     (("ops", "--smtp", "example.com", "--from", "a@b", "--to", "c@d"), "is no HOST:PORT"),
-    (("ops", "--smtp", "example.com:25"), "--from and --to"),
+    (("ops", "--smtp", "example.com:25"), "a sender and whom"),
     (("ops", "--smtp", "example.com:25", "--from", "a@b\nBcc: x@y", "--to", "c@d"), "no address of mail"),
     (("ops", "--telegram", "4711"), "token is needed"),
 ]

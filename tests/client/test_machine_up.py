@@ -17,9 +17,9 @@ from agent.small import Aside
 from client import test_pools as pools
 from client.test_roles import Person
 from ports import free_port
-from skerry.agent.enrol import enrol
 from skerry.agent.files import HostFiles
 from skerry.agent.main import join
+from skerry.agent.renting.enrol import enrol
 from skerry.machines import providers, userdata
 from skerry.machines.contract import Order, Server
 from skerry.machines.userdata import MeetingPoint

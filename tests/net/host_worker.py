@@ -21,8 +21,8 @@ from typing import Any
 from dnslib import QTYPE, DNSRecord
 from msgspec.structs import replace
 
-from skerry.agent import waking
-from skerry.agent.waking import Activators, led
+from skerry.agent.waking import leading as waking
+from skerry.agent.waking.leading import Activators, led
 from skerry.core.effects import Dormant, Target
 from skerry.core.intent import Port
 from skerry.core.records import Slot

@@ -16,40 +16,42 @@ import msgspec
 
 import skerry
 from skerry.agent import newcomer, upgrade
-from skerry.agent.alerts import Alerts
+from skerry.agent.alerts.delivering import Alerts
 from skerry.agent.auditing import Auditing
-from skerry.agent.budget import ImageBudget
-from skerry.agent.bundles import Bundles, Versions
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
-from skerry.agent.crashes import Crashes, taking
-from skerry.agent.debugging import Debugging
+from skerry.agent.debugging.cores import cores_of
+from skerry.agent.debugging.kits import Kits
+from skerry.agent.debugging.sessions import Debugging
 from skerry.agent.door import Door
 from skerry.agent.ends import Overtaken, expelled
-from skerry.agent.enrolling import Enrolling
-from skerry.agent.enrolments import Enrolments
-from skerry.agent.fetch import Fetcher
 from skerry.agent.figures import Figures
 from skerry.agent.files import HostFiles, NotJoined
-from skerry.agent.giving import Giving
 from skerry.agent.host import Parts, of_host
-from skerry.agent.keeper import Keeper
-from skerry.agent.kits import Kits
+from skerry.agent.images.budget import ImageBudget
+from skerry.agent.images.bundles import Bundles, Versions
+from skerry.agent.images.fetch import Fetcher
+from skerry.agent.images.giving import Giving
+from skerry.agent.images.parts import FileParts
+from skerry.agent.images.stock import Stocks
+from skerry.agent.images.uploads import Uploads
+from skerry.agent.images.vetting import Vetting
 from skerry.agent.links import Links
-from skerry.agent.logkeeping import LogKeeping
+from skerry.agent.logs.keeping import LogKeeping
+from skerry.agent.logs.shipping import Shipping
+from skerry.agent.looking.beginnings import Beginnings
+from skerry.agent.looking.crashes import crashes_of, taking
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.metrics.joined import metrics_of
 from skerry.agent.metrics.keeping import Metrics
-from skerry.agent.parts import FileParts
+from skerry.agent.renting.enrolling import Enrolling
+from skerry.agent.renting.enrolments import Enrolments
+from skerry.agent.renting.keeper import Keeper
 from skerry.agent.serve import Server
-from skerry.agent.shipping import Shipping
-from skerry.agent.stock import Stocks
 from skerry.agent.streams import Streams
 from skerry.agent.upkeep import Upkeep
-from skerry.agent.uploads import Uploads
-from skerry.agent.vetting import Vetting
 from skerry.agent.volumes import Volumes
-from skerry.agent.waking import Activators, led
+from skerry.agent.waking.leading import Activators, led
 from skerry.core import effects as do
 from skerry.core.events import Booted, Event, ProbeAnswered, RecordAccepted
 from skerry.core.facts import FactBody, Up
@@ -194,9 +196,7 @@ class Agent:
         self.metrics: Metrics
         self.volumes = Volumes(files.volumes)
         self.logs = LogKeeping(files.kept_logs)
-        self.crashes = Crashes(
-            files.state / "crashes", wall_s=self.clock.wall_s, spawn=self.loop.spawn, note=self.events.append
-        )
+        self.crashes, self.cores = crashes_of(self), cores_of(self)
         self.server: Server
 
     async def start(self) -> None:
@@ -240,17 +240,20 @@ class Agent:
             why=lambda slot: self.loop.core.explain(slot).awaits,
         )
         await self.waking.start()
+        self.beginnings = Beginnings(self.files.beginnings)
         self.containers = Containers(
             self.runtime,
             self.network,
             self.images,
             self.volumes,
+            self.beginnings,
             scratch=self.files.scratch,
             boot=self.boot,
             post=self.loop.post,
             environment=self._environment,
             routed=self.routes.settled,
             crashed=taking(self),
+            leaves_cores=self.cores.begins,
         )
         self.metrics = metrics_of(self)
         self.figures = Figures(
@@ -325,6 +328,7 @@ class Agent:
             "disk_free_bytes": disk.disk_free_bytes,
             "images": self.budget.figures(),
             "load": disk.load[0],
+            "cores_unkept": self.cores.unkept,
         }
 
     async def upgrade(self, limit_s: float) -> str:
@@ -349,8 +353,8 @@ class Agent:
             self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
-            self.alerts.look()
-            self.crashes.look()
+            for each in (self.alerts, self.crashes, self.cores):
+                each.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
             await self.metrics.next_second()

@@ -80,7 +80,7 @@ def _run(files: HostFiles) -> None:
 
 
 def _enrol(files: HostFiles) -> None:
-    from skerry.agent.enrol import enrol
+    from skerry.agent.renting.enrol import enrol
 
     files.state.mkdir(parents=True, exist_ok=True)
     join(files, enrol(files, sys.stdin.buffer.read(1 << 20)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skerry.agent.greeting import greeted, refused
-from skerry.agent.looking import Looking
+from skerry.agent.looking.answering import Looking
 from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes

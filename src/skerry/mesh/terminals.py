@@ -3,7 +3,7 @@
 Operator to node: `0` bytes for standard input, `1` its end, `2` JSON [rows, columns] of the terminal, `3` an interrupt (as
 Ctrl-C where there is no terminal). Node to operator: `1` standard output, `2` standard error, `n` JSON text, a notice for the
 person, `x` JSON {"code", "why"}: the end. Before them one message of JSON from the node tells that it begins, or why not
-(agent/debugging.py).
+(agent/debugging/sessions.py).
 """
 
 from __future__ import annotations

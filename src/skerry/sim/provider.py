@@ -121,7 +121,7 @@ class Provider:
         elif isinstance(effect, deal.CreateMachine):
             self._tokens += 1
             token = hashlib.sha256(f"token {self._tokens}".encode()).hexdigest()
-            # The hash is told first: on disk before anybody is asked, as agent/keeper.py does.
+            # The hash is told first: on disk before anybody is asked, as agent/renting/keeper.py does.
             self.cluster.clock.after(0.0, lambda: self._begin(machine, effect, token))
         elif isinstance(effect, deal.DestroyMachine):
             self._call(machine, "destroy", effect.pool, effect.id, effect.reason, lambda: self._destroy(effect))

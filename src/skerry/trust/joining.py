@@ -1,4 +1,4 @@
-"""What a machine that nobody knows yet says of itself, and when that counts. Pure: who asks whom is agent/enrolling.py's.
+"""What a machine that nobody knows yet says of itself, and when that counts. Pure: who asks whom is agent/renting/enrolling.py's.
 
 A machine counts as the one that was rented for a slot if it shows that slot's one-time token and holds the signing key that it
 wants enrolled. That it has the address which the provider gives is asked elsewhere: it needs the provider.

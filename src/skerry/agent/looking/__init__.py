@@ -1,0 +1,1 @@
+"""What this host shows of its containers by itself, without a tool; also of those that crashed."""

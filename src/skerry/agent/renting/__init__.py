@@ -1,0 +1,1 @@
+"""Machines that this host keeps: asked of a provider, enrolled, given back."""

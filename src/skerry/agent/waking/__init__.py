@@ -1,0 +1,1 @@
+"""Services at zero: who knocks is held until a replica is up."""
