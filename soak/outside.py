@@ -115,7 +115,7 @@ class Outside:
         said = self._tool("trace", SLOT, "--limit", "5s", "--count")
         assert "calls" in said, said
         said = self._tool(
-            "debug", SLOT, "--limit", f"{TOOL_S}s", "--", "gdb", "-batch", "-nx", "-p", "{pid}", "-ex", "bt 1"
+            "debug", SLOT, "--limit", f"{TOOL_S}s", "--", "gdb", "-batch", "-p", "{pid}", "-ex", "bt 1"
         )
         assert "#0" in said, said
         self._tool("core", SLOT, "--keep")
