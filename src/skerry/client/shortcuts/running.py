@@ -27,13 +27,15 @@ class ToolFailed(SkerryError):
 
 class Look:
     """What a shortcut needs to know of where it looks. `say`: a line for people, as it happens; what the target may notice is
-    the first. `slot`, `visibility`: known once a tool runs. `only_one`: this process alone, by its pid as tools number it."""
+    the first. `slot`, `node`, `visibility`, `core`: known once a tool runs. `process`:
+    looked at alone, by its pid as tools number it."""
 
     def __init__(self, session: Session, images: LocalImages, subject: str, say: Say, process: int = 0) -> None:
         self.session, self.images, self.subject, self.say, self.process = session, images, subject, say, process
         self.slot = subject
         self.visibility = ""
         self.notices: tuple[str, ...] = ()
+        self.node = self.core = ""
 
     def tell(self, visibility: str, notices: Sequence[str]) -> None:
         """What the target may notice, unless it was said already."""
@@ -49,10 +51,13 @@ class Look:
         take: Callable[[bytes, bytes], None],
         *,
         limit_s: float,
+        keep: bool = False,
         give: bytes = b"",
     ) -> t.End:
-        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come. `give`: its standard input."""
-        self.slot, _ = await debugging.where(self.session, self.subject)
+        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come. `keep`: the first is a core that stays there.
+        `give`: its standard input.
+        """
+        self.slot, self.node = await debugging.where(self.session, self.subject)
         async with debugging.opened(
             self.session,
             self.slot,
@@ -60,9 +65,11 @@ class Look:
             tools=tools,
             limit_s=limit_s,
             process=self.process,
+            keep=keep,
             images=self.images,
             progress=self.say,
         ) as tool:
+            self.core = tool.core
             self.tell(tool.visibility, tool.notices)
             giving = asyncio.ensure_future(_given(tool, give))
             try:

@@ -60,6 +60,10 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.keeping import Keeping
 
         return Keeping(job).keep()
+    if job.what == "would":
+        from skerry.observe.look.placing import would
+
+        return rows_of(would(job), send_rows)
     if job.what == "put":
         from skerry.observe.look.placing import put
 
