@@ -204,7 +204,7 @@ class _Reader:
             rows, is_old = more
             rows = await self.pick(rows)
             found.append(rows)
-            count += sum(len(row) == LINE for row in rows)
+            count += [len(row) for row in rows].count(LINE)
             if is_old:
                 break
         return _last([row for rows in reversed(found) for row in rows], self._asked.tail)
@@ -353,6 +353,8 @@ class _Growing:
 
 def _last(rows: list[Row], n: int) -> list[Row]:
     """The last `n` lines, and what is told between them."""
+    if len(rows) <= n:
+        return rows
     at = len(rows)
     while n > 0 and at > 0:
         at -= 1
