@@ -44,6 +44,10 @@ def test_its_last_files_its_log_and_how_it_ended_are_there_while_the_next_one_ru
     assert "bad luck" in row["log"]
     assert "bad luck" in host.skerry("crashes", slot).out.decode()
     assert "crashed: ended with exit code 3 on vps-1" in host.skerry("explain", slot).out.decode()
+    wait_for("its restart to be told", lambda: host.skerry("ps", "--json").json[0]["restarts"] == 1)
+    (shown,) = [each for each in host.skerry("ps", "--json").json if each["slot"] == slot]
+    assert shown["crashed"].startswith("ended with exit code 3 on vps-1, ")
+    assert f"{slot} crashed: ended with exit code 3 on vps-1" in host.skerry("ps").out.decode()
     assert [each["path"] for each in row["skipped"]] == ["/tmp/p"]
     assert host.skerry("cat", f"{slot}:/tmp/l", "--crashed").out == b"state\n"
     assert host.skerry("cat", f"{slot}:/run/pid", "--crashed").out == b"pid\n"

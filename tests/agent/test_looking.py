@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent.real import RealHost, real_host, wait_for
+from skerry.observe.look import beginning
 
 pytestmark = pytest.mark.real
 IDLE = "while :; do sleep 1; done"
@@ -41,6 +42,48 @@ def test_a_folder_is_listed_a_file_shown_and_a_tree_copied(host: RealHost, tmp_p
     assert (tmp_path / "d/big").stat().st_size == 300000
 
 
+def test_a_tree_is_put_into_a_container_as_its_user_and_what_it_writes_over_is_said_first(
+    host: RealHost, tmp_path: Path
+) -> None:
+    slot = ready(host, "mkdir -p /tmp/conf/d; echo old >/tmp/conf/d/a; echo kept >/tmp/conf/k", user="1000:1001")
+    conf = tmp_path / "conf"
+    (conf / "d/e/f").mkdir(parents=True)
+    (conf / "d/a").write_text("new")
+    (conf / "d/e/f/run").write_bytes(bytes(300_000))
+    (conf / "d/e/f/run").chmod(0o4755)
+    (conf / "l").symlink_to("d/a")
+    (conf / "empty").touch()
+    os.mkfifo(conf / "pipe")
+    asked = host.skerry("cp", "--write", str(conf), f"{slot}:/tmp")
+    assert asked.code == 1 and "would be written over: /tmp/conf/d/a (file, 4 B" in asked.err
+    assert host.file(slot, "/tmp/conf/d/a").read_text() == "old\n" and not host.file(slot, "/tmp/conf/empty").exists()
+    told = host.skerry("cp", "--write", "--yes", str(conf), f"{slot}:/tmp", "--json").json
+    assert (told["to"], told["files"], told["directories"], told["links"]) == ("/tmp/conf", 3, 4, 1)
+    assert [row["why"] for row in told["skipped"]] == ["a pipe"]
+    assert (
+        host.skerry("cat", f"{slot}:/tmp/conf/l").out == b"new"
+        and host.skerry("cat", f"{slot}:/tmp/conf/k").out == b"kept\n"
+    )
+    for path in ("", "/d/a", "/d/e", "/d/e/f", "/d/e/f/run", "/l"):
+        status = host.file(slot, f"/tmp/conf{path}").lstat()
+        assert (status.st_uid, status.st_gid) == (1000, 1001), path
+    assert host.file(slot, "/tmp/conf/d/e/f/run").lstat().st_mode & 0o7777 == 0o755
+    assert host.skerry("cp", "--write", str(conf), f"{slot}:/run/new").code == 0  # as that, where there is none
+    assert host.skerry("cat", f"{slot}:/run/new/d/a").out == b"new"
+    reasons = {
+        "/tmp/ready": "is no folder",
+        "/tmp/none/x": "there is no",
+        "/usr/x": "Read-only",
+        "/proc": "kernel's own",
+    }
+    for to, why in reasons.items():
+        refused = host.skerry("cp", "--write", "--yes", str(conf), f"{slot}:{to}")
+        assert refused.code in (1, 2) and why in refused.err, (to, refused.err)
+    assert host.skerry("cp", "--write", str(conf), f"{slot}:/tmp/y", "--limit", "1000").code == 2
+    assert not host.file(slot, "/tmp/y").exists()
+    assert not list(host.file(slot, "/tmp").rglob(".skerry-*"))
+
+
 def test_processes_and_sockets_are_shown_with_their_owners(host: RealHost) -> None:
     slot = ready(host, "nc -l -p 8123 >/dev/null & nc -lU /tmp/s >/dev/null 2>&1 & sleep 1000 &")
     rows = host.skerry("procs", slot, "--json").json["processes"]
@@ -62,6 +105,33 @@ def test_what_it_added_and_changed_since_its_start_is_told(host: RealHost) -> No
     wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
     changes = {row["name"]: row["change"] for row in host.skerry("files", slot, "--json").json["files"]}
     assert changes["/data/kept"] == "changed"
+
+
+def test_what_it_removed_from_its_volume_since_its_start_is_told(
+    host: RealHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = "mkdir -p /data/d/e; echo x >/data/d/a; echo y >/data/d/e/f; echo z >/data/gone; echo k >/data/kept; ln -s kept /data/l"
+    then = "rm -r /data/d /data/l; mv /data/gone /data/new; mkdir /data/l; ln -s /data /data/d"
+    slot = ready(host, f"if [ -e /data/kept ]; then {then}; else {first}; fi", volume="removed")
+
+    def again() -> dict[str, object]:
+        """Of its next start."""
+        before = host.pid(slot)
+        os.kill(before, 9)
+        wait_for("its next start", lambda: host.pid(slot) not in (0, before) and host.file(slot, "/tmp/ready").exists())
+        return dict(host.skerry("files", slot, "--json").json)
+
+    told = again()
+    removed = {row["name"]: row["kind"] for row in told["files"] if row["change"] == "removed"}  # type: ignore[attr-defined]
+    assert (
+        removed == {"/data/d/a": "file", "/data/d/e": "directory", "/data/gone": "file"} and not told["removed_unknown"]
+    )
+    assert "removed" in host.skerry("files", slot).out.decode()
+    monkeypatch.setattr(beginning, "NAMES_MAX", 2)
+    assert again()["removed_unknown"] is True
+    assert "is not shown" in host.skerry("files", slot).err
+    left = {file.name for file in host.agent.files.beginnings.iterdir()}
+    assert host.id(slot) in left <= set(host.agent.containers.running())
 
 
 def test_the_child_that_reads_keeps_no_right_that_it_does_not_need() -> None:

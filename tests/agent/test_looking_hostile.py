@@ -100,14 +100,23 @@ def test_writing_goes_into_the_container_however_its_folders_are_swapped(host: R
     slot = ready(
         host,
         f"cd /tmp; mkdir a; ln -s {victim} b; ln -s {victim}/x x;"
-        "(while [ ! -e /tmp/stop ]; do mv a c; mv b a; mv a b; mv c a; done) &",
+        "(while [ ! -e /tmp/stop ]; do mv a c; mv b a; mv a b; mv c a; done) & mkdir t t/d;"
+        f"(cd t; while [ ! -e /tmp/stop ]; do mv d c; ln -s {victim} d; rm d; mv c d; done) &",
         user="1000:1000",
     )
+    (tmp_path / "tree/d/e").mkdir(parents=True)
+    (tmp_path / "tree/d/e/x").write_text("deep")
+    (tmp_path / "tree/d/y").write_text("less deep")
     assert host.skerry("cp", str(mine), f"{slot}:/tmp/new").code == 2
     assert not host.file(slot, "/tmp/new").exists()
     for n in range(2):
         host.skerry("cp", "--write", str(mine), f"{slot}:/tmp/a/{n}")
-    assert host.skerry("cp", "--write", str(mine), f"{slot}:/tmp/x").code == 0  # replaces the link, isn't led by it
+        host.skerry("cp", "--write", "--yes", str(tmp_path / "tree/d"), f"{slot}:/tmp/t")
+    asked = host.skerry("cp", "--write", str(mine), f"{slot}:/tmp/x")
+    assert asked.code == 1 and "would be written over: /tmp/x (link" in asked.err
+    assert (
+        host.skerry("cp", "--write", "--yes", str(mine), f"{slot}:/tmp/x").code == 0
+    )  # replaces the link, isn't led by it
     assert host.skerry("cp", "--write", str(mine), f"{slot}:/tmp/").code == 0
     assert list(victim.iterdir()) == []
     host.file(slot, "/tmp/stop").touch()

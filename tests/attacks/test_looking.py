@@ -19,7 +19,7 @@ from skerry.mesh.messages import recv_bytes, send_bytes
 from skerry.trust.identity import Signer, certificate, private_pem
 from skerry.trust.requests import make_request
 
-VERBS = ("ls", "cat", "tree", "put", "procs", "sockets", "files", "capture")
+VERBS = ("ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture")
 ROLES: dict[str, dict[str, Any]] = {
     "ci": {"kinds": ("release",), "paths": ("release/web",)},
     "debugs-other": {"asks": ("debug",), "paths": ("app/other",)},

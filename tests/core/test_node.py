@@ -84,6 +84,18 @@ def test_a_container_that_was_told_of_before_its_documents_had_come_gets_its_ver
     assert [row.version for row in core.rows()] == ["1.1"]
 
 
+def test_what_a_claimed_slot_waits_for_is_said_beside_what_others_declined() -> None:
+    """No empty reason stands before a semicolon, and nothing ends in a blank."""
+    core, _ = booted(*INTENT)
+    core.step(ev.RecordAccepted(record=docs.node("vps-2")), 101.0)
+    core.step(ev.RecordAccepted(record=fact(OTHER, "decline", str(SLOT), Decline(spec=SPEC, reason="no room"))), 101.0)
+    assert core.explain(SLOT).awaits == "claimed by vps-1: its image is here; declined: no room"
+    core.step(ev.ContainerStarted(slot=SLOT, spec=SPEC, address="10.77.1.2", container="c1"), 101.1)
+    assert core.explain(SLOT).awaits == "claimed by vps-1: not yet probed; declined: no room"
+    core.step(ev.ProbeAnswered(slot=SLOT, node=ME, spec=SPEC, ok=True), 101.2)
+    assert core.explain(SLOT).awaits == ""
+
+
 STORE = Service(
     probe=Probe(kind="tcp", port=80, start_period_s=5.0), volumes=(VolumeMount(volume="data", target="/data"),)
 )

@@ -10,15 +10,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.errors import BadFormat, SkerryError
+from skerry.observe.look import beginning
 from skerry.observe.look.changes import MountPoint, parse_mounts
 from skerry.observe.look.errors import NotInThere, NotReadable
-from skerry.observe.look.job import Job
+from skerry.observe.look.job import Job, Plan, Thing
 from skerry.observe.look.listing import ls, text_of
+from skerry.observe.look.placing import parse_plan
 from skerry.observe.look.procfs import parse_stat, parse_status, users_of
 from skerry.observe.look.root import locate, reopen
 from skerry.observe.look.sockets import Socket, parse_inet, parse_unix
@@ -186,3 +189,53 @@ def test_any_path_gives_a_row_or_an_error_for_people(path: str) -> None:
             list(ls(Job(what="ls", limit=3, root=root, path=path)))
     finally:
         os.close(root)
+
+
+def planned(*things: Thing, name: str = "conf") -> bytes:
+    return msgspec.json.encode(Plan(name=name, things=things))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        planned(Thing((), "file"), name=".."),
+        planned(Thing((), "file"), name="a/b"),
+        planned(Thing((), "directory"), Thing(("..",), "file")),
+        planned(Thing((), "directory"), Thing(("a/../../b",), "file")),
+        planned(Thing((), "directory"), Thing(("",), "file")),
+        planned(Thing((), "directory"), Thing(("a\0b",), "file")),
+        planned(Thing((), "directory"), Thing(("l",), "link", target="/"), Thing(("l", "x"), "file")),
+        planned(Thing((), "directory"), Thing(("a", "b"), "file")),
+        planned(Thing((), "directory"), Thing(("a",), "directory"), Thing(("a",), "link", target="/")),
+        planned(Thing((), "file"), Thing(("x",), "file")),
+        planned(Thing((), "directory", mode=0o4755)),
+        planned(Thing((), "file", size=-1)),
+        planned(*[Thing((), "file")] * 2),
+        planned(),
+        b"[]",
+    ],
+)
+def test_a_plan_that_leads_out_of_its_tree_is_refused(plan: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_plan(plan)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_plan_or_refused(raw: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        parse_plan(raw)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_of_a_note_are_read_line_by_line(raw: bytes) -> None:
+    assert len(beginning.noted(raw) or []) <= raw.count(b"\0") + 1
+
+
+def test_what_lay_in_a_volume_is_noted_by_the_containers_names(tmp_path: Path) -> None:
+    (tmp_path / "v/d").mkdir(parents=True)
+    (tmp_path / "v/d" / os.fsdecode(b"x\xff y")).write_text("abc")
+    (tmp_path / "v/l").symlink_to("/")
+    beginning.note(tmp_path / "noted", {"/data/": tmp_path / "v", "/none": tmp_path / "none"})
+    was = {each.path: each for each in beginning.noted((tmp_path / "noted").read_bytes()) or []}
+    assert set(was) == {"/data/d", os.fsdecode(b"/data/d/x\xff y"), "/data/l"}
+    assert was[os.fsdecode(b"/data/d/x\xff y")].size_bytes == 3

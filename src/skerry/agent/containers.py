@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from skerry.agent.inits import Ended, Inits
+from skerry.agent.looking.beginnings import Beginnings
 from skerry.agent.volumes import Volumes
 from skerry.core.effects import Start, Stop
 from skerry.core.events import (
@@ -59,7 +60,8 @@ class Labels(msgspec.Struct, frozen=True):
 
 class Containers:
     """The containers of this host. `post` takes the event that answers an effect; `routed` waits until wanted routes are in force;
-    `crashed` is called before what crashed is cleared away (container, slot, image).
+    `crashed` is called before what crashed is cleared away (container, slot, image), `leaves_cores` before one starts whose cores are
+    asked for.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Containers:
         network: Network,
         images: Images,
         volumes: Volumes,
+        beginnings: Beginnings,
         *,
         scratch: Path,
         boot: int,
@@ -75,17 +78,20 @@ class Containers:
         environment: Environment,
         routed: Callable[[], Awaitable[None]],
         crashed: Callable[[Exited, Slot, str], None],
+        leaves_cores: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._network = network
         self._images = images
         self._volumes = volumes
+        self._beginnings = beginnings
         self._inits = Inits(images, volumes, scratch, once=self._once, post=post)
         self._boot = boot
         self._post = post
         self._environment = environment
         self._routed = routed
         self._crashed = crashed
+        self._leaves_cores = leaves_cores
         self._made = 0
         self._known: dict[str, Labels] = {}
         self._starting: dict[str, asyncio.Event] = {}
@@ -103,6 +109,7 @@ class Containers:
                 self._gone.add(id)
         containers = await self._runtime.list_containers()
         self._inits.forget_all_but({container.id for container in containers})
+        self._beginnings.forget_all_but({container.id for container in containers})
         for container in containers:
             labels = _labels(container.labels)
             if labels is not None:
@@ -137,7 +144,7 @@ class Containers:
             log.warning("%s did not start: %s", slot, error)
             self._known.pop(id, None)
             await self._network.detach(id)
-            await asyncio.to_thread(self._inits.forget, id)
+            await asyncio.to_thread(self._forget, id)
             self._post(StartFailed(slot, effect.spec, str(error), isinstance(error, Passing)))
             return
         finally:
@@ -183,6 +190,7 @@ class Containers:
             memory_bytes=service.needs.memory_limit_bytes,
             cpus=service.needs.cpus_limit,
             pids=service.needs.pids_limit,
+            core_bytes=service.core_bytes,
             files=(
                 ("/etc/hosts", f"127.0.0.1 localhost\n{attachment.address} {hostname}\n".encode()),
                 ("/etc/hostname", f"{hostname}\n".encode()),
@@ -190,10 +198,19 @@ class Containers:
             ),
             labels=labels.as_dict(),
         )
+        if spec.core_bytes:
+            self._leaves_cores()
         if effect.init:
             await self._inits.run(effect, spec, own)
+        volumes_here = {mount.target: Path(mount.source) for mount in mounts if mount.source and not mount.read_only}
+        await asyncio.to_thread(self._beginnings.note, id, volumes_here)
         await self._runtime.start(spec)
         return attachment.address
+
+    def _forget(self, id: str) -> None:
+        """What was made for it on the disk."""
+        self._inits.forget(id)
+        self._beginnings.forget(id)
 
     async def _once(self, spec: ContainerSpec, within_s: float) -> Ended:
         """See inits.Once."""
@@ -294,7 +311,7 @@ class Containers:
     async def _clear(self, id: str) -> None:
         await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
         await self._network.detach(id)
-        await asyncio.to_thread(self._inits.forget, id)
+        await asyncio.to_thread(self._forget, id)
         if id in self._known:
             self._gone.add(id)
         while len(self._gone) > KEPT_MAX:  # their logs are rotated away by then

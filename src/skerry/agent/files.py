@@ -53,10 +53,12 @@ class HostFiles:
         self.run = run
         self.volumes = state / "volumes"
         self.scratch = state / "scratch"
+        self.beginnings = state / "beginnings"  # what lay in volumes when their containers started
         self.logs = state / "logs"  # what monitors write, by container
         self.kept_logs = state / "logs-kept"  # what is kept of it, by slot
         self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot
         self.images = state / "images"
+        self.cores = state / "cores"
         self.lint = state / "lint"
         self.net = state / "net"
 

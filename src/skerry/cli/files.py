@@ -23,7 +23,7 @@ def command(terminal: Terminal, slot: str, limit: int, crashed: bool, cloud: str
     """Show what SLOT has changed since it started.
 
     Unseen: the container does not notice. All that lies in its memory file systems it has added; in its volumes, what is newer than
-    its start. Its image is read-only; what was removed from a volume can't be seen.
+    its start, or was there then and is no more. Its image is read-only.
     """
     from skerry.client import looking
     from skerry.client.session import Session
@@ -39,6 +39,18 @@ def command(terminal: Terminal, slot: str, limit: int, crashed: bool, cloud: str
     shown = [{**row, "modified": clock(row["modified"])} for row in rows]
     text = table(shown, ("change", "kind", "size_bytes", "modified", "name")) if rows else "(nothing)"
     text += "\n\n" + table(places, ("path", "kind", "used_bytes", "limit_bytes"))
-    terminal.answer({"files": rows, "places": places, "more": bool(summary.get("more"))}, text)
+    terminal.answer(
+        {
+            "files": rows,
+            "places": places,
+            "more": bool(summary.get("more")),
+            "removed_unknown": bool(summary.get("removed_unknown")),
+        },
+        text,
+    )
+    if summary.get("removed_unknown"):
+        terminal.warn(
+            "what its volumes held at its start is not known (too much, or an earlier agent): what was removed is not shown"
+        )
     if summary.get("more"):
         terminal.warn(f"there are more than these {len(rows)}: --limit shows more")

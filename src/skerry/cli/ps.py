@@ -32,7 +32,7 @@ def command(terminal: Terminal, app: str | None, watch: bool, cloud: str, passph
         run.in_cloud(terminal, cloud, passphrase_file, lambda session: _watch(terminal, session, app))
         return
     rows, scaled = run.in_cloud(terminal, cloud, passphrase_file, lambda session: _asked(terminal, session, app))
-    terminal.answer(rows, _text(rows, app) + _scaled(scaled))
+    terminal.answer(rows, _text(rows, app) + _scaled(scaled) + _crashed(rows))
 
 
 async def _asked(
@@ -41,6 +41,8 @@ async def _asked(
     from skerry.client import numbers, views
 
     rows = await views.ps(session, app)
+    crashed = await views.crashed(session, rows, app or "")
+    rows = [{**row, "crashed": crashed.get(row["slot"], "")} for row in rows]
     return rows, [] if terminal.as_json else await numbers.scalings(session, app or "")
 
 
@@ -50,6 +52,12 @@ def _scaled(rows: list[dict[str, Any]]) -> str:
         f"{clean(row['app'])}.{clean(row['service'])}: {row['replicas']} of {row['min']} to {row['max']}, because {clean(row['why'])}"
         for row in rows
     ]
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
+def _crashed(rows: list[dict[str, Any]]) -> str:
+    """Below the table: of whose last crash files and log are kept, and how to see them."""
+    lines = [f"{clean(row['slot'])} crashed: {clean(row['crashed'])}" for row in rows if row["crashed"]]
     return "\n\n" + "\n".join(lines) if lines else ""
 
 

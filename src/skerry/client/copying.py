@@ -1,4 +1,4 @@
-"""Files of a container onto the operator's machine, and one into it.
+"""Files of a container onto the operator's machine, and files of that into it.
 
 Out comes a tar stream of a node that may be captured, of a container that may be hostile. It is unpacked
 beside the place it is meant for and moved there when all has come: nothing half-made, nothing written elsewhere. tarfile's "data"
@@ -14,15 +14,19 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from skerry.client.looking import Answer, Place, opened
 from skerry.client.session import Session
-from skerry.errors import BadFormat, BadInput, Refusal
-from skerry.observe.look.job import PIECE_BYTES
+from skerry.errors import BadFormat, BadInput, Refusal, SkerryError
+from skerry.observe.look.job import DEPTH_MAX, HEAD, PIECE_BYTES, PLAN_BYTES, THINGS_MAX, Plan, Thing
+from skerry.observe.look.root import kind_of
 from skerry.store.disk import DiskFull, full_disk_told, told
 
 ENTRIES_MAX = 250_000
@@ -60,44 +64,111 @@ async def fetch(
     return {**figures, "skipped": skipped, "skipped_count": count, "to": str(to)}
 
 
-async def send(
-    session: Session, place: Place, local: Path, path: str, limit: int, progress: Progress = lambda bytes: None
-) -> dict[str, Any]:
-    """Put one file into the container, as `path`, or into it if that ends with a slash."""
-    path = path + local.name if path.endswith("/") else path
-    file = _plain(local, limit)
-    with file:
-        status = os.fstat(file.fileno())
-        args = {"path": path, "limit": status.st_size, "mode": stat.S_IMODE(status.st_mode) & 0o777, "write": True}
-        async with opened(session, place, "put", **args) as answer:
-            sending = asyncio.ensure_future(_give(answer, file, progress))
+class Sending:
+    """A file, or a folder and what is in it, on its way into a container. Links are copied as links; what is no file, folder or
+    link is left out, and told. Raises BadInput for what is none, is too much, or isn't here.
+    """
+
+    def __init__(self, local: Path, limit: int) -> None:
+        self.skipped: list[dict[str, str]] = []
+        self._local = local
+        things = tuple(islice(self._walk(local, ()), THINGS_MAX + 1))
+        if len(things) > THINGS_MAX:
+            raise BadInput(f"{local} was not copied", f"it has more than {THINGS_MAX} files", "copy a part of it")
+        self._size = sum(thing.size for thing in things)
+        if not things:
+            why = self.skipped[0]["why"] if self.skipped else "there is nothing of that name"
+            raise BadInput(f"{local} was not copied", why, "name a file or a folder")
+        if self._size > limit:
+            raise BadInput(f"{local} was not copied", f"it has {self._size} bytes, {limit} are allowed", "--limit SIZE")
+        encoded = msgspec.json.encode(Plan(name=local.resolve().name, things=things))
+        if len(encoded) > PLAN_BYTES:
+            raise BadInput(f"{local} was not copied", "the names in it are too long together", "copy a part of it")
+        self._things, self._plan = things, HEAD.pack(len(encoded)) + encoded
+
+    async def would(self, session: Session, place: Place, path: str) -> list[dict[str, Any]]:
+        """What lies there under the same names, and would be written over. Raises what `send` would before it writes."""
+        async with opened(session, place, "would", path=path, limit=self._size) as answer:
+            giving = asyncio.ensure_future(self._give_plan(answer))
+            try:
+                async with aclosing(answer.rows()) as rows:
+                    return [row async for row in rows]
+            finally:
+                giving.cancel()
+
+    async def send(
+        self, session: Session, place: Place, path: str, progress: Progress = lambda bytes: None
+    ) -> dict[str, Any]:
+        """Put it into the folder `path`, or, where there is none, put it there as `path`."""
+        async with opened(session, place, "put", path=path, limit=self._size, write=True) as answer:
+            giving = asyncio.ensure_future(self._give(answer, progress))
             try:
                 figures = await answer.done()
+            except SkerryError:
+                if giving.done() and (ours := giving.exception()) is not None:
+                    raise ours from None  # why it came to its end
+                raise
             finally:
-                sending.cancel()
-    return {"slot": place.slot, "path": path, **figures}
+                giving.cancel()
+        return {"slot": place.slot, **figures, "skipped": self.skipped[:TOLD_MAX], "skipped_count": len(self.skipped)}
 
+    async def _give_plan(self, answer: Answer) -> None:
+        for at in range(0, len(self._plan), PIECE_BYTES):
+            await answer.give(self._plan[at : at + PIECE_BYTES])
 
-async def _give(answer: Answer, file: IO[bytes], progress: Progress) -> None:
-    gave = 0
-    while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-        await answer.give(piece)
-        gave += len(piece)
-        progress(gave)
-    await answer.give(b"")
+    async def _give(self, answer: Answer, progress: Progress) -> None:
+        gave = 0
+        try:
+            await self._give_plan(answer)
+            for thing in self._things:
+                if thing.kind != "file":
+                    continue
+                with self._opened(thing) as file:
+                    left = thing.size
+                    while left and (piece := await asyncio.to_thread(file.read, min(left, PIECE_BYTES))):
+                        await answer.give(piece)
+                        left -= len(piece)
+                        gave += len(piece)
+                        progress(gave)
+                if left:
+                    path = self._local.joinpath(*thing.path)
+                    raise BadInput(f"{path} was not copied", "it became shorter meanwhile", "try again")
+        finally:
+            await answer.give(b"")
 
+    def _opened(self, thing: Thing) -> IO[bytes]:
+        path = self._local.joinpath(*thing.path)
+        try:
+            return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW if thing.path else 0)), "rb")
+        except OSError as error:
+            raise BadInput(f"{path} was not copied", error.strerror or str(error), "") from None
 
-def _plain(local: Path, limit: int) -> IO[bytes]:
-    """Raises BadInput for what is no file, or too large."""
-    if not local.is_file():
-        raise BadInput(
-            f"{local} was not copied", "it is no file", "name a file; a folder is copied as an archive of it"
-        )
-    if local.stat().st_size > limit:
-        raise BadInput(
-            f"{local} was not copied", f"it has {local.stat().st_size} bytes, {limit} are allowed", "--limit SIZE"
-        )
-    return local.open("rb")
+    def _walk(self, path: Path, way: tuple[str, ...]) -> Iterator[Thing]:
+        """Itself, and in a folder whatever lies in it, in the order of names."""
+        try:
+            status = path.lstat() if way else path.stat()
+            mode = stat.S_IMODE(status.st_mode) & 0o777
+            if stat.S_ISREG(status.st_mode):
+                yield Thing(way, "file", mode, status.st_size)
+            elif stat.S_ISLNK(status.st_mode):
+                yield Thing(way, "link", target=str(path.readlink()))
+            elif stat.S_ISDIR(status.st_mode) and len(way) < DEPTH_MAX:
+                names = sorted(below.name for below in path.iterdir())
+                yield Thing(way, "directory", mode)
+                for name in names:
+                    try:
+                        name.encode()
+                    except UnicodeEncodeError:
+                        self._skip(path / name, "its name is no UTF-8")
+                        continue
+                    yield from self._walk(path / name, (*way, name))
+            else:
+                self._skip(path, f"a {kind_of(status.st_mode)}" if len(way) < DEPTH_MAX else "too deep")
+        except OSError as error:
+            self._skip(path, error.strerror or str(error))
+
+    def _skip(self, path: Path, why: str) -> None:
+        self.skipped.append({"path": str(path).encode("utf-8", "backslashreplace").decode()[:1000], "why": why})
 
 
 def destination(path: str, local: Path) -> Path:
@@ -137,6 +208,7 @@ async def _pour(
         finally:
             os.close(its)
             await asyncio.wait({unpacking})
+            unpacking.exception()  # of a stream that has failed it is no news that it came to an end too soon
         unpacking.result()
         return answer.summary
 

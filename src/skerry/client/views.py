@@ -68,24 +68,36 @@ async def explain(session: Session, subject: str) -> dict[str, Any]:
         }
     found = {row["slot"]: row for row in await session.request("explain", {"subject": subject})}
     hosts_of = {answer["node"] for row in found.values() for answer in row["order"][:CRASHED_ASKED]}
-    for crash in await _crashes(session, subject, hosts_of):
-        if crash["slot"] in found:
-            again = f", and {crash['again']} times since" if crash["again"] else ""
-            told = f"{restarts.told(crash['exit_code'], crash['oom'])} on {crash['node']}{again}"
-            found[crash["slot"]]["crashed"] = f"{told}, {rfc3339(crash['time'])}: skerry crashes {crash['slot']}"
+    for slot, told in (await _crashes(session, subject, hosts_of)).items():
+        if slot in found:
+            found[slot]["crashed"] = told
     return found
 
 
-async def _crashes(session: Session, subject: str, hosts_of: set[str]) -> list[dict[str, Any]]:
-    """What these hosts keep of crashes, oldest first, as far as they say so at once to who asks."""
+async def crashed(session: Session, rows: list[dict[str, Any]], app: str = "") -> dict[str, str]:
+    """Slot -> what is kept of its last crash, for rows of `ps`. Where all are well and none was started again nobody is asked."""
+    if any(not row["healthy"] and row["state"] != "asleep" and not row["finished"] for row in rows):
+        hosts_of = {node.removeprefix("node/") for node in session.nodes}
+    else:
+        hosts_of = {row["node"] for row in rows if row["restarts"]}
+    return await _crashes(session, app, hosts_of) if hosts_of else {}
+
+
+async def _crashes(session: Session, subject: str, hosts_of: set[str]) -> dict[str, str]:
+    """Slot -> what these hosts keep of its last crash, as far as they say so at once to who asks."""
     from skerry.client.looking import crashes
 
+    found = {}
     try:
         async with asyncio.timeout(CRASHED_WITHIN_S):
             nodes = [f"node/{name}" for name in hosts_of if f"node/{name}" in session.nodes]
-            return list(reversed(await crashes(session, subject, nodes)))
+            for crash in reversed(await crashes(session, subject, nodes)):  # the newest last
+                again = f", and {crash['again']} times since" if crash["again"] else ""
+                told = f"{restarts.told(crash['exit_code'], crash['oom'])} on {crash['node']}{again}"
+                found[crash["slot"]] = f"{told}, {rfc3339(crash['time'])}: skerry crashes {crash['slot']}"
     except (SkerryError, TimeoutError):
-        return []
+        return {}
+    return found
 
 
 async def status(session: Session) -> dict[str, Any]:
@@ -307,6 +319,8 @@ async def doctor(session: Session) -> list[dict[str, Any]]:
         off = abs(answer["time"] - session.answered[node])
         add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")
         add(f"{name} clock", off < 5, f"differs by {off:.1f} s", "run a time service on it (systemd-timesyncd)")
+        if why := answer.get("cores_unkept"):
+            add(f"{name} cores", False, f"none is kept of what dies: {why}", "skerry core SLOT makes one on request")
         missing = set(answers) - {node} - set(answer["neighbours"])
         add(
             f"{name} links",

@@ -36,7 +36,7 @@ class Standing(msgspec.Struct, frozen=True):
     order: tuple[str, ...]
     claimants: tuple[Claimant, ...]  # best first
     vacant: bool
-    why: str  # why it is vacant
+    why: str  # why it is vacant; of one that is claimed, why nobody holds it yet, "" if somebody does
     home: tuple[str, ...]  # nodes that have its data: only they may run it
     dead: tuple[str, ...]  # claimants that are down
 
@@ -133,12 +133,15 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
         s.vacant.pop(slot, None)
     else:
         s.vacant.setdefault(slot, s.now)
-    return Standing(slot, order, tuple(claimants), vacant, _why_vacant(s, claimants, dead), home, tuple(dead))
+    return Standing(slot, order, tuple(claimants), vacant, _why_open(s, claimants, dead), home, tuple(dead))
 
 
-def _why_vacant(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
+def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
     if claimants:
-        return f"{name_of(claimants[0].node)} {claimants[0].against}"
+        best = claimants[0]
+        if best.against:
+            return f"{name_of(best.node)} {best.against}"
+        return "" if best.done else f"claimed by {name_of(best.node)}: {best.why}"
     if dead:
         return f"{name_of(dead[0])} is down: {s.presence.seen(dead[0]).why}"
     return "nobody holds it"

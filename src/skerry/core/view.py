@@ -235,10 +235,10 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
         return waits_for_home(s, standing)
     if not standing.order:
         return "no node satisfies its constraints and can read its secrets"
-    declines = [d.reason for d in s.known.about("decline", str(standing.slot)).values() if isinstance(d, Decline)]
-    if declines:
-        return f"{standing.why}; declined: {'; '.join(sorted(set(declines)))}"
-    return standing.why
+    told = s.known.about("decline", str(standing.slot)).values()
+    declines = {d.reason for d in told if isinstance(d, Decline) and d.reason}
+    said = standing.why, f"declined: {'; '.join(sorted(declines))}" if declines else ""
+    return "; ".join(part for part in said if part)
 
 
 def hosts(s: Situation) -> list[Host]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 
 from agent.small import SmallCloud
@@ -55,6 +56,13 @@ class Screen:
             await self.pilot.press(key)
             for _ in range(LEVELS):
                 await self.pilot._wait_for_screen()
+
+    async def all_at_once(self, *keys: str) -> None:
+        """As a fast person, a slow line or a paste brings them: all are there before the first is taken."""
+        for key in keys:
+            character = {"slash": "/", "enter": "\r", "escape": "\x1b"}.get(key, key)
+            self.top.post_message(Key(key, character))
+        await self.pilot._wait_for_screen()
 
     @property
     def detail(self) -> Detail:

@@ -59,6 +59,13 @@ async def test_views_words_order_and_help_at_80_by_24(cloud: SmallCloud, session
         assert "events of the whole cloud" in seen
         await top.press("escape", "1")
         await top.until("all", lambda s: names(s) == ["blog.blog", "search.search", "shop.shop"])
+        await top.all_at_once("slash", *"shop", "enter", "2")
+        await top.until("its slots", lambda s: names(s) == ["shop.shop/2", "shop.shop/1", "shop.shop/0"])
+        await top.all_at_once("slash", *"xyz", "escape", "slash", *"blog", "enter", "1")
+        await top.until("only the blog", lambda s: names(s) == ["blog.blog"] and s.splitlines()[4].endswith("/blog"))
+        assert not top.top.paused
+        await top.all_at_once("escape")
+        await top.until("all", lambda s: names(s) == ["blog.blog", "search.search", "shop.shop"])
         await top.pilot.press("q")
     assert top.top.return_code == 0
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from skerry.errors import Passing, Unreachable
 from skerry.mesh import terminals as t
-from skerry.mesh.messages import Stream
+from skerry.mesh.messages import Stream, is_alive
 from skerry.runtime import processes
 from skerry.runtime.contract import Tool
 
 LAST_WORDS_S = 30.0  # of output that is still to be carried to an operator whose line is slow
+LISTENED_S, SILENT_S = 2.0, 5.0  # how often a tracer's operator is listened for, and how long
 TIME_OVER = 124  # as timeout(1) says it
 FROM_OPERATOR = t.STDIN + t.STDIN_END + t.RESIZE + t.INTERRUPT
 
@@ -25,10 +26,18 @@ class Stuck(Passing):
 
 
 class Carrying:
-    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait."""
+    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait. `keep`: who takes what it
+    writes to standard output, instead of the operator.
+    """
 
-    def __init__(self, stream: Stream, tool: Tool, stuck_s: float | None) -> None:
-        self._stream, self._tool, self._stuck_s = stream, tool, stuck_s
+    def __init__(
+        self,
+        stream: Stream,
+        tool: Tool,
+        stuck_s: float | None,
+        keep: Callable[[bytes], Coroutine[None, None, None]] | None = None,
+    ) -> None:
+        self._stream, self._tool, self._stuck_s, self._keep = stream, tool, stuck_s, keep
 
     async def run(self, limit_s: float, forbidden: Coroutine[None, None, None]) -> t.End:
         """How it ended; the tool has ended then. `forbidden`: until it may no longer go on.
@@ -38,7 +47,7 @@ class Carrying:
         ended = asyncio.ensure_future(self._tool.ended())
         incoming = asyncio.ensure_future(self._take())
         outgoing = asyncio.ensure_future(self._give_all())
-        closed = asyncio.ensure_future(self._stream.wait_closed())
+        closed = asyncio.ensure_future(self._stream.wait_closed() if self._stuck_s is None else self._unheard())
         stopped = asyncio.ensure_future(forbidden)
         tasks = (ended, incoming, outgoing, closed, stopped)
         try:
@@ -64,6 +73,16 @@ class Carrying:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _unheard(self) -> None:
+        """Until a tracer's operator is gone. One whose cable was pulled says nothing of it, and the target waits meanwhile."""
+        closed = asyncio.ensure_future(self._stream.wait_closed())
+        try:
+            while not closed.done() and await is_alive(self._stream, SILENT_S):
+                await asyncio.wait({closed}, timeout=LISTENED_S)
+            self._stream.transport.abort()
+        finally:
+            closed.cancel()
 
     async def _take(self) -> None:
         while True:
@@ -104,6 +123,9 @@ class Carrying:
                 return
             if not data:
                 return
+            if channel == t.STDOUT and self._keep is not None:
+                await self._keep(data)
+                continue
             try:
                 async with asyncio.timeout(self._stuck_s):
                     await t.send(self._stream, channel, data)

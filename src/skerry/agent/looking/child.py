@@ -54,8 +54,8 @@ async def running(job: Job) -> AsyncIterator[Child]:
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-m", "skerry.observe.look.child", msgspec.json.encode(job).decode(),
-        stdin=pipe if job.what == "put" else nothing, stdout=pipe, stderr=pipe,
-        pass_fds=[file for file in (job.root, job.to) if file >= 0], limit=FRAME_BYTES,
+        stdin=pipe if job.what in ("would", "put") else nothing, stdout=pipe, stderr=pipe,
+        pass_fds=[file for file in (job.root, job.to, job.began) if file >= 0], limit=FRAME_BYTES,
     )  # fmt: skip
     try:
         yield Child(job, process)

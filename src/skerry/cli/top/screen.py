@@ -47,8 +47,11 @@ class Top(App[SkerryError]):
         Binding("greater_than_sign", "sort(1)", "sort", key_display="< >"),
         Binding("less_than_sign", "sort(-1)", show=False),
         Binding("r", "reverse", "reverse", show=False),
-        Binding("slash", "filter", "filter", key_display="/"),
-        Binding("escape", "clear", show=False),
+        # These turn the keys that follow to somewhere else, so they act at once: whoever types fast types the next one before a
+        # widget has taken this one.
+        Binding("slash", "filter", "filter", key_display="/", priority=True),
+        Binding("enter", "keep", show=False, priority=True),
+        Binding("escape", "clear", show=False, priority=True),
         Binding("e", "events", "events"),
         Binding("p", "pause", "pause", show=False),
         Binding("t", "light", "light", show=False),
@@ -176,9 +179,12 @@ class Top(App[SkerryError]):
     # -- what keys do
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys of the tables are not those of what lies over them."""
-        mine = {"view", "next_view", "sort", "reverse", "filter", "clear", "events", "pause"}
-        return len(self.screen_stack) == 1 or action not in mine
+        """Keys of the tables are not those of what lies over them, nor of a filter that is typed."""
+        mine = {"view", "next_view", "sort", "reverse", "filter", "keep", "clear", "events", "pause"}
+        if action in mine and len(self.screen_stack) != 1:
+            return False
+        typing = isinstance(self.focused, Input)
+        return typing if action == "keep" else not typing if action == "filter" else True
 
     def action_view(self, name: str) -> None:
         if name != self.view:
@@ -217,24 +223,21 @@ class Top(App[SkerryError]):
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
         field.add_class("shown")
-        field.focus()
+        self.screen.set_focus(field)  # at once; Widget.focus does it later
+
+    def action_keep(self) -> None:
+        self.query_one("#filter", Input).remove_class("shown")
+        self.screen.set_focus(self.query_one("#grid", Grid))
+        self._draw()
 
     def action_clear(self) -> None:
-        self.query_one("#filter", Input).value = ""
-        self._end_filter()
-
-    def _end_filter(self) -> None:
-        self.query_one("#filter", Input).remove_class("shown")
-        self.query_one("#grid", Grid).focus()
-        self._draw()
+        field = self.query_one("#filter", Input)
+        field.call_later(field.clear)  # after what was typed into it before
+        self.action_keep()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         if event.input.id == "filter":
             self._draw()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "filter":
-            self._end_filter()
 
     def on_grid_opened(self, event: Grid.Opened) -> None:
         self._open(event.key)

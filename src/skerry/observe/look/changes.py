@@ -1,13 +1,15 @@
 """What a container has changed since it started: what lies in its memory file systems, and what is newer in its volumes.
 
 Its root is the image's tree, read-only: there nothing can change. A memory file system began empty, so all in it was added. In a
-volume, older files stay; whether one was removed can't be seen. The times are the kernel's (change, birth): a program can't set them.
+volume, older files stay; what was removed is known by what was noted at the start (beginning.py). The times are the kernel's
+(change, birth): a program can't set them.
 Sources: proc(5) (mountinfo); statx(2).
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import stat
 import struct
@@ -15,12 +17,12 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from skerry.observe.look.content import DEPTH_MAX
+from skerry.observe.look.beginning import Was, noted
 from skerry.observe.look.errors import NothingToSee, NotInThere
-from skerry.observe.look.job import Job
+from skerry.observe.look.job import DEPTH_MAX, Job
 from skerry.observe.look.listing import row_of, text_of
 from skerry.observe.look.procfs import parse_stat, processes_of
-from skerry.observe.look.root import READ, kernels_own, locate, reopen
+from skerry.observe.look.root import NO_LINKS, READ, kernels_own, kind_of, locate, openat2, reopen
 
 RUNTIMES = ("/proc/", "/sys/")  # what is mounted there, the runtime has filled
 VISITED_MAX = 1_000_000
@@ -86,7 +88,45 @@ def files(job: Job) -> Iterator[dict[str, Any]]:
             os.close(at)
         if more:
             break
-    yield {"shown": shown, "more": more, "places": places, "began": began_s}
+    was = _was(job, places)
+    for row in removed(job.root, was or []):
+        if shown == job.limit:
+            more = True
+            break
+        shown += 1
+        yield row
+    told = {"shown": shown, "more": more, "places": places, "began": began_s}
+    yield told if was is not None else told | {"removed_unknown": True}
+
+
+def _was(job: Job, places: list[dict[str, Any]]) -> list[Was] | None:
+    """What its volumes held at its start; None: it has some, and that is not known."""
+    if job.began >= 0:
+        with open(job.began, "rb", closefd=False) as file:
+            return noted(file.read())
+    return None if any(place["kind"] == "disk" for place in places) else []
+
+
+def removed(root: int, was: list[Was]) -> Iterator[dict[str, Any]]:
+    """A row for each that isn't there under its name any more; of a folder that is gone with all in it, one row."""
+    gone = ""
+    for each in was:
+        if gone and each.path.startswith(gone):
+            continue
+        try:
+            os.close(openat2(root, each.path, os.O_PATH | os.O_NOFOLLOW, resolve=NO_LINKS))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                continue
+            if stat.S_ISDIR(each.mode):
+                gone = f"{each.path}/"
+            yield {
+                "name": text_of(each.path),
+                "kind": kind_of(each.mode),
+                "size_bytes": each.size_bytes,
+                "modified": each.modified,
+                "change": "removed",
+            }
 
 
 def _first(job: Job) -> tuple[float, list[MountPoint]]:

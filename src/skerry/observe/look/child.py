@@ -60,6 +60,10 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.keeping import Keeping
 
         return Keeping(job).keep()
+    if job.what == "would":
+        from skerry.observe.look.placing import would
+
+        return rows_of(would(job), send_rows)
     if job.what == "put":
         from skerry.observe.look.placing import put
 
@@ -72,6 +76,10 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.capture import capture
 
         return capture(job, send, send_rows)
+    if job.what == "samples":
+        from skerry.observe.look.samples import samples
+
+        return samples(job, send, send_rows)
     raise AssertionError(job.what)
 
 

@@ -14,11 +14,10 @@ from typing import Any
 
 from skerry.errors import SkerryError
 from skerry.observe.look.errors import NotReadable, TooMuch
-from skerry.observe.look.job import PIECE_BYTES, Job
+from skerry.observe.look.job import DEPTH_MAX, PIECE_BYTES, Job
 from skerry.observe.look.listing import text_of
 from skerry.observe.look.root import READ, kernels_own, kind_of, locate, reopen, told
 
-DEPTH_MAX = 128
 ENTRIES_MAX = 200_000
 SKIPPED_TOLD = 100
 BLOCK = 512

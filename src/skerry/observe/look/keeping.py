@@ -12,9 +12,9 @@ import stat
 from typing import Any
 
 from skerry.errors import SkerryError
-from skerry.observe.look.content import DEPTH_MAX, SKIPPED_TOLD
+from skerry.observe.look.content import SKIPPED_TOLD
 from skerry.observe.look.errors import NotInThere
-from skerry.observe.look.job import PIECE_BYTES, Job
+from skerry.observe.look.job import DEPTH_MAX, PIECE_BYTES, Job
 from skerry.observe.look.listing import text_of
 from skerry.observe.look.root import READ, kernels_own, kind_of, locate, reopen
 

@@ -17,7 +17,7 @@ import stat
 from skerry.errors import SkerryError
 from skerry.observe.look.errors import NothingToSee, NotInThere, NotReadable, NotWritable
 
-NO_MAGIC_LINKS, IN_ROOT = 0x02, 0x10
+NO_MAGIC_LINKS, NO_LINKS, IN_ROOT = 0x02, 0x04, 0x10
 READ = os.O_RDONLY | os.O_NOATIME | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 TRIES = 64  # while somebody moves folders about under us
 _OPENAT2 = 437  # one number for all processors
@@ -39,9 +39,9 @@ def kind_of(mode: int) -> str:
     return KINDS.get(stat.S_IFMT(mode), "unknown")
 
 
-def openat2(root: int, path: str, flags: int, mode: int = 0) -> int:
+def openat2(root: int, path: str, flags: int, *, resolve: int = NO_MAGIC_LINKS) -> int:
     """Resolved within `root`. Raises OSError."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, IN_ROOT | NO_MAGIC_LINKS)
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, IN_ROOT | resolve)
     for _ in range(TRIES):
         file: int = _libc.syscall(_OPENAT2, root, os.fsencode(path), how, ctypes.sizeof(how))
         if file >= 0:
