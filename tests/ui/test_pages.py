@@ -24,10 +24,10 @@ services:
     image: hello:1
     deploy:
       replicas: 3
-      update_config:
-        parallelism: 4
+      update_config: {parallelism: 4, monitor: 200ms}
   worker:
     image: hello:2
+    deploy: {update_config: {monitor: 200ms}}
 """
 
 

@@ -73,19 +73,21 @@ export function Deploy({ route: [given = ""] }) {
 const BARE = [null, "", 0, false];
 const bare = (value) => BARE.includes(value) || (Array.isArray(value) && !value.length);
 
-function fresh(its) {
-  const value = (field) => (its.find((each) => each.field.endsWith(`.${field}`)) || { new: null }).new;
-  return `new: ${many(value("replicas") ?? 1, "replica")}${value("scale.max") ? `, up to ${value("scale.max")}` : ""}`;
+/** A service that comes or goes, as its image tells, is one row; all that is said of one that comes is inside. */
+function folded(changes) {
+  const service = (each) => (each.field.match(each.path.startsWith("app/") ? /^services\.([^.]+)\./ : /^images\.([^.]+)$/) || [])[1];
+  const of = by(changes.filter(service), service);
+  const image = (name) => of.get(name).find((each) => each.field === `images.${name}`);
+  const named = (what) => [...of.keys()].filter((name) => image(name) && image(name)[what] === null);
+  const [goes, comes] = [named("new"), named("old")];
+  const whole = (name) => ({ path: "app/", field: `services.${name}`, old: null, new: null });
+  return [...goes.map((name) => ({ ...whole(name), old: "the whole service" })), ...comes.map((name) => ({ ...whole(name), new: fresh(of.get(name)), inner: of.get(name).filter((each) => !bare(each.new)) })),
+    ...changes.filter((each) => ![...goes, ...comes].includes(service(each)))];
 }
 
-/** A service that comes or goes is told of as one; of what comes, all that is said of it is inside. */
-function folded(changes) {
-  const service = (each) => (each.path.startsWith("app/") ? (each.field.match(/^services\.([^.]+)\./) || [])[1] : undefined);
-  const of = [...by(changes.filter(service), service)].filter(([, its]) => its.length > 5);
-  const goes = of.filter(([, its]) => its.every((each) => each.new === null)).map(([name]) => ({ path: "app/", field: `services.${name}`, old: "the whole service", new: null }));
-  const comes = of.filter(([, its]) => its.every((each) => each.old === null)).map(([name, its]) => ({ path: "app/", field: `services.${name}`, old: null, new: fresh(its), inner: its.filter((each) => !bare(each.new)).map((each) => ({ ...each, field: each.field.split(".").slice(2).join(".") })) }));
-  const whole = [...goes, ...comes];
-  return [...whole, ...changes.filter((each) => !whole.some((one) => each.path.startsWith("app/") && each.field.startsWith(`${one.field}.`)))];
+function fresh(its) {
+  const value = (field) => (its.find((each) => each.field.endsWith(`.${field}`)) || {}).new;
+  return `new: ${many(value("replicas") ?? 1, "replica")}${value("scale.max") ? `, up to ${value("scale.max")}` : ""}`;
 }
 
 function Difference({ found, busy, go }) {
@@ -97,7 +99,7 @@ function Difference({ found, busy, go }) {
   return html`<section ref=${own}><div class="head"><h2>${found.before ? `What changes in ${found.name}` : `${found.name} is new`}</h2></div>
     <table class="cards"><thead><tr><th>Field</th>${found.before && html`<th>Now</th>`}<th>${found.before ? "Then" : "Value"}</th></tr></thead><tbody>
     ${changes.map((each) => html`<tr key=${each.path + each.field}><td class="mono"><span class="quiet">${each.path.split("/")[0]}</span> ${each.field}</td>${found.before && html`<td class="mono">${each.old === null ? html`<span class="quiet">not there</span>` : html`<span class="was">${shown(each.old)}</span>`}</td>`}
-      <td class="mono">${each.new === null ? html`<span class="word bad">goes</span>` : each.inner ? html`<details class="bare"><summary class="is">${each.new}</summary><dl class="facts mono">${each.inner.map((one) => html`<dt>${one.field}</dt><dd>${shown(one.new)}</dd>`)}</dl></details>` : html`<span class="is">${shown(each.new)}</span>`}</td></tr>`)}</tbody></table>
+      <td class="mono">${each.new === null ? html`<span class="word bad">goes</span>` : each.inner ? html`<details class="bare"><summary class="is">${each.new}</summary><dl class="facts mono">${each.inner.map((one) => html`<dt>${one.field.startsWith("images.") ? "image" : one.field.split(".").slice(2).join(".")}</dt><dd>${shown(one.new)}</dd>`)}</dl></details>` : html`<span class="is">${shown(each.new)}</span>`}</td></tr>`)}</tbody></table>
     ${gone.length > 0 && html`<div class="note wait"><p>What goes: ${gone.map((each) => each.field).join(", ")}.</p></div>`}
     <div class="actions" style=${{ marginTop: "18px" }}><button class="do first" type="button" disabled=${busy} onClick=${go}>Deploy ${found.name}</button></div></section>`;
 }
