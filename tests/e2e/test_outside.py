@@ -18,6 +18,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ from skerry.trust.requests import make_request
 
 pytestmark = pytest.mark.e2e
 ANSWER_S = 5.0
+AT_ONCE = ThreadPoolExecutor(4)
 STRACE = ("--", "strace", "-f", "-p", "{pid}")
 # What a tool leaves behind if anything: its processes, mounts, cgroups, folders.
 LEFT = """
 pgrep -ax strace; pgrep -ax swapper.sh
 grep -l /run/skerry/tools /proc/[0-9]*/mountinfo 2>/dev/null
-ls -d /run/skerry/tools/* /sys/fs/cgroup/*/skerry/tools/* /sys/fs/cgroup/skerry/tools/* 2>/dev/null
+ls -d /run/skerry/tools/* /sys/fs/cgroup/*/skerry/tools/*/ /sys/fs/cgroup/skerry/tools/*/ 2>/dev/null
 true
 """
 
@@ -218,6 +220,8 @@ def somebody(cloud: Cloud, tmp_path: Path) -> Iterator[Somebody]:
 def test_a_key_that_may_do_something_else_looks_into_nothing(
     cloud: Cloud, kit: str, somebody: Somebody, tmp_path: Path
 ) -> None:
+    eve, until_s = somebody("debug", "--app", "guestbook", "--until", "9s"), time.time() + 9
+    assert "localhost" in eve.run("cat", "web/0:/etc/hosts")
     words: list[tuple[str, ...]] = [
         ("debug", "web/0", "--tools", kit, "--", "busybox", "true"), ("cat", "web/0:/etc/hosts"), ("procs", "web/0"),
         ("cp", "web/0:/etc", str(tmp_path)),
@@ -225,22 +229,20 @@ def test_a_key_that_may_do_something_else_looks_into_nothing(
     since_s = time.time()
     deploys = somebody("ci", "--app", "guestbook")
     other = somebody("debug", "--app", "other")
-    for person in (deploys, other):
-        for each in words:
-            args = (each[0], "--json", *each[1:])
-            done = subprocess.run([COMMAND, *args], env=person.environment, capture_output=True, text=True)
-            error = json.loads(done.stdout)["error"]
-            assert (done.returncode, error["code"]) == (3, "verb-not-allowed"), (each, error)
-            assert "eve-" in error["why"], error
-    code, error = deploys.refused("logs", "web")
-    assert (code, error["code"]) == (3, "verb-not-allowed"), error
+    tries = [(deploys, each) for each in [*words, ("logs", "web")]] + [(other, each) for each in words[:2]]
+    for done in AT_ONCE.map(lambda each: _try(*each), tries):
+        error = json.loads(done.stdout)["error"]
+        assert (done.returncode, error["code"]) == (3, "verb-not-allowed"), (done.args, error)
+        assert "eve-" in error["why"], error
     assert not cloud.events("debug", since_s)
-    until_s = time.time() + 8
-    eve = somebody("debug", "--app", "guestbook", "--until", "8s")
-    assert "localhost" in eve.run("cat", "web/0:/etc/hosts")
     time.sleep(max(0.0, until_s + 0.5 - time.time()))
     code, error = eve.refused("cat", "web/0:/etc/hosts")
     assert (code, error["code"]) == (3, "unknown-key") and "is over" in error["why"], error
+
+
+def _try(person: Skerry, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    command = [COMMAND, words[0], "--json", *words[1:]]
+    return subprocess.run(command, env=person.environment, capture_output=True, text=True, timeout=60)
 
 
 def test_one_that_hangs_is_looked_into_by_all_means(cloud: Cloud, kit: str) -> None:
@@ -292,26 +294,20 @@ def test_what_a_container_plants_and_swaps_never_leads_to_the_hosts_files(
         assert hostile.stdout is not None and hostile.stdout.readline() == b"ready\n"
         (tmp_path / "tree").mkdir()
         (tmp_path / "tree/secret").write_text("of-the-operator\n")
-        for path in ("planted", "folder/secret", "a/secret", "a/secret"):
-            assert "of-the-host" not in cloud.skerry.run("cat", f"web/0:/tmp/{path}", ok=False)
-        cloud.skerry.run("cp", "web/0:/tmp", str(tmp_path / "out"))
+        ways: list[tuple[str, ...]] = [
+            ("cat", f"web/0:/tmp/{path}") for path in ("planted", "folder/secret", "a/secret")
+        ]
+        ways.append(
+            ("debug", "web/0", "--tools", kit, "--", "busybox", "cat", "/target/tmp/planted", "/target/tmp/a/secret")
+        )
+        for to in ("planted", "folder/secret", "a"):
+            ways.append(("cp", "--write", "--yes", str(tmp_path / "tree/secret"), f"web/0:/tmp/{to}"))
+        ways.append(("cp", "--write", "--yes", str(tmp_path / "tree"), "web/0:/tmp/a"))
+        ways.append(("cp", "web/0:/tmp", str(tmp_path / "out")))
+        for said in AT_ONCE.map(lambda each: cloud.skerry.run(*each, ok=False), ways):
+            assert "of-the-host" not in said
         for file in (tmp_path / "out").rglob("*"):
             assert file.is_symlink() or file.is_dir() or "of-the-host" not in file.read_text()
-        for to in ("planted", "folder/secret", "a/secret", "a"):
-            cloud.skerry.run("cp", "--write", "--yes", str(tmp_path / "tree/secret"), f"web/0:/tmp/{to}", ok=False)
-        cloud.skerry.run("cp", "--write", "--yes", str(tmp_path / "tree"), "web/0:/tmp/a", ok=False)
-        tool = (
-            "debug",
-            "web/0",
-            "--tools",
-            kit,
-            "--",
-            "busybox",
-            "cat",
-            "/target/tmp/planted",
-            "/target/tmp/folder/secret",
-        )
-        assert "of-the-host" not in cloud.skerry.run(*tool, ok=False)
     finally:
         hostile.send_signal(signal.SIGINT)
         hostile.wait(20)

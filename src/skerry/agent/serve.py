@@ -331,13 +331,13 @@ class Server:
         return {
             "cores": [row for row in rows if meant(row["slot"])],
             "asking": asking,
-            "why": self._cores.why if asking else "",
+            "why": self._cores.unkept if asking else "",
         }
 
     async def _verb_core_rm(self, args: CoreName, request: Request) -> Any:
         request.must("debug", path_of(args.slot))
         gone = self._cores.remove(args.slot, args.name)
-        self._events.append("debug", args.slot, f"core rm {', '.join(gone)} by {request.name or request.role}")
+        self._events.append("debug", args.slot, f"cores rm {', '.join(gone)} by {request.name or request.role}")
         return {"slot": args.slot, "names": gone, "node": name_of(self._me)}
 
     # -- this host's own data

@@ -34,7 +34,9 @@ def command(terminal: Terminal, subject: str, lines: int, cloud: str, passphrase
     text = table(shown, ("slot", "node", "age", "again", "files", "ended")) if rows else "(none)"
     if len({row["slot"] for row in rows}) == 1:
         last = [clean(line) for line in str(rows[0]["log"]).splitlines()[-lines:]] if lines else []
-        there = [f"a core is kept: skerry core get {rows[0]['slot']}:{name}" for name in rows[0].get("cores", [])]
+        there = [
+            clean(f"a core is kept: skerry cores get {rows[0]['slot']}:{name}") for name in rows[0].get("cores", [])
+        ]
         text = "\n".join([text, *there, "", *last])
     terminal.answer(rows, text)
 

@@ -55,6 +55,7 @@ VERBS = {
     "trace": "Show the system calls of SLOT's processes as they happen, by strace from outside.",
     "profile": "Draw where the time of SLOT's processes goes: a flame graph as SVG, to be opened in any browser.",
     "core": "Write the memory of SLOT's first process to a core file here, for gdb.",
+    "cores": "List, fetch and remove the core files that hosts keep.",
     "tools": "Make, list and remove images with tools for looking into containers.",
     "sign": "Add your signature to what waits for it.",
     "key": "Carry keys to another machine, or recover them.",

@@ -8,10 +8,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
+
+import msgspec
 
 from skerry.client.looking import NAMED, Place, opened
 from skerry.client.session import Session
+from skerry.core.records import Slot, is_meant
 from skerry.errors import BadFormat, BadInput, NoSuchSubject, SkerryError
 from skerry.image.kept import half_made, part_of
 from skerry.sizes import size
@@ -21,20 +24,58 @@ PACKED_BYTES = 2 << 30
 ELF = b"\x7fELF"
 
 
+Word = Annotated[str, msgspec.Meta(max_length=1000)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Row(msgspec.Struct, kw_only=True):
+    """A core, as a host tells of it; which may be a captured one, and its name becomes a file's here. `by` "crash" or "request" (of
+    `who`). `cut`: why it isn't whole. `missed`: how many came too soon after it.
+    """
+
+    slot: Annotated[str, msgspec.Meta(max_length=200)]
+    name: Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
+    container: Word
+    by: Literal["crash", "request"]
+    who: Word = ""
+    time: float
+    signal: Count
+    pid: Count
+    comm: Word
+    exe: Word
+    size_bytes: Count
+    kept_bytes: Count
+    cut: Word
+    missed: Count = 0
+
+
+class _Answer(msgspec.Struct):
+    cores: list[Row]
+    asking: list[Word]
+    why: Word
+
+
 async def ls(session: Session, subject: str = "") -> tuple[list[dict[str, Any]], list[str]]:
     """Newest first, each with its `node`; and what people should know: hosts that did not answer, cores that are not kept."""
     answers = await session.everywhere("cores", {"subject": subject})
-    failed = {node: answer for node, answer in answers.items() if isinstance(answer, SkerryError)}
-    if failed and len(failed) == len(answers):
-        raise next(iter(failed.values()))
-    told = [f"{_host(node)} did not answer: {error}" for node, error in failed.items()]
-    rows: list[dict[str, Any]] = []
-    for node, answer in answers.items():
-        if node in failed:
+    told, rows, refused = list[str](), list[dict[str, Any]](), list[SkerryError]()
+    for node, raw in answers.items():
+        host = node.removeprefix("node/")
+        try:
+            answer = _read(raw, host)
+        except SkerryError as error:
+            refused.append(error)
+            told.append(f"{host} did not answer: {error}")
             continue
-        rows += [{**row, "node": _host(node)} for row in answer["cores"]]
-        if answer["why"]:
-            told.append(f"{_host(node)} keeps no core of {', '.join(answer['asking'])} at a crash: {answer['why']}")
+        rows += [
+            msgspec.to_builtins(row) | {"node": host}
+            for row in answer.cores
+            if Slot.read(row.slot) is not None and is_meant([subject] if subject else [], row.slot)
+        ]
+        if answer.why:
+            told.append(f"{host} keeps no core of {', '.join(answer.asking)} at a crash: {answer.why}")
+    if refused and len(refused) == len(answers):
+        raise refused[0]
     return sorted(rows, key=lambda row: -float(row["time"])), told
 
 
@@ -44,7 +85,7 @@ async def find(session: Session, subject: str, name: str = "") -> list[dict[str,
     if not rows:
         what = f"core {name} of {subject}" if name else f"core of {subject}"
         raise NoSuchSubject(
-            f"no {what} is kept", "of each slot the last three are, for three days", "see skerry core ls"
+            f"no {what} is kept", "of each slot the last three are, for three days", "see skerry cores ls"
         )
     if len(slots := {str(row["slot"]) for row in rows}) > 1:
         raise BadInput(f"{subject} means {len(slots)} slots", ", ".join(sorted(slots)[:NAMED]), "name one of them")
@@ -70,15 +111,20 @@ async def get(session: Session, row: dict[str, Any], file: Path) -> int:
 
 async def rm(session: Session, rows: list[dict[str, Any]], name: str) -> list[str]:
     """Of one slot: that one, or ("") all, on each host that keeps some. Gives the names."""
-    gone: list[str] = []
     for node in sorted({str(row["node"]) for row in rows}):
-        answer = await session.request("core-rm", {"slot": rows[0]["slot"], "name": name}, node=f"node/{node}")
-        gone += [str(each) for each in answer["names"]]
-    return gone
+        await session.request("core-rm", {"slot": rows[0]["slot"], "name": name}, node=f"node/{node}")
+    return [str(row["name"]) for row in rows]
 
 
-def _host(node: str) -> str:
-    return node.removeprefix("node/")
+def _read(answer: Any, host: str) -> _Answer:
+    if isinstance(answer, SkerryError):
+        raise answer
+    try:
+        return msgspec.convert(answer, _Answer)
+    except msgspec.ValidationError as error:
+        raise BadFormat(
+            f"{host} was not understood", str(error), "it may be of another version; skerry host ls"
+        ) from None
 
 
 @contextlib.contextmanager

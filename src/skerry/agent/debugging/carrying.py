@@ -9,11 +9,12 @@ from collections.abc import Callable, Coroutine
 
 from skerry.errors import Passing, Unreachable
 from skerry.mesh import terminals as t
-from skerry.mesh.messages import Stream
+from skerry.mesh.messages import Stream, is_alive
 from skerry.runtime import processes
 from skerry.runtime.contract import Tool
 
 LAST_WORDS_S = 30.0  # of output that is still to be carried to an operator whose line is slow
+LISTENED_S, SILENT_S = 2.0, 5.0  # how often a tracer's operator is listened for, and how long
 TIME_OVER = 124  # as timeout(1) says it
 FROM_OPERATOR = t.STDIN + t.STDIN_END + t.RESIZE + t.INTERRUPT
 
@@ -46,7 +47,7 @@ class Carrying:
         ended = asyncio.ensure_future(self._tool.ended())
         incoming = asyncio.ensure_future(self._take())
         outgoing = asyncio.ensure_future(self._give_all())
-        closed = asyncio.ensure_future(self._stream.wait_closed())
+        closed = asyncio.ensure_future(self._stream.wait_closed() if self._stuck_s is None else self._unheard())
         stopped = asyncio.ensure_future(forbidden)
         tasks = (ended, incoming, outgoing, closed, stopped)
         try:
@@ -72,6 +73,16 @@ class Carrying:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _unheard(self) -> None:
+        """Until a tracer's operator is gone. One whose cable was pulled says nothing of it, and the target waits meanwhile."""
+        closed = asyncio.ensure_future(self._stream.wait_closed())
+        try:
+            while not closed.done() and await is_alive(self._stream, SILENT_S):
+                await asyncio.wait({closed}, timeout=LISTENED_S)
+            self._stream.transport.abort()
+        finally:
+            closed.cancel()
 
     async def _take(self) -> None:
         while True:

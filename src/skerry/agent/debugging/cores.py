@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skerry.agent.files import HostFiles
 from skerry.errors import NoSuchSubject, Passing
@@ -20,6 +20,9 @@ from skerry.runtime.cores.asking import asked
 from skerry.runtime.cores.pattern import PROGRAM, CorePattern
 from skerry.runtime.cores.shelf import Draft, NotKept, Shelf
 from skerry.sizes import size
+
+if TYPE_CHECKING:
+    from skerry.agent.daemon import Agent
 
 LOOK_S = 10.0
 STARTS_WITHIN_S = 60.0
@@ -68,6 +71,11 @@ class Cores:
     @property
     def asking(self) -> list[str]:
         return sorted({slot for slot in self._known.values() if slot})
+
+    @property
+    def unkept(self) -> str:
+        """Why none is kept of what dies, although it is asked for; "" else."""
+        return self.why if self.asking else ""
 
     def begins(self) -> None:
         """A container that asks is about to start: whenever it dies, its core is to come to us."""
@@ -122,7 +130,7 @@ class Cores:
         rows = [row for row in self.rows() if row["slot"] == slot and name in ("", row["name"])]
         if not rows:
             raise NoSuchSubject(
-                f"no such core of {slot} is here", "three are kept, for three days", "see skerry core ls"
+                f"no such core of {slot} is here", "three are kept, for three days", "see skerry cores ls"
             )
         return rows
 
@@ -150,7 +158,9 @@ class Cores:
             with self.shelf.one_more(slot, name, at_once=True) as draft:
                 yield Asked(name, draft, record)
         except NotKept as error:
-            raise CoreNotKept(f"no core of {slot} was kept", str(error), "see skerry core ls; skerry core rm") from None
+            raise CoreNotKept(
+                f"no core of {slot} was kept", str(error), "see skerry cores ls; skerry cores rm"
+            ) from None
 
 
 class Asked:
@@ -177,6 +187,18 @@ class Asked:
         return True
 
 
+def cores_of(agent: Agent) -> Cores:
+    return Cores(
+        agent.me,
+        agent.files,
+        agent.parts.core_pattern(agent.files),
+        running=lambda: agent.containers.running(),
+        wall_s=agent.clock.wall_s,
+        spawn=agent.loop.spawn,
+        note=agent.events.append,
+    )
+
+
 def _words(row: dict[str, Any]) -> str:
     of = (
         f"signal {row['signal']} of {row['comm'] or 'a process'} (pid {row['pid']})"
@@ -185,7 +207,7 @@ def _words(row: dict[str, Any]) -> str:
     )
     cut = f", cut short: {row['cut']}" if row["cut"] else ""
     return (
-        f"{of}: {size(int(row['size_bytes']))}{cut}, kept for three days: skerry core get {row['slot']}:{row['name']}"
+        f"{of}: {size(int(row['size_bytes']))}{cut}, kept for three days: skerry cores get {row['slot']}:{row['name']}"
     )
 
 

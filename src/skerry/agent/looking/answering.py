@@ -33,9 +33,16 @@ if TYPE_CHECKING:
 ASKED_WITHIN_S = 60.0
 AT_ONCE = 8
 PIDS_MAX = 4096
-OF_PROCESSES = ("procs", "sockets", "files", "put")
+OF_PROCESSES = ("procs", "sockets", "files", "put", "samples")
 OF_KEPT = ("ls", "cat", "tree", "files")
-TOLD = ("cat", "tree", "put", "capture", "core")  # what shows or changes what the application holds is an event
+TOLD = (
+    "cat",
+    "tree",
+    "put",
+    "capture",
+    "core",
+    "samples",
+)  # what shows or changes what the application holds is an event
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
@@ -48,10 +55,11 @@ Step = tuple[
 class Look(msgspec.Struct, forbid_unknown_fields=True):
     """`limit`: rows, or bytes of content; of what is put there, its very size. `write`: said by who means to change something.
     `crashed`: in what is kept of the last one that crashed. A `core` is what is kept of its slot under that name, as `path` /NAME.
+    `process`: samples of this one and its children alone, as tools number it.
     """
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture", "core"]
+    what: Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture", "core", "samples"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
@@ -60,6 +68,8 @@ class Look(msgspec.Struct, forbid_unknown_fields=True):
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    rate: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    process: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 0
 
 
 class TooManyLooks(Passing):
@@ -126,6 +136,8 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
+        if args.what == "samples":
+            return self._samples(id, args)
         root = self._agent.runtime.view(id) if args.what not in ("would", "put") else None
         untouched = root is not None
         if root is None:
@@ -140,6 +152,16 @@ class Looking:
             pids=self._pids(id) if args.what in OF_PROCESSES else (),
             began=self._began(id, files) if args.what == "files" else -1,
         )
+
+    def _samples(self, id: str, args: Look) -> Job:
+        pids = self._pids(id)
+        above = len(processes.numbers(pids[0])) - 2 if pids else 0  # where tools see it
+        process = next((pid for pid in pids if processes.numbers(pid)[above : above + 1] == (args.process,)), 0)
+        if args.process and not process:
+            raise NothingToSee(
+                "nothing was sampled", f"the container has no process {args.process}", "see skerry debug SLOT -- ps"
+            )
+        return Job(what="samples", pids=pids, limit=args.limit, seconds=args.seconds, rate=args.rate, process=process)
 
     def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
         crash = self._agent.crashes.of(str(slot))
@@ -219,7 +241,9 @@ def _words(args: Look) -> str:
     if args.what == "capture":
         return f"capture for {args.seconds:g} s"
     if args.what == "core":
-        return f"core get {args.path.removeprefix('/')}"
+        return f"cores get {args.path.removeprefix('/')}"
+    if args.what == "samples":
+        return f"samples for {args.seconds:g} s, {args.rate} in each"
     return f"{'cp' if args.what == 'tree' else args.what} {args.path}"
 
 

@@ -20,6 +20,10 @@ _RELATION = re.compile(
     r"\s*([a-z0-9][a-z0-9+.-]*)(?::\w+)?\s*(?:\(\s*(<<|<=|=|>=|>>)\s*([^\s)]+)\s*\))?\s*(?:\[[^]]*\])?\s*\Z"
 )
 
+_PROVIDED = re.compile(  # as above, but there are no alternatives, and tens of thousands of them
+    r"(?:\A|,)\s*([a-z0-9][a-z0-9+.-]*)(?::\w+)?\s*(?:\(\s*=\s*([^\s)]+)\s*\))?\s*(?=,|\Z)"
+)
+
 
 class Package(msgspec.Struct, frozen=True):
     """One package version of an index. `depends` and `provides` are the fields as written; `path` is below the
@@ -48,7 +52,7 @@ class Index:
                 self.newest[package.name] = package
         for package in self.newest.values():
             if package.provides:
-                for name, _, version in (part for clause in parse_relations(package.provides) for part in clause):
+                for name, version in _PROVIDED.findall(package.provides):
                     self.providers.setdefault(name, []).append((package.name, version))
 
 

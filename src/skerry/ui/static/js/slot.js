@@ -35,11 +35,14 @@ function useLook(slot, what, more = {}) {
 
 const Seen = ({ title, note, again }) => html`<div class="head"><h2>${title}</h2><span class="quiet">${note}</span><span class="grow"></span><button class="do" type="button" onClick=${again}>Look again</button></div>`;
 
+/** That it runs nowhere is no trouble of the look. */
+const Refused = ({ problem }) => problem && problem.code === "not-held" ? html`<${Empty} title="It runs nowhere now.">${problem.detail}. What is kept of its last crash can still be looked at.<//>` : html`<${Failed} problem=${problem} />`;
+
 const More = ({ told }) => told.more && html`<p class="quiet">There are more than these ${told.rows.length}.</p>`;
 
 function Processes({ slot }) {
   const [told, problem, again] = useLook(slot, "procs");
-  if (!told) return problem ? html`<${Failed} problem=${problem} />` : html`<${Loading} />`;
+  if (!told) return problem ? html`<${Refused} problem=${problem} />` : html`<${Loading} />`;
   return html`<${Seen} title=${`Processes (${told.rows.length})`} note="Read from outside: it notices nothing. CPU over a quarter of a second." again=${again} /><${Failed} problem=${problem} />
     <div class="scroll"><table class="cards"><thead><tr><th class="right">PID</th><th>Command</th><th>User</th><th>State</th><th class="right">CPU</th><th class="right">Memory</th><th class="right">Threads</th><th class="right">Since</th></tr></thead><tbody>
     ${[...told.rows].sort((a, b) => a.pid - b.pid).map((each) => html`<tr key=${each.host_pid}><td class="right" data-is="pid">${each.pid}</td><td class="mono wide"><div class="clamp" title=${each.command.join(" ")}>${each.command.join(" ")}</div></td><td class="tight" data-is="user">${each.user}</td><td>${each.state}${each.waits_in && html`<div class="why mono">${each.waits_in}</div>`}</td>
@@ -48,7 +51,7 @@ function Processes({ slot }) {
 
 function Sockets({ slot }) {
   const [told, problem, again] = useLook(slot, "sockets");
-  if (!told) return problem ? html`<${Failed} problem=${problem} />` : html`<${Loading} />`;
+  if (!told) return problem ? html`<${Refused} problem=${problem} />` : html`<${Loading} />`;
   return html`<${Seen} title=${`Sockets (${told.rows.length})`} note="Read from outside: it notices nothing." again=${again} /><${Failed} problem=${problem} />
     ${told.rows.length ? html`<div class="scroll"><table class="cards"><thead><tr><th>Kind</th><th>State</th><th>Local</th><th>Remote</th><th class="right" title="bytes, or connections that nobody accepted">Waits in</th><th class="right">Waits out</th><th>Process</th></tr></thead><tbody>
     ${told.rows.map((each, n) => html`<tr key=${n}><td class="tight">${each.kind}</td><td class="tight">${each.state}</td><td class="mono">${each.local}</td><td class="mono">${each.remote}</td><td class="right" data-is="in">${each.waiting_in}</td><td class="right" data-is="out">${each.waiting_out}</td>
@@ -57,7 +60,7 @@ function Sockets({ slot }) {
 
 function Changed({ slot }) {
   const [told, problem, again] = useLook(slot, "files");
-  if (!told) return problem ? html`<${Failed} problem=${problem} />` : html`<${Loading} />`;
+  if (!told) return problem ? html`<${Refused} problem=${problem} />` : html`<${Loading} />`;
   return html`<${Seen} title="Changed since it started" note="Its image is read-only; what was removed from a volume can't be seen." again=${again} /><${Failed} problem=${problem} />
     ${told.rows.length ? html`<div class="scroll"><table class="cards"><thead><tr><th>Path</th><th>Change</th><th>Kind</th><th class="right">Size</th><th class="right">Modified</th></tr></thead><tbody>
     ${[...told.rows].sort((a, b) => natural(a.name, b.name)).map((each) => html`<tr key=${each.name}><td class="mono"><a href=${link.slot(slot, "files", each.name)}>${cleaned(each.name)}</a></td><td class=${`word ${each.change === "added" ? "" : "work"}`}>${each.change}</td><td class="tight">${each.kind}</td><td class="right tight">${each.kind === "file" ? bytes(each.size_bytes) : ""}</td><td class="right tight quiet"><time title=${iso(each.modified)}>${age(each.modified)} ago</time></td></tr>`)}</tbody></table></div><${More} told=${told} />`
@@ -74,7 +77,7 @@ function Files({ slot, tab, path }) {
   const parts = path.split("/").filter(Boolean);
   return html`<div class="head"><h2 class="hidden">Files</h2><nav class="path mono" aria-label="Path"><a href=${link.slot(slot, tab, "/")}>/</a>${parts.map((part, n) => html`<a href=${link.slot(slot, tab, `/${parts.slice(0, n + 1).join("/")}`)}>${cleaned(part)}</a>${n < parts.length - 1 ? "/" : ""}`)}</nav>
       <span class="quiet">${crashed ? "as it was when it crashed" : "read from outside: it notices nothing"}</span><span class="grow"></span><button class="do" type="button" onClick=${again}>Look again</button></div>
-    <${Failed} problem=${problem} />
+    <${Refused} problem=${problem} />
     ${!told ? !problem && html`<${Loading} />` : whole ? html`<${File} key=${path} slot=${slot} path=${path} crashed=${crashed} row=${whole} />` : told.rows.length ? html`<div class="scroll"><table class="cards"><thead><tr><th>Name</th><th>Mode</th><th>Owner</th><th class="right">Size</th><th class="right">Modified</th></tr></thead><tbody>
       ${[...told.rows].sort((a, b) => (b.kind === "directory") - (a.kind === "directory") || natural(a.name, b.name)).map((each) => html`<tr key=${each.name}><td class="mono name"><a href=${link.slot(slot, tab, `${path === "/" ? "" : path}/${each.name}`)}>${cleaned(each.name)}${each.kind === "directory" ? "/" : ""}</a>${each.target && html` <span class="quiet">→ ${cleaned(each.target)}</span>`}</td>
         <td class="mono quiet tight">${each.mode}</td><td class="tight quiet" data-is="owner">${each.uid}:${each.gid}</td><td class="right tight">${each.kind === "file" ? bytes(each.size_bytes) : html`<span class="quiet">${each.kind}</span>`}</td><td class="right tight quiet"><time title=${iso(each.modified)}>${age(each.modified)} ago</time></td></tr>`)}</tbody></table></div><${More} told=${told} />`
@@ -110,7 +113,7 @@ function Content({ content }) {
 
 function Crash({ slot, path }) {
   const [told, problem] = useAsked(`crash ${slot}`, () => asked("/look/crashes", { slot }).then(cleanedAll));
-  if (!told) return problem ? html`<${Failed} problem=${problem} />` : html`<${Loading} />`;
+  if (!told) return problem ? html`<${Refused} problem=${problem} />` : html`<${Loading} />`;
   const last = told.find((each) => each.slot === slot);
   if (!last) return html`<${Empty} title="No crash of it is kept.">When it ends by itself and badly, its last log, exit code and files are kept for a day on the host that ran it.<//>`;
   if (path) return html`<${Files} slot=${slot} tab="crash" path=${path} />`;

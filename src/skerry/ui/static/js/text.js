@@ -20,3 +20,10 @@ export function cleanedAll(value) {
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [cleaned(key), cleanedAll(inner)]));
 }
+
+/** Why a host did not answer, where it is named already. */
+export function reasonOf(host, why) {
+  const text = cleaned(why);
+  const rest = text.startsWith(`${host} could not be reached: `) ? text.slice(host.length + 23) : text;
+  return rest.startsWith(`${host}: `) ? rest.slice(host.length + 2) : rest;
+}
