@@ -88,6 +88,8 @@ def command(
         past = await views.past_logs(session, views.LogsWanted(list(subjects), **wanted))
         for row in past.unanswered:
             streams.warn(terminal, row)
+        if not past.lines and not past.unanswered:
+            terminal.say("(no lines)")
         for begin in range(0, len(past.lines), AT_ONCE):
             terminal.text(lines.block(past.lines[begin : begin + AT_ONCE]))
 
