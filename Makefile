@@ -17,7 +17,7 @@ APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2
 unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test lint fast real e2e bench bench-images bench-elastic guest guests soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e bench bench-images bench-elastic guest guests soak sim fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -83,8 +83,12 @@ bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks
 bench-elastic: venv       ## what growing and shrinking costs on loads, beside Kubernetes and others; 3 minutes
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
-test: setup bundle build/.apt-real build/.apt-e2e prism  ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast real
+test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images timed
+
+# Tests that watch the time, one room after the other; what only calculates has the processors that these leave idle.
+timed: bundle prism
+	@$(MAKE) --no-print-directory real
 	@$(MAKE) --no-print-directory e2e
 
 lint: venv
@@ -94,10 +98,10 @@ lint: venv
 	$(BIN)/lint-imports
 
 # Lots of tests side by side, as most of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own,
-# $(3) the rest; $(4) "nice" where that does nothing but calculate. Who calculates gives way to who watches the time.
+# $(3) the rest; $(4) "nice" where they do nothing but calculate. Who calculates gives way to who watches the time.
 define side_by_side
 	@mkdir -p build; set -m; beside=(); \
-	$(foreach lot,$(2),$(if $(filter $(lot),$(BUSY)),nice )$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
+	$(foreach lot,$(2),$(4) $(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
 	trap 'kill -INT $${beside[*]}; wait $${beside[*]}' INT TERM; \
 	$(4) $(BIN)/pytest -m '$(1)' --durations=8 $(3) $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
 	for lot in $${beside[*]}; do wait $$lot || failed=1; done; \
@@ -109,12 +113,11 @@ LINKS := tests/attacks tests/mesh
 PROGRAMS := tests/api tests/sdk
 IMAGES := tests/image
 LIBRARY := tests/library
-BUSY := IMAGES LIBRARY
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
          tests/e2e/test_image_budget.py
 HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
-LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py
+LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,nice)
@@ -126,8 +129,11 @@ build/prism/.done: tests/machines/prism/package-lock.json | build/.apt-real
 	npm ci --prefix build/prism --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+images: setup build/.apt-real  ## real images, built and run
+	$(call side_by_side,real and not e2e,LIBRARY,$(IMAGES),nice)
+
 real: setup build/.apt-real prism  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,IMAGES LIBRARY,tests)
+	$(call side_by_side,real and not e2e,AGENTS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e)

@@ -1,4 +1,5 @@
-"""`make guest`: a host with its own kernel, pure cgroup v2 and kernel WireGuard joins a lab cloud, carries replicas, and leaves.
+"""`make guest`: a host with its own kernel, pure cgroup v2 and kernel WireGuard joins a lab cloud, carries replicas,
+is looked into from outside, and leaves.
 
 The lab's own hosts share this machine's kernel, which may have cgroup v1 and no WireGuard; a rented VPS has what this has.
 """
@@ -19,6 +20,7 @@ from skerry.lab.lab import Lab
 from soak import alone
 from soak.cloud import ROOT
 from soak.guest import Guest
+from soak.outside import Outside
 
 CACHE = Path("/var/lib/skerry-lab/.base")
 PORT = 8090
@@ -81,6 +83,8 @@ class Steps:
         self._step("what it is", self._facts)
         self._step("out of memory is told", self._hungry)
         self._step("the other way round: from the guest to a lab host", self._from_guest)
+        for what, act in Outside(self.skerry, self.guest, self.work, self.figures).steps():
+            self._step(what, act)
         self._step("agent killed, containers adopted", self._adopted)
         self._step("host rm --purge", self._leave)
 

@@ -30,6 +30,7 @@ from skerry.net.veth import Attachment, Veths
 from skerry.runtime import processes, syscalls
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import Runtime
+from skerry.runtime.cores.pattern import CorePattern
 from skerry.runtime.oci import OciRuntime
 
 SUBNET, GATEWAY = "10.77.1.0/24", "10.77.1.1"
@@ -65,6 +66,9 @@ class RealCloud(SmallCloud):
         super().__init__(directory, 1)
         self.own = Path(tempfile.mkdtemp(prefix="lk-", dir="/dev/shm"))
         self.network = Wires(self.own / "run")
+        self.core_handler = self.own / "skerry-core"  # a test that needs it writes it
+        for files in self.files.values():  # the kernel takes short paths only
+            files.containers, files.cores = self.own / "c", self.own / "k"
 
     def changed(self, name: str, parts: Parts) -> Parts:
         async def own(files: HostFiles) -> Runtime:
@@ -72,6 +76,7 @@ class RealCloud(SmallCloud):
             return OciRuntime(self.own / "c", self.own / "run", self.own / "logs", binaries, f"/{self.own.name}")
 
         parts.runtime = own
+        parts.core_pattern = lambda files: CorePattern(self.core_handler, files.containers, files.cores)
         parts.network = lambda files, node: self.network  # type: ignore[assignment, return-value]
         return parts
 
@@ -121,6 +126,7 @@ class RealHost:
         writable: tuple[str, ...] = (),
         volume: str = "",
         stays: bool = True,
+        core_bytes: int = 0,
     ) -> str:
         """Deploy an app of one service `web`, a shell script by busybox; gives its slot, once it runs if it `stays`."""
         self._apps += 1
@@ -134,6 +140,7 @@ class RealHost:
             volumes=(VolumeMount(volume=volume, target="/data"),) if volume else (),
             restart=Restart(delay_s=0.1),
             stop_grace_s=0.1,
+            core_bytes=core_bytes,
         )
         body = App(services={"web": service}, volumes={volume: False} if volume else {})
         release = Release(images={"web": image}, fits=1)

@@ -106,7 +106,7 @@ def test_each_look_into_a_real_program(ann: Person, capsys: pytest.CaptureFixtur
 
     refused = ann.run("profile", "quiet.quiet/0", "--seconds", "1", code=1)  # it pauses for ever
     assert "quiet.quiet/0 is no Python program: perf looks at it" in ann.said
-    assert refused["code"] == "tool-failed" and "it did not run in that time" in refused["why"]
+    assert refused["code"] == "tool-failed" and "it did not run in 1 s" in refused["why"]
 
     told = ann.run("core", SLOT, "-o", "busy.core")
     assert told["visibility"] == "felt" and Path("busy.core").stat().st_size == told["size_bytes"] > 1 << 20
@@ -114,6 +114,15 @@ def test_each_look_into_a_real_program(ann: Person, capsys: pytest.CaptureFixtur
     said = subprocess.run(["file", "busy.core"], capture_output=True, text=True).stdout
     assert "core file" in said and "python3" in said, said
     assert ann.run("core", SLOT, "-o", "busy.core", code=2)["code"] == "bad-input"
+
+    kept = ann.run("core", SLOT, "--keep")
+    assert (kept["node"], kept["visibility"]) == ("vps-1", "felt")
+    (row,) = ann.run("cores", "ls", SLOT)
+    assert (row["name"], row["by"], row["cut"]) == (kept["name"], "request", "") and row["size_bytes"] > 1 << 20
+    assert ann.run("cores", "get", SLOT, "-w", "kept.core")["size_bytes"] == row["size_bytes"]
+    said = subprocess.run(["file", "kept.core"], capture_output=True, text=True).stdout
+    assert "core file" in said and "python3" in said, said
+    assert ann.run("cores", "rm", SLOT, "--all")["names"] == [kept["name"]] and ann.run("cores", "ls") == []
 
     back = ("-p", "{pid}", "-ex", "thread apply all bt")
     told = ann.run("debug", STUCK_SLOT, "--", "gdb", "-batch", *back)

@@ -235,7 +235,7 @@ WRONG = [
     (("ops", "--webhook", "ftp://example.com"), "is no URL"),
     (("ops", "--webhook", "@nowhere"), "can't be read"),
     (("ops", "--smtp", "example.com", "--from", "a@b", "--to", "c@d"), "is no HOST:PORT"),
-    (("ops", "--smtp", "example.com:25"), "--from and --to"),
+    (("ops", "--smtp", "example.com:25"), "a sender and whom"),
     (("ops", "--smtp", "example.com:25", "--from", "a@b\nBcc: x@y", "--to", "c@d"), "no address of mail"),
     (("ops", "--telegram", "4711"), "token is needed"),
 ]

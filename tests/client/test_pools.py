@@ -50,15 +50,20 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return place
 
 
-@pytest.fixture
-def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    path = tmp_path / "skerry-agent-1.0-0123abcd.tar.gz"
+def bundle_at(folder: Path) -> Path:
+    path = folder / "skerry-agent-1.0-0123abcd.tar.gz"
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
         info = tarfile.TarInfo("1.0-0123abcd/bin/skerry-agent")
         info.size = 5
         tar.addfile(info, io.BytesIO(b"agent"))
     path.write_bytes(gzip.compress(plain.getvalue()))
+    return path
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    path = bundle_at(tmp_path)
     monkeypatch.setenv("SKERRY_BUNDLE", str(path))
     return path
 

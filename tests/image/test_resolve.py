@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.image.building.sources.debian import parse_packages
-from skerry.image.building.sources.resolve import Package, compare_versions, parse_relations, resolve
+from skerry.image.building.sources.resolve import Index, Package, compare_versions, parse_relations, resolve
 from skerry.image.contract import BuildRefused
 
 
@@ -20,7 +20,7 @@ MERGED = package("usr-is-merged")
 
 
 def names(index: list[Package], *wanted: str) -> list[str]:
-    return [f"{found.name} {found.version}" for found in resolve([MERGED, *index], wanted) if found != MERGED]
+    return [f"{found.name} {found.version}" for found in resolve(Index([MERGED, *index]), wanted) if found != MERGED]
 
 
 def test_what_it_depends_on_comes_along():

@@ -113,8 +113,15 @@ FILES = {
 
 
 def give(beside: Aside, path: str, body: Any) -> None:
-    raw = beside.cloud.sign(path, body, 1)
-    beside.look(lambda: beside.cloud.agents["vps-1"].door.offer(raw, from_client=True))
+    """Signed as what follows what is held."""
+
+    def offer() -> None:
+        first = beside.cloud.agents["vps-1"]
+        held = first.trusted.document(path)
+        version, prev = (held.version + 1, held.hash) if held is not None else (1, "")
+        first.door.offer(beside.cloud.sign(path, body, version, prev=prev), from_client=True)
+
+    beside.look(offer)
 
 
 def put(beside: Aside, name: str, services: dict[str, Service], images: dict[str, str]) -> None:
@@ -152,7 +159,7 @@ PAGES: dict[str, tuple[str, Ready]] = {
     "failing": ("#/apps/reports", sees(".note")),
     "host": ("#/hosts/vps-1", sees("tbody tr", "healthy")),
     "host-charts": ("#/hosts/vps-1/charts", sees(".note, .chart, .empty")),
-    "terminal": ("#/terminal/shop.web%2F0", sees("main", "There are no tools yet.")),
+    "terminal": ("#/slots/shop.web%2F0/terminal", sees("main", "There are no tools yet.")),
     "events": ("#/events", sees(".events .kind")),
     "images": ("#/images", sees("tbody", "shop")),
     "image": ("#/images/{shop:2.4}", sees("tbody tr", "usr/bin/app")),

@@ -45,11 +45,13 @@ def left(beside: Aside) -> list[str]:
 def test_a_shell_outside_is_typed_at_and_goes_with_the_page(opened: Opener, beside: Aside) -> None:
     page = opened("#/apps/quiet")
     page.get_by_role("link", name=f"Look in: {SLOT}").click()
+    page.get_by_role("link", name="Terminal").click()
     page.get_by_label("Command").fill("strace -p 1")
     expect(page.locator(".visible")).to_contain_text("felt")
     page.get_by_label("Command").fill("busybox sh")
     expect(page.locator(".visible")).to_contain_text("unseen")
     page.get_by_role("button", name="Start").click()
+    expect(page.locator(".xterm-rows")).to_contain_text("/tmp #")
     page.locator(".xterm-helper-textarea").press_sequentially("ls -l /target/usr/bin; ps; echo $((6*7)) is it\n")
     rows = page.locator(".xterm-rows")
     expect(rows).to_contain_text("app")
@@ -66,7 +68,7 @@ def test_a_shell_outside_is_typed_at_and_goes_with_the_page(opened: Opener, besi
 
 
 def test_a_tool_that_ends_says_how_and_one_that_is_not_there_why(opened: Opener, beside: Aside) -> None:
-    page = opened(f"#/terminal/{SLOT.replace('/', '%2F')}")
+    page = opened(f"#/slots/{SLOT.replace('/', '%2F')}/terminal")
     page.get_by_label("Command").fill("busybox sh -c 'exit 7'")
     page.get_by_role("button", name="Start").click()
     expect(page.locator("main")).to_contain_text("It ended with 7")

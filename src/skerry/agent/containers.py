@@ -60,7 +60,8 @@ class Labels(msgspec.Struct, frozen=True):
 
 class Containers:
     """The containers of this host. `post` takes the event that answers an effect; `routed` waits until wanted routes are in force;
-    `crashed` is called before what crashed is cleared away (container, slot, image).
+    `crashed` is called before what crashed is cleared away (container, slot, image), `leaves_cores` before one starts whose cores are
+    asked for.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Containers:
         environment: Environment,
         routed: Callable[[], Awaitable[None]],
         crashed: Callable[[Exited, Slot, str], None],
+        leaves_cores: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._network = network
@@ -89,6 +91,7 @@ class Containers:
         self._environment = environment
         self._routed = routed
         self._crashed = crashed
+        self._leaves_cores = leaves_cores
         self._made = 0
         self._known: dict[str, Labels] = {}
         self._starting: dict[str, asyncio.Event] = {}
@@ -187,6 +190,7 @@ class Containers:
             memory_bytes=service.needs.memory_limit_bytes,
             cpus=service.needs.cpus_limit,
             pids=service.needs.pids_limit,
+            core_bytes=service.core_bytes,
             files=(
                 ("/etc/hosts", f"127.0.0.1 localhost\n{attachment.address} {hostname}\n".encode()),
                 ("/etc/hostname", f"{hostname}\n".encode()),
@@ -194,6 +198,8 @@ class Containers:
             ),
             labels=labels.as_dict(),
         )
+        if spec.core_bytes:
+            self._leaves_cores()
         if effect.init:
             await self._inits.run(effect, spec, own)
         volumes_here = {mount.target: Path(mount.source) for mount in mounts if mount.source and not mount.read_only}

@@ -20,6 +20,7 @@ from skerry.agent.alerts.delivering import Alerts
 from skerry.agent.auditing import Auditing
 from skerry.agent.clock import Clock
 from skerry.agent.containers import Containers
+from skerry.agent.debugging.cores import cores_of
 from skerry.agent.debugging.kits import Kits
 from skerry.agent.debugging.sessions import Debugging
 from skerry.agent.door import Door
@@ -39,7 +40,7 @@ from skerry.agent.links import Links
 from skerry.agent.logs.keeping import LogKeeping
 from skerry.agent.logs.shipping import Shipping
 from skerry.agent.looking.beginnings import Beginnings
-from skerry.agent.looking.crashes import Crashes, taking
+from skerry.agent.looking.crashes import crashes_of, taking
 from skerry.agent.loop import Author, Loop, Routes
 from skerry.agent.metrics.joined import metrics_of
 from skerry.agent.metrics.keeping import Metrics
@@ -195,9 +196,7 @@ class Agent:
         self.metrics: Metrics
         self.volumes = Volumes(files.volumes)
         self.logs = LogKeeping(files.kept_logs)
-        self.crashes = Crashes(
-            files.state / "crashes", wall_s=self.clock.wall_s, spawn=self.loop.spawn, note=self.events.append
-        )
+        self.crashes, self.cores = crashes_of(self), cores_of(self)
         self.server: Server
 
     async def start(self) -> None:
@@ -254,6 +253,7 @@ class Agent:
             environment=self._environment,
             routed=self.routes.settled,
             crashed=taking(self),
+            leaves_cores=self.cores.begins,
         )
         self.metrics = metrics_of(self)
         self.figures = Figures(
@@ -328,6 +328,7 @@ class Agent:
             "disk_free_bytes": disk.disk_free_bytes,
             "images": self.budget.figures(),
             "load": disk.load[0],
+            "cores_unkept": self.cores.unkept,
         }
 
     async def upgrade(self, limit_s: float) -> str:
@@ -352,8 +353,8 @@ class Agent:
             self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
-            self.alerts.look()
-            self.crashes.look()
+            for each in (self.alerts, self.crashes, self.cores):
+                each.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
             await self.metrics.next_second()

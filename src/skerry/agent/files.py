@@ -58,6 +58,7 @@ class HostFiles:
         self.kept_logs = state / "logs-kept"  # what is kept of it, by slot
         self.containers = run / "containers"  # on a tmpfs: a dozen small files each, worth nothing after a reboot
         self.images = state / "images"
+        self.cores = state / "cores"
         self.lint = state / "lint"
         self.net = state / "net"
 

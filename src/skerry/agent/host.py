@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.agent.debugging.cores import pattern_of
 from skerry.agent.files import HostFiles
 from skerry.agent.handover import held
 from skerry.agent.renting.asking import Answer, Question
@@ -20,6 +21,7 @@ from skerry.net import commands
 from skerry.net.network import Network
 from skerry.observe.cgroups import Cgroup
 from skerry.runtime.contract import Runtime
+from skerry.runtime.cores.pattern import CorePattern
 from skerry.runtime.oci import CGROUPS, Binaries, OciRuntime
 from skerry.runtime.probe import find_runtime
 
@@ -49,6 +51,7 @@ class Parts(msgspec.Struct):
     port: int = PORT
     memory_bytes: int = 0  # 0: what the host has
     cgroup: Callable[[str], Cgroup] = lambda id: Cgroup(f"{CGROUPS}/{id}")  # of a container
+    core_pattern: Callable[[HostFiles], CorePattern] = pattern_of
     enrol_port: int = ENROL_PORT
     servers: Callable[[Pool | Offer, str, str], Awaitable[list[Server]]] = servers_of
     ask: Callable[[Question], Awaitable[Answer]] = ask_provider
@@ -91,6 +94,7 @@ async def purge(files: HostFiles) -> None:
     await runtime.purge()
     await runtime.close()
     waking.purge(files.run)
+    pattern_of(files).put_back()
     membership = files.membership()
     enrolment = held(files, membership.cloud).nodes.get(membership.node) if membership else None
     if enrolment is not None and isinstance(enrolment.body, Node):

@@ -93,6 +93,13 @@ class ToolsName(msgspec.Struct, forbid_unknown_fields=True):
     digest: str
 
 
+class CoreName(msgspec.Struct, forbid_unknown_fields=True):
+    """`name`: "" for all of that slot."""
+
+    slot: str
+    name: str = ""
+
+
 class MachineAct(msgspec.Struct, forbid_unknown_fields=True):
     slot: str
     act: Literal["reboot", "resize"]
@@ -129,6 +136,7 @@ class Server:
         self._alerts = agent.alerts
         self._volumes = agent.volumes
         self._crashes = agent.crashes
+        self._cores = agent.cores
         self._now_s = agent.loop.now_s
         self._health = agent.health
         self._upgrade = agent.upgrade
@@ -302,12 +310,35 @@ class Server:
 
     async def _verb_crashes(self, args: Subject, request: Request) -> Any:
         """What is kept here of containers that crashed, of the apps that it may look into."""
+        cores: dict[str, list[str]] = {}
+        for row in await asyncio.to_thread(self._cores.rows):
+            cores.setdefault(row["container"], []).append(row["name"])
         return [
-            crash
+            msgspec.to_builtins(crash) | {"cores": cores.get(crash.container, [])}
             for crash in self._crashes.all()
             if is_meant([args.subject] if args.subject else [], crash.slot)
             and request.may("debug", path_of(crash.slot))
         ]
+
+    async def _verb_cores(self, args: Subject, request: Request) -> Any:
+        """Core files that are kept here, and why none are kept of processes that die, where containers here ask for it."""
+
+        def meant(slot: str) -> bool:
+            return is_meant([args.subject] if args.subject else [], slot) and request.may("debug", path_of(slot))
+
+        rows = await asyncio.to_thread(self._cores.rows)
+        asking = [slot for slot in self._cores.asking if meant(slot)]
+        return {
+            "cores": [row for row in rows if meant(row["slot"])],
+            "asking": asking,
+            "why": self._cores.unkept if asking else "",
+        }
+
+    async def _verb_core_rm(self, args: CoreName, request: Request) -> Any:
+        request.must("debug", path_of(args.slot))
+        gone = self._cores.remove(args.slot, args.name)
+        self._events.append("debug", args.slot, f"cores rm {', '.join(gone)} by {request.name or request.role}")
+        return {"slot": args.slot, "names": gone, "node": name_of(self._me)}
 
     # -- this host's own data
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -94,7 +93,7 @@ def add(
     Addresses and secrets are sealed to the fixed hosts and to operators; machines of pools can't read them.
     """
     from skerry.client import alerts
-    from skerry.core.intent import Receiver
+    from skerry.client.receivers import receiver_of
 
     said = {
         "webhook": webhook,
@@ -109,46 +108,16 @@ def add(
         raise BadInput(
             f"receiver {name} was not added", f"one of {', '.join('--' + kind for kind in said)} is needed", ""
         )
-    ((kind, value),) = given.items()
-    if value.startswith("@"):
-        value = _read(name, Path(value[1:]))
-    reach = _reach(name, kind, value, _secret(name, kind, secret_file, user), sender, to, user, tls, api)
-    at = ",".join(to) if kind == "smtp" else value if kind == "telegram" else urlsplit(value).hostname or ""
-    receiver = Receiver(kind=kind, at=at[:255])  # type: ignore[arg-type]
+    given = {kind: _read(name, Path(value[1:])) if value.startswith("@") else value for kind, value in given.items()}
+    secret = _secret(name, next(iter(given)), secret_file, user)
+    receiver, reach = receiver_of(
+        name, given, secret=secret, sender=sender or "", to=to, user=user or "", tls=tls, api=api or ""
+    )
     result = run.in_cloud(
         terminal, cloud, passphrase_file,
         lambda session: alerts.add(session, name, receiver, reach, replace=replace), changes=True,
     )  # fmt: skip
     terminal.answer(result, f"{name} will be told; try it: skerry alert test {name}")
-
-
-def _reach(
-    name: str, kind: str, value: str, secret: str, sender: str | None, to: tuple[str, ...], user: str | None, tls: str,
-    api: str | None,
-) -> dict[str, str]:  # fmt: skip
-    """What it takes to reach it. Raises BadInput."""
-    if kind == "smtp":
-        host, _, port = value.rpartition(":")
-        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise BadInput(
-                f"receiver {name} was not added", f"{value!r} is no HOST:PORT", "such as mail.example.com:587"
-            )
-        if not sender or not to:
-            raise BadInput(f"receiver {name} was not added", "mail needs --from and --to", "give both")
-        for address in (sender, *to):
-            if "@" not in address or not address.isprintable() or " " in address or "," in address:
-                raise BadInput(f"receiver {name} was not added", f"{address!r} is no address of mail", "")
-        reach = {"server": value, "from": sender, "to": ",".join(to), "tls": tls, "user": user or ""}
-    elif kind == "telegram":
-        if not secret:
-            raise BadInput(f"receiver {name} was not added", "the bot's token is needed", "--secret-file FILE")
-        reach = {"chat": value, "url": api or ""}
-    else:
-        split = urlsplit(value)
-        if split.scheme not in ("https", "http") or not split.hostname or not value.isprintable() or " " in value:
-            raise BadInput(f"receiver {name} was not added", f"{value!r} is no URL", "such as https://example.com/hook")
-        reach = {"url": value}
-    return {key: text for key, text in {**reach, "secret": secret}.items() if text}
 
 
 def _read(name: str, file: Path) -> str:
@@ -163,7 +132,8 @@ def _read(name: str, file: Path) -> str:
 def _secret(name: str, kind: str, file: Path | None, user: str | None) -> str:
     if file is not None:
         return _read(name, file)
-    if secret := os.environ.get("SKERRY_ALERT_SECRET", "").strip():
+    secret = os.environ.get("SKERRY_ALERT_SECRET", "").strip()
+    if secret and kind not in ("slack", "heartbeat"):
         return secret
     if (kind == "telegram" or (kind == "smtp" and user)) and sys.stdin.isatty():
         return str(click.prompt(f"{SECRETS[kind]} for {name}", hide_input=True, err=True)).strip()

@@ -36,7 +36,7 @@ def command(
     cloud: str,
     passphrase_file: str | None,
 ) -> None:
-    """Make the cloud what FOLDER says: hosts, roles, pools, then apps; again it changes nothing.
+    """Make the cloud what FOLDER says, hosts first, apps last; again it changes nothing.
 
     Nothing is removed without --prune, and nobody is asked but before that. After an interruption or an error the same
     command goes on. A pool's provider is asked with $<PROVIDER>_TOKEN.

@@ -1,17 +1,17 @@
-"""`skerry core`: a container's memory as a core file."""
+"""`skerry core`: a container's memory as a core file, here or on its host."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skerry.cli import run
 from skerry.cli.image.options import store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal
+from skerry.cli.output import Terminal, clean
 from skerry.cli.trace import process_option
 from skerry.sizes import size
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @declare(
     name="core",
-    example="skerry core web/0\nskerry core web/0 -o web.core",
+    example="skerry core web/0\nskerry core web/0 -o web.core\nskerry core web/0 --keep",
     codes=(0, 1, 2, 3, 4),
 )
 @click.argument("slot")
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Else SLOT-TIME.core.",
 )
+@click.option("--keep", is_flag=True, help="Leave it on the host, for three days: see `skerry cores ls`.")
 @process_option
 def command(
-    terminal: Terminal, slot: str, out: Path | None, process: int, cloud: str, passphrase_file: str | None
+    terminal: Terminal, slot: str, out: Path | None, keep: bool, process: int, cloud: str, passphrase_file: str | None
 ) -> None:
     """Write the memory of SLOT's first process to a core file here, for gdb.
 
@@ -44,12 +45,20 @@ def command(
     from skerry.client.shortcuts import core
     from skerry.client.shortcuts.running import Look
 
+    if keep and out is not None:
+        raise click.UsageError("--keep leaves it on the host: no FILE is written here")
     file = out or Path(f"{slot.replace('/', '-')}-{time.strftime('%Y%m%dT%H%M%S')}.core")
 
     async def work(session: Session) -> core.Core:
         await session.sync(1)
-        return await core.core(Look(session, store(), slot, terminal.say, process), file)
+        look = Look(session, store(), slot, terminal.say, process)
+        return await (core.kept(look) if keep else core.core(look, file))
 
     made = run.in_cloud(terminal, cloud, passphrase_file, work)
-    value = {"slot": made.slot, "visibility": made.visibility, "file": made.file, "size_bytes": made.size_bytes}
+    value: dict[str, Any] = {"slot": made.slot, "visibility": made.visibility}
+    if keep:
+        text = f"{clean(made.name)}: kept on {made.node} for three days: skerry cores get {made.slot}"
+        terminal.answer({**value, "node": made.node, "name": made.name}, text)
+        return
+    value |= {"file": made.file, "size_bytes": made.size_bytes}
     terminal.answer(value, f"{made.file}: {size(made.size_bytes)} of {made.slot}")

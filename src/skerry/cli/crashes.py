@@ -41,7 +41,10 @@ def command(terminal: Terminal, subject: str, lines: int, cloud: str, passphrase
     )
     if len({row["slot"] for row in rows}) == 1:
         last = [clean(line) for line in str(rows[0]["log"]).splitlines()[-lines:]] if lines else []
-        text = "\n".join([text, "", *last])
+        there = [
+            clean(f"a core is kept: skerry cores get {rows[0]['slot']}:{name}") for name in rows[0].get("cores", [])
+        ]
+        text = "\n".join([text, *there, "", *last])
     terminal.answer(rows, text)
 
 

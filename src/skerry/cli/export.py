@@ -13,9 +13,11 @@ from skerry.cli.output import Terminal
 
 @declare(name="export", example="skerry export cloud/", codes=(0, 1, 2, 4))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--secrets", is_flag=True, help="Also what apps have in their environments, in clear: apps/NAME/.env.")
+@click.option(
+    "--secrets", is_flag=True, help="Also environments of apps and addresses of receivers, in clear, into .env files."
+)
 def command(terminal: Terminal, folder: Path, secrets: bool, cloud: str, passphrase_file: str | None) -> None:
-    """Write hosts, pools, roles and apps into FOLDER, to begin with.
+    """Write hosts, pools, roles, tools, alerts and apps into FOLDER, to begin with.
 
     What has been deployed is named by digest: to build it from now on, put its sources there. Nothing is overwritten.
     """

@@ -42,10 +42,10 @@ def folder_options(function: Any) -> Any:
 def command(
     terminal: Terminal, folder: Path, prune: bool, detailed_exitcode: bool, cloud: str, passphrase_file: str | None
 ) -> int:
-    """Show what `skerry apply` would change: hosts, pools, roles and apps of FOLDER.
+    """Show what `skerry apply` would change: hosts, pools, roles, tools, alerts and apps of FOLDER.
 
-    FOLDER holds hosts.yaml, pools.yaml, roles.yaml and apps/NAME/compose.yaml, each if wanted. Images are built as a deploy
-    does; nothing is signed.
+    FOLDER holds hosts.yaml, pools.yaml, roles.yaml, tools.yaml, receivers.yaml, rules.yaml and apps/NAME/compose.yaml, each if
+    wanted. Images are built as a deploy does; nothing is signed.
     """
     try:
         found, images = read(terminal, folder)

@@ -19,6 +19,7 @@ from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NoSuchSubject, Refusal, Unreachable
 from skerry.trust import seal
 from skerry.trust.bounds import NAME, SUBJECT
+from skerry.trust.refusals import CannotOpen
 
 RESERVED = SETTINGS.removeprefix("alert/")
 
@@ -143,7 +144,7 @@ def receiver_rows(session: Session) -> list[dict[str, Any]]:
             "receiver": name,
             "kind": body.receiver.kind,
             "at": body.receiver.at,
-            "not_opened_to": _without_box(session, body),
+            "not_opened_to": not_opened_to(session, body),
         }
         for name, body in receivers(session).items()
         if body.receiver is not None
@@ -181,6 +182,19 @@ def opened_to(session: Session, holder: str, sealing: str) -> list[tuple[str, Bo
     return changes
 
 
+def reach_of(session: Session, name: str) -> dict[str, str]:
+    """What it takes to reach a receiver. Raises CannotOpen where it is not opened to this operator."""
+    box = receivers(session)[name].boxes.get(session.signer.key)
+    if box is None:
+        raise CannotOpen(f"what reaches {name} was not read", "it is not opened to this operator", "another one has to")
+    try:
+        return msgspec.json.decode(seal.open_token(session.own.sealing, box), type=dict[str, str])
+    except msgspec.DecodeError:
+        raise CannotOpen(
+            f"what reaches {name} was not read", "what is in its box is no address", "add it again"
+        ) from None
+
+
 def readable_by(session: Session, holder: str) -> list[str]:
     """Receivers whose address this host or operator could read."""
     return sorted(name for name, body in receivers(session).items() if holder in body.boxes)
@@ -190,7 +204,8 @@ def _holders(body: Alert) -> list[str]:
     return sorted(holder.removeprefix("node/") for holder in body.boxes if holder.startswith("node/"))
 
 
-def _without_box(session: Session, body: Alert) -> list[str]:
+def not_opened_to(session: Session, body: Alert) -> list[str]:
+    """Fixed hosts that can't reach this receiver."""
     fixed = [path for path in session.nodes if MachineSlot.of_path(path) is None]
     return sorted(path.removeprefix("node/") for path in fixed if path not in body.boxes)
 

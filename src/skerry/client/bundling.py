@@ -39,6 +39,7 @@ from skerry.image.building.sources.locking import lock
 from skerry.image.building.sources.unpack import unpack_deb
 from skerry.image.building.sources.wheels import unpack_wheel
 from skerry.image.kept import write_whole
+from skerry.runtime.cores import pattern
 
 HOME = "/opt/skerry"
 LOCK = PACKAGE / "data" / "bundle.lock"
@@ -65,7 +66,7 @@ NOT_NEEDED = re.compile(
 )
 LAUNCHER = "from skerry.agent.main import main\n\nraise SystemExit(main())\n"
 EPOCH_S = 1577836800  # a time that tar doesn't warn about
-STEPS = "2"  # raised when the steps below change what comes out of the same input
+STEPS = "3"  # raised when the steps below change what comes out of the same input
 
 
 def build_bundle(
@@ -182,6 +183,9 @@ def _tied(files: dict[str, File], home: str, cache: Path) -> dict[str, bytes | s
         if isinstance(data, bytes) and (elf := read_elf(data)) and elf.interpreter:
             tied[path] = _patched(data, f"{home}/lib", cache)
     tied["bin/skerry-agent"] = f"#!{home}/bin/python3 -I\n{LAUNCHER}".encode()
+    tied[f"bin/{pattern.PROGRAM}"] = pattern.program(
+        f"{home}/bin/python3", f"{home}/{python.SITE.removeprefix('usr/')}"
+    ).encode()
     return tied
 
 

@@ -22,11 +22,11 @@ FROM_NODE = t.STDOUT + t.STDERR + t.NOTICE + t.END
 class Debug:
     """A tool at work. Iterate over (channel, payload): t.STDOUT, t.STDERR and t.NOTICE (its text); `end` is known after that.
 
-    `visibility`, `notices`: what the target may notice, told before the first output.
+    `visibility`, `notices`: what the target may notice, told before the first output. `core`: name of the one that the host keeps.
     """
 
-    def __init__(self, stream: Stream, session: str, visibility: str, notices: Sequence[str]) -> None:
-        self.session, self.visibility, self.notices = session, visibility, tuple(notices)
+    def __init__(self, stream: Stream, session: str, visibility: str, notices: Sequence[str], core: str = "") -> None:
+        self.session, self.visibility, self.notices, self.core = session, visibility, tuple(notices), core
         self.end: t.End | None = None
         self._stream = stream
 
@@ -70,6 +70,7 @@ async def opened(
     limit_s: float = 0.0,
     process: int = 0,
     join: str = "",
+    keep: bool = False,
     host: str = "",
     images: LocalImages | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -78,7 +79,7 @@ async def opened(
 
     `tools`, `digest`: which signed image, and which version of it ("": the one that is signed now). `images`: the store of this
     machine, from which the host gets them where it lacks them. `limit_s`: 0: what its class allows. `join`: "net": in the network of
-    the container.
+    the container. `keep`: what it writes is a core, and stays on the host.
     Raises NoSuchSubject, NoSuchTools, what the host refuses, Unreachable.
     """
     node = f"node/{host}"
@@ -99,11 +100,13 @@ async def opened(
         "write": write,
         "limit_s": limit_s,
         "process": process,
-        **({"join": join} if join else {}),  # earlier agents don't know it
+        **({"join": join} if join else {}),  # earlier agents don't know these
+        **({"keep": True} if keep else {}),
     }
     stream, item = await session.begin("/debug", "debug", args, node)
     try:
-        yield Debug(stream, str(item["session"]), str(item["visibility"]), [str(line) for line in item["notices"]])
+        notices = [str(line) for line in item["notices"]]
+        yield Debug(stream, str(item["session"]), str(item["visibility"]), notices, str(item.get("core", "")))
     finally:
         await stream.close()
 

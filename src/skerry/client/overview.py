@@ -85,7 +85,7 @@ class HostNow(msgspec.Struct, frozen=True):
 
 
 class MachineNow(msgspec.Struct, frozen=True):
-    """One rented machine. `asks`: the command that a person is asked to run for it."""
+    """One rented machine. `asks`: the command that a person is asked to run for it. `created`: from when it is paid, 0: not known."""
 
     slot: str
     state: str
@@ -99,6 +99,7 @@ class MachineNow(msgspec.Struct, frozen=True):
     why: str = ""
     asks: str = ""
     provider: str = ""
+    created: float = 0.0
 
 
 class PoolNow(msgspec.Struct, frozen=True):

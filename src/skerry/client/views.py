@@ -319,6 +319,8 @@ async def doctor(session: Session) -> list[dict[str, Any]]:
         off = abs(answer["time"] - session.answered[node])
         add(f"{name} answers", True, f"agent {answer['version']}, {answer['containers']} containers")
         add(f"{name} clock", off < 5, f"differs by {off:.1f} s", "run a time service on it (systemd-timesyncd)")
+        if why := answer.get("cores_unkept"):
+            add(f"{name} cores", False, f"none is kept of what dies: {why}", "skerry core SLOT makes one on request")
         missing = set(answers) - {node} - set(answer["neighbours"])
         add(
             f"{name} links",

@@ -157,6 +157,7 @@ class Service(Shape, frozen=True, kw_only=True):
     )
     scale: Scale | None = None  # None: `replicas` stands
     metrics: Endpoint | None = None
+    core_bytes: int = 0  # the largest core that its host keeps of a process of it that dies of a signal; -1: no limit
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
 
 

@@ -4,7 +4,8 @@ A regular expression may take longer than the world will stand on one line that 
 which is ended when a batch takes too long. (A pattern language without that trap would be one more library on each host; a check
 that lets no such pattern in also keeps out harmless ones.)
 
-Run as a program it is that child: the pattern first, then batches of lines in, one byte a line out.
+Run as a program it is that child: the pattern first, then batches of lines in, one byte a line out. Its argument is how long one
+may take.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Sequence
 
 PATTERN_MAX = 1000  # characters
 CHILDREN_MAX = 4  # at once on a host: each costs some 8 MB
-BATCH_WITHIN_S = 2.0
+BATCH_WITHIN_S = 2.0  # of a processor: how long a busy host lets a harmless pattern wait says nothing of it
+ANSWER_WITHIN_S = 10 * BATCH_WITHIN_S
 BATCH_LINES = 2000
 CHILD_MEMORY_BYTES = 256 << 20
 
@@ -54,7 +56,7 @@ class Matcher:
             _places.take()
             try:
                 self._child = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-I", "-m", __name__),
+                    *(sys.executable, "-I", "-m", __name__, str(BATCH_WITHIN_S)),
                     stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 )  # fmt: skip
                 answer = await self._ask([self._pattern, "i" if self._ignore_case else ""])
@@ -87,7 +89,7 @@ class Matcher:
         assert self._child is not None and self._child.stdin is not None and self._child.stdout is not None
         body = marshal.dumps(list(words))
         try:
-            async with asyncio.timeout(BATCH_WITHIN_S):
+            async with asyncio.timeout(ANSWER_WITHIN_S):
                 self._child.stdin.write(len(body).to_bytes(4, "big") + body)
                 await self._child.stdin.drain()
                 length = int.from_bytes(await self._child.stdout.readexactly(4), "big")
@@ -128,13 +130,16 @@ def main() -> None:
     import os
     import re
     import resource
+    import signal
 
+    within_s = float(sys.argv[1])
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
     read, write = sys.stdin.buffer, sys.stdout.buffer
 
     def heard() -> list[str]:
         length = read.read(4)
+        signal.setitimer(signal.ITIMER_PROF, within_s)  # its signal ends us, whatever the pattern is at
         return list(marshal.loads(read.read(int.from_bytes(length, "big")))) if len(length) == 4 else []
 
     def say(answer: bytes) -> None:

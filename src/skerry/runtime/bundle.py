@@ -71,9 +71,14 @@ def writable(folder: Path) -> dict[str, str]:
 
 def host_limits(*, swap: bool) -> Limits:
     """What this process may give to others; `swap`: the kernel can limit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = Limits().open_files
-    return Limits(swap, most if hard == resource.RLIM_INFINITY else min(hard, most))
+
+    def most(of: int, wanted: int) -> int:
+        _, hard = resource.getrlimit(of)
+        return wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+
+    return Limits(
+        swap, most(resource.RLIMIT_NOFILE, Limits().open_files), most(resource.RLIMIT_CORE, Limits().core_bytes)
+    )
 
 
 def _make_root(spec: ContainerSpec, bundle: Path, files: list[str]) -> Path:

@@ -60,6 +60,7 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     cpus: float = 0.0
     pids: int = 512
+    core_bytes: int = 0  # the most that a process of it may leave as a core when it dies; -1: no limit
     files: tuple[tuple[str, bytes], ...] = ()  # path -> content, bound read-only: /etc/hosts, /etc/resolv.conf
     log_max_bytes: int = (
         16 << 20

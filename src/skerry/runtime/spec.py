@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skerry.runtime.contract import ContainerSpec, Mount, RuntimeRefused
+from skerry.runtime.cores.asking import UNLIMITED
 
 CPU_PERIOD_US = 100_000
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,10 +61,11 @@ class BoundFile(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the host can do. `swap`: its kernel can limit swap; `open_files`: the most that a process may be given."""
+    """What the host can do. `swap`: its kernel can limit swap; `open_files`, `core_bytes`: the most that a process may be given."""
 
     swap: bool = True
     open_files: int = 65536
+    core_bytes: int = UNLIMITED
 
 
 def oci_config(
@@ -130,6 +132,7 @@ def mount_points(spec: ContainerSpec, files: Sequence[str]) -> list[MountPoint]:
 def _process(spec: ContainerSpec, user: User, limits: Limits) -> dict[str, Any]:
     environment = {"PATH": PATH, "HOME": user.home, **dict(spec.environment)}
     capabilities = list(spec.capabilities)
+    core_bytes = min(UNLIMITED if spec.core_bytes < 0 else spec.core_bytes, limits.core_bytes)
     identity: dict[str, Any] = {"uid": user.uid, "gid": user.gid}
     if user.groups:
         identity["additionalGids"] = list(user.groups)
@@ -144,7 +147,7 @@ def _process(spec: ContainerSpec, user: User, limits: Limits) -> dict[str, Any]:
         "noNewPrivileges": True,
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "soft": limits.open_files, "hard": limits.open_files},
-            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},  # a core would land on the host
+            {"type": "RLIMIT_CORE", "soft": core_bytes, "hard": core_bytes},  # 0 unless asked for: it lands on the host
         ],
     }
 

@@ -52,7 +52,7 @@ class Folder:
         timeout_s: float = 300.0,
         progress: Progress = lambda line: None,
     ) -> Applied:
-        """Make the cloud what the folder says: hosts, roles, pools, then apps; again it changes nothing. Nobody is asked first.
+        """Make the cloud what the folder says, hosts first, apps last; again it changes nothing. Nobody is asked first.
 
         `timeout_s`: of each step. Providers are asked with $<PROVIDER>_TOKEN. What was done stays done when a step raises.
         """
@@ -66,5 +66,5 @@ class Folder:
         return msgspec.convert({**msgspec.to_builtins(made), "done": done}, Applied)
 
     async def export(self, folder: str | Path, *, secrets: bool = False) -> Exported:
-        """Write what there is into a new folder. `secrets`: apps' environments, too, in clear. Raises FolderNotEmpty."""
+        """Write what there is into a new folder. `secrets`: those of apps and receivers, too, in clear. Raises FolderNotEmpty."""
         return msgspec.convert(await written.export(self._connection.session, Path(folder), secrets=secrets), Exported)

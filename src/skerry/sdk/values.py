@@ -442,7 +442,7 @@ class Field(Value, frozen=True):
 
 
 class Step(Value, frozen=True):
-    """What an apply would do to one host, role, pool or app. `fields`: what a change changes."""
+    """What an apply would do to one host, role, pool, app, …. `fields`: what a change changes."""
 
     action: str
     kind: str

@@ -95,6 +95,7 @@ def _service(who: str, service: Service, body: App) -> None:
     _times(who, service)
     if service.stop_signal:
         matches(service.stop_signal, f"{who}.stop_signal", SIGNAL, "is no signal")
+    within(service.core_bytes, f"{who}.core_bytes", -1, 1 << 50)
     within(service.attempt, f"{who}.attempt", 0, 1_000_000)
     count(service.constraints, f"{who}.constraints", 32)
     for constraint in service.constraints:

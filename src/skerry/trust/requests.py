@@ -34,7 +34,7 @@ PUTS = frozenset({"put"})
 # What a right lets ask beside that; about which apps or hosts, each verb asks `Request.may`.
 OF_RIGHT = {
     "observe": frozenset({"logs", "events", "audit", "alerts", "metrics"}),
-    "debug": frozenset({"debug", "look", "crashes", "tools"}),
+    "debug": frozenset({"debug", "look", "crashes", "cores", "core-rm", "tools"}),
     "debug-host": frozenset({"debug", "look", "tools"}),
 }
 # An operator could give these to every app anyway, by its document. Whole hosts are for those whom the policy names, operators too.

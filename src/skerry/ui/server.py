@@ -21,7 +21,7 @@ from skerry.client.overview import Overview, watching
 from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.sdk import AsyncClient
-from skerry.ui import figures, images
+from skerry.ui import beside, figures, images, looks
 from skerry.ui.access import Access
 from skerry.ui.files import Files
 from skerry.ui.guard import Guard, refused
@@ -77,7 +77,11 @@ class Ui:
             WebSocketRoute("/terminal", self._terminal.serve),
             Route("/tools", self._terminal.choice),
             *images.routes(lambda: self._cloud._connection.images),
-            *figures.routes(lambda: self._cloud._connection.session),
+            *(
+                route
+                for room in (beside, figures, looks)
+                for route in room.routes(lambda: self._cloud._connection.session)
+            ),
         ]
         pages = Starlette(routes=routes, lifespan=lifespan)
         api = self._api

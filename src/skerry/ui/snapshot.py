@@ -7,7 +7,7 @@ from typing import Any
 from skerry.client.overview import Overview
 
 Snapshot = dict[str, Any]
-TABLES = ("hosts", "slots", "figures")
+TABLES = ("hosts", "slots", "figures", "machines", "pools")
 DIGITS = 3  # of figures: what nobody could see in a page is no change
 
 
@@ -18,6 +18,8 @@ def snapshot(overview: Overview) -> Snapshot:
         "trouble": told["lost"],
         "hosts": {row["name"]: row for row in told["hosts"]},
         "slots": {row["slot"]: row for row in told["slots"]},
+        "machines": {row["slot"]: row for row in told["machines"]},
+        "pools": {row["pool"]: row for row in told["pools"]},
         "figures": {
             subject: {name: float(f"{value:.{DIGITS}g}") for name, value in values.items()}
             for subject, values in told["figures"].items()

@@ -1,4 +1,4 @@
-"""The debug terminal: a websocket of the page on one side, a tool beside a container on the other.
+"""The debug terminal: a websocket of the page on one side, a tool beside a container, or on a whole host, on the other.
 
 From the page: {"key"}, then one message that says what to start, then bytes (typed) and [rows, columns]. To the page: {"progress"},
 {"visibility", "notices"} before the first byte, bytes, {"notice"}, and at last {"end"} or {"error": problem}. A page that goes
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -29,15 +29,17 @@ from skerry.ui.live import GREETING_S, greeted
 
 Side = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Command = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Name = Annotated[str, msgspec.Meta(max_length=200)]
 TYPED_BYTES = 64 << 10
 
 
 class Begin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`command`: as it would be typed; it is split as a shell does, and no shell sees it."""
+    """`command`: as it would be typed; it is split as a shell does, and no shell sees it. `host`: a whole one, in place of a slot."""
 
-    slot: Name
     command: Command
+    slot: Name = ""
+    host: Name = ""
+    join: Literal["", "net"] = ""
     tools: Name = "base"
     write: bool = False
     rows: Side = 24
@@ -58,7 +60,8 @@ class Terminal:
         told: dict[str, Any] = {"tools": sorted(kits.all_tools(session))}
         command = request.query_params.get("command", "")[:4000]
         if command:
-            found = classify(words(command), write=request.query_params.get("write") == "true")
+            joined = [word for word in ("net",) if request.query_params.get("join") == word]
+            found = classify(words(command), joined=joined, write=request.query_params.get("write") == "true")
             told |= {"visibility": found.visibility, "notices": found.notices}
         return told
 
@@ -83,10 +86,12 @@ class Terminal:
         session, images = self._cloud._connection.session, self._cloud._connection.images
         progress: asyncio.Queue[str] = asyncio.Queue()
         argv = words(begin.command)
+        if bool(begin.slot) is bool(begin.host):
+            raise Malformed("nothing was started", "a slot or a host is looked into", "reload the page")
         await session.sync(1)  # which tools are signed now
         async with debugging.opened(
             session, begin.slot, argv, tools=begin.tools, tty=True, rows=begin.rows, cols=begin.cols, write=begin.write,
-            images=images, progress=progress.put_nowait,
+            join=begin.join, host=begin.host, images=images, progress=progress.put_nowait,
         ) as tool:  # fmt: skip
             while not progress.empty():
                 await _tell(socket, {"progress": progress.get_nowait()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from skerry.errors import Passing, Unreachable
 from skerry.mesh import terminals as t
@@ -26,10 +26,18 @@ class Stuck(Passing):
 
 
 class Carrying:
-    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait."""
+    """`stuck_s`: after so long in which the operator takes nothing the tool is ended; None: it may wait. `keep`: who takes what it
+    writes to standard output, instead of the operator.
+    """
 
-    def __init__(self, stream: Stream, tool: Tool, stuck_s: float | None) -> None:
-        self._stream, self._tool, self._stuck_s = stream, tool, stuck_s
+    def __init__(
+        self,
+        stream: Stream,
+        tool: Tool,
+        stuck_s: float | None,
+        keep: Callable[[bytes], Coroutine[None, None, None]] | None = None,
+    ) -> None:
+        self._stream, self._tool, self._stuck_s, self._keep = stream, tool, stuck_s, keep
 
     async def run(self, limit_s: float, forbidden: Coroutine[None, None, None]) -> t.End:
         """How it ended; the tool has ended then. `forbidden`: until it may no longer go on.
@@ -115,6 +123,9 @@ class Carrying:
                 return
             if not data:
                 return
+            if channel == t.STDOUT and self._keep is not None:
+                await self._keep(data)
+                continue
             try:
                 async with asyncio.timeout(self._stuck_s):
                     await t.send(self._stream, channel, data)

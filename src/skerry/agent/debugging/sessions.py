@@ -14,11 +14,12 @@ import shlex
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from skerry.agent.debugging.carrying import Carrying
+from skerry.agent.debugging.cores import Asked
 from skerry.agent.greeting import greeted, refused
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
@@ -38,6 +39,7 @@ MOST_S = 8 * 3600.0  # one session
 RIGHT_LOOKED_AT_S = 5.0
 STUCK_S = 3.0  # a tracer whose output nobody takes holds up whom it traces
 COMMAND_SHOWN = 500
+CORE_SCRIPT = ("sh", "/usr/share/skerry/core")  # of the image "base", or of an own one
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
@@ -54,7 +56,7 @@ class ToolsNotHere(Passing):
 class Ask(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`slot`, or with `host` the whole host. `tools`: name of the signed image, `digest`: the version of it that is meant.
     `limit_s`: 0: what its class allows. `process`: the one that is looked at, as tools number it; 0: the container's first.
-    `join`: the namespace of the container's that the tool is to be in.
+    `join`: the namespace of the container's that the tool is to be in. `keep`: what it writes is a core, and stays on this host.
     """
 
     argv: Annotated[
@@ -71,6 +73,7 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     write: bool = False
     process: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 0
     join: Literal["", "net"] = ""
+    keep: bool = False
     limit_s: Annotated[float, msgspec.Meta(ge=0, le=MOST_S)] = 0.0
 
 
@@ -147,6 +150,8 @@ class Debugging:
             right, path, subject = "debug", f"app/{slot.app}", str(slot)
             request.must(right, path)
             container = self._container(subject)
+        if asked.keep and (asked.tty or asked.host or asked.argv[:2] != CORE_SCRIPT):
+            raise BadInput("no tool was started", "only a core of a container is kept", "leave keep out")
         self._agent.kits.permitted(asked.tools, asked.digest)
         if self._agent.images.root(asked.digest) is None:
             raise ToolsNotHere(
@@ -200,12 +205,16 @@ class Debugging:
             process=asked.process,
             join_net=asked.join == "net",
         )
-        with self._agent.kits.running(asked.digest):
-            end = await self._carry(session, await self._agent.runtime.look_in(session.container, spec), stream)
+        with self._agent.kits.running(asked.digest), contextlib.ExitStack() as held:
+            core = held.enter_context(self._a_core(session)) if asked.keep else None
+            end = await self._carry(session, await self._agent.runtime.look_in(session.container, spec), stream, core)
         with contextlib.suppress(Unreachable):
             await t.send_end(stream, end)
 
-    async def _carry(self, session: _Session, tool: Tool, stream: Stream) -> t.End:
+    def _a_core(self, session: _Session) -> contextlib.AbstractContextManager[Asked]:
+        return self._agent.cores.asked_for(session.subject, session.container, session.who, session.asked.process)
+
+    async def _carry(self, session: _Session, tool: Tool, stream: Stream, core: Asked | None) -> t.End:
         """Until nothing is left of the tool."""
         self._tell(session, "began", {"limit_s": f"{session.limit_s:g}"})
         end = t.End(0, "the agent ended")
@@ -217,10 +226,18 @@ class Debugging:
                 )
             if session.limit_s < MOST_S:
                 notices.append(f"it is ended after {session.limit_s:g} s")
-            item = {"session": session.name, "visibility": session.found.visibility, "notices": notices}
+            item: dict[str, Any] = {
+                "session": session.name,
+                "visibility": session.found.visibility,
+                "notices": notices,
+                **({"core": core.name} if core else {}),
+            }
             await send_bytes(stream, msgspec.json.encode({"item": item}))
             stuck_s = STUCK_S if session.traces else None
-            end = await Carrying(stream, tool, stuck_s).run(session.limit_s, self._right_is_gone(session))
+            carrying = Carrying(stream, tool, stuck_s, core.take if core else None)
+            end = await carrying.run(session.limit_s, self._right_is_gone(session))
+            if core is not None and not end.code and not core.finish():
+                end = t.End(1, "what the tool wrote is no core")
         except Unreachable:
             end = t.End(128 + signal.SIGTERM, "the connection ended")
         finally:

@@ -23,6 +23,7 @@ from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.observe.look.errors import NothingToSee
 from skerry.observe.look.job import ERROR, FRAME_BYTES, Job, Path
 from skerry.runtime import processes
+from skerry.runtime.cores.shelf import CORE
 from skerry.trust.refusals import VerbNotAllowed
 from skerry.trust.requests import Request
 
@@ -32,9 +33,16 @@ if TYPE_CHECKING:
 ASKED_WITHIN_S = 60.0
 AT_ONCE = 8
 PIDS_MAX = 4096
-OF_PROCESSES = ("procs", "sockets", "files", "put")
+OF_PROCESSES = ("procs", "sockets", "files", "put", "samples")
 OF_KEPT = ("ls", "cat", "tree", "files")
-TOLD = ("cat", "tree", "put", "capture")  # what shows or changes what the application holds is an event
+TOLD = (
+    "cat",
+    "tree",
+    "put",
+    "capture",
+    "core",
+    "samples",
+)  # what shows or changes what the application holds is an event
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
@@ -45,12 +53,13 @@ Step = tuple[
 
 
 class Look(msgspec.Struct, forbid_unknown_fields=True):
-    """`limit`: rows, or bytes of content; `write`: said by who means to change something.
-    `crashed`: in what is kept of the last one that crashed.
+    """`limit`: rows, or bytes of content; of what is put there, its very size. `write`: said by who means to change something.
+    `crashed`: in what is kept of the last one that crashed. A `core` is what is kept of its slot under that name, as `path` /NAME.
+    `process`: samples of this one and its children alone, as tools number it.
     """
 
     slot: Annotated[str, msgspec.Meta(max_length=200)]
-    what: Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture"]
+    what: Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture", "core", "samples"]
     path: Path = "/"
     limit: Count = 1000
     write: bool = False
@@ -59,6 +68,8 @@ class Look(msgspec.Struct, forbid_unknown_fields=True):
     snap_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 18)] = 1 << 18
     packets: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 0
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    rate: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    process: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 0
 
 
 class TooManyLooks(Passing):
@@ -106,6 +117,8 @@ class Looking:
             self._at_once -= 1
 
     def _job(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
+        if args.what == "core":
+            return self._core(slot, args, files)
         if args.crashed:
             return self._kept(slot, args, files)
         id = next((id for id, of in self._agent.containers.running().items() if of == str(slot)), None)
@@ -123,6 +136,8 @@ class Looking:
                 packets=args.packets,
                 seconds=args.seconds,
             )
+        if args.what == "samples":
+            return self._samples(id, args)
         root = self._agent.runtime.view(id) if args.what not in ("would", "put") else None
         untouched = root is not None
         if root is None:
@@ -138,9 +153,19 @@ class Looking:
             began=self._began(id, files) if args.what == "files" else -1,
         )
 
+    def _samples(self, id: str, args: Look) -> Job:
+        pids = self._pids(id)
+        above = len(processes.numbers(pids[0])) - 2 if pids else 0  # where tools see it
+        process = next((pid for pid in pids if processes.numbers(pid)[above : above + 1] == (args.process,)), 0)
+        if args.process and not process:
+            raise NothingToSee(
+                "nothing was sampled", f"the container has no process {args.process}", "see skerry debug SLOT -- ps"
+            )
+        return Job(what="samples", pids=pids, limit=args.limit, seconds=args.seconds, rate=args.rate, process=process)
+
     def _kept(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
         crash = self._agent.crashes.of(str(slot))
-        if crash is None or args.what not in OF_KEPT:
+        if crash is None or args.what == "core" or args.what not in OF_KEPT:
             raise NothingToSee(
                 f"{slot} can't be looked into",
                 f"no crash of it is kept on {name_of(self._agent.me)}"
@@ -157,6 +182,13 @@ class Looking:
         files.callback(os.close, root)
         places = tuple(crash.places)
         return Job(what=args.what, path=args.path, limit=args.limit, root=root, untouched=True, places=places)
+
+    def _core(self, slot: Slot, args: Look, files: contextlib.ExitStack) -> Job:
+        cores = self._agent.cores
+        (row,) = cores.find(str(slot), args.path.removeprefix("/") or "/")
+        root = cores.open(str(slot))
+        files.callback(os.close, root)
+        return Job(what="cat", path=f"/{row['name']}{CORE}", limit=args.limit, root=root, untouched=True)
 
     def _began(self, id: str, files: contextlib.ExitStack) -> int:
         """-1: it has no volumes, or nothing was noted."""
@@ -208,6 +240,10 @@ async def _feed(stream: Stream, child: Child) -> None:
 def _words(args: Look) -> str:
     if args.what == "capture":
         return f"capture for {args.seconds:g} s"
+    if args.what == "core":
+        return f"cores get {args.path.removeprefix('/')}"
+    if args.what == "samples":
+        return f"samples for {args.seconds:g} s, {args.rate} in each"
     return f"{'cp' if args.what == 'tree' else args.what} {args.path}"
 
 

@@ -220,6 +220,11 @@ class Crashes:
         return self._directory / slot.replace("/", "_")
 
 
+def crashes_of(agent: Agent) -> Crashes:
+    place = agent.files.state / "crashes"
+    return Crashes(place, wall_s=agent.clock.wall_s, spawn=agent.loop.spawn, note=agent.events.append)
+
+
 def taking(agent: Agent) -> Callable[[Exited, Slot, str], None]:
     """What is to be called of each container of that agent that crashed."""
 

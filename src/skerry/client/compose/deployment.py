@@ -10,6 +10,7 @@ from skerry.client.compose.table import LIMITS, PLACEMENT, RESERVATIONS, RESOURC
 from skerry.core.intent import Needs, Restart, Update
 
 REPLICAS_MAX = 1000
+CORE_MAX = 1 << 40
 PIDS_MAX = 1 << 20
 ATTEMPTS_MAX = 1_000_000
 
@@ -73,6 +74,21 @@ def _amounts(section: Section | None) -> tuple[int | None, float | None]:
         return None, None
     memory, cpus = section.get("memory"), section.get("cpus")
     return memory.read(values.size_bytes) if memory else None, cpus.read(values.cpus) if cpus else None
+
+
+def core_bytes_of(ulimits: Section | None) -> int:
+    """-1: no limit."""
+    value = ulimits.get("core") if ulimits else None
+    return (value.read(_core) if value else None) or 0
+
+
+def _core(text: str) -> int:
+    """Below a page there is no core; and 1 means something of its own to the kernel (core(5))."""
+    if text in ("-1", "0"):
+        return int(text)
+    if text.isascii() and text.isdigit() and 4096 <= int(text[:16]) <= CORE_MAX and len(text) <= 15:
+        return int(text)
+    raise ValueError(f"{text[:40]!r} is not -1, 0 or a number of bytes from 4096 to {CORE_MAX}")
 
 
 def constraints_of(deploy: Section | None) -> tuple[str, ...]:

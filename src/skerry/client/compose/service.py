@@ -13,7 +13,7 @@ from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.scaling import check_scale, scale_of
 from skerry.client.compose.section import Section, Value
-from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, X_SKERRY
+from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, ULIMITS, X_SKERRY
 from skerry.client.compose.wishes import check_wishes, probe_of_recipe
 from skerry.core.intent import ALLOWABLE, Depends, Service
 
@@ -96,6 +96,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         allow=_allow(own.get("allow") if own else None),
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
+        core_bytes=deployment.core_bytes_of(section.section("ulimits", ULIMITS)),
     )
     if scaled is not None and scale is not None:
         check_scale(service, scaled, told, context.volumes)

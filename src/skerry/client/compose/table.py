@@ -145,7 +145,7 @@ SERVICE = {
     "storage_opt": no("the root is read-only", "use a named volume"),
     "sysctls": no(f"kernel settings are {LATER}"),
     "tty": no("nobody is at the other end"),
-    "ulimits": no(f"own limits are {LATER}", "write deploy: resources: limits"),
+    "ulimits": yes("`core` alone: the host keeps the core of a process that dies of a signal, see Cores"),
     "use_api_socket": no(HOST),
     "userns_mode": no(HOST),
     "uts": no(HOST),
@@ -234,6 +234,14 @@ ENV_FILE = {
     "path": yes("starts from the compose file's folder"),
     "required": yes("`false`: it may be missing"),
     "format": no("there is one format"),
+}
+
+ULIMITS = {
+    "core": yes("bytes, `-1` for no limit of its own; default 0: no core is kept"),
+    **{
+        name: no(f"own limits are {LATER}", "write deploy: resources: limits")
+        for name in ("memlock", "nofile", "nproc", "rtprio", "stack")
+    },
 }
 
 DEPENDS = {
@@ -375,6 +383,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.ports[]": PORT,
     "services.NAME.volumes[]": MOUNT,
     "services.NAME.env_file[]": ENV_FILE,
+    "services.NAME.ulimits": ULIMITS,
     "services.NAME.depends_on.NAME": DEPENDS,
     "services.NAME.networks.NAME": NETWORK_OF_SERVICE,
     "services.NAME.x-skerry": X_SKERRY,

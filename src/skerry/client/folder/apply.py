@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 
-from skerry.client import apps, deploy, drain, join, leave, machines, pools, roles
+from skerry.client import alerts, apps, deploy, drain, join, leave, machines, pools, roles
 from skerry.client.enrolment import find
-from skerry.client.folder.plan import Plan, Step, pool_changes, wished_node
+from skerry.client.folder import alerts as alerting
+from skerry.client.folder import tools as tooling
+from skerry.client.folder.plan import Plan, pool_changes, wished_node
 from skerry.client.folder.read import Folder
+from skerry.client.folder.steps import Step
 from skerry.client.images import LocalImages, Progress
 from skerry.client.session import Session
 from skerry.core.intent import Pool
@@ -97,4 +100,30 @@ async def _app(session: Session, folder: Folder, step: Step, how: How, progress:
     await deploy.deploy(session, app, images=how.images, timeout_s=how.timeout_s, progress=progress)
 
 
-_STEPS = {"role": _role, "host": _host, "pool": _pool, "app": _app}
+async def _tools(session: Session, folder: Folder, step: Step, how: How, progress: Progress) -> None:
+    wish = (folder.tools or {}).get(step.name)
+    await tooling.carry_out(session, step.name, None if step.action == "remove" else wish, how.images, progress)
+
+
+async def _receiver(session: Session, folder: Folder, step: Step, how: How, progress: Progress) -> None:
+    if step.action == "remove":
+        await alerts.rm(session, step.name)
+        return
+    wish = (folder.receivers or {})[step.name]
+    await alerts.add(session, step.name, wish.receiver, wish.reach, replace=True)
+
+
+async def _rule(session: Session, folder: Folder, step: Step, how: How, progress: Progress) -> None:
+    wish = (folder.rules or {}).get(step.name, alerting.RuleWish())
+    await alerts.set_rule(session, step.name, wish.changes, reset=step.action == "remove")
+
+
+_STEPS = {
+    "host": _host,
+    "role": _role,
+    "pool": _pool,
+    "tools": _tools,
+    "receiver": _receiver,
+    "rule": _rule,
+    "app": _app,
+}

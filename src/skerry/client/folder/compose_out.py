@@ -16,11 +16,14 @@ from skerry.client.compose.schedule import in_words
 from skerry.client.compose.service import CONDITIONS
 from skerry.core.intent import App, Needs, Probe, Release, Restart, Scale, Service, Update
 
+SHOWN = "syslog+udp://localhost/"  # stands for a receiver of logs, whose URL is sealed
 Values = Mapping[str, Mapping[str, str]]
 
 
 class Written(NamedTuple):
-    """`text`: the file. `variables`: (service, NAME) of a sealed value -> the variable in its place. `lost`: what can't be said."""
+    """`text`: the file. `variables`: (service, NAME) of a sealed value -> the variable in its place; of a receiver of logs ("", its
+    name). `lost`: what can't be said.
+    """
 
     text: str
     variables: dict[tuple[str, str], str]
@@ -42,8 +45,11 @@ def compose_of(name: str, app: App, release: Release | None) -> Written:
             volume: {"x-skerry": {"disposable": True}} if disposable else {}
             for volume, disposable in app.volumes.items()
         }
-    if app.pools:
-        file["x-skerry"] = {"pools": list(app.pools)}
+    own: dict[str, Any] = {"pools": list(app.pools)} if app.pools else {}
+    if app.ship:
+        own["logs"] = {"ship": [_Variable(f"${{{variables['', name]}}}") for name in _in_order(app.ship)]}
+    if own:
+        file["x-skerry"] = own
     text = yaml_text(_plain(file))
     return Written(text, variables, _lost(name, app, text, variables))
 
@@ -73,7 +79,17 @@ def _variables(app: App) -> dict[tuple[str, str], str]:
             while name in found.values():
                 name += "_"
             found[service, key] = name
+    for n, key in enumerate(_in_order(app.ship), 1):
+        name = f"LOGS_SHIP_{n}"
+        while name in found.values():
+            name += "_"
+        found["", key] = name
     return found
+
+
+def _in_order(ship: Mapping[str, str]) -> list[str]:
+    """Receivers of logs as they stood in the file: "receiver-2" before "receiver-10"."""
+    return sorted(ship, key=lambda name: (len(name), name))
 
 
 def _plain(value: Any) -> Any:
@@ -105,6 +121,8 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         out["volumes"] = mounts
     if service.capabilities:
         out["cap_add"] = list(service.capabilities)
+    if service.core_bytes:
+        out["ulimits"] = {"core": service.core_bytes}
     if service.depends_on:
         words = {ours: word for word, ours in CONDITIONS.items()}
         out["depends_on"] = {each.service: {"condition": words[each.condition]} for each in service.depends_on}
@@ -226,7 +244,8 @@ def seconds(value: float) -> str:
 def _lost(name: str, app: App, text: str, variables: Mapping[tuple[str, str], str]) -> list[str]:
     """Fields that differ once the file is read back. A zone's offsets are another year's, perhaps: its name counts."""
     try:
-        read = parse(text, environ=dict.fromkeys(variables.values(), "x"), name=name)
+        plain = {variable: "x" if service else f"{SHOWN}{variable}" for (service, _), variable in variables.items()}
+        read = parse(text, environ=plain, name=name)
     except ComposeErrors as errors:
         return [str(mistake) for mistake in errors.mistakes]
     services = {
@@ -240,7 +259,7 @@ def _lost(name: str, app: App, text: str, variables: Mapping[tuple[str, str], st
         for key, service in app.services.items()
     }
     again = msgspec.structs.replace(read.app(), services=services)
-    was = msgspec.structs.replace(app, services=signed, fallback="")
+    was = msgspec.structs.replace(app, services=signed, fallback="", ship={})
     old, new = flat(whole(was)), flat(whole(again))
     return [f"{field}: {old.get(field)}" for field in sorted({*old, *new}) if old.get(field) != new.get(field)]
 

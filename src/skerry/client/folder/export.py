@@ -10,6 +10,8 @@ from skerry.client import pools
 from skerry.client.apps import live
 from skerry.client.compose import interpolate
 from skerry.client.enrolment import ssh_target
+from skerry.client.folder import alerts as alerting
+from skerry.client.folder import tools as tooling
 from skerry.client.folder.compose_out import compose_of, number, seconds, yaml_text
 from skerry.client.folder.plan import ci_roles, fixed_hosts
 from skerry.client.session import Session
@@ -28,7 +30,7 @@ class FolderNotEmpty(Refusal):
 
 
 async def export(session: Session, folder: Path, *, secrets: bool = False) -> dict[str, Any]:
-    """`secrets`: the plain values of apps' environments, too, each in its .env (mode 600).
+    """`secrets`: the plain values of apps' environments and of what reaches receivers, too, each in its .env (mode 600).
 
     Gives {files, notes}: what a file can't say stands in the notes and at its head. Raises FolderNotEmpty.
     """
@@ -45,16 +47,27 @@ def _files(session: Session, secrets: bool) -> tuple[dict[str, str], list[str]]:
         "pools.yaml": yaml_text({"pools": {name: pool_of(pool) for name, pool in pools.all_pools(session).items()}}),
         "roles.yaml": yaml_text({"roles": {name: _role(role) for name, role in sorted(ci_roles(session).items())}}),
     }
+    files["tools.yaml"] = yaml_text({"tools": tooling.written(session)})
+    files["rules.yaml"] = yaml_text({"rules": alerting.rules_written(session)})
+    receivers = alerting.receivers_written(session)
+    told = ""
+    if receivers.values and not secrets:
+        told = f"# values for {', '.join(sorted(receivers.values))} are sealed: set them, or write them into .env beside this file\n"
+    notes += [f"receivers.yaml: {line}" for line in receivers.lost]
+    told += "".join(f"# not said here: {line}\n" for line in receivers.lost)
+    files["receivers.yaml"] = told + yaml_text({"receivers": receivers.said})
+    if receivers.values and secrets:
+        files[".env"] = env_text(receivers.values)
     for name, app in sorted(live(session).items()):
         release = session.document(f"release/{name}")
         body = release.body if release is not None and isinstance(release.body, Release) else None
         written = compose_of(name, app, body)
-        told = [f"# not said here: {line}\n" for line in written.lost]
+        head = [f"# not said here: {line}\n" for line in written.lost]
         notes += [f"apps/{name}: {line}" for line in written.lost]
         if written.variables and not secrets:
             names = ", ".join(sorted(written.variables.values()))
-            told.append(f"# values for {names} are sealed: set them, or write them into .env beside this file\n")
-        files[f"apps/{name}/compose.yaml"] = "".join(told) + written.text
+            head.append(f"# values for {names} are sealed: set them, or write them into .env beside this file\n")
+        files[f"apps/{name}/compose.yaml"] = "".join(head) + written.text
         if written.variables and secrets:
             files[f"apps/{name}/.env"] = _environment(session, name, app, written.variables)
     return files, notes
@@ -117,6 +130,7 @@ def _environment(session: Session, name: str, app: App, variables: Mapping[tuple
     """Raises CannotOpen."""
     key = session.content_key(session.document(f"secret/{name}"))
     plain = {service: seal.open_values(key, body.environment) for service, body in app.services.items()}
+    plain[""] = seal.open_values(key, app.ship)
     return env_text({variable: plain[service][key] for (service, key), variable in variables.items()})
 
 

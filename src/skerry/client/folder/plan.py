@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from skerry.client import deploy, pools
+from skerry.client import alerts, deploy, kits, pools
 from skerry.client.apps import live
+from skerry.client.folder import alerts as alerting
+from skerry.client.folder import tools as tooling
 from skerry.client.folder.read import Folder, HostWish, PoolWish, RoleWish
+from skerry.client.folder.steps import ORDER, CantBePlanned, Field, Kind, Step
 from skerry.client.images import LocalImages, Progress
 from skerry.client.session import PORT, Session
 from skerry.core.intent import Node, Pool, Role
 from skerry.core.records import MachineSlot
-from skerry.errors import BadInput
-
-Kind = Literal["role", "host", "pool", "app"]
-ORDER: tuple[Kind, ...] = ("host", "role", "pool", "app")  # hosts first: without one nobody keeps what is signed
-
 
 _OF_HOSTS = ("zone", "labels", "addresses", "state", "image_budget_bytes")
-
-
-class CantBePlanned(BadInput):
-    """The folder asks for what can't be done by a change."""
-
-    code = "cannot-be-planned"
-
-
-class Field(msgspec.Struct, frozen=True):
-    """`old` None: it isn't there yet; `new` None: it goes."""
-
-    field: str
-    old: Any
-    new: Any
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """`fields`: what a change changes; empty for what is added or removed whole."""
-
-    action: Literal["add", "change", "remove"]
-    kind: Kind
-    name: str
-    fields: tuple[Field, ...] = ()
-
-    @property
-    def path(self) -> str:
-        return f"{self.kind}/{self.name}"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +47,9 @@ async def plan(
         await session.sync()
     steps = [*_roles(session, folder.roles or {}), *_hosts(session, folder.hosts or {})]
     steps += _pools(session, folder.pools or {})
+    steps += await tooling.steps(session, folder.tools or {}, images, progress)
+    steps += alerting.receiver_steps(session, folder.receivers or {})
+    steps += alerting.rule_steps(session, folder.rules or {})
     for name, app in (folder.apps or {}).items():
         rows = await deploy.diff(session, app, images, progress) if session.nodes else []
         new = name not in live(session)
@@ -100,13 +74,16 @@ def ci_roles(session: Session) -> dict[str, Role]:
 
 
 def _unmanaged(session: Session, folder: Folder, kind: Kind) -> list[str]:
-    said: dict[str, Any] | None = getattr(folder, f"{kind}s")
+    said: dict[str, Any] | None = getattr(folder, kind if kind == "tools" else f"{kind}s")
     if said is None:
         return []
     there: dict[Kind, Any] = {
         "role": ci_roles(session),
         "host": fixed_hosts(session),
         "pool": pools.all_pools(session),
+        "tools": kits.all_tools(session),
+        "receiver": alerts.receivers(session),
+        "rule": alerts.settings(session).rules,
         "app": live(session),
     }
     return sorted(there[kind].keys() - said.keys())

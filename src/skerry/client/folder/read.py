@@ -14,10 +14,26 @@ import msgspec
 from skerry.client.compose import ComposeApp, ComposeErrors, Mistake, load, values
 from skerry.client.compose.document import TEXT_MAX_BYTES
 from skerry.client.compose.document import read as read_tree
+from skerry.client.compose.interpolate import interpolate, parse_env
 from skerry.client.compose.load import FILE_NAMES
 from skerry.client.compose.mistakes import Findings
 from skerry.client.compose.section import Section, Value
-from skerry.client.folder.tables import HOST, HOSTS, POOL, POOLS, ROLE, ROLES
+from skerry.client.folder.alerts import ReceiverWish, RuleWish, read_receiver, read_rule
+from skerry.client.folder.tables import (
+    HOST,
+    HOSTS,
+    POOL,
+    POOLS,
+    RECEIVER,
+    RECEIVERS,
+    ROLE,
+    ROLES,
+    RULE,
+    RULES,
+    TOOLS,
+    TOOLS_FILE,
+)
+from skerry.client.folder.tools import ToolsWish, read_tools
 from skerry.client.identity import read_public
 from skerry.client.offers import offers_said
 from skerry.core.intent import Operator
@@ -25,7 +41,7 @@ from skerry.errors import BadInput, SkerryError
 from skerry.trust.identity import is_key
 
 T = TypeVar("T")
-FILES = ("hosts.yaml", "pools.yaml", "roles.yaml")
+FILES = ("hosts.yaml", "pools.yaml", "roles.yaml", "tools.yaml", "receivers.yaml", "rules.yaml")
 MANY = 10_000
 _SECONDS = ("join", "down", "drain", "age", "grace")
 _TEXTS = ("provider", "size", "image", "endpoint")
@@ -78,12 +94,15 @@ class Folder(msgspec.Struct, frozen=True, kw_only=True):
     hosts: dict[str, HostWish] | None = None
     pools: dict[str, PoolWish] | None = None
     roles: dict[str, RoleWish] | None = None
+    tools: dict[str, ToolsWish] | None = None
+    receivers: dict[str, ReceiverWish] | None = None
+    rules: dict[str, RuleWish] | None = None
     apps: dict[str, ComposeApp] | None = None
     warnings: tuple[str, ...] = ()
 
 
 def read_folder(folder: Path, environ: Mapping[str, str]) -> Folder:
-    """`environ`: for ${NAME} in compose files. Raises BadFolder."""
+    """`environ`: for ${NAME} in compose files and receivers. Raises BadFolder."""
     mistakes: list[tuple[str, Mistake]] = []
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder", "", f"make one: skerry export {folder}")
@@ -94,10 +113,35 @@ def read_folder(folder: Path, environ: Mapping[str, str]) -> Folder:
     hosts = _file(folder, "hosts.yaml", HOSTS, HOST, _host, mistakes)
     pools = _file(folder, "pools.yaml", POOLS, POOL, _pool, mistakes)
     roles = _file(folder, "roles.yaml", ROLES, ROLE, lambda value, s: _role(folder, value, s), mistakes)
+    tools = _file(folder, "tools.yaml", TOOLS_FILE, TOOLS, lambda value, s: read_tools(folder, value, s), mistakes)
+    variables = _variables(folder, environ, mistakes)
+    receivers = _file(folder, "receivers.yaml", RECEIVERS, RECEIVER, read_receiver, mistakes, variables)
+    rules = _file(folder, "rules.yaml", RULES, RULE, read_rule, mistakes)
     apps, warnings = _apps(folder / "apps", environ, mistakes)
     if mistakes:
         raise BadFolder(folder, mistakes)
-    return Folder(hosts=hosts, pools=pools, roles=roles, apps=apps, warnings=tuple(warnings))
+    return Folder(
+        hosts=hosts,
+        pools=pools,
+        roles=roles,
+        tools=tools,
+        receivers=receivers,
+        rules=rules,
+        apps=apps,
+        warnings=tuple(warnings),
+    )
+
+
+def _variables(folder: Path, environ: Mapping[str, str], mistakes: list[tuple[str, Mistake]]) -> dict[str, str]:
+    """For receivers: the environment goes before the folder's `.env`."""
+    if not (folder / ".env").is_file() or not (folder / "receivers.yaml").is_file():
+        return dict(environ)
+    findings = Findings()
+    found, wrong = parse_env(_text(folder / ".env", findings))
+    for line, what in wrong:
+        findings.mistake(line, 1, "", f"the line {what}", "write NAME=value")
+    mistakes += [(".env", mistake) for mistake in findings.mistakes]
+    return {**found, **environ}
 
 
 def _file(
@@ -107,14 +151,17 @@ def _file(
     table: dict[str, Any],
     reader: Callable[[Value, Section], T],
     mistakes: list[tuple[str, Mistake]],
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, T] | None:
+    """`variables`: for ${NAME} in values; None: there are none in this file."""
     path = folder / name
     if not path.exists():
         return None
     findings = Findings()
     found: dict[str, T] = {}
     text = _text(path, findings)
-    tree = read_tree(text, findings, lambda value: value) if text.strip() else None
+    resolve = (lambda value: value) if variables is None else (lambda value: interpolate(value, variables))
+    tree = read_tree(text, findings, resolve) if text.strip() else None
     if tree is not None:
         section = Value(tree, "", findings).section(top)
         entries = section.get(name.removesuffix(".yaml"))

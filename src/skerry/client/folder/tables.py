@@ -1,4 +1,4 @@
-"""Every key of hosts.yaml, pools.yaml and roles.yaml, as compose's own keys stand in compose/table.py. docs/folder.md shows it."""
+"""Every key of a folder's files but compose's, as compose's own keys stand in compose/table.py. docs/folder.md shows it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,40 @@ ROLE = {
     "key": yes("instead, of a role that is there: its key, 64 hex digits"),
     "apps": yes("a list: whose images it may release; more may be added later, none taken away"),
 }
+TOOLS_FILE = {
+    "tools": yes("a mapping: the name of tools, and what they are made of; nothing: those that Skerry brings along")
+}
+TOOLS = {
+    "image": yes("a digest, or a name of the local store, as `skerry tools add` takes it"),
+    "from": yes("instead, a folder with an image.toml, a path from this folder: it is built"),
+    "about": yes("for people"),
+}
+RECEIVERS = {
+    "receivers": yes(
+        "a mapping: the receiver's name, and how it is reached; `${NAME}` is a variable, as in compose files"
+    )
+}
+RECEIVER = {
+    "webhook": yes("the URL that gets JSON"),
+    "ntfy": yes("the topic's URL"),
+    "slack": yes("the incoming webhook's URL"),
+    "telegram": yes("the chat"),
+    "smtp": yes("`HOST:PORT` of the mail server"),
+    "heartbeat": yes("the URL that is asked for each minute"),
+    "secret": yes("what a webhook is signed with, a token, a password"),
+    "from": yes("of mail"),
+    "to": yes("of mail, a list"),
+    "user": yes("of the mail server"),
+    "tls": yes("of mail: `starttls`, `tls` or `none`"),
+    "api": yes("of telegram: another server than its own"),
+}
+RULES = {"rules": yes("a mapping: the rule's name, and how it is other than built in")}
+RULE = {
+    "on": yes("`false`: it doesn't count"),
+    "limit": yes("beyond which figure; shares are 0 to 1"),
+    "for": yes("for how long before it fires: `5m`"),
+    "clear": yes("for how long not before it is over"),
+}
 
 TABLES: dict[str, dict[str, Key]] = {
     "hosts.yaml": HOSTS,
@@ -57,4 +91,10 @@ TABLES: dict[str, dict[str, Key]] = {
     "pools.NAME": POOL,
     "roles.yaml": ROLES,
     "roles.NAME": ROLE,
+    "tools.yaml": TOOLS_FILE,
+    "tools.NAME": TOOLS,
+    "receivers.yaml": RECEIVERS,
+    "receivers.NAME": RECEIVER,
+    "rules.yaml": RULES,
+    "rules.NAME": RULE,
 }

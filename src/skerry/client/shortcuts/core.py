@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
+from skerry.client.cores import CoreFile, new_file
 from skerry.client.shortcuts.running import Complaints, Look, failed
-from skerry.errors import BadFormat, BadInput
-from skerry.image.kept import half_made, part_of
 from skerry.mesh import terminals as t
 from skerry.sizes import size
 
 CORE_BYTES = 256 << 20  # what a tools container has for files
 LIMIT_S = 600.0
-ELF = b"\x7fELF"
+SCRIPT = ("sh", "/usr/share/skerry/core", "{pid}", "gdb")
 
 
 class Core(msgspec.Struct, frozen=True):
+    """`file`: here; or `name`: of the one that `node` keeps."""
+
     slot: str
     visibility: str
-    file: str
-    size_bytes: int
+    file: str = ""
+    size_bytes: int = 0
+    name: str = ""
+    node: str = ""
 
 
 async def core(look: Look, file: Path) -> Core:
     """Write it to `file`, which must not be there yet: whole, or not at all. Raises BadInput, ToolFailed, BadFormat, OSError, and what
     `debugging.opened` raises."""
     complaints = Complaints()
-    with _new(file) as out:
-        unpacking = _Unpacking(out)
+    with new_file(file) as out:
+        unpacking = CoreFile(out, CORE_BYTES)
 
         def take(channel: bytes, payload: bytes) -> None:
             if channel == t.STDERR:
@@ -41,51 +40,22 @@ async def core(look: Look, file: Path) -> Core:
             else:
                 unpacking.take(payload)
 
-        end = await look.run("base", ["sh", "/usr/share/skerry/core", "{pid}", "gdb"], take, limit_s=LIMIT_S)
+        end = await look.run("base", SCRIPT, take, limit_s=LIMIT_S)
         if end.code or not unpacking.whole:
             fix = f"up to {size(CORE_BYTES)} are taken; without a file: skerry debug {look.slot} -it -- gdb -p {{pid}}"
             raise failed(f"no core of {look.slot} was made", end, complaints, fix)
+        unpacking.finish()
     return Core(look.slot, look.visibility, str(file), unpacking.size_bytes)
 
 
-@contextlib.contextmanager
-def _new(file: Path) -> Iterator[BinaryIO]:
-    """Secrets are in it: it is its owner's alone from the first byte."""
-    if file.exists():
-        raise BadInput(f"{file} was not written", "there is such a file already", "name another one: -o FILE")
-    part = part_of(file)
-    with half_made(part):
-        with part.open("xb") as out:
-            part.chmod(0o600)
-            yield out
-        part.rename(file)
+async def kept(look: Look) -> Core:
+    """Have its host make one and keep it. Raises as `core` does."""
+    complaints = Complaints()
 
+    def take(channel: bytes, payload: bytes) -> None:
+        complaints.take(payload)
 
-class _Unpacking:
-    """A core as it comes from a host, which may send anything."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self.size_bytes = 0
-        self._out = out
-        self._gzip = zlib.decompressobj(wbits=31)
-
-    @property
-    def whole(self) -> bool:
-        return self._gzip.eof
-
-    def take(self, payload: bytes) -> None:
-        try:
-            data = self._gzip.decompress(payload, CORE_BYTES + 1 - self.size_bytes)
-        except zlib.error as error:
-            raise _refused(str(error)) from None
-        first = self.size_bytes == 0
-        self.size_bytes += len(data)
-        if self.size_bytes > CORE_BYTES:
-            raise _refused(f"it has more than {size(CORE_BYTES)}")
-        if first and data and not data.startswith(ELF[: len(data)]):
-            raise _refused("what came is no core file")
-        self._out.write(data)
-
-
-def _refused(why: str) -> BadFormat:
-    return BadFormat("the core was not taken", why, "look at that host: skerry doctor")
+    end = await look.run("base", SCRIPT, take, limit_s=LIMIT_S, keep=True)
+    if end.code or not look.core:
+        raise failed(f"no core of {look.slot} was kept", end, complaints, f"up to {size(CORE_BYTES)} are taken")
+    return Core(look.slot, look.visibility, name=look.core, node=look.node.removeprefix("node/"))

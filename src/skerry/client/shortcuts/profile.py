@@ -1,18 +1,26 @@
-"""`skerry profile`: a flame graph of where a container's time goes. py-spy for Python, never stopping it; perf for all else."""
+"""`skerry profile`: a flame graph of where a container's time goes. py-spy for Python, never stopping it; perf for all else.
+
+What perf reads is recorded by the host's own agent, which gives out user-space stacks of this container and nothing else: kernels that
+keep such events for root (Debian's) need no tool that is root (decision 26). perf itself, as a tool, finds the functions' names.
+"""
 
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 from typing import Literal
 
 import msgspec
 
-from skerry.client.shortcuts.running import Complaints, Look, failed
+from skerry.client import debugging, delivery, looking
+from skerry.client.shortcuts.running import Complaints, Look, ToolFailed, failed
+from skerry.core.visibility import classify
 from skerry.errors import BadFormat, BadInput
 from skerry.mesh import terminals as t
 
 Profiler = Literal["auto", "py-spy", "perf"]
 SVG_BYTES = 32 << 20
+RECORDING_BYTES = 64 << 20
 MORE_S = 60.0  # to read symbols and to draw
 NOT_PYTHON = ("Failed to find python version", "No python processes found")
 _SAMPLES = re.compile(rb"<title>all \(([\d,]+) samples")
@@ -49,19 +57,54 @@ async def profile(
     if by != "perf":
         mode = [*([] if blocking else ["--nonblocking"]), *([] if waiting else ["--gil"])]
         argv = ["py-spy", "record", "--subprocesses", *mode, "--format", "flamegraph"]
-        svg, end, complaints = await _drawn(look, "python", seconds, rate, argv)
+        argv = ["sh", "/usr/share/skerry/profile", "{pid}", str(seconds), str(rate), *argv]
+        svg, end, complaints = await _drawn(look, "python", argv, seconds + MORE_S)
         if end.code == 0:
             return _profile(look, "py-spy", seconds, rate, svg)
         if by == "py-spy" or not any(words in line for line in complaints.lines() for words in NOT_PYTHON):
             raise failed(f"{look.slot} could not be profiled", end, complaints)
         look.say(f"{look.slot} is no Python program: perf looks at it")
-    svg, end, complaints = await _drawn(look, "perf", seconds, rate, ["perf"])
+    recording = await _recorded(look, seconds, rate)
+    svg, end, complaints = await _drawn(look, "perf", ["sh", "/usr/share/skerry/draw"], MORE_S, recording)
     if end.code:
         raise failed(f"{look.slot} could not be profiled", end, complaints)
     return _profile(look, "perf", seconds, rate, svg)
 
 
-async def _drawn(look: Look, tools: str, seconds: int, rate: int, argv: list[str]) -> tuple[bytes, t.End, Complaints]:
+async def _recorded(look: Look, seconds: int, rate: int) -> bytes:
+    """What the host has seen of it, as perf's file. Raises ToolFailed where it did not run at all."""
+    slot, node = await debugging.where(look.session, look.subject)
+    look.slot = slot
+    await delivery.ready(look.session, look.images, "perf", node, look.say)  # before: it may end meanwhile
+    found = classify(["perf"])
+    look.tell(found.visibility, [f"{slot} may notice: {found.notices}"])
+    args = {"seconds": float(seconds), "rate": rate, "limit": RECORDING_BYTES, "process": look.process}
+    data = bytearray()
+    async with looking.opened(look.session, looking.Place(slot, node), "samples", **args) as answer:
+        async with aclosing(answer.data()) as pieces:
+            async for piece in pieces:
+                data += piece
+                if len(data) > 2 * RECORDING_BYTES:
+                    raise BadFormat(
+                        f"the profile of {slot} was not taken", "more came than was asked for", "look at that host"
+                    )
+        told = answer.summary
+    if not told.get("samples"):
+        raise ToolFailed(
+            f"{slot} could not be profiled",
+            f"it did not run in {seconds} s: there is nothing to draw",
+            f"what it waits in: skerry procs {slot}",
+        )
+    if told.get("left_out") or told.get("lost"):
+        look.say(
+            f"not all of it was seen: {told.get('left_out', 0)} threads left out, {told.get('lost', 0)} samples lost"
+        )
+    return bytes(data)
+
+
+async def _drawn(
+    look: Look, tools: str, argv: list[str], limit_s: float, given: bytes = b""
+) -> tuple[bytes, t.End, Complaints]:
     svg, complaints = bytearray(), Complaints()
 
     def take(channel: bytes, payload: bytes) -> None:
@@ -76,8 +119,7 @@ async def _drawn(look: Look, tools: str, seconds: int, rate: int, argv: list[str
         else:
             svg.extend(payload)
 
-    argv = ["sh", "/usr/share/skerry/profile", "{pid}", str(seconds), str(rate), *argv]
-    end = await look.run(tools, argv, take, limit_s=seconds + MORE_S)
+    end = await look.run(tools, argv, take, limit_s=limit_s, give=given)
     return bytes(svg), end, complaints
 
 

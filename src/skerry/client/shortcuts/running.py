@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,19 +27,37 @@ class ToolFailed(SkerryError):
 
 class Look:
     """What a shortcut needs to know of where it looks. `say`: a line for people, as it happens; what the target may notice is
-    the first. `slot`, `visibility`: known once a tool runs. `only_one`: this process alone, by its pid as tools number it."""
+    the first. `slot`, `node`, `visibility`, `core`: known once a tool runs. `process`:
+    looked at alone, by its pid as tools number it."""
 
     def __init__(self, session: Session, images: LocalImages, subject: str, say: Say, process: int = 0) -> None:
         self.session, self.images, self.subject, self.say, self.process = session, images, subject, say, process
         self.slot = subject
         self.visibility = ""
         self.notices: tuple[str, ...] = ()
+        self.node = self.core = ""
+
+    def tell(self, visibility: str, notices: Sequence[str]) -> None:
+        """What the target may notice, unless it was said already."""
+        if notices and visibility != self.visibility:
+            for line in (f"{visibility}: {notices[0]}", *notices[1:]):
+                self.say(line)
+        self.visibility, self.notices = visibility, tuple(notices)
 
     async def run(
-        self, tools: str, argv: Sequence[str], take: Callable[[bytes, bytes], None], *, limit_s: float
+        self,
+        tools: str,
+        argv: Sequence[str],
+        take: Callable[[bytes, bytes], None],
+        *,
+        limit_s: float,
+        keep: bool = False,
+        give: bytes = b"",
     ) -> t.End:
-        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come."""
-        self.slot, _ = await debugging.where(self.session, self.subject)
+        """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come. `keep`: the first is a core that stays there.
+        `give`: its standard input.
+        """
+        self.slot, self.node = await debugging.where(self.session, self.subject)
         async with debugging.opened(
             self.session,
             self.slot,
@@ -46,19 +65,29 @@ class Look:
             tools=tools,
             limit_s=limit_s,
             process=self.process,
+            keep=keep,
             images=self.images,
             progress=self.say,
         ) as tool:
-            self.visibility, self.notices = tool.visibility, tool.notices
-            for line in (f"{tool.visibility}: {tool.notices[0]}", *tool.notices[1:]) if tool.notices else ():
-                self.say(line)
-            await tool.end_input()
-            async for channel, payload in tool:
-                if channel == t.NOTICE:
-                    self.say(payload.decode("utf-8", "replace"))
-                else:
-                    take(channel, payload)
+            self.core = tool.core
+            self.tell(tool.visibility, tool.notices)
+            giving = asyncio.ensure_future(_given(tool, give))
+            try:
+                async for channel, payload in tool:
+                    if channel == t.NOTICE:
+                        self.say(payload.decode("utf-8", "replace"))
+                    else:
+                        take(channel, payload)
+            finally:
+                giving.cancel()
+                await asyncio.gather(giving, return_exceptions=True)  # that its host is gone is heard above, too
         return tool.end or t.End(1, "it ended without a word")
+
+
+async def _given(tool: debugging.Debug, data: bytes) -> None:
+    if data:
+        await tool.send(data)
+    await tool.end_input()
 
 
 class Complaints:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class MachineRow(msgspec.Struct, frozen=True):
-    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: unix seconds; `asks`: the
-    command that a person is asked to run for it.
+    """One line of `machine ls`. `state`: its keeper's word, "enrolled" where none says anything; `since`: of this state, unix
+    seconds; `asks`: the command that a person is asked to run for it; `created`: from when it is paid, 0 where nobody says.
     """
 
     slot: str
@@ -34,6 +34,7 @@ class MachineRow(msgspec.Struct, frozen=True):
     why: str = ""
     asks: str = ""
     provider: str = ""
+    created: float = 0.0
 
 
 class PoolRow(msgspec.Struct, frozen=True):
@@ -67,7 +68,8 @@ def machines(s: Situation) -> list[MachineRow]:
             state = said.state
         rows.append(
             MachineRow(str(slot), state, name_of(keeper), said.id, said.address, said.size, said.region, said.price_usd_hour,
-                       said.since, node is not None and s.presence.is_up(slot.path), said.why, asks, _provider(s, slot, said))
+                       said.since, node is not None and s.presence.is_up(slot.path), said.why, asks, _provider(s, slot, said),
+                       said.created)
         )  # fmt: skip
     return rows
 

@@ -76,6 +76,10 @@ def answer(job: Job) -> dict[str, Any]:
         from skerry.observe.look.capture import capture
 
         return capture(job, send, send_rows)
+    if job.what == "samples":
+        from skerry.observe.look.samples import samples
+
+        return samples(job, send, send_rows)
     raise AssertionError(job.what)
 
 

@@ -12,7 +12,7 @@ import signal
 
 from skerry.observe.look.job import What
 
-CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, NET_RAW, SYS_PTRACE = 0, 1, 2, 3, 13, 19
+CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, NET_RAW, SYS_PTRACE, SYS_ADMIN = 0, 1, 2, 3, 13, 19, 21
 READING = (DAC_READ_SEARCH, FOWNER)  # FOWNER: for O_NOATIME
 NEEDED: dict[What, tuple[int, ...]] = {
     "put": (DAC_OVERRIDE, CHOWN, FOWNER),
@@ -21,6 +21,10 @@ NEEDED: dict[What, tuple[int, ...]] = {
     "files": (*READING, SYS_PTRACE),
     "sockets": (DAC_READ_SEARCH, SYS_PTRACE),
     "capture": (NET_RAW,),
+    "samples": (
+        SYS_PTRACE,
+        SYS_ADMIN,
+    ),  # which Debian's kernel asks for (kernel.perf_event_paranoid 3), until the events are open
 }
 MEMORY_BYTES = 256 << 20
 _VERSION_3 = 0x20080522
@@ -34,7 +38,12 @@ def confine(what: What) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(5)
-    kept = sum(1 << number for number in NEEDED.get(what, READING))
+    keep_only(NEEDED.get(what, READING))
+
+
+def keep_only(capabilities: tuple[int, ...]) -> None:
+    """For good: what is given up does not come back."""
+    kept = sum(1 << number for number in capabilities)
     head = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable; then those above 31
     if _libc.capset(head, sets) != 0:

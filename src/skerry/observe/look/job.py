@@ -19,14 +19,15 @@ ROWS, DATA, SUMMARY, ERROR = b"r", b"d", b"x", b"e"
 HEAD = struct.Struct(">I")
 PLAN_BYTES, THINGS_MAX = 8 << 20, 20_000
 
-What = Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture", "keep"]
+What = Literal["ls", "cat", "tree", "would", "put", "procs", "sockets", "files", "capture", "samples", "keep"]
 Path = Annotated[str, msgspec.Meta(max_length=PATH_MAX)]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`root`: the descriptor of the file system; `untouched`: reading through it leaves no access times. `limit`: rows, or bytes
     of content. `pids`: the container's processes, the first one first. `places`: paths of what is kept, or was;
-    `to`: the descriptor of a folder to copy it into; `began`: of what its volumes held when it started.
+    `to`: the descriptor of a folder to copy it into; `began`: of what its volumes held when it started. `rate`: samples in a
+    second; `process`: of this one and its children alone.
     """
 
     what: What
@@ -43,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     snap_bytes: int = 0
     packets: int = 0
     seconds: float = 0.0
+    rate: int = 0
+    process: int = 0
 
 
 class Thing(msgspec.Struct, frozen=True, array_like=True):

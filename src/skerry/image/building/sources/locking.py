@@ -16,7 +16,7 @@ from skerry.image.building.sources.fetch import Gone
 from skerry.image.building.sources.lock import Deb, Lock, Sdist, Wants, Wheel, counted, read_lock, write_lock
 from skerry.image.building.sources.mirrors import archives
 from skerry.image.building.sources.modules import fetch_modules, lock_modules, module_path
-from skerry.image.building.sources.resolve import Package, resolve
+from skerry.image.building.sources.resolve import Index, Package, resolve
 from skerry.image.building.sources.wheels import fetch_wheels, lock_wheels, wheel_path
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def lock_debs(wishes: Iterable[str], cache: Path, mirror: str, progress: Callabl
     wanted = tuple(wishes)
     if not wanted:
         return ()
-    index = read_index(archives(mirror), cache, progress)
+    index = Index(read_index(archives(mirror), cache, progress))
     found = resolve(index, wanted)
     more = packages_for(package.name for package in found)
     if more:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -18,6 +18,10 @@ from skerry.image.contract import BuildRefused
 MAX_PACKAGES = 5000
 _RELATION = re.compile(
     r"\s*([a-z0-9][a-z0-9+.-]*)(?::\w+)?\s*(?:\(\s*(<<|<=|=|>=|>>)\s*([^\s)]+)\s*\))?\s*(?:\[[^]]*\])?\s*\Z"
+)
+
+_PROVIDED = re.compile(  # as above, but there are no alternatives, and tens of thousands of them
+    r"(?:\A|,)\s*([a-z0-9][a-z0-9+.-]*)(?::\w+)?\s*(?:\(\s*=\s*([^\s)]+)\s*\))?\s*(?=,|\Z)"
 )
 
 
@@ -36,21 +40,29 @@ class Package(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def resolve(index: Sequence[Package], wanted: Iterable[str]) -> tuple[Package, ...]:
-    """The packages to take, by name, sorted; of several versions of a package the newest. Raises BuildRefused.
+class Index:
+    """All packages that can be had: of several versions of one the newest, and who provides what."""
+
+    def __init__(self, packages: Iterable[Package]) -> None:
+        self.newest: dict[str, Package] = {}
+        self.providers: dict[str, list[tuple[str, str]]] = {}
+        for package in packages:
+            held = self.newest.setdefault(package.name, package)
+            if held is not package and compare_versions(package.version, held.version) > 0:
+                self.newest[package.name] = package
+        for package in self.newest.values():
+            if package.provides:
+                for name, version in _PROVIDED.findall(package.provides):
+                    self.providers.setdefault(name, []).append((package.name, version))
+
+
+def resolve(index: Index, wanted: Iterable[str]) -> tuple[Package, ...]:
+    """The packages to take, by name, sorted. Raises BuildRefused.
 
     Of alternatives the first one that can be had is taken, as apt does. `usr-is-merged` goes first: the trees are,
     and the other way to say so would pull perl.
     """
-    newest: dict[str, Package] = {}
-    providers: dict[str, list[tuple[str, str]]] = {}
-    for package in index:
-        held = newest.get(package.name)
-        if held is None or compare_versions(package.version, held.version) > 0:
-            newest[package.name] = package
-    for package in newest.values():
-        for name, _, version in (part for clause in parse_relations(package.provides) for part in clause):
-            providers.setdefault(name, []).append((package.name, version))
+    newest, providers = index.newest, index.providers
     taken: dict[str, Package] = {}
     todo: deque[tuple[str, str]] = deque((name, "the recipe") for name in ("usr-is-merged", *wanted))
     while todo:

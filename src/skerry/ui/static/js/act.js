@@ -22,8 +22,8 @@ export function Operation({ operation, over = () => {} }) {
     <${Failed} problem=${now.error || problem} /></div>`;
 }
 
-/** A dialog that says what is about to be done, does it, and shows how it goes. `start`: begins it. `loss`: what can't be had back. */
-export function Act({ title, verb, loss, typed, start, close, children }) {
+/** A dialog that says what is about to be done, does it, and shows how it goes. `start`: begins it. `loss`: what can't be had back. `off`: it can't be begun so. */
+export function Act({ title, verb, loss, typed, off, start, close, children }) {
   const [operation, set] = useState(null);
   const [problem, setProblem] = useState(null);
   const [said, say] = useState("");
@@ -44,5 +44,5 @@ export function Act({ title, verb, loss, typed, start, close, children }) {
     : html`<form onSubmit=${go}><div>${children}</div>${loss && html`<div class="note bad"><p>${loss}</p></div>`}
       ${typed && html`<label class="field">To confirm, write ${typed}<input value=${said} onInput=${(event) => say(event.target.value)} autocomplete="off" spellcheck=${false} /></label>`}
       <${Failed} problem=${problem} /><div class="actions"><button class="do" type="button" onClick=${close}>Leave it</button>
-      <button class=${`do first${loss ? " loss" : ""}`} type="submit" disabled=${busy || (typed && said !== typed)}>${verb}</button></div></form>`}<//>`;
+      <button class=${`do first${loss ? " loss" : ""}`} type="submit" disabled=${busy || off || (typed && said !== typed)}>${verb}</button></div></form>`}<//>`;
 }

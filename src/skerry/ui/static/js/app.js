@@ -6,9 +6,9 @@ import { Act, begin } from "./act.js";
 import { Charts } from "./charts.js";
 import { Events, Logs } from "./lines.js";
 import { cleaned } from "./text.js";
-import { Empty, Failed, Loading, Mark, Tabs, Word, age, iso, link, many, short, useAsked } from "./parts.js";
+import { Empty, Failed, Loading, Mark, Tabs, Word, age, bytes, iso, link, many, short, useAsked } from "./parts.js";
 
-const TABS = [["", "Replicas"], ["charts", "Charts"], ["logs", "Logs"], ["events", "Events"], ["explain", "Explain"]];
+const TABS = [["", "Replicas"], ["charts", "Charts"], ["logs", "Logs"], ["events", "Events"], ["explain", "Explain"], ["volumes", "Volumes"]];
 
 export function AppPage({ route: [name, tab = ""] }) {
   const cloud = useCloud();
@@ -26,12 +26,13 @@ export function AppPage({ route: [name, tab = ""] }) {
         <a class="do" href=${`#/deploy/${encodeURIComponent(name)}`}>Deploy</a>
         <button class="do loss" type="button" disabled=${!app} onClick=${() => setAct("remove")}>Remove</button></div></div>
     <${Rollout} its=${its} />
-    <${Tabs} tabs=${TABS} now=${tab} to=${(key) => link.app(name, key)} />
+    <${Tabs} tabs=${TABS.filter(([key]) => key !== "volumes" || tab === key || (app && volumes(app).length))} now=${tab} to=${(key) => link.app(name, key)} />
     <section>${tab === "charts" ? html`<${Charts} key=${name} subject=${name} kind="slot" />`
       : tab === "logs" ? html`<${Logs} targets=${[name]} />`
       : tab === "events" ? html`<${Events} meant=${(row) => ofApp(row, name)} empty="No event of this app is kept any more." />`
+      : tab === "volumes" ? html`<${Volumes} name=${name} />`
       : tab === "explain" ? html`<${Explain} name=${name} its=${its} />`
-      : html`<${Replicas} its=${its} app=${app} />`}</section>
+      : html`<${Replicas} name=${name} its=${its} app=${app} />`}</section>
     ${act === "scale" && html`<${Scale} name=${name} app=${app} its=${its} close=${close} />`}
     ${act === "back" && html`<${Act} title=${`Roll ${name} back?`} verb="Roll back" close=${close} start=${() => begin("POST", `${of}/rollback`)}>
       <p>It goes back from version ${its[0] ? its[0].wanted || its[0].version : ""} to the release before, signed anew as the newest one. Volumes keep what is in them: data that the newer release changed stays changed.</p><//>`}
@@ -57,26 +58,31 @@ function Rollout({ its }) {
   const moving = its.filter((row) => row.outdated || row.mood === "work" || row.mood === "wait");
   if (failed) return html`<div class="note bad" role="status"><p><strong>Version ${failed.wanted} failed; the one before runs on.</strong></p><p>${cleaned(failed.verdict)}</p></div>`;
   if (!moving.length) return null;
+  if (!moving.some((row) => row.outdated || row.mood === "work")) return html`<div class="note wait" role="status"><p><strong>${many(moving.length, "replica waits", "replicas wait")} for a host.</strong></p><p>${moving.slice(0, 3).map((row) => `${row.slot}${row.why ? `: ${row.why}` : ""}`).join("; ")}${moving.length > 3 ? ` and ${moving.length - 3} more` : ""}</p></div>`;
   const there = its.filter((row) => !row.outdated && (row.healthy || row.finished)).length;
   return html`<div class="note" role="status"><p><strong>Version ${moving[0].wanted || moving[0].version} is coming: ${there} of ${its.length} replicas run it and are healthy.</strong></p>
     <div class="progress" role="progressbar" aria-label="Rollout" aria-valuemin="0" aria-valuemax=${its.length} aria-valuenow=${there}><i style=${{ width: `${(100 * there) / its.length}%` }}></i></div>
     <p class="quiet">${moving.slice(0, 3).map((row) => `${row.slot} ${row.state}${row.why ? `: ${row.why}` : ""}`).join("; ")}${moving.length > 3 ? ` and ${moving.length - 3} more` : ""}</p></div>`;
 }
 
-function Replicas({ its, app }) {
+/** How a service follows its load, in words. */
+const follows = (scale) => `${scale.min} to ${scale.max}${scale.follows.length ? `, by ${scale.follows.join(" and ")} of each` : ""}${scale.schedules.length ? `; ${scale.schedules.join("; ")}` : ""}${scale.now[0] !== scale.min || scale.now[1] !== scale.max ? `; now ${scale.now[0]} to ${scale.now[1]}` : ""}`;
+
+function Replicas({ name, its, app }) {
+  const [scaling] = useAsked(`scaling ${name} ${app ? app.etag : ""}`, () => ask("GET", `/scaling/${encodeURIComponent(name)}`));
   const groups = [...by(its, (row) => row.service)].sort(([a], [b]) => natural(a, b));
   if (!groups.length) return html`<${Empty} title="Nothing of it runs yet.">Its first host takes it within a second or two.<//>`;
   return groups.map(([service, list], n) => {
     const signed = app && app.services.find((each) => each.name === service);
-    return html`<div key=${service} class=${n ? "gap" : ""}><div class="head"><h2 class="strong">${service}</h2><span class="quiet">${signed ? `${signed.replicas} wanted` : ""}${signed && signed.ports.length ? ` · ports ${signed.ports.join(", ")}` : ""}${signed && signed.volumes.length ? ` · volumes ${signed.volumes.join(", ")}` : ""}</span>
+    return html`<div key=${service} class=${n ? "gap" : ""}><div class="head"><h2 class="strong">${service}</h2><span class="quiet">${signed ? `${signed.replicas} wanted` : ""}${scaling && scaling[service] ? ` (${follows(scaling[service])})` : ""}${signed && signed.ports.length ? ` · ports ${signed.ports.join(", ")}` : ""}${signed && signed.volumes.length ? ` · volumes ${signed.volumes.join(", ")}` : ""}</span>
       <span class="grow"></span>${list[0].image && html`<a class="mono quiet" href=${link.image(list[0].image)} title=${list[0].image}>${short(list[0].image)}</a>`}</div>
     <div class="scroll"><table class="cards replicas"><thead><tr><th>Slot</th><th>State</th><th>Host</th><th>Version</th><th class="right">Restarts</th><th class="right">Since</th><th><span class="hidden">Look in</span></th></tr></thead>
-      <tbody>${list.map((row) => html`<tr key=${row.slot}><td class="name mono">${row.slot}</td>
+      <tbody>${list.map((row) => html`<tr key=${row.slot}><td class="name mono"><a href=${link.slot(row.slot)}>${row.slot}</a></td>
         <td><${Word} mood=${row.mood}>${row.healthy && row.mood === "ok" ? "healthy" : row.finished ? "finished" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}${row.exit_code ? html`<div class="why">exit code ${row.exit_code}</div>` : null}</td>
         <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
         <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
         <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${iso(row.since)}>${age(row.since)}</time></td>
-        <td class="right tight">${row.node && html`<a class="link" href=${`#/terminal/${encodeURIComponent(row.slot)}`} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
+        <td class="right tight">${row.node && html`<a class="link" href=${link.slot(row.slot)} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
   });
 }
 
@@ -101,4 +107,21 @@ function Explain({ name, its }) {
     ${Object.values(told).sort((a, b) => natural(a.slot, b.slot)).map((each) => html`<details key=${each.slot} open=${its.length < 4}><summary class="mono">${each.slot} <span class="quiet">${each.holder ? `held by ${each.holder}` : "held by nobody"}${each.awaits ? `: ${cleaned(each.awaits)}` : ""}</span></summary>
       <div class="scroll"><table class="cards"><thead><tr><th class="right">Rank</th><th>Host</th><th>Its answer</th><th>Why</th></tr></thead><tbody>
       ${each.order.map((row) => html`<tr><td class="right">${row.rank}</td><td class="tight"><a href=${link.host(row.node)}>${row.node}</a></td><td class="tight">${row.answer}</td><td class="wide">${cleaned(row.why)}</td></tr>`)}</tbody></table></div></details>`)}`;
+}
+
+/** Where its data is, as each host tells; those that did not are named. */
+function Volumes({ name }) {
+  const [told, problem, again] = useAsked(`volumes ${name}`, () => ask("GET", "/volumes"));
+  const [act, setAct] = useState(null);
+  if (!told) return problem ? html`<${Failed} problem=${problem} />` : html`<${Loading} />`;
+  const its = told.rows.filter((row) => row.app === name);
+  return html`<div class="head"><h2>Volumes</h2><span class="quiet">folders on one host each: they stay when the app goes</span><span class="grow"></span><button class="do" type="button" onClick=${again}>Look again</button></div>
+    ${told.missing.length > 0 && html`<div class="note wait" role="status">${told.missing.map((line) => html`<p>${cleaned(line)}</p>`)}</div>`}
+    ${its.length ? html`<table class="cards"><thead><tr><th>Volume</th><th>Host</th><th class="right">Size</th><th>Used by</th><th><span class="hidden">Acts</span></th></tr></thead><tbody>
+      ${its.map((row) => html`<tr key=${`${row.node} ${row.volume}`}><td class="name mono">${row.volume}</td><td class="tight" data-is="on"><a href=${link.host(row.node)}>${row.node}</a></td><td class="right tight">${bytes(row.size_bytes)}</td>
+        <td class="wide">${row.used_by.length ? row.used_by.map((slot, n) => html`${n ? ", " : ""}<a class="mono" href=${link.slot(slot)}>${slot}</a>`) : html`<span class="quiet">nothing now</span>`}</td>
+        <td class="right tight">${!row.used_by.length && !row.node.includes("/") && html`<button class="do loss" type="button" aria-label=${`Delete: ${row.volume} on ${row.node}`} onClick=${() => setAct(row)}>Delete</button>`}</td></tr>`)}</tbody></table>`
+      : html`<${Empty} title=${told.missing.length ? "No host that answered has a volume of it." : "It has no volume."} />`}
+    ${act && html`<${Act} title=${`Delete ${act.volume} on ${act.node}?`} verb="Delete" typed=${act.volume} close=${() => { setAct(null); again(); }} start=${() => ask("DELETE", `/v1/hosts/${encodeURIComponent(act.node)}/volumes/${encodeURIComponent(name)}/${encodeURIComponent(act.volume)}`).then(() => null)}
+      loss=${`All that is in it is lost: ${bytes(act.size_bytes)}. There is no way back.`}><p>No replica uses it now.</p><//>`}`;
 }

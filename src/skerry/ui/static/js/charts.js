@@ -3,7 +3,7 @@ import uPlot from "../vendor/uplot.js";
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Choice, Empty, Failed, bytes, useAsked } from "./parts.js";
-import { cleaned } from "./text.js";
+import { cleaned, reasonOf } from "./text.js";
 import { natural } from "./store.js";
 
 // range -> its seconds, the step, and after how many seconds it is asked for again
@@ -38,9 +38,10 @@ export function Charts({ subject, kind }) {
   const mine = told ? told.series.filter((each) => kind === "host" ? each.subject === `node/${subject}` : !each.subject.startsWith("node/")) : [];
   const shown = charts.filter(([name]) => mine.some((each) => each.name === name && each.values.some((value) => value !== null)));
   return html`<div class="head"><h2 class="hidden">Charts</h2><${Choice} label="Range" value=${range} set=${setRange} options=${Object.keys(RANGES).map((key) => [key, key])} /></div>
-    ${missing.length > 0 && html`<div class="note wait" role="status">${missing.map(([host, why]) => html`<p><strong>${host} did not answer</strong>, so what it kept is missing here: ${cleaned(why)}</p>`)}</div>`}
+    ${missing.length > 0 && html`<div class="note wait" role="status">${missing.map(([host, why]) => html`<p><strong>${host} did not answer</strong>, so what it kept is missing here: ${reasonOf(host, why)}</p>`)}</div>`}
     ${problem && !told ? html`<${Failed} problem=${problem} />` : !told ? html`<div class="charts" aria-hidden="true">${charts.slice(0, 4).map(() => html`<div class="chart"><div class="ghost plot"></div></div>`)}</div>`
       : shown.length ? html`<div class="charts">${shown.map(([name, title, unit, show]) => html`<${Chart} key=${name} title=${title} unit=${unit} show=${show} series=${mine.filter((each) => each.name === name)} since=${since} step=${step} sync=${subject} />`)}</div>`
+      : told.missing[subject] ? html`<${Empty} title="Nothing is known of it now.">Each host keeps its own figures: when it answers again, they are here, too.<//>`
       : html`<${Empty} title="No figures yet.">The hosts take one each second from now on; this page shows them as they come.<//>`}
     ${unknown.length > 0 && html`<details><summary>What can't be known here</summary><ul>${unknown.flatMap(([host, of]) => Object.entries(of).map(([name, why]) => html`<li class="quiet">${host}: <span class="mono">${name}</span>: ${cleaned(why)}</li>`))}</ul></details>`}`;
 }

@@ -1,7 +1,7 @@
 // Images in this machine's store: what is in one, what it is made of, and what differs between two.
 import { html, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
-import { Empty, Failed, Loading, Tabs, age, bytes, link, many, short, useAsked } from "./parts.js";
+import { Empty, Failed, Loading, Tabs, age, bytes, link, many, save, short, useAsked } from "./parts.js";
 
 export function Images({ route: [digest, tab = "", other = ""] }) {
   const [told, problem] = useAsked("images", () => ask("GET", "/v1/images?limit=1000"));
@@ -41,17 +41,13 @@ function Contents({ told }) {
 
 function Packages({ digest, told }) {
   const [problem, fail] = useState(null);
-  const save = async () => {
+  const keep = async () => {
     try {
       const document_ = await ask("GET", `/images/${encodeURIComponent(digest)}/sbom`);
-      const address = URL.createObjectURL(new Blob([JSON.stringify(document_, null, 2)], { type: "application/vnd.cyclonedx+json" }));
-      const anchor = document.createElement("a");
-      Object.assign(anchor, { href: address, download: `${told.names[0] ? told.names[0].replace(/[^\w.-]+/g, "-") : short(digest)}.cdx.json` });
-      anchor.click();
-      setTimeout(() => URL.revokeObjectURL(address), 10_000);
+      save(JSON.stringify(document_, null, 2), `${told.names[0] || short(digest)}.cdx.json`, "application/vnd.cyclonedx+json");
     } catch (error) { fail(error); }
   };
-  return html`<div class="head"><h2>Packages (${told.packages.length})</h2><span class="quiet">${told.origin ? told.origin.complete ? "the list is complete" : "there may be more in it than is known" : "nobody noted where it came from"}</span><span class="grow"></span><button class="do" type="button" onClick=${save}>Save the SBOM (CycloneDX)</button></div>
+  return html`<div class="head"><h2>Packages (${told.packages.length})</h2><span class="quiet">${told.origin ? told.origin.complete ? "the list is complete" : "there may be more in it than is known" : "nobody noted where it came from"}</span><span class="grow"></span><button class="do" type="button" onClick=${keep}>Save the SBOM (CycloneDX)</button></div>
     <${Failed} problem=${problem} />
     ${told.packages.length ? html`<table class="cards"><thead><tr><th>Package</th><th>Version</th><th>From</th><th>Licences</th><th class="right">Files</th></tr></thead><tbody>${told.packages.map((each) => html`<tr key=${each.kind + each.name + each.version}><td class="name">${each.name}</td><td class="mono">${each.version}</td><td>${each.kind}</td><td class="wide">${each.licences.join(", ") || html`<span class="quiet">not said</span>`}</td><td class="right">${each.files}</td></tr>`)}</tbody></table>`
       : html`<${Empty} title="No package is known in it.">It holds files of its own alone, or came from elsewhere without a list.<//>`}`;

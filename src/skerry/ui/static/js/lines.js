@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/htm-preact.js";
 import { watch } from "./session.js";
 import { Choice, Empty, clock, iso } from "./parts.js";
-import { cleaned } from "./text.js";
+import { cleaned, reasonOf } from "./text.js";
 
 const KEPT = 5000;
 const SHOWN = 800;
@@ -59,7 +59,7 @@ export function Logs({ targets }) {
       <button class="do" type="button" aria-pressed=${String(Boolean(held))} onClick=${() => hold(held ? null : [...rows])}>${held ? "Go on" : "Hold"}</button>
       <span class="quiet" role="status">${held ? `held; ${Math.max(0, rows.length - held.length)} more came` : found.length ? `${found.length}${found.length === SHOWN ? " last" : ""} lines` : ""}</span></div>
     ${problem ? html`<${Empty} title=${problem.title}>${problem.detail}<//>` : html`<ol class="lines" ref=${box} tabindex="0" aria-label="Log lines" onScroll=${(event) => { const at = event.target; stuck.current = at.scrollHeight - at.scrollTop - at.clientHeight < 40; }}>
-      ${found.length ? found.map((row, n) => row.unanswered ? html`<li class="gap" key=${`u${n}`}>${row.node} did not answer: ${row.unanswered}</li>`
+      ${found.length ? found.map((row, n) => row.unanswered ? html`<li class="gap" key=${`u${n}`}>${row.node} did not answer: ${reasonOf(row.node, row.unanswered)}</li>`
         : row.dropped ? html`<li class="gap" key=${`d${n}`}>${row.dropped} lines of ${row.slot || row.node} were dropped here</li>`
         : html`<li class=${row.stream} key=${`${row.time}${row.slot}${n}`}><time class="when" title=${row.time}>${clock(row.time)}</time><span class="from">${row.slot}</span><span class="text">${told(row.text)}</span></li>`)
         : html`<li class="gap">${filter ? "No line has this in it." : begun ? "No line yet. New ones come by themselves." : "Asking the hosts…"}</li>`}</ol>`}`;
@@ -73,7 +73,7 @@ export function Events({ meant = () => true, tail = 200, empty = "Nothing happen
   return html`<div class="head"><h2 class="hidden">Events</h2><label class="hidden" for="events-filter">Filter events</label>
       <input id="events-filter" type="search" placeholder="Filter  ( / )" value=${filter} onInput=${(event) => setFilter(event.target.value)} /></div>
     ${problem ? html`<${Empty} title=${problem.title}>${problem.detail}<//>` : html`<ol class="events">${found.map((row) => row.unanswered
-      ? html`<li key=${`u${row.node}`}><span class="when"></span><span class="word wait">${row.node}</span><span></span><span class="text">did not answer: ${row.unanswered}</span></li>`
+      ? html`<li key=${`u${row.node}`}><span class="when"></span><span class="word wait">${row.node}</span><span></span><span class="text">did not answer, so its own events are missing: ${reasonOf(row.node, row.unanswered)}</span></li>`
       : html`<li key=${`${row.node}${row.time}${row.kind}${row.subject}`}><time class="when" title=${iso(row.time)}>${clock(row.time)}</time><span class="mono">${cleaned(row.subject)}</span><span class="kind">${cleaned(row.kind)}</span><span class="text">${cleaned(row.reason)} <span class="quiet">${row.node}</span></span></li>`)}</ol>
       ${!found.length && html`<${Empty} title=${filter ? "No event has this in it." : begun ? empty : "Asking the hosts…"} />`}`}`;
 }

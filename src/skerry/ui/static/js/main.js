@@ -10,10 +10,10 @@ import { Images } from "./image.js";
 import { EventsPage } from "./lines.js";
 import { Machines } from "./machines.js";
 import { Overview } from "./overview.js";
-import { TerminalPage } from "./terminal.js";
+import { SlotPage } from "./slot.js";
 
 const NAV = [["", "Overview", "o"], ["events", "Events", "e"], ["images", "Images", "i"], ["machines", "Machines", "m"], ["deploy", "Deploy", "d"]];
-const PAGES = { "": Overview, apps: AppPage, hosts: HostPage, events: EventsPage, images: Images, machines: Machines, deploy: Deploy, terminal: TerminalPage };
+const PAGES = { "": Overview, apps: AppPage, hosts: HostPage, events: EventsPage, images: Images, machines: Machines, deploy: Deploy, slots: SlotPage };
 
 const STATES = { connecting: ["work", "connecting"], live: ["ok", "live"], broken: ["wait", "reconnecting"], over: ["bad", "session over"] };
 

@@ -1,8 +1,8 @@
 // The overview: one sentence, what needs somebody, the apps, and the hosts with what runs where.
 import { html, useMemo, useState } from "../vendor/htm-preact.js";
-import { MOODS, by, hostMood, mood, natural, rows, total, useCloud } from "./store.js";
+import { MOODS, by, hostMood, isHeard, mood, natural, rows, total, useCloud } from "./store.js";
 import { Dots, Empty, Failed, Loading, Mark, Meter, age, bytes, link, many } from "./parts.js";
-import { cleaned } from "./text.js";
+import { cleaned, reasonOf } from "./text.js";
 
 const NEEDS_SHOWN = 8;
 
@@ -42,13 +42,14 @@ function Alerts({ cloud }) {
 function sentence(cloud, all) {
   const hosts = Object.values(cloud.hosts);
   const up = hosts.filter((host) => ["up", "draining"].includes(host.state)).length;
+  const unheard = hosts.filter((host) => host.state !== "down" && host.silent).map((host) => host.name);
   const counted = all.filter((row) => row.mood !== "asleep");
   const well = counted.filter((row) => row.healthy || row.finished).length;
   if (!hosts.length) return ["No host has joined yet.", ""];
   const where = up === hosts.length ? many(up, "host") : `${up} of ${many(hosts.length, "host")}`;
   if (!counted.length) return ["Nothing runs yet.", `${where} up.`];
-  const first = well === counted.length && up === hosts.length && cloud.alerts.every((each) => each.silenced) ? "All is well." : well === counted.length ? "All replicas are healthy." : `${many(counted.length - well, "replica is", "replicas are")} not healthy.`;
-  return [first, `${well} of ${many(counted.length, "replica")} healthy, on ${where}.`];
+  const first = well === counted.length && up === hosts.length && !unheard.length && cloud.alerts.every((each) => each.silenced) ? "All is well." : well === counted.length ? "All replicas are healthy." : `${many(counted.length - well, "replica is", "replicas are")} not healthy.`;
+  return [first, `${well} of ${many(counted.length, "replica")} healthy, on ${where}.${unheard.length ? ` ${unheard.length > 3 ? many(unheard.length, "host") : unheard.join(", ")} ${unheard.length === 1 ? "does" : "do"} not answer here: of ${unheard.length === 1 ? "it" : "them"} this is what others say.` : ""}`];
 }
 
 export function Overview() {
@@ -88,32 +89,32 @@ const Apps = ({ apps, cloud }) => html`<table class="cards"><thead><tr><th>App</
   <tbody>${apps.map(([name, its]) => {
     const counted = its.filter((row) => row.mood !== "asleep");
     const well = counted.filter((row) => row.healthy || row.finished).length;
+    const live = its.filter((row) => row.node && !["done", "asleep", "wait"].includes(row.mood)).map((row) => row.slot);
     const versions = new Set(its.map((row) => row.version));
     return html`<tr key=${name}><td class="name"><a href=${link.app(name)}>${name}</a></td>
       <td class="wide"><${Dots} rows=${its} label=${name} /></td>
       <td class="right tight" data-is="healthy">${counted.length ? `${well} of ${counted.length}` : "asleep"}</td>
-      <td class="right tight" data-is="CPU">${cores(total(cloud, its.map((row) => row.slot), "cpu_cores"))}</td>
-      <td class="right tight" data-is="memory">${memory(total(cloud, its.map((row) => row.slot), "memory_bytes"))}</td>
+      <td class="right tight" data-is="CPU">${sum(total(cloud, live, "cpu_cores"), (n) => n.toFixed(2))}</td>
+      <td class="right tight" data-is="memory">${sum(total(cloud, live, "memory_bytes"), bytes)}</td>
       <td class="right tight quiet">${many(new Set(its.map((row) => row.node).filter(Boolean)).size, "host")}</td>
       <td class="right tight quiet" data-is="version">${versions.size > 1 ? `${[...versions].sort(natural).join(" → ")}` : [...versions][0]}</td></tr>`;
   })}</tbody></table>`;
 
-const cores = (n) => (n === null ? html`<span class="quiet" title="not known">–</span>` : n.toFixed(2));
-const memory = (n) => (n === null ? html`<span class="quiet" title="not known">–</span>` : bytes(n));
+/** A sum of what is known; of replicas that nobody can ask, it is the least that it can be. */
+const sum = ([n, unknown], shown) => (n === null ? html`<span class="quiet" title="not known">–</span>` : unknown ? html`<span title=${`of ${many(unknown, "replica")} it is not known`}>≥ ${shown(n)}</span>` : shown(n));
 
-/** Used where the host tells, else reserved. */
+/** Used where the host tells, else reserved; of one that does not answer, neither. */
 function Host({ host, rows: its, figures }) {
-  const kind = host.silent && host.state === "up" ? "wait" : hostMood(host);
   const { capacity = {}, free = {} } = host;
   const { cpu_cores: busy, memory_bytes: used, memory_total_bytes: whole = capacity.memory_bytes } = figures;
   const told = busy !== undefined && used !== undefined;
   const cpu = told ? busy : (capacity.cpus || 0) - (free.cpus || 0);
   const mem = told ? used : (capacity.memory_bytes || 0) - (free.memory_bytes || 0);
-  const away = kind === "bad" || !capacity.cpus;
-  return html`<article class=${`host${away ? " away" : ""}`}>
-    <h3><${Mark} mood=${kind} /><a href=${link.host(host.name)}>${host.name}</a><span class="quiet">${host.state === "up" ? host.silent ? "does not answer here" : host.zone || "" : host.state}</span></h3>
-    <div class="room" title=${told ? "used now" : "reserved by what runs there"}>
-      <span>CPU</span><${Meter} share=${cpu / (capacity.cpus || 1)} /><span>${cpu.toFixed(1)} of ${(capacity.cpus || 0).toFixed(0)}</span>
-      <span>Mem</span><${Meter} share=${mem / (whole || 1)} /><span>${bytes(mem)} of ${bytes(whole || 0)}</span></div>
-    ${its.length ? html`<${Dots} rows=${its} label=${`on ${host.name}`} />` : html`<span class="quiet">nothing runs here</span>`}</article>`;
+  return html`<article class="host">
+    <h3><${Mark} mood=${hostMood(host)} /><a href=${link.host(host.name)}>${host.name}</a><span class="quiet">${host.state !== "up" ? host.state : host.silent ? "does not answer" : host.zone || ""}</span></h3>
+    ${isHeard(host) && capacity.cpus ? html`<div class="room" title=${told ? "used now" : "reserved by what runs there: what it uses is not known yet"}>
+      <span>CPU</span><${Meter} share=${cpu / capacity.cpus} /><span>${cpu.toFixed(1)} of ${capacity.cpus.toFixed(0)}${told ? "" : " reserved"}</span>
+      <span>Mem</span><${Meter} share=${mem / (whole || 1)} /><span>${bytes(mem)} of ${bytes(whole || 0)}</span></div>`
+      : html`<p class="room unknown">${isHeard(host) ? "It has not said yet what it has." : `What it uses is not known${host.why || host.silent ? `: ${reasonOf(host.name, host.why || host.silent)}` : "."}`}</p>`}
+    ${its.length ? html`<${Dots} rows=${its} label=${`on ${host.name}`} />` : html`<span class="quiet">${isHeard(host) ? "nothing runs here" : "what runs there isn't known"}</span>`}</article>`;
 }

@@ -5,6 +5,7 @@ import { MOODS, count } from "./store.js";
 export const link = {
   app: (name, tab) => `#/apps/${encodeURIComponent(name)}${tab ? `/${tab}` : ""}`,
   host: (name, tab) => `#/hosts/${encodeURIComponent(name)}${tab ? `/${tab}` : ""}`,
+  slot: (name, tab, path) => `#/slots/${encodeURIComponent(name)}${tab ? `/${tab}` : ""}${path ? `/${encodeURIComponent(path)}` : ""}`,
   image: (digest) => `#/images/${encodeURIComponent(digest)}`,
 };
 
@@ -70,6 +71,13 @@ export function useAsked(key, ask) {
   }, [key, again]);
   const mine = told.key === key ? told : {};
   return [mine.value, mine.problem, () => repeat((n) => n + 1)];
+}
+
+/** Let the browser write a file. Its name is somebody else's word: only what is harmless in one stays. */
+export function save(content, name, type) {
+  const address = URL.createObjectURL(new Blob([content], { type }));
+  Object.assign(document.createElement("a"), { href: address, download: name.replace(/[^\w.-]+/g, "-").replace(/^\.+/, "") || "file" }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 // -- figures in words

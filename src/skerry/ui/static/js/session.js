@@ -25,6 +25,7 @@ export async function enter() {
   key = localStorage.getItem(KEY) || "";
 }
 
+/** What is no JSON comes as bytes. */
 export async function ask(method, path, body, headers = {}) {
   const sent = { "x-skerry-key": key, ...headers };
   if (body !== undefined) sent["content-type"] = "application/json";
@@ -37,7 +38,7 @@ export async function ask(method, path, body, headers = {}) {
     throw new Problem({ title: "skerry ui does not answer", detail: "it was ended, or the tunnel to it was", fix: "start it again", code: "gone" }, 0);
   }
   const kind = answer.headers.get("content-type") || "";
-  const told = kind.includes("json") ? await answer.json() : {};
+  const told = kind.includes("json") ? await answer.json() : kind.includes("octet-stream") ? await answer.arrayBuffer() : {};
   if (!answer.ok) throw new Problem(told, answer.status);
   return told;
 }

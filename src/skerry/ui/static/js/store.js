@@ -3,8 +3,8 @@ import { connect, watch } from "./session.js";
 import { cleanedAll } from "./text.js";
 import { useEffect, useState } from "../vendor/htm-preact.js";
 
-export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, warnings: [], alerts: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
-const TABLES = ["hosts", "slots", "figures"];
+export const cloud = { name: "", hosts: {}, slots: {}, figures: {}, machines: {}, pools: {}, warnings: [], alerts: [], unknown: {}, trouble: "", state: "connecting", seen: false, changed: 0, refused: null };
+const TABLES = ["hosts", "slots", "figures", "machines", "pools"];
 const listeners = new Set();
 
 function tell() {
@@ -31,7 +31,7 @@ export function begin() {
     cloud.seen = true;
     tell();
   }, { failed: (problem) => { cloud.refused = problem; cloud.seen = true; tell(); },
-    began: () => { cloud.hosts = {}; cloud.slots = {}; cloud.figures = {}; } });
+    began: () => { for (const each of TABLES) cloud[each] = {}; } });
   connect((state) => { cloud.state = state; tell(); });
 }
 
@@ -92,16 +92,16 @@ export function by(list, key) {
   return groups;
 }
 
+/** Whether it tells of itself now: of one that does not, nothing is known but what others say. */
+export const isHeard = (host) => host.state !== "down" && !host.silent;
+
 export function hostMood(host) {
+  if (host.state === "up" && host.silent) return "wait";
   return { up: "ok", draining: "work", down: "bad" }[host.state] || "wait";
 }
 
-/** The sum of what is known of a figure, null where nothing is. */
+/** What is known of a figure of these: [sum, of how many it is not known]; null for a sum of nothing. */
 export function total(cloud, subjects, name) {
-  let sum = null;
-  for (const each of subjects) {
-    const value = (cloud.figures[each] || {})[name];
-    if (value !== undefined) sum = (sum || 0) + value;
-  }
-  return sum;
+  const known = subjects.map((each) => (cloud.figures[each] || {})[name]).filter((value) => value !== undefined);
+  return [known.length ? known.reduce((sum, value) => sum + value, 0) : null, subjects.length - known.length];
 }

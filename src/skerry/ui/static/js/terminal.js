@@ -1,12 +1,12 @@
-// Looking into a container with a tool that runs beside it: what the target may notice is said first, then xterm.js.
+// Looking into a container, or a host, with a tool that runs beside it: what the target may notice is said first, then xterm.js.
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask, socket, Problem } from "./session.js";
-import { useCloud } from "./store.js";
 import { cleaned } from "./text.js";
-import { Empty, Failed, link, useAsked } from "./parts.js";
+import { Empty, Failed, useAsked } from "./parts.js";
 
 const VISIBLE = { unseen: ["ok", "unseen"], felt: ["work", "felt"], joined: ["wait", "joined"] };
-const FEW = ["sh", "strace -f -p {pid}", "ls -la /target", "ps", "gdb -p {pid}", "py-spy dump --pid {pid}"];
+const FEW = ["sh", "strace -f -p {pid}", "ls -la /target", "ps", "gdb -p {pid}", "py-spy dump --pid {pid}", "curl -sv localhost:8080/"];
+const ON_HOSTS = ["sh", "ps", "ss -tlnp", "ls -la /target/var/log", "df -h"];
 
 /** The page's policy lets no style be written into it, and xterm.js does: its <style> go into sheets of the document, its attributes
  *  into what they mean. Gives what takes this back. */
@@ -27,30 +27,32 @@ function stylesAside() {
   return () => { delete document.createElement; };
 }
 
-export function TerminalPage({ route: [slot = ""] }) {
-  const cloud = useCloud();
+/** Beside the container of a slot, or on a whole host. */
+export function Tool({ slot = "", host = "" }) {
+  const few = host ? ON_HOSTS : FEW;
   const [command, setCommand] = useState("sh");
   const [tools, setTools] = useState("base");
   const [write, setWrite] = useState(false);
+  const [join, setJoin] = useState("");
   const [running, run] = useState(null);
   const [asked, setAsked] = useState("sh");
   useEffect(() => {
     const timer = setTimeout(() => setAsked(command), 250);
     return () => clearTimeout(timer);
   }, [command]);
-  const [told, problem] = useAsked(`tools ${asked} ${write}`, () => ask("GET", `/tools?write=${write}&command=${encodeURIComponent(asked)}`));
-  const row = cloud.slots[slot];
+  const [told, problem] = useAsked(`tools ${asked} ${write} ${join}`, () => ask("GET", `/tools?${new URLSearchParams({ command: asked, write, join })}`));
   const known = told ? told.tools : [];
   const [mark, word] = told && told.visibility ? VISIBLE[told.visibility] : ["wait", ""];
-  const start = (event) => { event.preventDefault(); run({ slot, command, tools: known.includes(tools) ? tools : known[0], write, n: Date.now() }); };
-  return html`<p class="crumb"><a href=${row ? link.app(row.app) : "#/"}>${row ? row.app : "Overview"}</a> / look in</p><h1 class="lead mono">${slot}</h1>
-    <p class="under">A tool runs beside the container, never in it: its processes and no others are seen, its files are at <code>/target</code>.</p>
-    ${told && !known.length ? html`<${Empty} title="There are no tools yet."><code>skerry tools build</code> makes them, and signs which may be run.<//>` : html`<section><form class="row" onSubmit=${start}>
+  const start = (event) => { event.preventDefault(); run({ slot, host, join, command, tools: known.includes(tools) ? tools : known[0], write, n: Date.now(), notices: told.notices }); };
+  return html`<p class="quiet">${host ? html`A tool on the whole host, as root: it sees every process, and all files at <code>/target</code>. It needs the right <code>debug-host</code>, which operators have to be given: <code>skerry role add debug-host</code>.`
+      : html`A tool runs beside the container, never in it: it sees its processes and no others, and its files at <code>/target</code>.`} Every start of one is an event.</p>
+    ${told && !known.length ? html`<${Empty} title="There are no tools yet."><code>skerry tools build</code> makes them, and signs which may be run.<//>` : html`<form class="row gap" onSubmit=${start}>
       <label class="field">Tools<select value=${tools} onChange=${(event) => setTools(event.target.value)}>${known.map((each) => html`<option value=${each}>${each}</option>`)}</select></label>
-      <label class="field grow">Command<input class="mono" list="few" value=${command} onInput=${(event) => setCommand(event.target.value)} spellcheck=${false} autocomplete="off" required /></label><datalist id="few">${FEW.map((each) => html`<option value=${each}></option>`)}</datalist>
-      <label><input type="checkbox" checked=${write} onChange=${(event) => setWrite(event.target.checked)} /> may change files</label>
-      <button class="do first" type="submit" disabled=${!known.length || !command.trim()}>${running ? "Start anew" : "Start"}</button></form>
-      <p class="visible" role="status">${word ? html`<span class=${`word ${mark}`}><span class=${`mark ${mark}`} aria-hidden="true"></span>${word}</span> <span class="quiet">the container may notice: ${told.notices}</span>` : ""}</p></section>`}
+      <label class="field grow">Command<input class="mono" list="few" value=${command} onInput=${(event) => setCommand(event.target.value)} spellcheck=${false} autocomplete="off" required /></label><datalist id="few">${few.map((each) => html`<option value=${each}></option>`)}</datalist>
+      <button class="do first" type="submit" disabled=${!known.length || !word || asked !== command}>${running ? "Start anew" : "Start"}</button>
+      <span class="switches"><label><input type="checkbox" checked=${write} onChange=${(event) => setWrite(event.target.checked)} /> may change files</label>
+        ${!host && html`<label><input type="checkbox" checked=${join === "net"} onChange=${(event) => setJoin(event.target.checked ? "net" : "")} /> in the container's network <span class="quiet">(curl and dig as it would; else there is none)</span></label>`}</span></form>
+      <p class="visible" role="status">${word ? html`<span class=${`word ${mark}`}><span class=${`mark ${mark}`} aria-hidden="true"></span>${word}</span> <span class="quiet">the ${host ? "host" : "container"} may notice: ${told.notices}</span>` : ""}</p>`}
     <${Failed} problem=${problem} />${running && html`<${Screen} key=${running.n} begin=${running} />`}`;
 }
 
@@ -79,7 +81,7 @@ function Screen({ begin }) {
       const sizes = new ResizeObserver(() => fit.fit());
       sizes.observe(box.current);
       wire.addEventListener("open", () => {
-        const { n: _, ...rest } = begin;
+        const { n: _, notices: __, ...rest } = begin;
         wire.send(JSON.stringify({ ...rest, rows: terminal.rows, cols: terminal.cols }));
       });
       let live = false;
@@ -91,7 +93,7 @@ function Screen({ begin }) {
       wire.addEventListener("message", (event) => {
         if (typeof event.data !== "string") { terminal.write(new Uint8Array(event.data)); return; }
         const told = JSON.parse(event.data);
-        if (told.visibility) { live = true; told.notices.forEach(add); if (ahead) write(ahead); wire.send(JSON.stringify([terminal.rows, terminal.cols])); }
+        if (told.visibility) { live = true; told.notices.filter((line) => !line.endsWith(`may notice: ${begin.notices}`)).forEach(add); if (ahead) write(ahead); wire.send(JSON.stringify([terminal.rows, terminal.cols])); }
         if (told.progress) add(told.progress);
         if (told.notice) add(told.notice);
         if (told.error) { live = false; fail(new Problem(told.error, told.error.status)); }
