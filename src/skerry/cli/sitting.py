@@ -49,7 +49,7 @@ class Sitting:
         if tty and not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise BadInput(
                 "no tool was started",
-                "it needs a terminal, and this is none",
+                "-t needs a terminal, and this is none",
                 "a command needs none: skerry debug SLOT -- CMD, without -t",
             )
         if tty and terminal.as_json:
