@@ -111,6 +111,7 @@ AGENTS := tests/agent
 CLIENTS := tests/client
 LINKS := tests/attacks tests/mesh
 PROGRAMS := tests/api tests/sdk
+SCREENS := tests/ui tests/machines
 IMAGES := tests/image
 LIBRARY := tests/library
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
@@ -133,7 +134,7 @@ images: setup build/.apt-real  ## real images, built and run
 	$(call side_by_side,real and not e2e,LIBRARY,$(IMAGES),nice)
 
 real: setup build/.apt-real prism  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,AGENTS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))
+	$(call side_by_side,real and not e2e,AGENTS SCREENS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e)
