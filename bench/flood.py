@@ -102,9 +102,9 @@ async def flood(lines: int, runtime: str = "runc", line: str = LINE) -> dict[str
 
 def written_by(bench: OnDisk, id: str) -> int:
     from skerry.runtime import conmon
-    from skerry.runtime.logfiles import _written
+    from skerry.runtime.logcounts import written
 
-    return _written(conmon.read_pid(bench.own / "c" / id / "conmon.pid"))
+    return written(conmon.read_pid(bench.own / "c" / id / "conmon.pid"))
 
 
 def counted(directory: Path) -> tuple[int, int]:

@@ -247,8 +247,11 @@ async def test_lines_are_sent_on_over_an_outage_and_a_restart(
         await wait("the first lines", lambda: receiver.texts() == wanted)
         await wait("that it is told", lambda: "the receiver of its logs takes them again" in told())
         receiver.answers = [503, 500]
+        before = place.read_bytes()
         wanted += write(cloud, 2)
         await wait("what waited", lambda: receiver.texts() == wanted)
+        # That it was taken is written down after the receiver had it: an agent that ends in between sends it again, as is promised.
+        await wait("that it is written down", lambda: place.read_bytes() != before)
         await cloud.stop("vps-1")
         await cloud.start("vps-1")
         wanted += write(cloud, 3)

@@ -221,14 +221,14 @@ class LogStore:
         return sorted((self._directory / _folder_of(slot)).glob("*.zst"))
 
 
-def pack(data: bytes, *, dropped: int = 0, source: str = "", upto: int = 0) -> bytes:
-    """A block of whole lines."""
+def pack(data: bytes, *, dropped: int = 0, source: str = "", upto: int = 0, time: str = "") -> bytes:
+    """A block of whole lines. `time`: of one that has no lines, and tells only that some are missing."""
     frame = zstandard.ZstdCompressor(level=LEVEL).compress(data)
-    times = [line.split(b" ", 1)[0][:64].decode("ascii", "replace") for line in _ends(data)]
+    times = [line.split(b" ", 1)[0][:64].decode("ascii", "replace") for line in _ends(data)] or [time]
     head = msgspec.msgpack.encode(
         Head(
-            times[0] if times else "",
-            times[-1] if times else "",
+            times[0],
+            times[-1],
             count_lines(data),
             len(frame),
             zlib.crc32(frame),

@@ -1,14 +1,14 @@
 """Containers' log files while the monitor writes them, and until somebody takes them. Reading is observe/logs.py.
 
-The monitor writes `ctr.log`; once that is full it moves an empty file, `ctr.log.tmp`, over it and forgets the old. So that the old
-stays we hold a second name for what is written to (`ctr.log.held`), and are told by the kernel of the move: then the old one
-becomes `closed.N`, for whoever keeps what is written (`closed`, `taken`). The next `ctr.log.tmp` lies ready, because a monitor
-that can't make one ends, and its container with it: that must not depend on the disk's last room.
+The monitor writes `ctr.log`; once that is full it moves `ctr.log.tmp` over it and forgets the old. So that the old stays we hold a
+second name for what is written to (`ctr.log.held`), and are told by the kernel of the move: then the old one becomes
+`closed.N`, for whoever keeps what is written (`closed`, `taken`). The next `ctr.log.tmp` lies ready, because a monitor that
+can't make one ends, and its container with it: that must not depend on the disk's last room. It has its second name
+beforehand (`ctr.log.ahead`): so a monitor that moves two files away before we look loses none of them.
 
 A container that writes more than can be kept isn't held up, nor may it fill the disk: only the newest closed file waits; older ones
-go, and their lines are counted. What was moved away before we saw it can be told by bytes alone: the kernel counts what the
-monitor wrote.
-Source: conmon 2.1.6, ctr_logging.c (`reopen_k8s_file`); proc(5), `wchar`; inotify(7).
+go, and their lines are counted (logcounts.py).
+Source: conmon 2.1.6, ctr_logging.c (`reopen_k8s_file`); inotify(7).
 """
 
 from __future__ import annotations
@@ -20,31 +20,19 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
-from skerry.runtime import syscalls
+from skerry.runtime import logcounts, syscalls
 from skerry.runtime.contract import ClosedLog
+from skerry.runtime.logcounts import LogCounts
 
-LABELS, COUNTS, CURRENT = "labels.json", "counts.json", "ctr.log"
+LABELS, CURRENT = "labels.json", "ctr.log"
+NEXT, HELD, AHEAD = (f"{CURRENT}.{word}" for word in ("tmp", "held", "ahead"))
 ENDED_KEPT = 16  # folders of containers that are gone; beyond, the longest untouched go
 STAYS_S = 5.0  # a container that is gone: whoever follows it reads it to the end there
-COUNTED_BYTES = 256 << 10  # read at once
-PARTS = (b" stdout P ", b" stderr P ")  # of a line that goes on: not counted twice
-LINE_BYTES = 100  # of an average line, until we know better
-
-
-class Counts(msgspec.Struct):
-    """Of one container: bytes of closed files, bytes that were never seen, lines left out that nobody was told of yet."""
-
-    closed: int = 0
-    unseen: int = 0
-    dropped: int = 0
-    lines: int = 0  # of what was counted, and its bytes: how long a line is
-    bytes: int = 0
-    n: int = 0  # closed files so far
+LOOKS = 8  # at a file that is moved away while we look
 
 
 class LogFiles:
@@ -53,19 +41,22 @@ class LogFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._live: dict[str, int] = {}  # id -> its monitor's pid, 0 if it isn't known
-        self._counts: dict[str, Counts] = {}
         self._moves = -1
         self._watched: dict[int, str] = {}
-        self._beside: ThreadPoolExecutor | None = None
         self._lock = threading.RLock()
+        self._counts = LogCounts(directory, self._lock)
+        self._unsure: set[str] = set()  # files may have been moved away unseen, and were not reckoned yet
         self._being_taken: set[Path] = set()
 
-    def make(self, id: str, labels: Mapping[str, str]) -> None:
-        """Make its folder and hold it back from being cleared away. `labels` are kept with it for as long as it stays."""
+    def make(self, id: str, labels: Mapping[str, str], limit: int = 0) -> None:
+        """Make its folder and hold it back from being cleared away. `labels` are kept with it for as long as it stays; the monitor
+        moves a file away at `limit` bytes.
+        """
         self._live[id] = 0
         folder = self._directory / id
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / LABELS).write_bytes(msgspec.json.encode(labels))
+        self._counts.of(id).limit = limit
         _lay_ready(folder)
 
     def kept(self) -> dict[str, dict[str, str]]:
@@ -85,6 +76,8 @@ class LogFiles:
         """It runs: hold its log from now on. `monitor`: who writes it."""
         self._live[id] = monitor
         self._hold(id)
+        with self._lock, contextlib.suppress(FileNotFoundError):
+            self._counts.begin(id, monitor, self.current(id).stat().st_size)
         with contextlib.suppress(FileNotFoundError):
             if self._moves < 0:
                 self._moves = syscalls.watch_moves()
@@ -108,6 +101,7 @@ class LogFiles:
         with self._lock:
             self._hold(id)
             self._live.pop(id, None)
+            self._unsure.discard(id)
             folder = self._directory / id
             for number in [number for number, watched in self._watched.items() if watched == id]:
                 del self._watched[number]
@@ -115,8 +109,8 @@ class LogFiles:
                 gone = [path for path in self._directory.iterdir() if path.name not in self._live]
                 for old in sorted(gone, key=_touched)[:-ENDED_KEPT]:
                     shutil.rmtree(old, ignore_errors=True)
-                    self._counts.pop(old.name, None)
-                for spare in (f"{CURRENT}.tmp", f"{CURRENT}.held"):
+                    self._counts.forget(old.name)
+                for spare in (NEXT, HELD, AHEAD):
                     (folder / spare).unlink(missing_ok=True)
 
     def closed(self) -> list[ClosedLog]:
@@ -125,7 +119,8 @@ class LogFiles:
             found = []
             for folder in self._folders():
                 id, files = folder.name, _closed(folder)
-                if id not in self._live and _touched(folder) < time.time() - STAYS_S:
+                is_gone = id not in self._live and _touched(folder) < time.time() - STAYS_S
+                if is_gone and not self._counts.is_counting(id):  # the last tells of all that is missing
                     files.append(folder / CURRENT)
                 if not files or (labels := _labels(folder)) is None:
                     continue
@@ -150,19 +145,18 @@ class LogFiles:
         with self._lock:
             self._being_taken.discard(closed.path)
             closed.path.unlink(missing_ok=True)
-            counts = self._counts_of(closed.id)
-            counts.dropped -= closed.dropped
+            self._counts.of(closed.id).dropped -= closed.dropped
             folder = closed.path.parent
             if closed.id not in self._live and not _closed(folder) and not (folder / CURRENT).exists():
                 shutil.rmtree(folder, ignore_errors=True)
-                self._counts.pop(closed.id, None)
+                self._counts.forget(closed.id)
             else:
-                self._write_counts(closed.id)
+                self._counts.write(closed.id)
 
     def missing(self, id: str) -> int:
         """Lines that are missing before the oldest file that is here."""
         with self._lock:
-            return self._counts_of(id).dropped
+            return self._counts.of(id).dropped
 
     def close(self) -> None:
         self._live.clear()
@@ -170,8 +164,7 @@ class LogFiles:
             asyncio.get_running_loop().remove_reader(self._moves)
             os.close(self._moves)
             self._moves = -1
-        if self._beside is not None:
-            self._beside.shutdown()
+        self._counts.close()
 
     def _moved(self) -> None:
         for number, name in syscalls.moves(self._moves):
@@ -181,72 +174,65 @@ class LogFiles:
                 self._hold(self._watched[number])
 
     def _hold(self, id: str) -> None:
-        """Give what is written to a second name; what had it before is closed then."""
+        """Give what is written to a second name; what had it before is closed then. The monitor goes on meanwhile."""
         with self._lock:
             folder = self._directory / id
-            current, held = folder / CURRENT, folder / f"{CURRENT}.held"
+            current, held = folder / CURRENT, folder / HELD
             try:
-                if held.exists():
-                    if os.path.samestat(held.stat(), current.stat()):
+                for _ in range(LOOKS):
+                    self._turn(id, folder)
+                    if id in self._live and _lay_ready(folder) and not held.samefile(current):
+                        self._unsure.add(id)  # it is not the next after this one
+                    if id not in self._unsure or self._reckon(id, held, current):
                         return
-                    self._close(id, folder, held)
-                os.link(current, held)
             except FileNotFoundError:
                 return  # not begun, or cleared away meanwhile
-            except FileExistsError:
+
+    def _turn(self, id: str, folder: Path) -> None:
+        """Hold what was written to a moment ago. Raises FileNotFoundError."""
+        current, held, ahead = folder / CURRENT, folder / HELD, folder / AHEAD
+        if _is(held, current.stat()):
+            return
+        if held.exists():
+            self._close(id, held)
+        if _exists_elsewhere(ahead, folder / NEXT):  # it was moved to its place
+            if _is(ahead, current.stat()):
+                ahead.replace(held)  # and nothing was missed
                 return
-            if id in self._live:
-                _lay_ready(folder)
+            self._close(id, ahead)  # and away again
+        if self._counts.of(id).n:
+            self._unsure.add(id)
+        os.link(current, held)
+        if _exists_elsewhere(ahead, folder / NEXT):  # it was moved only now
+            if held.samefile(ahead):
+                ahead.unlink()
+            elif not _is(ahead, current.stat()):
+                self._close(id, ahead)
 
-    def _close(self, id: str, folder: Path, held: Path) -> None:
-        counts = self._counts_of(id)
-        for old in _closed(folder):  # the newest waits, and no other
+    def _close(self, id: str, file: Path) -> None:
+        counts = self._counts.of(id)
+        for old in _closed(file.parent):  # the newest waits, and no other
             if old not in self._being_taken:
-                self._leave_out(id, old.rename(old.with_name(f"out.{old.name}")))
+                self._counts.leave_out(id, old.rename(old.with_name(f"out.{old.name}")))
         counts.n += 1
-        size = held.stat().st_size
+        size = file.stat().st_size
         counts.closed += size
-        held.replace(folder / f"closed.{counts.n:08}")
-        if monitor := self._live.get(id, 0):
-            written = _written(monitor)
-            unseen = written - counts.closed - (folder / CURRENT).stat().st_size - counts.unseen
-            counts.unseen += unseen
-            missed = (
-                (unseen + size // 2) // max(1, size) * size
-            )  # whole files; the monitor writes a little elsewhere, too
-            counts.dropped += missed * counts.lines // counts.bytes if counts.bytes else missed // LINE_BYTES
-        self._write_counts(id)
+        closed = file.replace(file.with_name(f"closed.{counts.n:08}"))
+        if id in self._live:
+            self._counts.fell_short(id, closed, size)
+        self._counts.write(id)
 
-    def _leave_out(self, id: str, path: Path) -> None:
-        """Count its lines, and remove it."""
-        if self._beside is None:
-            self._beside = ThreadPoolExecutor(1, "log files")
-        self._beside.submit(_count, path).add_done_callback(lambda counted: self._counted(id, counted))
-
-    def _counted(self, id: str, counted: Future[tuple[int, int]]) -> None:
-        lines, size = counted.result()
-        with self._lock:
-            counts = self._counts_of(id)
-            counts.dropped += lines
-            counts.lines += lines
-            counts.bytes += size
-            self._write_counts(id)
-
-    def _counts_of(self, id: str) -> Counts:
-        counts = self._counts.get(id)
-        if counts is None:
-            counts = Counts()
-            with contextlib.suppress(OSError, msgspec.DecodeError):
-                counts = msgspec.json.decode((self._directory / id / COUNTS).read_bytes(), type=Counts)
-            self._counts[id] = counts
-            for left in (self._directory / id).glob("out.*"):  # of an agent that died
-                self._leave_out(id, left)
-        return counts
-
-    def _write_counts(self, id: str) -> None:
-        """So that the next agent knows. A disk that is full has nothing to say against going on."""
-        with contextlib.suppress(OSError):
-            (self._directory / id / COUNTS).write_bytes(msgspec.json.encode(self._counts_of(id)))
+    def _reckon(self, id: str, held: Path, current: Path) -> bool:
+        """Whether files were moved away unseen, by bytes. False: it was too busy to tell; the next look will."""
+        size = held.stat().st_size
+        written = logcounts.written(self._live.get(id, 0))
+        grown = held.stat().st_size - size
+        if not held.samefile(current) or grown > (self._counts.of(id).limit or size) // 4:
+            return False
+        self._counts.reckon(id, written, size, held)
+        self._counts.write(id)
+        self._unsure.discard(id)
+        return True
 
 
 def _labels(folder: Path) -> dict[str, str] | None:
@@ -260,29 +246,28 @@ def _closed(folder: Path) -> list[Path]:
     return sorted(folder.glob("closed.*"))
 
 
-def _lay_ready(folder: Path) -> None:
-    """The monitor's next file."""
-    with contextlib.suppress(OSError):
-        os.close(os.open(folder / f"{CURRENT}.tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def _lay_ready(folder: Path) -> bool:
+    """The monitor's next file, and its second name. Whether that is new."""
+    with contextlib.suppress(OSError):  # it has one, or the monitor has just taken it: then it is seen as any other
+        os.close(os.open(folder / NEXT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.link(folder / NEXT, folder / AHEAD)
+        return True
+    return False
 
 
-def _count(path: Path) -> tuple[int, int]:
-    """(lines, bytes) of a file that goes."""
-    lines = size = 0
-    buffer = bytearray(COUNTED_BYTES)
-    with path.open("rb", buffering=0) as file:
-        while length := file.readinto(buffer):
-            lines += buffer.count(b"\n", 0, length) - sum(buffer.count(part, 0, length) for part in PARTS)
-            size += length
-    path.unlink()
-    return lines, size
+def _is(path: Path, stat: os.stat_result) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), stat)
+    return False
 
 
-def _written(pid: int) -> int:
-    """Bytes that a process has written; 0 where that can't be known."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/io").read_text().split("wchar:")[1].split()[0])
-    return 0
+def _exists_elsewhere(path: Path, other: Path) -> bool:
+    """It exists, and isn't `other`."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return not _is(other, stat)
 
 
 def _touched(path: Path) -> float:

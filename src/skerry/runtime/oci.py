@@ -204,11 +204,10 @@ class OciRuntime(Runtime):
         runtime = self._binaries.runtime
         places = self._places(spec.id, runtime)
         held = record.Record(id=spec.id, runtime=runtime, boot=self._boot, labels=spec.labels)
-        self._logs.make(spec.id, spec.labels)
+        log_bytes = max(spec.log_max_bytes // 2, 4096)
+        self._logs.make(spec.id, spec.labels, log_bytes)
         await asyncio.to_thread(prepare, spec, places, held, f"{self._parent}/{spec.id}", self._limits)
-        outer_pid = await conmon.create(
-            self._binaries.conmon, self._binaries.path(runtime), places, max(spec.log_max_bytes // 2, 4096)
-        )
+        outer_pid = await conmon.create(self._binaries.conmon, self._binaries.path(runtime), places, log_bytes)
         monitor = conmon.read_pid(places.monitor_pid)
         pid = self._first_process(spec.id, outer_pid)
         if monitor <= 0 or pid <= 0:  # 0 would mean ourselves

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from skerry.observe.logs import whole_bytes
+from skerry.observe.logs import stamp, whole_bytes
 from skerry.observe.logstore import BLOCK_BYTES, LogStore, pack
 from skerry.runtime.contract import ClosedLog, Runtime
 
@@ -105,5 +105,7 @@ def _blocks(closed: ClosedLog, source: str, begin: int) -> Iterator[bytes]:
             dropped = 0
             with contextlib.suppress(OSError):
                 os.posix_fadvise(file, 0, begin, os.POSIX_FADV_DONTNEED)
+        if dropped:  # and nothing was written after them
+            yield pack(b"", dropped=dropped, source=source, time=stamp(os.fstat(file).st_mtime))
     finally:
         os.close(file)
