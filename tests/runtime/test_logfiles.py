@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -53,15 +53,13 @@ class Monitor:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogFiles]:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LogFiles:
     monkeypatch.setattr(logfiles, "STAYS_S", -1.0)
-    files = LogFiles(tmp_path)
-    monkeypatch.setattr(files, "watch", lambda id, monitor: watch(files, id, monitor))
-    yield files
+    return LogFiles(tmp_path)
 
 
 def watch(files: LogFiles, id: str, monitor: int) -> None:
-    """Without what the kernel would tell a loop of: each test says when it looks."""
+    """As `watch`, without what the kernel would tell a loop of: each test says when it looks."""
     files._live[id] = monitor
     files.look()
     files._counts.begin(id, monitor, files.current(id).stat().st_size)
@@ -71,7 +69,7 @@ def begun(files: LogFiles, monkeypatch: pytest.MonkeyPatch) -> Monitor:
     files.make("a", {"slot": "shop.web/0"}, limit=FILE_LINES * len(LINE))
     monitor = Monitor(files.current("a"), elsewhere=700)
     monkeypatch.setattr(logcounts, "passed", lambda pid: (monitor.read, monitor.written))
-    files.watch("a", 1)
+    watch(files, "a", 1)
     return monitor
 
 
@@ -83,7 +81,9 @@ def told_of(files: LogFiles) -> int:
 
 
 def wait_for_counts(files: LogFiles) -> None:
+    deadline_s = time.monotonic() + 10.0
     while files._counts.is_counting("a"):
+        assert time.monotonic() < deadline_s
         time.sleep(0.001)
 
 
