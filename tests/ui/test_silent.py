@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from agent.small import Aside
 from agent.test_metrics import Counted
 from skerry.core.intent import App, Release, Service, VolumeMount
-from ui.conftest import Opener
+from ui.conftest import Opener, go
 from ui.test_looks import AXE, found, give
 
 pytestmark = pytest.mark.real
@@ -33,10 +33,6 @@ def page(opened_module: Opener, beside: Aside) -> Page:
     page.evaluate(AXE)
     expect(page.locator("h1")).to_have_text("All is well.", timeout=20_000)
     return page
-
-
-def go(page: Page, where: str) -> None:
-    page.evaluate("where => { location.hash = where }", where)
 
 
 def test_what_it_held_moves_and_what_it_knows_is_unknown(page: Page, beside: Aside) -> None:
