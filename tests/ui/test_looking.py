@@ -22,13 +22,13 @@ from runtime.bench import BUSYBOX
 from skerry.core.intent import Tools
 from ui.conftest import Opener
 from ui.serving import Shown
-from ui.test_looks import AXE, REWRITE, ROOT, found, small
+from ui.test_looks import AXE, REWRITE, found, picture
 
 pytestmark = pytest.mark.real
 EVIL = "<img src=x onerror=alert(1)>\u202etxt"
 LIVES = f"""
-mkdir -p /tmp/d/deep; echo 'hello from inside' >/tmp/d/a.txt; seq 1 60000 >/tmp/d/numbers; truncate -s 70000000 /tmp/d/vast
-printf '\\000\\001\\377ELF' >/tmp/d/program; printf '<script>document.title="taken"</script>\\033]0;t\\007' >'/tmp/d/{EVIL}'
+mkdir -p /tmp/d/deep /tmp/evil; echo 'hello from inside' >/tmp/d/a.txt; seq 1 60000 >/tmp/d/numbers; truncate -s 70000000 /tmp/d/vast
+printf '\\000\\001\\377ELF' >/tmp/d/program; printf '<script>document.title="taken"</script>\\033]0;t\\007' >'/tmp/evil/{EVIL}'
 ln -s /etc/shadow /tmp/d/planted; nc -l -p 8123 >/dev/null & touch /tmp/ready; while :; do sleep 1; done
 """
 
@@ -82,6 +82,8 @@ def test_its_files_are_listed_shown_and_saved(page: Page, slot: str) -> None:
     expect(row).to_contain_text("18 B")
     expect(page.locator("tbody tr", has_text="planted")).to_contain_text("→ /etc/shadow")
     assert found(page) == []
+    if REWRITE:
+        picture(page, "files")
     page.get_by_role("link", name="a.txt").click()
     expect(page.locator("pre")).to_have_text("hello from inside\n")
     with page.expect_download() as told:
@@ -98,7 +100,7 @@ def test_its_files_are_listed_shown_and_saved(page: Page, slot: str) -> None:
 
 
 def test_names_and_contents_of_a_hostile_one_are_text(page: Page, slot: str) -> None:
-    go(page, slot, "files", "/tmp/d")
+    go(page, slot, "files", "/tmp/evil")
     name = page.locator("td.name a", has_text="onerror")
     expect(name).to_have_text("<img src=x onerror=alert(1)>\\u202etxt")
     name.click()
@@ -127,7 +129,8 @@ def test_processes_sockets_and_changes(page: Page, slot: str) -> None:
 
 
 def test_the_last_crash_with_its_log_and_files(page: Page, host: RealHost) -> None:
-    crashed = host.run("echo broken >/tmp/state; echo '<b>no disk</b>'; exit 3", app="reports", stays=False)
+    once = "[ -e /data/once ] && while :; do sleep 1; done; touch /data/once; echo broken >/tmp/state; echo '<b>no disk</b>'; exit 3"
+    crashed = host.run(once, app="reports", volume="data", stays=False)
     wait_for("what is kept", lambda: any(each.files for each in host.aside.look(host.agent.crashes.all)))
     go(page, crashed, "crash")
     expect(page.locator(".note.bad")).to_contain_text("It ended with exit code 3")
@@ -178,7 +181,7 @@ def test_a_shell_outside_is_typed_at_and_goes_with_the_page(page: Page, host: Re
         "its styles are there, although the page may have none of its own"
     )
     if REWRITE:
-        (ROOT / "docs" / "ui" / "terminal.png").write_bytes(small(page.screenshot()))
+        picture(page, "terminal")
     assert left(host)
     page.evaluate("location.hash = '#/'")
     wait_for("the tool to go", lambda: not left(host))

@@ -11,7 +11,7 @@ from agent.small import Aside
 from agent.test_metrics import Counted
 from skerry.core.intent import App, Release, Service, VolumeMount
 from ui.conftest import Opener, go
-from ui.test_looks import AXE, found, give
+from ui.test_looks import AXE, REWRITE, found, give, picture
 
 pytestmark = pytest.mark.real
 
@@ -51,6 +51,8 @@ def test_what_it_held_moves_and_what_it_knows_is_unknown(page: Page, beside: Asi
     expect(page.locator(".needs")).to_contain_text("shop.db/0 waiting: its data is on vps-3")
     expect(page.locator("main")).to_contain_text("3 of 4 replicas healthy, on 2 of 3 hosts.", timeout=20_000)
     assert found(page) == []
+    if REWRITE:
+        picture(page, "silent")
 
 
 def test_its_own_page_says_what_is_not_known(page: Page) -> None:
