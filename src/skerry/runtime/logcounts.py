@@ -50,7 +50,7 @@ class Counts(msgspec.Struct):
 class LogCounts:
     """`directory`: one folder per container. `lock`: held by whoever calls."""
 
-    def __init__(self, directory: Path, lock: RLock) -> None:  # type: ignore[valid-type]
+    def __init__(self, directory: Path, lock: RLock) -> None:
         self._directory = directory
         self._lock = lock
         self._of: dict[str, Counts] = {}
