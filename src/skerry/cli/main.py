@@ -33,7 +33,7 @@ VERBS = {
     "events": "Show what happened in the cloud, and why.",
     "ls": "Show what lies at SLOT:/PATH.",
     "cat": "Show the file SLOT:/PATH.",
-    "cp": "Copy SLOT:/PATH, a file or a folder, out of a container; or a file into it.",
+    "cp": "Copy SLOT:/PATH, a file or a folder, out of a container; or with --write into it.",
     "procs": "Show the processes of SLOT.",
     "sockets": "Show the sockets of SLOT and which process has them.",
     "crashes": "Show what is kept of containers that crashed: how they ended, their last lines, their files.",
