@@ -23,8 +23,8 @@ from runtime.bench import BUSYBOX, OciBench
 from runtime.looking_in import python_tree, run, said, wait_said
 from skerry.agent.looking.child import running
 from skerry.core.visibility import classify
+from skerry.observe.look.job import DATA, Job, SUMMARY
 from skerry.net.veth import Veths
-from skerry.observe.look.job import DATA, SUMMARY, Job
 from skerry.runtime import record
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import ContainerSpec, Tool, ToolSpec
@@ -263,6 +263,15 @@ async def test_a_sampler_is_not_noticed_even_where_it_stops_it(watched: Watched)
     assert done.code == 0 and "work" in done.out, done
     await watched.wait_well()
     assert watched.noticed() <= {"states"}
+
+
+async def test_who_is_sampled_by_the_node_itself_notices_nothing(watched: Watched) -> None:
+    job = Job(what="samples", pids=(watched.pid(),), seconds=1.0, rate=500, limit=1 << 20)
+    async with running(job) as child:
+        *_, last = [message async for message in child.messages()]
+    assert json.loads(last[1:])["samples"] > 0, last
+    await watched.wait_well()
+    assert watched.noticed() == set()
 
 
 @pytest.mark.parametrize("tracer", ["strace", "gdb"])

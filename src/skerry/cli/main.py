@@ -61,7 +61,7 @@ VERBS = {
     "key": "Carry keys to another machine, or recover them.",
     "cloud": "List the clouds known here, select one.",
     "plan": "Show what `skerry apply` would change: hosts, pools, roles, tools, alerts and apps of FOLDER.",
-    "apply": "Make the cloud what FOLDER says: hosts, roles, pools, then apps; again it changes nothing.",
+    "apply": "Make the cloud what FOLDER says, hosts first, apps last; again it changes nothing.",
     "export": "Write hosts, pools, roles, tools, alerts and apps into FOLDER, to begin with.",
     "api": "Serve the cloud to programs: REST with OpenAPI 3.1.",
     "doctor": "Check this machine and the cloud for common faults.",
