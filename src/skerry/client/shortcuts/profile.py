@@ -22,6 +22,7 @@ Profiler = Literal["auto", "py-spy", "perf"]
 SVG_BYTES = 32 << 20
 RECORDING_BYTES = 64 << 20
 MORE_S = 60.0  # to read symbols and to draw
+NOTHING = "No stack counts found"  # inferno, which draws for py-spy
 NOT_PYTHON = ("Failed to find python version", "No python processes found")
 _SAMPLES = re.compile(rb"<title>all \(([\d,]+) samples")
 
@@ -61,6 +62,12 @@ async def profile(
         svg, end, complaints = await _drawn(look, "python", argv, seconds + MORE_S)
         if end.code == 0:
             return _profile(look, "py-spy", seconds, rate, svg)
+        if any(NOTHING in line for line in complaints.lines()):
+            raise ToolFailed(
+                f"{look.slot} could not be profiled",
+                f"its Python ran at none of the samples of {seconds} s: there is nothing to draw",
+                f"draw what waits and sleeps, too: --waiting; what it waits in: skerry procs {look.slot}",
+            )
         if by == "py-spy" or not any(words in line for line in complaints.lines() for words in NOT_PYTHON):
             raise failed(f"{look.slot} could not be profiled", end, complaints)
         look.say(f"{look.slot} is no Python program: perf looks at it")
