@@ -98,10 +98,10 @@ lint: venv
 	$(BIN)/lint-imports
 
 # Lots of tests side by side, as most of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own,
-# $(3) the rest; $(4) "nice" where they do nothing but calculate. Who calculates gives way to who watches the time.
+# $(3) the rest; $(4) "nice" where that does nothing but calculate. Who calculates gives way to who watches the time.
 define side_by_side
 	@mkdir -p build; set -m; beside=(); \
-	$(foreach lot,$(2),$(4) $(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
+	$(foreach lot,$(2),$(if $(filter $(lot),$(BUSY)),nice )$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
 	trap 'kill -INT $${beside[*]}; wait $${beside[*]}' INT TERM; \
 	$(4) $(BIN)/pytest -m '$(1)' --durations=8 $(3) $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
 	for lot in $${beside[*]}; do wait $$lot || failed=1; done; \
@@ -111,8 +111,10 @@ AGENTS := tests/agent
 CLIENTS := tests/client
 LINKS := tests/attacks tests/mesh
 PROGRAMS := tests/api tests/sdk
+SCREENS := tests/ui tests/machines
 IMAGES := tests/image
 LIBRARY := tests/library
+BUSY := LIBRARY
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
          tests/e2e/test_image_budget.py
 HOSTS := tests/e2e/test_hosts.py
@@ -133,7 +135,7 @@ images: setup build/.apt-real  ## real images, built and run
 	$(call side_by_side,real and not e2e,LIBRARY,$(IMAGES),nice)
 
 real: setup build/.apt-real prism  ## real containers, namespaces, machines
-	$(call side_by_side,real and not e2e,AGENTS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))
+	$(call side_by_side,real and not e2e,AGENTS SCREENS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
 	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e)
