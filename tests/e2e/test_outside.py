@@ -307,7 +307,7 @@ def test_what_a_container_plants_and_swaps_never_leads_to_the_hosts_files(
         for said in AT_ONCE.map(lambda each: cloud.skerry.run(*each, ok=False), ways):
             assert "of-the-host" not in said
         for file in (tmp_path / "out").rglob("*"):
-            assert file.is_symlink() or file.is_dir() or "of-the-host" not in file.read_text()
+            assert file.is_symlink() or file.is_dir() or b"of-the-host" not in file.read_bytes()
     finally:
         hostile.send_signal(signal.SIGINT)
         hostile.wait(20)
