@@ -8,7 +8,7 @@ LINTED := src tests demo bench soak
 APT := runc crun conmon nftables iptables iproute2 iputils-ping wireguard-go wireguard-tools openssh-server openssh-client \
        busybox-static mmdebstrap skopeo systemd dbus python3-venv curl debian-archive-keyring ca-certificates
 APT_E2E := nginx-light docker.io ufw  # what hosts are found with: for tests alone, a demo changes nothing of this machine
-APT_REAL := docker-registry docker.io buildah strace uidmap procps gdb tcpdump chromium \
+APT_REAL := docker-registry docker.io buildah strace uidmap procps gdb tcpdump bpftrace linux-perf chromium \
             libvirt-clients libvirt-daemon qemu-utils libxml2-utils libarchive-tools sudo  # what images are handed to and watched with, libvirt's test driver: for tests alone
 APT_ELASTIC := wrk  # makes the load
 APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it

@@ -60,7 +60,7 @@ def test_packets_that_the_filter_lets_through_are_written_as_pcap(host: RealHost
             "capture", slot, "-w", str(tmp_path / "o.pcap"), "--filter", "tcp port 8080", "--packets", "20"
         )
     assert seen.code == 0, seen.err
-    assert "20 packets, 0 lost: 20 packets came" in seen.err
+    assert "20 packets, 0 lost; ended: as many as were asked for" in seen.err
     packets = list(Reader().feed((tmp_path / "o.pcap").read_bytes()))
     assert len(packets) == 20
     assert all(packet["protocol"] == "tcp" and "8080" in packet["from"] + packet["to"] for packet in packets)

@@ -283,8 +283,8 @@ def test_a_whole_host_is_for_who_was_given_it_by_name_and_not_for_operators(
     other = somebody("debug-host", "--host", "vps-2")
     assert other.run(*host, code=3)["why"] == "role eve-debug-host has no right to debug-host node/vps-1"
     ann.run("role", "rm", "eve-debug-host")
-    Path("ann.pub").write_bytes(msgspec.json.encode(small.cloud.person))
-    ann.run("role", "add", "debug-host", "ann-hosts", "--key", "ann.pub", "--host", "vps-1", "--until", "1h")
+    ann.run("role", "add", "debug-host", "ann-hosts", "--host", "vps-1", "--until", "1h")  # to herself
+    assert ann.run("role", "add", "ci", "nobody", "--app", "quiet", code=2)["fix"] == "name it: --key FILE"
     joined = ann.run("debug", "--host", "vps-1", "--join", "net", "--", "busybox", "true", code=2)
     assert joined["why"] == "a tool for a whole host is in its network"
     assert ann.run(*host)["stdout"].split() == ["/proc/1", "/target/etc/debian_version", "0"]

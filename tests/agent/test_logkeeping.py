@@ -103,11 +103,23 @@ def test_an_agent_that_dies_before_the_file_goes_tells_nothing_twice(tmp_path: P
     assert texts(keeping) == WHOLE
 
 
-def test_a_full_disk_loses_lines_and_not_the_agent(
+def test_on_a_full_disk_what_was_written_waits_for_room(
     tmp_path: Path, runtime: WithFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
     keeping = LogKeeping(tmp_path / "kept")
     with mock.patch.object(logstore.os, "pwrite", side_effect=OSError(errno.ENOSPC, "no room")):
         keeping.move(runtime)
-    assert list((tmp_path / "logs").iterdir()) == [], "it doesn't fill the disk any longer"
-    assert "lines of shop.web/0 were lost" in caplog.text
+        keeping.move(runtime)
+    assert caplog.text.count("the disk is full") == 1
+    keeping.move(runtime)
+    assert texts(keeping) == WHOLE and list((tmp_path / "logs").iterdir()) == []
+    assert "there is room for logs again" in caplog.text
+
+
+def test_what_is_missing_is_told_also_where_nothing_was_written_after_it(tmp_path: Path, runtime: WithFiles) -> None:
+    runtime.files.current("a").write_bytes(b"")
+    runtime.files._counts.of("a").dropped = 7
+    keeping = LogKeeping(tmp_path / "kept")
+    keeping.move(runtime)
+    (piece,) = keeping.store.snapshot(SLOT).back(since="2026")
+    assert (piece.data, piece.dropped) == (b"", 7)

@@ -26,7 +26,7 @@ from skerry.runtime.memory import MemoryRuntime
 from skerry.trust.identity import verify
 
 TURN_S = 1.5
-TIMING = Timing(alert_look_s=0.1, alert_settle_s=0.3, alert_beat_s=1.0, takeover_after_s=1.0)
+TIMING = Timing(alert_look_s=0.1, alert_settle_s=0.3, alert_beat_s=1.0, alert_gather_s=0.2, takeover_after_s=1.0)
 
 
 class QuickCloud(SmallCloud):
@@ -235,6 +235,65 @@ def test_the_first_host_shows_an_outside_url_that_the_cloud_lives(small: Aside, 
     skerry("alert", "add", "watch", "--heartbeat", f"{receiver.url}/beat")
     small.wait("two beats", lambda: len(receiver.got) >= 2)
     assert {path for path, _, _ in receiver.got} == {"/beat"}
+
+
+def test_a_rule_over_a_figure_is_looked_at_by_the_host_that_has_it(
+    small: Aside, receiver: Hook, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skerry.agent.alerts.delivering.FEEL_S", 0.3)
+    skerry("alert", "add", "ops", "--webhook", receiver.url)
+    made = answered(
+        capsys, "alert", "rule", "full", "--metric", "disk_used_bytes", "--above", "1", "--for", "0", "--clear", "0"
+    )
+    assert (made["of"], made["means"]) == ("node/", "disk_used_bytes of a host is above 1"), (
+        "only hosts have that figure"
+    )
+    small.wait("told of all", lambda: {s for m in receiver.messages("firing", "full") for s in _subjects(m)} == HOSTS)
+    told = receiver.messages("firing", "full")
+    assert len({m["host"] for m in told}) == len(told), "each that tells writes once"
+    assert all(
+        a["figure"] > 1e6 and a["limit"] == 1 and "disk_used_bytes is" in a["why"] for m in told for a in m["alerts"]
+    )
+    skerry("alert", "rule", "full", "--below", "1")
+    small.wait("over", lambda: {s for m in receiver.messages("over", "full") for s in _subjects(m)} == HOSTS)
+    fired = {a["id"] for m in told for a in m["alerts"]}
+    assert {a["id"] for m in receiver.messages("over", "full") for a in m["alerts"]} == fired, "a receiver folds both"
+    skerry("alert", "rule", "full", "--rm")
+    assert "full" not in {row["rule"] for row in answered(capsys, "alert", "rules")}
+
+
+HOSTS = {"vps-1", "vps-2", "vps-3"}
+
+
+def _subjects(message: dict[str, Any]) -> set[str]:
+    return {about["subject"] for about in message["alerts"]}
+
+
+WRONG_RULES = [
+    (("slow", "--metric", "prob_s", "--above", "1"), "nothing tells a figure 'prob_s'", "did you mean probe_s"),
+    (("slow", "--metric", "load1", "--of", "shop", "--above", "1"), "nothing is called 'shop'", ""),
+    (("slow", "--metric", "load1", "--host", "vps-9", "--above", "1"), "there are: vps-1, vps-2, vps-3", ""),
+    (("slow", "--metric", "probe_s", "--host", "all", "--above", "1"), "is a figure of slots alone", ""),
+    (("slow", "--metric", "probe_s"), "there is no rule slow", "--above or --below"),
+    (("slow", "--above", "1"), "there is no rule slow", "--metric"),
+    (("disk", "--metric", "load1", "--above", "1"), "it is built in", ""),
+    (("slow", "--metric", "probe_s", "--above", "1", "--below", "2"), "exclude one another", ""),
+    (("slow", "--rm"), "there are: none", ""),
+    (("disk", "--rm"), "it is built in", ""),
+    (("Slow", "--metric", "probe_s", "--above", "1"), "a name has", ""),
+]
+
+
+def test_a_rule_over_what_is_not_there_is_refused_with_what_is(
+    small: Aside, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for args, why, fix in WRONG_RULES:
+        capsys.readouterr()
+        skerry("alert", "rule", *args, code=2)
+        said = capsys.readouterr().err
+        assert why in said and fix in said, (args, said)
+    trusted = small.cloud.agents["vps-1"].trusted
+    assert {d.path: d.version for d in trusted.documents() if d.kind == "alert"} == {"alert/rules": 1}
 
 
 WRONG = [

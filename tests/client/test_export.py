@@ -145,6 +145,7 @@ def services(draw: st.DrawFn, others: dict[str, Service], volumes: dict[str, boo
             for other in (draw(st.lists(st.sampled_from(sorted(others)), unique=True, max_size=2)) if others else ())
         ),
         aliases=draw(tuples(st.from_regex(r"x[a-z0-9_-]{0,9}[a-z0-9]", fullmatch=True))),
+        core_bytes=draw(st.sampled_from([0, -1, 4096, 1 << 30])),
         stop_signal=draw(st.sampled_from(["", *(f"SIG{name}" for name in SIGNALS.values())])),
         stop_grace_s=draw(times(0, DAY_S)),
         drain_s=draw(times(0, DAY_S)),

@@ -11,7 +11,7 @@ from client.conftest import commands_beside
 from client.test_roles import Person, held
 from skerry.client.folder.read import BadFolder, read_folder
 from skerry.client.images import LocalImages
-from skerry.core.intent import Alert, RuleSetting, Tools
+from skerry.core.intent import Alert, Measure, RuleSetting, Tools
 
 pytestmark = pytest.mark.usefixtures("quick_age")
 RECEIVERS = """receivers:
@@ -23,6 +23,7 @@ RECEIVERS = """receivers:
   watch: {heartbeat: "https://beat.example.com/x"}
 """
 RULES = "rules:\n  disk: {limit: 0.8, for: 10m}\n  restart-loop: {on: false, clear: 90s}\n"
+RULES += "  busy: {metric: load1, above: 8, for: 90s}\n  idle: {metric: cpu_cores, host: vps-2, below: -0.5}\n"
 SHOP = """name: shop
 services:
   web: {image: hello, environment: {LOGS_SHIP_2: x}}
@@ -60,10 +61,14 @@ def test_receivers_and_rules_become_what_the_folder_says_are_written_and_read_ba
     names = ["chat", "mail", "ops", "phone", "team", "watch"]
     done = ann.run("apply", str(folder))["done"]
     assert sorted(done[:6]) == [f"add receiver/{name}" for name in names]
-    assert done[6:] == ["change rule/disk", "change rule/restart-loop"]
+    assert done[6:] == ["change rule/disk", "change rule/restart-loop", "add rule/busy", "add rule/idle"]
     body = held(small, "alert/rules").body
     assert isinstance(body, Alert)
     assert body.rules == {"disk": RuleSetting(limit=0.8, for_s=600), "restart-loop": RuleSetting(off=True, clear_s=90)}
+    assert body.measures == {
+        "busy": Measure(metric="load1", of="node/", limit=8, for_s=90),
+        "idle": Measure(metric="cpu_cores", of="node/vps-2", limit=-0.5, below=True),
+    }
     assert ann.run("apply", str(folder))["done"] == []
     ops = held(small, "alert/ops").body
     assert isinstance(ops, Alert) and len(ops.boxes) == 3, "two hosts and an operator"
@@ -80,13 +85,15 @@ def test_receivers_and_rules_become_what_the_folder_says_are_written_and_read_ba
     assert mistakes[0]["what"] == "variable CHAT_API is not set" and len(mistakes) == 11
 
     (folder / "receivers.yaml").write_text('receivers:\n  ops: {webhook: "${HOOK}", secret: quince}\n')
-    (folder / "rules.yaml").write_text("rules:\n  disk: {limit: 0.9}\n")
+    (folder / "rules.yaml").write_text("rules:\n  disk: {limit: 0.9}\n  busy: {metric: load1, below: 8}\n")
     plan = ann.run("plan", str(folder), "--prune")
     assert [f"{s['action']} {s['kind']}/{s['name']}" for s in plan["steps"]] == [
-        "change receiver/ops", "change rule/disk", "remove rule/restart-loop", "remove receiver/chat", "remove receiver/mail",
+        "change receiver/ops", "change rule/disk", "change rule/busy", "remove rule/idle",
+        "remove rule/restart-loop", "remove receiver/chat", "remove receiver/mail",
         "remove receiver/phone", "remove receiver/team", "remove receiver/watch",
     ]  # fmt: skip
     assert plan["steps"][0]["fields"] == [{"field": "address", "old": "(sealed)", "new": "(sealed, another)"}]
+    assert plan["steps"][2]["fields"] == [{"field": "below", "old": False, "new": True}]
     assert "quince" not in str(plan)
     ann.run("apply", str(folder), "--prune", "--yes")
     assert [row["receiver"] for row in ann.run("alert", "ls")["receivers"]] == ["ops"]
@@ -152,7 +159,20 @@ def test_receivers_of_logs_are_written_as_variables_and_read_back_as_the_same(an
         ("receivers.yaml", "receivers:\n  ops: {smtp: 'x:1', from: a@b, to: [c@d], tls: no}\n", "tls is one of"),
         ("receivers.yaml", "receivers:\n  ops: {telegram: '1'}\n", "the bot's token is needed"),
         (".env", "HOOK\n", ".env, line 1: the line is not NAME=value"),
-        ("rules.yaml", "rules:\n  disc: {limit: 1}\n", "line 2: rules.disc: is no rule (there are: host-silent"),
+        (
+            "rules.yaml",
+            "rules:\n  disc: {limit: 1}\n",
+            "line 2: rules.disc: is no built-in rule, and one of your own has a `metric`",
+        ),
+        ("rules.yaml", "rules:\n  disk: {metric: load1}\n", "line 2: rules.disk.metric: is for rules of your own"),
+        ("rules.yaml", "rules:\n  busy: {metric: load1}\n", "line 2: rules.busy: has no limit"),
+        (
+            "rules.yaml",
+            "rules:\n  busy: {metric: load1, above: 1, below: 2}\n",
+            "has more than one of `above`, `below`",
+        ),
+        ("rules.yaml", "rules:\n  busy: {metric: load1, above: x}\n", "'x' is no figure"),
+        ("rules.yaml", "rules:\n  busy: {metric: load1, above: 1, of: shop, host: all}\n", "stands beside `of`"),
         ("rules.yaml", "rules:\n  disk: {limit: -1}\n", "line 2: rules.disk.limit: '-1' is no figure"),
         ("rules.yaml", "rules:\n  disk: {for: soon}\n", "is not a duration"),
         ("rules.yaml", "rules:\n  disk: {on: perhaps}\n", "should be true or false"),

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry.core.alerting import looking, sending
+from skerry.core.alerting.alerting import OWN_MOST
 from skerry.core.alerting.damping import Finding, Key, Watch, look
 from skerry.core.alerting.rules import RULES, Rule, settings_of
 from skerry.core.events import Felt, RecordAccepted
 from skerry.core.facts import Alarm, Sent
-from skerry.core.intent import Alert, Receiver, RuleSetting, Silence
+from skerry.core.intent import Alert, Measure, Receiver, RuleSetting, Silence
 from skerry.core.records import Fact
 from skerry.core.situation import Situation
 from skerry.sim import documents as docs
@@ -23,6 +24,7 @@ from skerry.sim.machine import CLOCK_AT_ZERO
 from skerry.sim.scenario import cluster_of
 
 KEY = ("disk", "vps-1")
+CALM = cluster_of(1)
 
 # --- damping ----------------------------------------------------------------------------------------------------------
 
@@ -89,6 +91,72 @@ def test_a_silence_is_for_a_rule_a_subject_or_all_until_then() -> None:
     assert quiet.silenced_until("disk", "vps-1", 5) == 20
     assert quiet.silenced_until("clock", "vps-2", 5) == 0
     assert quiet.silenced_until("disk", "vps-2", 10) == 0, "it has ended"
+
+
+# --- rules of one's own over figures ----------------------------------------------------------------------------------
+
+SUBJECTS = st.sampled_from(["shop.web/0", "shop.web/1", "shop.db/0", "shop-2.web/0", "node/vps-1", "node/burst/0"])
+OF = st.sampled_from(["", "shop", "shop.web", "shop.web/1", "shop-2", "node/", "node/vps-1", "node/burst/0", "web"])
+
+
+@given(OF, SUBJECTS, st.floats(-100, 100), st.floats(-100, 100), st.booleans())
+def test_a_measure_fires_for_what_it_looks_at_beyond_its_limit_and_for_nothing_else(
+    of: str, subject: str, figure: float, limit: float, below: bool
+) -> None:
+    s = situation(CALM, "vps-1")
+    s.alerting.felt = Felt(
+        figures={"probe_s": {subject: figure}, "other": dict.fromkeys(["shop.web/0", "node/vps-1"], 1e9)}
+    )
+    rules = settings_of(Alert(measures={"slow": Measure(metric="probe_s", of=of, limit=limit, below=below)})).rules
+    looked_at = {"": not subject.startswith("node/"), "node/": subject.startswith("node/"), "web": False}.get(
+        of, subject == of or subject.startswith((f"{of}.", f"{of}/"))
+    )
+    fires = looked_at and (figure < limit if below else figure > limit)
+    found = looking.of_own(s, rules)
+    assert list(found) == ([("slow", subject.removeprefix("node/"))] if fires else [])
+    assert not fires or found["slow", subject.removeprefix("node/")].limit == limit
+
+
+def test_a_measure_that_is_off_or_has_a_built_in_name_is_no_rule() -> None:
+    off, disk = Measure(metric="load1", limit=1, off=True), Measure(metric="load1", limit=1)
+    assert settings_of(Alert(measures={"busy": off, "disk": disk})).rules == RULES
+
+
+def test_what_a_host_measures_of_itself_is_told_by_another_and_over_when_the_rule_goes() -> None:
+    cluster = ops(3)
+    busy = Measure(metric="load1", of="node/", limit=8, for_s=30, clear_s=0)
+    cluster.accept("vps-1", docs.document("alert/rules", Alert(measures={"busy": busy})))
+    cluster.run(10)
+    core = cluster["vps-2"].core
+    assert core is not None and core.measured() == {"load1"}
+    cluster["vps-2"].step(Felt(figures={"load1": {"node/vps-2": 9.5, "shop.web/0": 99.0}}))
+    cluster.run(60)
+    ((_, teller, letter),) = cluster.letters
+    assert (letter.rule, letter.subject, teller != "node/vps-2") == ("busy", "vps-2", True)
+    assert letter.why == "vps-2 says: load1 is 9.5, above 8"
+    cluster.accept("vps-1", docs.document("alert/rules", Alert(), 2))
+    cluster.run(60)
+    assert [e.over for _, _, e in cluster.letters] == [False, True]
+
+
+def test_figures_of_slots_that_a_host_does_not_run_are_nothing() -> None:
+    cluster = ops(3)
+    slow = Measure(metric="probe_s", limit=0.5, for_s=0)
+    cluster.accept("vps-1", docs.document("alert/rules", Alert(measures={"slow": slow})))
+    lie(cluster, "vps-3", "alarm", "slow:shop.web/0", Alarm(since=0.0, why="a lie"))
+    lie(cluster, "vps-3", "alarm", "slow:vps-2", Alarm(since=0.0, why="a lie"), 2)
+    cluster.run(60)
+    assert cluster.letters == []
+
+
+def test_own_rules_that_fire_everywhere_hide_no_host_that_is_silent() -> None:
+    cluster = ops(3)
+    cluster.accept("vps-1", docs.document("alert/rules", Alert(measures={"a": Measure(metric="m", limit=0, for_s=0)})))
+    cluster.run(10)
+    cluster["vps-2"].step(Felt(disk=0.99, figures={"m": {f"shop.web/{n}": 1.0 for n in range(200)}}))
+    cluster.run(320)
+    said = situation(cluster, "vps-2").known.facts["alarm"]
+    assert "disk:vps-2" in said and len(said) == OWN_MOST + 1
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------------
@@ -207,6 +275,48 @@ def test_a_lie_that_it_is_over_is_answered_by_telling_again() -> None:
     lie(cluster, second, "sent", "host-silent:vps-4", said)
     cluster.run(150)
     assert [(e.over, e.round - letter.round) for _, _, e in cluster.letters] == [(False, 0), (False, 1)]
+
+
+def test_what_fires_together_goes_into_one_letter_of_each_that_tells() -> None:
+    cluster = ops(7)
+    cluster.run(60)
+    for name in ("vps-4", "vps-5", "vps-6", "vps-7"):
+        cluster[name].power_cut()
+    cluster.run(60)
+    told = [(e.rule, e.subject) for _, _, e in cluster.letters]
+    assert sorted(told) == [("host-silent", f"vps-{n}") for n in (4, 5, 6, 7)]
+    tellers = {node for _, node, _ in cluster.letters}
+    assert cluster.posted == len(tellers), "one letter each"
+    firsts = {next(n for n in order_of(cluster, key) if n in ("vps-1", "vps-2", "vps-3")) for key in told}
+    assert {node.removeprefix("node/") for node in tellers} == firsts
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 10_000))
+def test_in_letters_about_several_nothing_is_lost_either(seed: int) -> None:
+    """Up to four machines fall at once, the receiver is deaf for a while, and whoever sends may die before or after."""
+    chance = random.Random(seed)
+    cluster = ops(7, seed=seed)
+    fallen = chance.sample(["vps-4", "vps-5", "vps-6", "vps-7"], chance.randrange(2, 5))
+    for name in ("vps-1", "vps-2"):
+        if chance.random() < 0.5:
+            cluster.fatal[f"node/{name}"] = chance.choice(["before", "after"])
+    if chance.random() < 0.5:
+        cluster.deaf.add("ops")
+    for name in fallen:
+        cluster[name].power_cut()
+    cluster.run(chance.uniform(40, 90))
+    cluster.deaf.clear()
+    cluster.run(60)
+    cluster.fatal.clear()
+    for name in ("vps-1", "vps-2"):
+        if not cluster[name].on:
+            cluster[name].boot()
+    cluster.run(300)
+    for name in fallen:
+        its = [e for _, _, e in cluster.letters if (e.rule, e.subject) == ("host-silent", name)]
+        assert its and not any(e.over for e in its), f"{name} was not told"
+        assert len({e.round for e in its}) == 1, "one round, so one id, whoever sent it and beside whatever else"
 
 
 def test_without_a_receiver_nothing_is_sent_and_what_fires_is_shown() -> None:

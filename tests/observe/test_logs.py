@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.observe import logs
-from skerry.observe.logs import LINE_MAX_BYTES, LogLine, join_lines, parse_block, tail
+from skerry.observe.logs import LINE_MAX_BYTES, LogLine, join_lines, parse_block, parse_rows, tail
 
 T = "2026-11-23T22:05:24.600969944+00:00"
 
@@ -69,6 +69,7 @@ def test_the_quick_parser_agrees_with_the_plain_one(raws: list[bytes]) -> None:
     data = b"".join(raw + b"\n" for raw in raws)
     plain = [line[1:] for line in join_lines(raw for raw in raws if raw)]
     assert [line[1:] for line in parse_block(data)] == plain
+    assert parse_rows(data, "web/1") == [[line.time, "web/1", line.stream, line.text] for line in parse_block(data)]
     times = [line.time for line in join_lines(raw for raw in raws if raw)]
     assert all(mine == its for mine, its in zip((line.time for line in parse_block(data)), times, strict=True) if its)
 

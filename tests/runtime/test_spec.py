@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.runtime.contract import ContainerSpec, Mount, RuntimeRefused
+from skerry.runtime.cores.asking import UNLIMITED
 from skerry.runtime.seccomp import default_profile, seccomp_for
 from skerry.runtime.spec import BoundFile, Limits, User, oci_config
 
@@ -84,6 +85,16 @@ def test_no_container_gets_more_than_was_declared(capabilities: list[str], mount
     targets = [m["destination"] for m in config["mounts"]]
     for n, outer in enumerate(targets):  # no mount hides one that was made before it
         assert not any(inner.startswith(outer + "/") for inner in targets[:n])
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "limit"), [(0, 99, 0), (50, 99, 50), (-1, 99, 99), (-1, UNLIMITED, UNLIMITED)]
+)
+def test_a_core_is_left_by_who_asked_alone_and_by_what_this_host_may_give(asked: int, most: int, limit: int) -> None:
+    spec = ContainerSpec(id="a", root=Path("/t"), args=("/x",), core_bytes=asked)
+    config = oci_config(spec, root=Path("/t"), user=User(0, 0), cgroup="/x/a", limits=Limits(core_bytes=most))
+    (row,) = [row for row in config["process"]["rlimits"] if row["type"] == "RLIMIT_CORE"]
+    assert (row["soft"], row["hard"]) == (limit, limit)
 
 
 def test_without_capabilities_nobody_mounts_traces_or_makes_namespaces() -> None:

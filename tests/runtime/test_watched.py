@@ -5,10 +5,12 @@ outside.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -16,10 +18,15 @@ from typing import Any
 
 import pytest
 
+from agent.real import GATEWAY, own_network
 from runtime.bench import BUSYBOX, OciBench
 from runtime.looking_in import python_tree, run, said, wait_said
+from skerry.agent.looking.child import running
 from skerry.core.visibility import classify
+from skerry.observe.look.job import DATA, Job, SUMMARY
+from skerry.net.veth import Veths
 from skerry.runtime import record
+from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import ContainerSpec, Tool, ToolSpec
 from skerry.runtime.processes import processes_with_argument
 
@@ -68,20 +75,24 @@ class Watched:
         await self.wait(lambda: self.beats() > begun + 200)
 
 
+async def watching(bench: OciBench, **network: Any) -> Watched:
+    """Once it has looked at itself for a while."""
+    spec = ContainerSpec(
+        id="w", root=python_tree(bench.own / "python"), args=("/usr/bin/python", "-I", "/app/watcher.py"),
+        user="12345:12345", environment=(("TOKEN", "of-the-target"),), memory_bytes=256 << 20, cpus=0.5, pids=64, **network,
+    )  # fmt: skip
+    await bench.runtime.start(spec)
+    watched = Watched(bench)
+    await watched.wait(lambda: {"watching": 1} in watched.lines())
+    await watched.wait_well()
+    return watched
+
+
 @pytest.fixture
 async def watched() -> AsyncIterator[Watched]:
     bench = OciBench("runc")
     try:
-        tree = python_tree(bench.own / "python")
-        spec = ContainerSpec(
-            id="w", root=tree, args=("/usr/bin/python", "-I", "/app/watcher.py"), user="12345:12345", isolated=True,
-            environment=(("TOKEN", "of-the-target"),), memory_bytes=256 << 20, cpus=0.5, pids=64,
-        )  # fmt: skip
-        await bench.runtime.start(spec)
-        watched = Watched(bench)
-        await watched.wait(lambda: {"watching": 1} in watched.lines())
-        await watched.wait_well()
-        yield watched
+        yield await watching(bench, isolated=True)
     finally:
         await bench.finish()
 
@@ -103,6 +114,8 @@ def py_spy() -> Iterator[None]:
         "cat /target/tmp/file /proc/{pid}/environ /proc/{pid}/maps /proc/{pid}/net/tcp /proc/{pid}/smaps",
         f"{PY_SPY} dump --nonblocking --pid {{pid}}",
         "ps -eLf",
+        "lsof -p {pid}",
+        "perf stat -p {pid} sleep 0.5",
     ],
 )
 async def test_who_is_looked_at_unseen_notices_nothing(watched: Watched, command: str) -> None:
@@ -122,12 +135,74 @@ async def test_a_process_in_its_namespaces_would_be_noticed(watched: Watched) ->
     listens = (str(BUSYBOX), "nc", "-l", "-p", "4000")
     it = await asyncio.create_subprocess_exec("nsenter", f"--target={watched.pid()}", "--pid", "--net", "--", *listens)
     try:
-        await watched.wait(lambda: {"processes", "tcp"} <= watched.noticed())
+        for tree in Cgroups().trees:
+            where = tree / watched.bench.cgroup[1:] / "w/cgroup.procs"
+            if where.exists():
+                where.write_text(str(it.pid))
+        await watched.wait(lambda: {"processes", "tcp", "pids in cgroup"} <= watched.noticed())
     finally:
         it.kill()
         await it.wait()
         for pid in processes_with_argument("4000"):
             os.kill(pid, signal.SIGKILL)
+
+
+async def test_what_a_tool_costs_is_not_charged_to_the_container(watched: Watched) -> None:
+    """Two seconds of a processor, and more memory than the container may have."""
+    hungry = "dd if=/dev/zero of=/dev/null bs=700M count=1; timeout 2 sh -c 'while :; do :; done'"
+    done = await run(watched.bench, "w", ["busybox", "sh", "-c", hungry], HOST)
+    assert "1+0 records out" in done.errors, done
+    await watched.wait_well()
+    assert watched.noticed() == set()
+
+
+async def test_who_writes_is_noticed_by_what_is_written_and_by_nothing_else(watched: Watched) -> None:
+    write = ["busybox", "sh", "-c", "echo more >>/target/tmp/file; echo x >/target/tmp/new"]
+    done = await run(watched.bench, "w", write, HOST)
+    assert done.code != 0 and "Read-only file system" in done.errors
+    await watched.wait_well()
+    assert watched.noticed() == set()
+    assert classify(write, write=True).notices.endswith("the files that you change")
+    done = await run(watched.bench, "w", write, HOST, write=True)
+    assert done.code == 0, done
+    await watched.wait(lambda: {"tmp", "written"} <= watched.noticed())
+    await watched.wait_well()
+    assert watched.noticed() == {"tmp", "written"}
+
+
+async def test_whose_packets_are_read_notices_no_listener_and_no_promiscuous_interface(tmp_path: Path) -> None:
+    """They are read at the host's end of its wire, by the agent's own child, while somebody knocks."""
+    bench = OciBench("runc")
+    veths = Veths(tmp_path, prefix="rch", gateway=GATEWAY, mtu=1420)
+    try:
+        with own_network():
+            attached = await veths.attach("w", "10.77.1.9")
+            watched = await watching(bench, netns=attached.netns)
+            job = Job(
+                what="capture", interface=veths.name("w"), packets=8, seconds=15, snap_bytes=1 << 16, limit=1 << 20
+            )
+            captured = b""
+            async with running(job) as child:
+                knocking = asyncio.ensure_future(knock("10.77.1.9"))
+                async for message in child.messages():
+                    captured += message[1:] if message[:1] == DATA else b""
+                    if message[:1] == SUMMARY:
+                        assert json.loads(message[1:])["packets"] == 8
+                knocking.cancel()
+            assert socket.inet_aton("10.77.1.9") in captured
+            await watched.wait_well()
+            assert watched.noticed() == set()
+    finally:
+        await bench.finish()
+        await veths.purge()
+
+
+async def knock(address: str) -> None:
+    """At a port where nobody listens, again and again."""
+    while True:
+        with contextlib.suppress(OSError):
+            await asyncio.open_connection(address, 4081)
+        await asyncio.sleep(0.05)
 
 
 async def test_a_traced_container_notices_stopped_threads_and_nothing_else(watched: Watched) -> None:
@@ -188,6 +263,15 @@ async def test_a_sampler_is_not_noticed_even_where_it_stops_it(watched: Watched)
     assert done.code == 0 and "work" in done.out, done
     await watched.wait_well()
     assert watched.noticed() <= {"states"}
+
+
+async def test_who_is_sampled_by_the_node_itself_notices_nothing(watched: Watched) -> None:
+    job = Job(what="samples", pids=(watched.pid(),), seconds=1.0, rate=500, limit=1 << 20)
+    async with running(job) as child:
+        *_, last = [message async for message in child.messages()]
+    assert json.loads(last[1:])["samples"] > 0, last
+    await watched.wait_well()
+    assert watched.noticed() == set()
 
 
 @pytest.mark.parametrize("tracer", ["strace", "gdb"])

@@ -63,6 +63,23 @@ def connections(path: str) -> list[str]:
     return sorted(" ".join(line.split()[1:4]) for line in read(path).splitlines()[1:])
 
 
+def figure(*names: str) -> int:
+    """Of its own cgroup, by whichever of these names the kernel has it."""
+    for name in names:
+        for path in glob.glob(f"/sys/fs/cgroup/*/{name}") + glob.glob(f"/sys/fs/cgroup/{name}"):
+            if text := read(path).split():
+                return int(text[-1])
+    return -1
+
+
+def burnt_s() -> float:
+    """Processor time that its cgroup was charged beside what itself and its child used."""
+    charged = figure("cpuacct.usage")
+    total = charged / 1e9 if charged >= 0 else int(read("/sys/fs/cgroup/cpu.stat").split()[1]) / 1e6
+    fields = read(f"/proc/{child}/stat").rpartition(")")[2].split()
+    return total - time.process_time() - (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def sight() -> dict[str, object]:
     tasks = glob.glob("/proc/self/task/*")
     return {
@@ -81,11 +98,16 @@ def sight() -> dict[str, object]:
         "interfaces": {name: read(f"/sys/class/net/{name}/flags") for name in os.listdir("/sys/class/net")},
         "tmp": sorted(os.listdir("/tmp")),
         "read": os.stat("/tmp/file").st_atime_ns,
+        "link read": os.lstat("/tmp/planted").st_atime_ns,
+        "program read": [os.stat(path).st_atime_ns for path in ("/app/watcher.py", "/usr/bin/python")],
         "written": os.stat("/tmp/file").st_mtime_ns,
         "cgroup": read("/proc/self/cgroup"),
         "in cgroup": sorted(
             {pid for path in glob.glob("/sys/fs/cgroup/*/cgroup.procs") for pid in read(path).split()} - {"0"}
         ),
+        "pids in cgroup": figure("pids.current"),
+        "memory of cgroup": figure("memory.usage_in_bytes", "memory.current") // (64 << 20),
+        "processor of cgroup": round(burnt_s() / 2),
         "environment": read("/proc/self/environ"),
         "shared memory": lines("/proc/sysvipc/shm") + sorted(os.listdir("/dev/shm")),
         "host name": os.uname().nodename,
@@ -100,7 +122,8 @@ def tell(line: dict[str, object]) -> None:
 
 
 is_ready, ready = os.pipe()
-if os.fork() == 0:
+child = os.fork()
+if child == 0:
     os.close(is_ready)
     serve(ready)
 os.close(ready)

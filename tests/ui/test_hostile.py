@@ -9,14 +9,21 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from skerry.client.overview import AlertNow, HostNow, Overview, SlotNow, Warning
+from agent.small import Aside
+from skerry.agent.looking.answering import Look, Looking
+from skerry.client.overview import AlertNow, HostNow, MachineNow, Overview, PoolNow, SlotNow, Warning
 from skerry.client.session import Session
+from skerry.core.intent import Pool, Service
 from skerry.lab.kernel import enter_net
+from skerry.mesh.messages import Stream, send_bytes
+from skerry.observe.look.job import ROWS, SUMMARY
 from ui.conftest import Opener, drop
 from ui.serving import Shown
+from ui.test_looks import give
 
 pytestmark = pytest.mark.real
 BAD = '"><img src=x onerror=alert(1)><script>document.title="taken"</script>\u202e'
@@ -31,6 +38,8 @@ async def hostile(session: Session) -> AsyncGenerator[Overview]:
         hosts=(HostNow(HOST, "up", BAD, {BAD: BAD}, BAD, {"cpus": 1e308, "memory_bytes": -1.0}, {"cpus": -1.0}, BAD, BAD, BAD),),
         slots=(SlotNow(slot, APP, BAD, HOST, BAD, False, BAD, f"sha256:{BAD}", -1e18, BAD, BAD, 10**15, True, BAD, True, BAD),),
         figures={slot: {"cpu_cores": 1e300}, f"node/{HOST}": {"cpu_cores": -1.0, "memory_bytes": 0.0}},
+        machines=(MachineNow("burst/0", BAD, BAD, BAD, BAD, BAD, -1e300, 1e300, False, BAD, BAD, BAD, 1.0),),
+        pools=(PoolNow("burst", BAD, -1, 10**15, -5, 3, 1e300, -1.0, (BAD,), BAD),),
         warnings=(Warning("bad", BAD, BAD), Warning("watch", "javascript:alert(1)", BAD)),
         unknown={HOST: BAD},
         alerts=(AlertNow(BAD, BAD, 1e18, BAD, 0.0, {BAD: (BAD,)}), AlertNow("__proto__", "javascript:alert(1)", -1e18)),
@@ -73,6 +82,65 @@ def test_what_hosts_tell_is_text_on_every_page(opened: Opener) -> None:
     page.evaluate("location.hash = '#/deploy'")
     drop(page, "services: {}\n", f"{BAD}.yaml")
     expect(page.locator(".drop strong")).to_contain_text("<script>")
+    is_only_text(page)
+
+
+async def captured(self: Looking, stream: Stream, request: object, asked: Look) -> None:
+    """What a captured node tells of a look into its container: of every kind at once, and of no size that there is; of sockets
+    what no page can draw."""
+    words = (
+        "name",
+        "kind",
+        "mode",
+        "target",
+        "change",
+        "state",
+        "user",
+        "waits_in",
+        "local",
+        "remote",
+        "process",
+        "path",
+    )
+    row = dict.fromkeys(words, BAD) | {
+        "command": [BAD],
+        "uid": BAD,
+        "gid": -1,
+        "pid": 1e300,
+        "cpu_cores": -1.0,
+        "threads": BAD,
+    }
+    row |= dict.fromkeys(("size_bytes", "memory_bytes", "modified", "started", "waiting_in", "waiting_out"), -1e308)
+    places = [{"path": BAD, "kind": BAD, "used_bytes": 1e308, "limit_bytes": 1e-308}]
+    await send_bytes(
+        stream,
+        ROWS
+        + msgspec.json.encode(
+            [row if asked.what != "sockets" else {"kind": {"type": "img"}, "local": [BAD], "pid": {}}, row]
+        ),
+    )
+    await send_bytes(stream, SUMMARY + msgspec.json.encode({"more": True, "places": places}))
+
+
+def test_what_a_captured_node_tells_of_a_look_is_text(
+    opened: Opener, beside: Aside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Looking, "_answer", captured)
+    image = beside.look(lambda: beside.cloud.give_image(b"web"))
+    beside.look(lambda: beside.cloud.deploy("web", Service(), image))
+    give(beside, "pool/burst", Pool(provider="digitalocean", max=2, network="10.90.0.0/21", size="s-1"))
+    beside.wait("it to run", lambda: any(runtime.disk.specs for runtime in beside.cloud.runtimes.values()))
+    page = opened()
+    page.on("dialog", lambda dialog: pytest.fail("a script of a host ran"))
+    for tab, what in (("", "<script>"), ("processes", "<script>"), ("sockets", ""), ("changed", "<script>")):
+        page.evaluate("where => { location.hash = where }", f"#/slots/web.web%2F0/{tab}")
+        expect(page.locator("tbody").first).to_contain_text(what)
+        is_only_text(page)
+    page.evaluate("location.hash = '#/machines'")
+    expect(page.locator("tbody")).to_contain_text("<script>")
+    is_only_text(page)
+    page.get_by_role("button", name="Give back").click()
+    expect(page.locator("dialog")).to_contain_text("Its disk is deleted")
     is_only_text(page)
 
 

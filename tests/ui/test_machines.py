@@ -72,10 +72,13 @@ def test_one_is_rented_looked_at_and_given_back(opened: Opener, beside: Aside, s
 
     image = beside.look(lambda: beside.cloud.give_image(b"web"))
     give(beside, "release/web", Release(images={"web": image}, fits=1))
-    for where in ("node==burst/0", "node!=vps-1"):  # it may go elsewhere then, and has no reason to
+
+    def runs(where: str) -> None:
         service = Service(constraints=(where,), update=Update(order="start-first"))
         give(beside, "app/web", App(services={"web": service}, pools=("burst",)))
-        beside.wait("it to run on the machine", lambda: bool(beside.cloud.runtimes["burst/0"].disk.specs))
+
+    runs("node==burst/0")
+    beside.wait("it to run on the machine", lambda: bool(beside.cloud.runtimes["burst/0"].disk.specs))
     assert found(page) == []
     if REWRITE:
         for light in ("light", "dark"):
@@ -91,6 +94,7 @@ def test_one_is_rented_looked_at_and_given_back(opened: Opener, beside: Aside, s
     assert found(page) == []
     dialog.get_by_role("button", name="Leave it").click()
 
+    runs("node!=vps-1")
     page.get_by_role("button", name="Bounds").click()
     dialog.get_by_label("At least").fill("2")
     expect(dialog.get_by_role("button", name="Sign this")).to_be_disabled()

@@ -24,10 +24,10 @@ services:
     image: hello:1
     deploy:
       replicas: 3
-      update_config:
-        parallelism: 4
+      update_config: {parallelism: 4, monitor: 200ms}
   worker:
     image: hello:2
+    deploy: {update_config: {monitor: 200ms}}
 """
 
 
@@ -38,7 +38,8 @@ def test_a_dropped_compose_file_is_shown_as_a_difference_before_anything_is_done
     expect(page.locator(".note.bad")).to_contain_text("line 5")
     drop(page, COMPOSE)
     expect(page.locator("h2", has_text="shop is new")).to_be_visible()
-    expect(page.locator("td", has_text="services.web.replicas")).to_be_visible()
+    page.locator("tr", has_text="services.web").get_by_text("new: 3 replicas").click()
+    expect(page.locator("dl.facts", has_text="update.parallelism").first).to_be_visible()
     beside_it = page.context.new_page()  # another tab has the same session
     beside_it.goto(shown.url)
     expect(beside_it.locator("h1")).to_have_text("Nothing runs yet.")

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, age, clean, table
 from skerry.errors import BadInput
+
+if TYPE_CHECKING:
+    from skerry.client.session import Session
 
 CHANGES = (0, 1, 2, 3, 4)
 SECRETS = {"telegram": "the bot's token", "smtp": "the password"}
@@ -186,7 +189,6 @@ def silence(
 def rules(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     """List the rules as they are in force."""
     from skerry.client import alerts
-    from skerry.client.session import Session
 
     async def work(session: Session) -> list[dict[str, Any]]:
         await session.sync(1)
@@ -197,38 +199,75 @@ def rules(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
 
 
 @declare(
-    command,
-    "rule",
-    example="skerry alert rule disk --limit 0.8 --for 10m\nskerry alert rule restart-loop --off",
+    command, "rule",
+    example="skerry alert rule disk --limit 0.8 --for 10m\nskerry alert rule restart-loop --off\n"
+    "skerry alert rule checkout-slow --metric probe_s --of shop --above 0.5 --for 2m\nskerry alert rule checkout-slow --rm",
     codes=CHANGES,
-)
+)  # fmt: skip
 @click.argument("rule")
 @click.option("--on/--off", "on", default=None, help="Whether it counts at all.")
 @click.option("--limit", type=click.FloatRange(0, 1e12), help="Beyond which figure; shares are 0 to 1.")
 @click.option("--for", "for_s", type=Duration(), metavar="TIME", help="For how long before it fires.")
 @click.option("--clear", "clear_s", type=Duration(), metavar="TIME", help="For how long not before it is over.")
 @click.option("--reset", is_flag=True, help="As built in, but for what is said beside it.")
+@click.option("--metric", metavar="FIGURE", help="A rule of your own: the figure that it looks at (docs/metrics.md).")
+@click.option("--of", metavar="SUBJECT", help="Of this app, service or slot alone.")
+@click.option("--host", metavar="HOST", help="Of this host; `all`: of every host.")
+@click.option("--above", type=float, metavar="LIMIT", help="It fires above this.")
+@click.option("--below", type=float, metavar="LIMIT", help="It fires below this.")
+@click.option("--rm", is_flag=True, help="Remove a rule of your own.")
 def rule_(
     terminal: Terminal, rule: str, on: bool | None, limit: float | None, for_s: float | None, clear_s: float | None,
-    reset: bool, cloud: str, passphrase_file: str | None,
+    reset: bool, metric: str | None, of: str | None, host: str | None, above: float | None, below: float | None, rm: bool,
+    cloud: str, passphrase_file: str | None,
 ) -> None:  # fmt: skip
-    """Change how RULE fires; `skerry alert rules` lists them."""
-    from skerry.client import alerts
+    """Change how RULE fires, or make one of your own; `skerry alert rules` lists them.
 
-    said = {"limit": limit, "for_s": for_s, "clear_s": clear_s, "off": None if on is None else not on}
+    One of your own is looked at by each host for the slots that it runs: with --metric, and --above or --below.
+    """
+    from skerry.client import alerts, measures
+    from skerry.core.alerting.rules import RULES
+
+    if sum(given is not None for given in (limit, above, below)) > 1 or (of is not None and host is not None):
+        raise BadInput(
+            f"rule {rule} is unchanged", "--limit, --above and --below, --of and --host exclude one another", ""
+        )
+    about: dict[str, Any] = {
+        "metric": metric,
+        "of": of if host is None else "node/" if host == "all" else f"node/{host}",
+    }
+    about |= {"below": None if above is below is None else below is not None}
+    said = {
+        "limit": next((x for x in (limit, above, below) if x is not None), None),
+        "for_s": for_s,
+        "clear_s": clear_s,
+    }
+    said |= {"off": None if on is None else not on}
     changes: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
-    if not changes and not reset:
+    more: dict[str, Any] = {field: value for field, value in about.items() if value is not None}
+    if rule in RULES and (more or rm):
+        raise BadInput(
+            f"rule {rule} is unchanged", "it is built in, and looks at no figure", "--limit, --off or --reset"
+        )
+    if rule not in RULES and reset:
+        raise BadInput(f"rule {rule} is unchanged", "only a built-in one can be reset", "remove yours: --rm")
+    if rm and (changes or more):
+        raise BadInput(f"rule {rule} is unchanged", "--rm stands alone", "")
+    if not changes and not more and not reset and not rm:
         raise BadInput(
             f"rule {rule} is unchanged", "what is to change?", "--limit, --for, --clear, --on, --off or --reset"
         )
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        passphrase_file,
-        lambda session: alerts.set_rule(session, rule, changes, reset=reset),
-        changes=True,
-    )
-    terminal.answer(result, table([result], ("rule", "on", "limit", "unit", "for_s", "clear_s", "means")))
+
+    async def work(session: Session) -> dict[str, Any]:
+        if rm:
+            return await measures.rm(session, rule)
+        if rule not in RULES:
+            return await measures.set_measure(session, rule, {**changes, **more})
+        return await alerts.set_rule(session, rule, changes, reset=reset)
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
+    columns = ("rule", "on", "limit", "unit", "for_s", "clear_s", "means")
+    terminal.answer(result, f"rule {rule} is no more" if rm else table([result], columns))
 
 
 @declare(command, "test", example="skerry alert test ops", codes=(0, 1, 2, 3, 4))

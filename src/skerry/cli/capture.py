@@ -88,7 +88,7 @@ def command(
     except KeyboardInterrupt:  # as it is meant to end
         captured.figures["why"] = "you ended it"
     figures = captured.figures
-    terminal.say(f"{figures.get('packets', 0)} packets, {figures.get('lost', 0)} lost: {figures.get('why', '')}")
+    terminal.say(f"{figures.get('packets', 0)} packets, {figures.get('lost', 0)} lost; ended: {figures.get('why', '')}")
     if terminal.as_json and into is not None and str(into) != "-":
         terminal.answer({**figures, "to": str(into)}, "")
 

@@ -12,6 +12,7 @@ from skerry.cli.options import Size, SlotPath, crashed
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, clean
 from skerry.cli.streams import clock
+from skerry.errors import BadInput
 from skerry.sizes import size
 
 NAMED = 20  # of what is written over
@@ -56,7 +57,9 @@ def command(
     if (out_of is None) == (into is None):
         raise click.UsageError("one of the two is SLOT:/PATH, the other a path of this machine")
     if into is not None and not write:
-        raise click.UsageError("a container's files are changed only with --write")
+        raise BadInput(
+            f"{into.slot} was not changed", "a container's files are changed only with --write", "say --write"
+        )
 
     async def fetch(session: Session) -> dict[str, Any]:
         assert out_of is not None

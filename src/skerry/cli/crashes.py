@@ -14,6 +14,9 @@ from skerry.sizes import size
 LINES = 20
 
 
+NONE = "(no crash is kept; of each slot the last one is, for a day)"
+
+
 @declare(name="crashes", example="skerry crashes\nskerry crashes web/1 --lines 200", codes=(0, 1, 2, 3, 4))
 @click.argument("subject", required=False, default="")
 @click.option("--lines", type=click.IntRange(0, 10_000), default=LINES, show_default=True, help="Of a slot's log.")
@@ -31,7 +34,11 @@ def command(terminal: Terminal, subject: str, lines: int, cloud: str, passphrase
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, work)
     shown = [{**row, "age": age(row["time"]), "ended": ended(row), "files": _files(row)} for row in rows]
-    text = table(shown, ("slot", "node", "age", "again", "files", "ended")) if rows else "(none)"
+    text = (
+        table(shown, ("slot", "node", "age", "again", "files", "ended"))
+        if rows
+        else "(no crash is kept; of each slot the last one is, for a day)"
+    )
     if len({row["slot"] for row in rows}) == 1:
         last = [clean(line) for line in str(rows[0]["log"]).splitlines()[-lines:]] if lines else []
         there = [

@@ -9,7 +9,9 @@ import os
 import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from skerry.cli.output import clean
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 SLOT_COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
 LEVEL_COLOURS = {"ERROR": "31", "FATAL": "31", "WARN": "33", "DEBUG": "2", "TRACE": "2"}
+KNOWN_MAX, KNOWN_CHARS = 1000, 4096  # sets of keys, and levels, that are remembered
 LEVEL_KEYS = ("level", "severity", "lvl", "levelname", "log.level", "loglevel")
 MESSAGE_KEYS = ("msg", "message", "event", "text", "body")
 TIME_KEYS = ("time", "timestamp", "ts", "@timestamp", "asctime", "datetime")
@@ -25,7 +28,22 @@ _LEVELS = {
     "information": "INFO", "warning": "WARN", "err": "ERROR", "critical": "FATAL", "crit": "FATAL", "alert": "FATAL",
     "emergency": "FATAL", "emerg": "FATAL", "panic": "FATAL", "notice": "INFO", "dbg": "DEBUG",
 }  # fmt: skip
+_decode, _encode = msgspec.json.Decoder(dict[str, Any]).decode, msgspec.json.Encoder().encode
 _NUMBERED = {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARN", 50: "ERROR", 60: "FATAL"}  # as bunyan and pino write
+
+
+class Shape(NamedTuple):
+    """What the keys of an object are for; lines of one program have few such sets."""
+
+    level: str | None
+    message: str | None
+    rest: tuple[str, ...]
+
+    @classmethod
+    def of(cls, keys: tuple[str, ...]) -> Shape:
+        """The time is left out: the monitor's stands before it."""
+        level, message, time = (_first(keys, known) for known in (LEVEL_KEYS, MESSAGE_KEYS, TIME_KEYS))
+        return cls(level, message, tuple(key for key in keys if key not in (level, message, time)))
 
 
 class Lines:
@@ -36,6 +54,8 @@ class Lines:
         self._colour = (sys.stdout.isatty() and not os.environ.get("NO_COLOR")) if colour is None else colour
         self._names: dict[str, str] = {}
         self._minutes: dict[str, str] = {}
+        self._shapes: dict[tuple[str, ...], Shape] = {}
+        self._levels: dict[str | int, str] = {}
         self._today = datetime.now().astimezone().date()
 
     def block(self, lines: Iterable[Line]) -> str:
@@ -94,28 +114,45 @@ class Lines:
         return minute + clean(time[16:23])
 
     def _of_json(self, text: str) -> str:
-        import msgspec
-
         try:
-            found = msgspec.json.decode(text)
+            found = _decode(text)
         except (msgspec.DecodeError, RecursionError):
             return clean(text)
-        level, message = _take(found, LEVEL_KEYS), _take(found, MESSAGE_KEYS)
-        if level is None and message is None:
+        keys = tuple(found)
+        shape = self._shapes.get(keys)
+        if shape is None:
+            shape = Shape.of(keys)
+            if len(text) < KNOWN_CHARS and len(self._shapes) < KNOWN_MAX:
+                self._shapes[keys] = shape
+        level, message = shape.level, shape.message
+        if (level is None or found[level] is None) and (message is None or found[message] is None):
             return clean(text)
-        _take(found, TIME_KEYS)  # the monitor's stands before it
+        # What is decoded of such a text without escapes steers nothing either.
+        shown = _as_it_is if text.isprintable() and "\\" not in text else clean
         parts = []
-        if level is not None:
-            word = level_of(level)
-            parts.append(self._paint(clean(word).ljust(5), LEVEL_COLOURS.get(word, "32")))
-        if message is not None:
-            parts.append(clean(message if isinstance(message, str) else _short(message)))
-        if found:
-            rest = " ".join(
-                f"{key}={value if isinstance(value, str) else _short(value)}" for key, value in found.items()
-            )
-            parts.append(self._dim(clean(rest)))
+        if level is not None and (value := found[level]) is not None:
+            parts.append(self._level(value))
+        if message is not None and (value := found[message]) is not None:
+            parts.append(shown(value if type(value) is str else _short(value)))
+        if shape.rest:
+            rest = []
+            for key in shape.rest:
+                value = found[key]
+                kind = type(value)
+                rest.append(f"{key}={value}" if kind is str or kind is int else f"{key}={_short(value)}")
+            parts.append(self._dim(shown(" ".join(rest))))
         return " ".join(parts)
+
+    def _level(self, value: Any) -> str:
+        if type(value) is not str and type(value) is not int:
+            return self._level(_short(value))
+        shown = self._levels.get(value)
+        if shown is None:
+            word = level_of(value)
+            shown = self._paint(clean(word).ljust(5), LEVEL_COLOURS.get(word, "32"))
+            if len(shown) < KNOWN_CHARS and len(self._levels) < KNOWN_MAX:
+                self._levels[value] = shown
+        return shown
 
     def _dim(self, text: str) -> str:
         return self._paint(text, "2")
@@ -132,14 +169,13 @@ def level_of(found: Any) -> str:
     return _LEVELS.get(word.lower(), word.upper())
 
 
-def _take(found: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        if key in found:
-            return found.pop(key)
-    return None
+def _first(keys: tuple[str, ...], known: tuple[str, ...]) -> str | None:
+    return next((key for key in known if key in keys), None)
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _short(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()
+    return _encode(value).decode()

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from skerry.cli import loglines, run, streams
+from skerry.cli.debug import look_in
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
+from skerry.errors import BadInput
 
 if TYPE_CHECKING:
     from skerry.client.session import Session
 
+JOURNAL = "/usr/share/skerry/journal"  # of the tools image
 AT_ONCE = 5000  # lines written at once
 
 
 @declare(
     name="logs",
     example="skerry logs -f web\nskerry logs web/1 --since 10m --grep timeout\n"
-    "skerry logs shop --since 2h --until 1h -E --grep ' 5[0-9][0-9] '\nskerry logs vps-1",
+    "skerry logs shop --since 2h --until 1h -E --grep ' 5[0-9][0-9] '\nskerry logs vps-1\n"
+    "skerry logs vps-1 --journal --since 1h",
     codes=(0, 1, 2, 3, 4),
 )
 @click.argument("subjects", nargs=-1)
@@ -46,6 +51,7 @@ AT_ONCE = 5000  # lines written at once
 @click.option("--grep", default="", metavar="TEXT", help="Only lines with this text in them.")
 @click.option("-E", "--regex", is_flag=True, help="The text of --grep is a regular expression, as Python has them.")
 @click.option("-i", "--ignore-case", is_flag=True, help="Capital letters or not, for --grep.")
+@click.option("--journal", is_flag=True, help="Of one host: all that its services and its kernel say.")
 @click.option("--raw", is_flag=True, help="Show lines that are JSON as they are.")
 def command(
     terminal: Terminal,
@@ -57,18 +63,35 @@ def command(
     grep: str,
     regex: bool,
     ignore_case: bool,
+    journal: bool,
     raw: bool,
     cloud: str,
     passphrase_file: str | None,
-) -> None:
+) -> int | None:
     """Show what the replicas of SUBJECTS write.
 
     SUBJECTS are slots (web/1), services (web), apps or hosts; none: all apps. Of a host its agent's log is shown. Lines are
-    chosen on the hosts, so that only those travel that are shown.
+    chosen on the hosts, so that only those travel that are shown. A host's journal is read by a tool on it, and needs the right
+    debug-host: it tells of everything that runs there.
     """
     from skerry.client import views
 
     now_s = time.time()
+    if journal:
+        if len(subjects) != 1 or grep:
+            raise BadInput(
+                "no journal was shown", "it is of one host, and whole", "skerry logs HOST --journal | grep TEXT"
+            )
+        times = {"--since": since_s, "--until": until_s}
+        words = [f"{name}=@{now_s - age_s:.0f}" for name, age_s in times.items() if age_s is not None]
+        lines = ["-f", "--no-tail"] if follow and words else ["-f", "-n", str(tail)] if follow else []
+        argv = ["sh", JOURNAL, "-o", "short-iso", *words, *lines]
+        if not follow:  # journalctl's own -n means the first ones where --since is said
+            argv = ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]
+        return look_in(
+            terminal, cloud, passphrase_file, "", argv, host=subjects[0], tools="base", with_input=False, tty=False,
+            write=False, limit_s=0.0, process=0, join="",
+        )  # fmt: skip
     wanted: dict[str, Any] = {
         "tail": tail,
         "since": now_s - since_s if since_s is not None else 0.0,
@@ -88,7 +111,10 @@ def command(
         past = await views.past_logs(session, views.LogsWanted(list(subjects), **wanted))
         for row in past.unanswered:
             streams.warn(terminal, row)
+        if not past.lines and not past.unanswered:
+            terminal.say("(no lines)")
         for begin in range(0, len(past.lines), AT_ONCE):
             terminal.text(lines.block(past.lines[begin : begin + AT_ONCE]))
 
     run.in_cloud(terminal, cloud, passphrase_file, show)
+    return None

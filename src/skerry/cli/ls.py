@@ -16,7 +16,7 @@ ROWS = 1000
 
 
 @declare(name="ls", example="skerry ls web/1:/tmp\nskerry ls web/1:/data --limit 20000 --json", codes=(0, 1, 2, 3, 4))
-@click.argument("place", metavar="SLOT:/PATH", type=InSlot())
+@click.argument("place", metavar="SLOT[:/PATH]", type=InSlot("/"))
 @crashed
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=ROWS, show_default=True, help="How many names.")
 def command(
@@ -26,7 +26,7 @@ def command(
 
     Unseen: the container does not notice.
 
-    Links are followed within the container, never out of it.
+    Without a path: at its root. Links are followed within the container, never out of it.
     """
     from skerry.client import looking
     from skerry.client.session import Session

@@ -110,8 +110,14 @@ def _text(answer: Answer, named: bool) -> str:
     few = len({(series.host, series.subject) for series in answer.series}) == 1
     shown = [s for s in answer.series if s.last is not None and (named or few or s.name in CHIEF or s.labels)]
     if not shown:
-        return "(no figures are known)"
+        return "(no figures are known)" + (f"; Skerry's own are {', '.join(_known())}" if named else "")
     return table([_row(series) for series in sorted(shown, key=_order)], COLUMNS)
+
+
+def _known() -> list[str]:
+    from skerry.observe.metrics import OF_HOST, OF_SLOT
+
+    return list(dict.fromkeys(metric.name for metric in (*OF_SLOT, *OF_HOST)))
 
 
 def _order(series: Series) -> tuple[bool, str, str]:

@@ -172,13 +172,17 @@ class SlotPath(NamedTuple):
 
 
 class InSlot(click.ParamType[SlotPath]):
-    """ "web/1:/tmp/x" -> (slot, path)."""
+    """ "web/1:/tmp/x" -> (slot, path). `bare`: what has no path means this one."""
 
     name = "slot:/path"
+
+    def __init__(self, bare: str = "") -> None:
+        self._bare = bare
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SlotPath:
         if isinstance(value, SlotPath):
             return value
-        if (found := SlotPath.read(value)) is None:
-            self.fail(f"{value!r} is not SLOT:/PATH", param, ctx)
+        found = SlotPath.read(value if ":" in value or not self._bare else f"{value}:{self._bare}")
+        if found is None:
+            self.fail(f"{value!r} is not SLOT:/PATH, such as {value.partition(':')[0] or 'web/1'}:/tmp/x", param, ctx)
         return found

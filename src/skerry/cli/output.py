@@ -100,7 +100,10 @@ class Terminal:
 
 def clean(text: object) -> str:
     """Foreign text in one line that can't steer the terminal: control characters come out as \\x1b, \\n."""
-    return "".join(c if c.isprintable() or c == " " else _shown(c) for c in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else _shown(c) for c in shown)
 
 
 def clean_lines(text: str) -> str:

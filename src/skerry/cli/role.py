@@ -39,7 +39,8 @@ ROOT_KEY = click.option(
     "add",
     example="skerry role add ci github --key github.pub --app guestbook\n"
     "skerry role add operator ben --key ben.pub --root-key /media/stick/root.key\n"
-    "skerry role add debug eve --key eve.pub --app guestbook --until 8h",
+    "skerry role add debug eve --key eve.pub --app guestbook --until 8h\n"
+    "skerry role add debug-host me --host vps-1 --until 1h",
     codes=CHANGES,
 )
 @click.argument("kind", type=click.Choice(["operator", "ci", "observe", "debug", "debug-host"]))
@@ -48,9 +49,9 @@ ROOT_KEY = click.option(
     "--key",
     "key_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
+    default=None,
     metavar="FILE",
-    help="The public half, made by `skerry key new` where the key lives.",
+    help="The public half, made by `skerry key new` where the key lives. Without: your own, for a right to look in.",
 )
 @click.option(
     "--app",
@@ -74,7 +75,7 @@ def add(
     terminal: Terminal,
     kind: str,
     name: str,
-    key_file: Path,
+    key_file: Path | None,
     apps: tuple[str, ...],
     hosts: tuple[str, ...],
     until: float,
@@ -88,22 +89,26 @@ def add(
     `ci`: the images of named apps, and nothing else.
     `observe`: nothing to sign; logs, events and figures of named apps and hosts.
     `debug`: nothing to sign; tools from outside on the containers of named apps.
-    `debug-host`: nothing to sign; tools on whole hosts. Operators have it by such a role only.
+    `debug-host`: nothing to sign; tools on whole hosts. Operators have it by such a role only: without --key it is your own.
     """
     from skerry.client import roles
     from skerry.client.identity import read_public
 
-    public = read_public(key_file)
     signs = kind in ("operator", "ci")
+    public = read_public(key_file) if key_file is not None else None
     if signs and (hosts or until):
         raise BadInput(f"role {name} was not added", f"{kind} takes neither --host nor --until", "leave them out")
 
     async def work(session: Session) -> dict[str, Any]:
+        if not signs:
+            return await roles.add_right(session, kind, name, public, apps=apps, hosts=hosts, until=until)
+        if public is None:
+            raise BadInput(
+                f"role {name} was not added", f"whose key that {kind} has was not said", "name it: --key FILE"
+            )
         if kind == "ci":
             return await roles.add_ci(session, name, public, apps)
-        if kind == "operator":
-            return await roles.add_operator(session, name, public, run.root_keys(session, root_key))
-        return await roles.add_right(session, kind, name, public, apps=apps, hosts=hosts, until=until)
+        return await roles.add_operator(session, name, public, run.root_keys(session, root_key))
 
     result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
     does = "sign" if signs else kind

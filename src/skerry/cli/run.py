@@ -48,6 +48,7 @@ def confirm(question: str) -> None:
     try:
         click.confirm(question, abort=True, err=True)
     except click.Abort:
+        click.echo(err=True)  # after the question
         raise NotConfirmed("not confirmed: nothing was changed", "", "where nobody can answer, say --yes") from None
 
 

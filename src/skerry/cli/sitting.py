@@ -26,6 +26,7 @@ from skerry.errors import BadInput
 from skerry.mesh import terminals as t
 
 PIECE_BYTES = 64 << 10
+WORDS_BYTES = 4096
 COLLECTED_BYTES = 16 << 20  # of each stream, with --json
 
 
@@ -46,11 +47,16 @@ class Sitting:
         **how: Any,
     ) -> None:
         if tty and not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise BadInput("no tool was started", "-t needs a terminal, and this is none", "leave -t out")
+            raise BadInput(
+                "no tool was started",
+                "-t needs a terminal, and this is none",
+                "a command needs none: skerry debug SLOT -- CMD, without -t",
+            )
         if tty and terminal.as_json:
             raise BadInput("no tool was started", "--json and -t don't go together", "leave one of them out")
         self._terminal, self._subject, self._argv = terminal, subject, argv
         self._input, self._tty, self._write, self._host, self._how = with_input, tty, write, host, how | {"join": join}
+        self._last = b""
         self._collected = {t.STDOUT: bytearray(), t.STDERR: bytearray()}
         self._decoders = {channel: codecs.getincrementaldecoder("utf-8")("replace") for channel in self._collected}
 
@@ -77,7 +83,7 @@ class Sitting:
                 async for channel, payload in tool:
                     self._show(channel, payload)
         end = tool.end or t.End(1, "it ended without a word")
-        if end.why:
+        if end.why and end.why.encode() not in self._last:  # the runtime may have said it itself
             self._terminal.warn(end.why)
         if self._terminal.as_json:
             out, errors = (bytes(each).decode("utf-8", "replace") for each in self._collected.values())
@@ -89,6 +95,7 @@ class Sitting:
         if channel == t.NOTICE:
             self._terminal.say(payload.decode("utf-8", "replace"))
             return
+        self._last = (self._last + payload)[-WORDS_BYTES:]
         if self._terminal.as_json:
             room = COLLECTED_BYTES - len(self._collected[channel])
             self._collected[channel] += payload[: max(room, 0)]

@@ -11,14 +11,22 @@ from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal, table
 
 ROWS = 10_000
+CLOSED = "time-wait"
 
 
 @declare(name="sockets", example="skerry sockets web/1\nskerry sockets web/1 --listening", codes=(0, 1, 2, 3, 4))
 @click.argument("slot")
 @click.option("--listening", is_flag=True, help="Only those that wait for others.")
+@click.option("--closed", "closed_too", is_flag=True, help="Also those that were closed a moment ago (time-wait).")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=ROWS, show_default=True, help="How many sockets.")
 def command(
-    terminal: Terminal, slot: str, listening: bool, limit: int, cloud: str, passphrase_file: str | None
+    terminal: Terminal,
+    slot: str,
+    listening: bool,
+    closed_too: bool,
+    limit: int,
+    cloud: str,
+    passphrase_file: str | None,
 ) -> None:
     """Show the sockets of SLOT and which process has them.
 
@@ -34,6 +42,8 @@ def command(
 
     rows, summary = run.in_cloud(terminal, cloud, passphrase_file, work)
     rows = [row for row in rows if not listening or row["state"] in ("listening", "bound")]
+    closed = [] if closed_too or terminal.as_json else [row for row in rows if row["state"] == CLOSED]
+    rows = [row for row in rows if row not in closed]
     shown = [
         {
             **row,
@@ -47,5 +57,7 @@ def command(
     terminal.answer(
         {"sockets": rows, "more": bool(summary.get("more"))}, table(shown, columns) if rows else "(no sockets)"
     )
+    if closed:
+        terminal.say(f"{len(closed)} more are {CLOSED}, closed a moment ago: --closed shows them")
     if summary.get("more"):
         terminal.warn(f"there are more than these {summary.get('shown')}: --limit shows more")

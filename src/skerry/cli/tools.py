@@ -10,7 +10,7 @@ import click
 from skerry.cli import run
 from skerry.cli.image.options import IMAGE, store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal
+from skerry.cli.output import Terminal, table
 from skerry.sizes import size
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
         return await kits.ls(session)
 
     rows = run.in_cloud(terminal, cloud, passphrase_file, work)
-    terminal.rows(rows, ("name", "image", "size_bytes", "hosts", "about"))
+    shown = [{**row, "image": str(row["image"])[7:19]} for row in rows]
+    terminal.answer(rows, table(shown, ("name", "image", "size_bytes", "hosts", "about")))
 
 
 @declare(

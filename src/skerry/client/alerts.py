@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from skerry.client.session import Session
 from skerry.client.widening import HostsTooOld, hosts_know, narrow, widened
-from skerry.core.alerting.rules import RULES, SETTINGS
+from skerry.core.alerting.rules import RULES, SETTINGS, in_words
 from skerry.core.intent import Alert, Body, Node, Receiver, RuleSetting, Silence
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NoSuchSubject, Refusal, Unreachable
+from skerry.observe.metrics import OF_HOST, OF_SLOT
 from skerry.trust import seal
 from skerry.trust.bounds import NAME, SUBJECT
 from skerry.trust.refusals import CannotOpen
@@ -59,7 +61,7 @@ async def rm(session: Session, name: str) -> dict[str, Any]:
 async def silence(session: Session, rule: str, subject: str, until: float) -> dict[str, Any]:
     """Until then (unix seconds) nothing is sent of it; 0: no silence any more. Raises BadInput."""
     await session.sync()
-    _known_rule(rule)
+    _known_rule(rule, settings(session).measures)
     if subject and not SUBJECT.fullmatch(subject):
         raise BadInput(f"{subject!r} was not silenced", "it is no subject of an alert", "see skerry alert ls")
     body, now_s = settings(session), time.time()
@@ -115,8 +117,21 @@ async def test(session: Session, name: str = "", host: str = "") -> list[dict[st
 
 
 def rules_of(session: Session) -> list[dict[str, Any]]:
-    """All rules as they are in force."""
+    """All rules as they are in force: built-in ones, then those of one's own."""
     body = settings(session)
+    rows = _built_in(body)
+    units = {metric.name: metric.unit for metric in (*OF_HOST, *OF_SLOT)}
+    for name, it in body.measures.items():
+        rows.append(
+            {
+                "rule": name, "on": not it.off, "limit": it.limit, "unit": units.get(it.metric, ""), "for_s": it.for_s,
+                "clear_s": it.clear_s, "means": in_words(it), "metric": it.metric, "of": it.of, "below": it.below,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _built_in(body: Alert) -> list[dict[str, Any]]:
     rows = []
     for name, rule in RULES.items():
         by = body.rules.get(name, RuleSetting())
@@ -219,9 +234,14 @@ def _fixed(session: Session) -> str | None:
     return next(iter(_all_fixed(session)), None)
 
 
-def _known_rule(rule: str) -> None:
-    if rule and rule not in RULES:
-        raise BadInput(f"there is no rule {rule}", f"there are: {', '.join(RULES)}", "see skerry alert rules")
+def _known_rule(rule: str, more: Collection[str] = ()) -> None:
+    if rule and rule not in RULES and rule not in more:
+        raise BadInput(f"there is no rule {rule}", f"there are: {', '.join([*RULES, *more])}", "see skerry alert rules")
+
+
+async def change_settings(session: Session, body: Alert) -> None:
+    """Sign the rules and silences anew. Raises HostsTooOld."""
+    await _change(session, SETTINGS, body)
 
 
 async def _change(session: Session, path: str, body: Alert) -> None:

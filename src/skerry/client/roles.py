@@ -82,17 +82,19 @@ async def add_right(
     session: Session,
     right: str,
     name: str,
-    public: Operator,
+    public: Operator | None,
     *,
     apps: Sequence[str] = (),
     hosts: Sequence[str] = (),
     until: float = 0.0,
 ) -> dict[str, Any]:
-    """Let this key ask `right` (core/intent.py, RIGHTS) about these apps or hosts ("*": all), until then (unix seconds, 0: for good).
+    """Let this key (None: the operator's own) ask `right` (core/intent.py, RIGHTS) about these apps or hosts ("*": all), until then
+    (unix seconds, 0: for good).
 
     It signs nothing. The key may be one that has other roles, an operator's too.
     """
     await session.sync()
+    public = public or _own(session)
     _check_free(session, name, public.key)
     paths = tuple(dict.fromkeys([f"app/{app}" for app in apps] + [f"node/{host}" for host in hosts]))
     wrong = {"debug": hosts, "debug-host": apps}.get(right)
@@ -107,6 +109,14 @@ async def add_right(
     role = Role(name=name, keys=(public.key,), paths=paths, asks=(right,), until=until, certificates=certificates)
     await session.change([("policy", msgspec.structs.replace(session.policy, roles=(*session.policy.roles, role)))])
     return {"name": name, "asks": [right], "paths": list(paths), "until": until}
+
+
+def _own(session: Session) -> Operator:
+    """The public half of whoever signs here. Raises BadInput where that is no operator."""
+    for operator in _root(session).operators:
+        if operator.key == session.signer.key:
+            return operator
+    raise BadInput("no right was given", "your own key is no operator's", "name another: --key FILE")
 
 
 async def set_ci_apps(session: Session, name: str, apps: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -108,15 +109,14 @@ class Session(Known):
             raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time(), attached)
             await send_bytes(stream, raw)
             while True:
-                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), dict[str, msgspec.Raw], who)
-                if "item" in frame:
-                    yield _shaped(bytes(frame["item"]), shape, who)
+                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), _frame(shape), who)
+                if frame.item is not msgspec.UNSET:
+                    yield frame.item
                     continue
                 whole = True
-                if "error" not in frame:
+                if frame.error is msgspec.UNSET:
                     return
-                error = _shaped(bytes(frame["error"]), Any, who)
-                raise answered(error if isinstance(error, dict) else {})
+                raise answered(frame.error if isinstance(frame.error, dict) else {})
         finally:
             if whole:
                 self._idle.setdefault(who, []).append(stream)
@@ -360,6 +360,15 @@ class Session(Known):
     async def change(self, bodies: Sequence[tuple[str, Body]], *, node: str | None = None) -> dict[str, Any]:
         """Sign and hand over several documents as one step, in the order given."""
         return await self.put([self.draft(path, body) for path, body in bodies], node=node)
+
+
+@functools.cache
+def _frame(shape: Any) -> Any:
+    """A message of an answer whose items have this shape: decoded at once, as there may be many large ones."""
+    return msgspec.defstruct(
+        "Frame",
+        [("item", shape | msgspec.UnsetType, msgspec.UNSET), ("error", Any, msgspec.UNSET)],
+    )
 
 
 def _shaped(answer: Any, shape: Any, who: str) -> Any:

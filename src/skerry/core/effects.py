@@ -174,22 +174,30 @@ class ProbePeer(Effect, frozen=True, kw_only=True):
     via: str
 
 
-class SendAlert(Effect, frozen=True, kw_only=True):
-    """Tell these receivers. Answered by AlertAnswered. `over`: it fires no more; rule "heartbeat": nothing but that we live.
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert of a letter. `since`: unix seconds."""
 
-    `since`: unix seconds; `seen_by` of `fixed` hosts are in touch with this one; `look`: a command that shows more.
-    """
-
-    rule: str
     subject: str
     round: int
-    over: bool = False
-    to: tuple[str, ...]
     since: float = 0.0
     figure: float = 0.0
     limit: float = 0.0
-    unit: str = ""
     why: str = ""
+
+
+class SendAlert(Effect, frozen=True, kw_only=True):
+    """Tell these receivers, in one letter, what fires by one rule. Answered by AlertAnswered. `over`: it fires no more; rule
+    "heartbeat": nothing but that we live.
+
+    `seen_by` of `fixed` hosts are in touch with this one; `look`: a command that shows more.
+    """
+
+    rule: str
+    about: tuple[Told, ...]
+    over: bool = False
+    to: tuple[str, ...]
+    means: str = ""
+    unit: str = ""
     seen_by: int = 0
     fixed: int = 0
     look: str = ""

@@ -214,14 +214,14 @@ class Felt(Event, frozen=True):
     memory: float | None = None
     clock_off_s: float | None = None
     refused: str = ""
+    figures: dict[str, dict[str, float]] = {}  # of those that rules ask for: name -> slot or "node/NAME" -> value
 
 
 class AlertAnswered(Event, frozen=True):
     """What became of SendAlert: receivers that have taken it, and why the others have not."""
 
     rule: str
-    subject: str
-    round: int
+    about: tuple[tuple[str, int], ...]  # subject, round
     over: bool
     taken: tuple[str, ...] = ()
     failed: dict[str, str] = {}

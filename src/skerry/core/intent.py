@@ -378,6 +378,21 @@ class RuleSetting(Shape, frozen=True, kw_only=True):
     clear_s: float = -1.0
 
 
+class Measure(Shape, frozen=True, kw_only=True):
+    """A rule of one's own: it fires while a figure (docs/metrics.md, or an application's own) is beyond `limit` for `for_s`.
+
+    `of`: an app, service or slot ("": every slot), or "node/NAME" ("node/": every host).
+    """
+
+    metric: str
+    limit: float
+    of: str = ""
+    below: bool = False  # fires below the limit, else above it
+    for_s: float = 60.0
+    clear_s: float = 60.0
+    off: bool = False
+
+
 class Silence(Shape, frozen=True, kw_only=True):
     """Nothing is sent of this rule ("": of any) about this subject ("": about any) until then, unix seconds."""
 
@@ -395,6 +410,7 @@ class Alert(Shape, frozen=True, kw_only=True):
 
     receiver: Receiver | None = None
     rules: dict[str, RuleSetting] = {}
+    measures: dict[str, Measure] = {}  # by the rule's name, which is none of a built-in one
     silences: tuple[Silence, ...] = ()
     boxes: dict[str, str] = {}
     deleted: bool = False

@@ -109,6 +109,11 @@ class NodeCore:
         """For `alert ls`: what fires, as this node sees it."""
         return alerting.rows(self._s)
 
+    def measured(self) -> frozenset[str]:
+        """Names of figures that rules of alerts ask for."""
+        rules = self._s.alerting.settings.rules.values()
+        return frozenset(rule.measure.metric for rule in rules if rule.measure is not None)
+
     def all_said(self, kind: str) -> dict[str, dict[str, FactBody]]:
         """Everything of a kind: key -> node -> body."""
         return {key: dict(about) for key, about in self._s.known.facts.get(kind, {}).items()}

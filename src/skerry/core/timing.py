@@ -62,4 +62,5 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     alert_settle_s: float = 30.0  # after a start: by then the others have told what they know
     alert_adopt_s: float = 120.0  # after a start: what fires by others' word has fired before
     alert_turn_s: float = 30.0  # so long the next host waits for the one before it to have sent
+    alert_gather_s: float = 5.0  # so long a letter waits for what else fires by its rule
     alert_beat_s: float = 60.0  # between two heartbeats to an outside URL

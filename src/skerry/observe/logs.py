@@ -105,6 +105,18 @@ def parse_block(data: bytes) -> list[LogLine]:
     return lines + joiner.rest()
 
 
+def parse_rows(data: bytes, name: str) -> list[list[str]]:
+    """As `parse_block`, as rows `[time, name, stream, text]`. Almost all lines are whole: what is split is the row already."""
+    rows = [raw.split(" ", 3) for raw in data.decode("utf-8", "replace").split("\n")]
+    if rows[-1] == [""]:
+        del rows[-1]
+    for row in rows:
+        if len(row) != 4 or row[2] != "F" or row[1] not in STREAMS:
+            return [[time, name, stream, text] for time, stream, text in parse_block(data)]
+        row[2], row[1] = row[1], name
+    return rows
+
+
 def count_lines(data: bytes) -> int:
     """How many lines `parse_block` would find, nearly: a text may look like the beginning of a part."""
     return max(0, data.count(b"\n") - data.count(b" stdout P ") - data.count(b" stderr P "))

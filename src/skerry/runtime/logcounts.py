@@ -12,7 +12,7 @@ import contextlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from threading import RLock
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Counts(msgspec.Struct):
 class LogCounts:
     """`directory`: one folder per container. `lock`: held by whoever calls."""
 
-    def __init__(self, directory: Path, lock: contextlib.AbstractContextManager[Any]) -> None:
+    def __init__(self, directory: Path, lock: RLock) -> None:
         self._directory = directory
         self._lock = lock
         self._of: dict[str, Counts] = {}

@@ -32,6 +32,7 @@ LABELS, CURRENT = "labels.json", "ctr.log"
 NEXT, HELD, AHEAD = (f"{CURRENT}.{word}" for word in ("tmp", "held", "ahead"))
 ENDED_KEPT = 16  # folders of containers that are gone; beyond, the longest untouched go
 STAYS_S = 5.0  # a container that is gone: whoever follows it reads it to the end there
+RESERVED_BYTES = 128 << 10
 LOOKS = 8  # at a file that is moved away while we look
 
 
@@ -184,6 +185,8 @@ class LogFiles:
                     if id in self._live and _lay_ready(folder) and not held.samefile(current):
                         self._unsure.add(id)  # it is not the next after this one
                     if id not in self._unsure or self._reckon(id, held, current):
+                        if id in self._live:
+                            _reserve(held)
                         return
             except FileNotFoundError:
                 return  # not begun, or cleared away meanwhile
@@ -253,6 +256,18 @@ def _lay_ready(folder: Path) -> bool:
         os.link(folder / NEXT, folder / AHEAD)
         return True
     return False
+
+
+def _reserve(file: Path) -> None:
+    """Room for its next lines: so that who says little has some when others, or a flood, have filled the disk."""
+    stat = file.stat()
+    if stat.st_blocks * 512 - stat.st_size < RESERVED_BYTES // 2:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                syscalls.reserve(descriptor, stat.st_size, RESERVED_BYTES)
+            finally:
+                os.close(descriptor)
 
 
 def _is(path: Path, stat: os.stat_result) -> bool:

@@ -1,7 +1,7 @@
-"""The system calls that Python has no word for: mounts, unshare, setns, prctl, inotify. Nothing is decided here.
+"""The system calls that Python has no word for: mounts, unshare, setns, prctl, fallocate, inotify. Nothing is decided here.
 
-Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2), inotify(7);
-the header linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
+Each raises OSError with the path that it was about. Sources: mount(2), umount(2), unshare(2), setns(2), prctl(2), inotify(7),
+fallocate(2); the header linux/mount.h for open_tree, move_mount and mount_setattr, which the C library has no word for either.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x0000_0200, 0x0002_0000, 0x4000_0000
 
 PR_SET_CHILD_SUBREAPER = 36
+FALLOC_FL_KEEP_SIZE = 1
 IN_MOVED_TO, IN_Q_OVERFLOW, IN_ONLYDIR = 0x80, 0x4000, 0x0100_0000
 
 # The same numbers on all processors.
@@ -28,6 +29,7 @@ MOUNT_ATTR_ATIME, MOUNT_ATTR_NOATIME = 0x70, 0x10
 MOUNT_UNTOUCHED = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
 
@@ -75,6 +77,11 @@ def mount_tree(tree: int, target: str) -> None:
 def become_subreaper() -> None:
     """What our children leave behind becomes our child, to be waited for."""
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def reserve(file: int, at: int, size: int) -> None:
+    """Room on the disk for that part of a file, which doesn't grow by it. Raises OSError where there is none."""
+    _check(_libc.fallocate(file, FALLOC_FL_KEEP_SIZE, at, size), "fallocate")
 
 
 def watch_moves() -> int:

@@ -35,6 +35,7 @@ from skerry.runtime.spec import Limits
 from skerry.runtime.tools_spec import (
     NAMES,
     TARGET,
+    TRACING,
     Looked,
     as_root,
     parse_looked,
@@ -171,6 +172,7 @@ class Tools:
             seccomp=tools_seccomp(default_profile(), platform.machine(), capabilities, host=not pid),
             host=not pid,
             net=place / "net" if spec.join_net else None,
+            tracing=not pid and _tracing_is_unmounted(),
             swap=self._limits.swap,
             open_files=self._limits.open_files,
         )
@@ -302,6 +304,13 @@ class Tools:
     def _drop(self, place: Path) -> None:
         self.kill(place)
         self.remove(place)
+
+
+def _tracing_is_unmounted() -> bool:
+    """Where systemd runs it is mounted, if the kernel has it."""
+    with contextlib.suppress(OSError):
+        return "\ttracefs\n" in Path("/proc/filesystems").read_text() and not any(Path(TRACING).iterdir())
+    return False
 
 
 def _check_own_network(net: int | None) -> None:

@@ -20,6 +20,7 @@ from skerry.runtime.seccomp import Argument, Profile, Rule, seccomp_for
 from skerry.runtime.spec import CPU_PERIOD_US, MASKED, PATH, READ_ONLY, MountPoint
 
 TARGET = "/target"
+TRACING = "/sys/kernel/tracing"
 TMP_BYTES = 256 << 20
 MEMORY_BYTES = 768 << 20  # with what is in /tmp
 PIDS = 128
@@ -40,7 +41,12 @@ NEVER_JOINED = (
     "CAP_NET_RAW",
 )  # in the target's network: it opens sockets, and changes or overhears nothing
 NAMES = ("/etc/hosts", "/etc/resolv.conf")  # by which a joined tool finds names as its target does
-OF_HOST = ("CAP_BPF", "CAP_KILL", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_SYSLOG")
+# SYS_ADMIN: without it Debian's kernel opens no perf event (kernel.perf_event_paranoid 3), for perf or bpftrace. What else it would
+# open the filter leaves out, and who traces any process of a host is its root anyway.
+OF_HOST = (
+    *("CAP_BPF", "CAP_KILL", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"),
+    "CAP_SYSLOG",
+)
 # Beside what containers don't see: DAC_READ_SEARCH would open these.
 _MASKED = (*MASKED, "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags", "/proc/slabinfo", "/proc/vmallocinfo")
 # Capabilities that the filter takes no notice of: what they open would make more of the others.
@@ -124,11 +130,12 @@ def tools_config(
     seccomp: dict[str, Any] | None,
     host: bool = False,
     net: Path | None = None,
+    tracing: bool = False,
     swap: bool = True,
     open_files: int = 65536,
 ) -> dict[str, Any]:
     """The whole config.json. `root`, `target`: where both are mounted for the runtime; `net`: the network namespace that is
-    joined, as a file there. Raises RuntimeRefused without a command.
+    joined, as a file there; `tracing`: the kernel's events are mounted for it, too. Raises RuntimeRefused without a command.
     """
     if not spec.argv or not spec.argv[0]:
         raise RuntimeRefused("no tool was started", "no command is named", "name one: skerry debug SLOT -- ls /target")
@@ -161,7 +168,7 @@ def tools_config(
         },
         "root": {"path": str(root), "readonly": True},
         "hostname": "tools",
-        "mounts": _mounts(target, host),
+        "mounts": _mounts(target, host, tracing),
         "linux": {
             "cgroupsPath": cgroup,
             "namespaces": namespaces,
@@ -179,7 +186,7 @@ def tools_config(
     }
 
 
-def _mounts(target: Path, host: bool) -> list[dict[str, Any]]:
+def _mounts(target: Path, host: bool, tracing: bool) -> list[dict[str, Any]]:
     def mount(at: str, kind: str, *options: str, source: str = "") -> dict[str, Any]:
         return {"destination": at, "type": kind, "source": source or kind, "options": list(options)}
 
@@ -190,5 +197,6 @@ def _mounts(target: Path, host: bool) -> list[dict[str, Any]]:
         mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
         mount("/tmp", "tmpfs", *quiet, "mode=1777", f"size={TMP_BYTES}"),
         *([mount("/sys", "bind", "rbind", "rprivate", *quiet, "ro", source="/sys")] if host else []),
+        *([mount(TRACING, "tracefs", *quiet, "ro")] if tracing else []),
         mount(TARGET, "bind", "rbind", "rprivate", source=str(target)),
     ]

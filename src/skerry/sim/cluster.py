@@ -16,7 +16,7 @@ from skerry.core.facts import Up
 from skerry.core.records import Document
 from skerry.core.timing import Timing
 from skerry.sim.clock import Clock
-from skerry.sim.machine import Machine
+from skerry.sim.machine import Letter, Machine
 from skerry.sim.wires import Wires
 
 
@@ -67,7 +67,8 @@ class Cluster:
         self.bad_health: set[tuple[str, str]] = set()
         self.bad_life: dict[tuple[str, str], float] = {}
         self.loads: dict[tuple[str, str], Callable[[float], float]] = {}  # (app, service) -> connections at a time
-        self.letters: list[tuple[float, str, do.SendAlert]] = []  # that receivers of alerts have got: when, from whom
+        self.letters: list[tuple[float, str, Letter]] = []  # alerts that receivers have got: when, from whom
+        self.posted = 0  # in so many letters
         self.deaf: set[str] = set()  # receivers that answer nothing
         self.fatal: dict[str, str] = {}  # node -> "before" or "after": its power goes then when it sends a letter
         self.steps = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,20 @@ class Container(msgspec.Struct):
     answers_s: float = 0.0
     exit_code: int | None = None
     stopping: bool = False
+
+
+class Letter(NamedTuple):
+    """One alert of those that a receiver got."""
+
+    rule: str
+    subject: str
+    round: int
+    over: bool
+    since: float
+    why: str
+    to: tuple[str, ...]
+    seen_by: int
+    fixed: int
 
 
 class Machine:
@@ -369,12 +383,17 @@ class Machine:
             return
         taken = tuple(name for name in effect.to if name not in self.cluster.deaf)
         if taken:
-            self.cluster.letters.append((self.cluster.clock.now_s, self.path, effect))
+            self.cluster.posted += 1
+            for told in effect.about or (do.Told(subject="", round=0),):
+                told_of = effect.rule, told.subject, told.round, effect.over, told.since, told.why
+                letter = Letter(*told_of, effect.to, effect.seen_by, effect.fixed)
+                self.cluster.letters.append((self.cluster.clock.now_s, self.path, letter))
         if fatal == "after":
             self.power_cut()
             return
         failed = {name: "no answer" for name in effect.to if name not in taken}
-        self.step(ev.AlertAnswered(effect.rule, effect.subject, effect.round, effect.over, taken, failed))
+        about = tuple((told.subject, told.round) for told in effect.about)
+        self.step(ev.AlertAnswered(effect.rule, about, effect.over, taken, failed))
 
     # --- neighbours ---------------------------------------------------------------------------------------------------
 

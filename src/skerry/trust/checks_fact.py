@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from skerry.core.alerting.rules import RULES
 from skerry.core.facts import (
     Alarm,
     Audit,
@@ -108,8 +109,10 @@ def _alert(record: Fact) -> None:
     rule, _, subject = record.key.partition(":")
     if record.kind == "sent":
         need(MachineSlot.of_path(record.node) is None, "key", "alerts are sent by fixed hosts")
-    elif rule not in OF_OTHERS:  # whose slot or pool that is, core asks its facts
+    elif rule in RULES and rule not in OF_OTHERS:  # whose slot or pool that is, core asks its facts
         need(f"node/{subject}" == record.node, "key", "a node raises alarm about itself alone")
+    elif rule not in RULES and f"node/{subject}" != record.node:  # of operators' own, over figures
+        _slot(subject)
 
 
 _FACT_KEYS: dict[str, Callable[[str], None]] = {

@@ -72,10 +72,11 @@ class Request(msgspec.Struct, frozen=True):
     def must(self, right: str, path: str) -> None:
         """Raises VerbNotAllowed where it may not."""
         if not self.may(right, path):
+            of, _, name = path.partition("/")
             raise VerbNotAllowed(
                 f"request {self.verb!r} was refused",
                 f"{self.name or f'role {self.role}'} has no right to {right} {path}",
-                f"an operator can give it: skerry role add {right} NAME --key FILE",
+                f"an operator can give it: skerry role add {right} NAME --key FILE --{'host' if of == 'node' else of} {name}",
             )
 
 

@@ -41,6 +41,7 @@ services:
     tmpfs: /tmp
     read_only: true
     cap_add: [net_bind_service]
+    ulimits: {core: -1}
     cap_drop: [ALL]
     security_opt: ["no-new-privileges:true"]
     privileged: false
@@ -98,6 +99,7 @@ def test_everything_that_is_honoured_arrives() -> None:
                 volumes=(VolumeMount(volume="uploads", target="/up", read_only=True),),
                 writable=("/run", "/tmp", "/var/cache"),
                 capabilities=("CAP_NET_BIND_SERVICE",),
+                core_bytes=-1,
                 probe=Probe(
                     kind="http", port=80, path="/ok", interval_s=90, timeout_s=0.5, retries=2, start_period_s=0
                 ),

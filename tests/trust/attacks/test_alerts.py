@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from skerry.core.facts import Alarm, Sent
-from skerry.core.intent import Alert, Pool, Receiver
+from skerry.core.intent import Alert, Measure, Pool, Receiver
 from skerry.core.records import MachineSlot
 from skerry.trust import seal
 from skerry.trust.checks_pool import salt_of
@@ -53,6 +53,34 @@ def test_a_rented_machine_says_of_no_alert_that_it_was_sent() -> None:
     host.take(fact("burst/0", "alarm", "disk:burst/0", (1, 1), ALARM, by="vps-9"))
     refusal = host.refuse(fact("burst/0", "sent", "disk:vps-1", (1, 2), SENT, by="vps-9"))
     assert isinstance(refusal, OutOfBounds) and "fixed hosts" in refusal.why
+
+
+def test_by_a_rule_of_ones_own_a_host_raises_alarm_about_itself_or_a_slot_and_not_about_another_host() -> None:
+    host = cloud_of_three()
+    host.take(fact("vps-1", "alarm", "slow:vps-1", (1, 1), ALARM))
+    host.take(fact("vps-1", "alarm", "slow:shop.web/0", (1, 2), ALARM))  # whether it runs that, core asks its claims
+    for subject in ("vps-2", "node/vps-1", "shop.web", "shop"):
+        assert isinstance(host.refuse(fact("vps-1", "alarm", f"slow:{subject}", (1, 3), ALARM)), OutOfBounds)
+
+
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        ("disk", Measure(metric="load1", limit=1)),
+        ("Slow", Measure(metric="load1", limit=1)),
+        ("slow", Measure(metric="load 1", limit=1)),
+        ("slow", Measure(metric="x" * 201, limit=1)),
+        ("slow", Measure(metric="load1", limit=1, of="../x y")),
+        ("slow", Measure(metric="load1", limit=1e300)),
+        ("slow", Measure(metric="load1", limit=1, for_s=-1)),
+    ],
+)
+def test_a_rule_beyond_its_bounds_is_refused_by_every_host(name: str, measure: Measure) -> None:
+    host = cloud_of_three()
+    assert isinstance(host.refuse(sign("alert/rules", Alert(measures={name: measure}))), OutOfBounds)
+    many = {f"r{n}": Measure(metric="load1", limit=1) for n in range(33)}
+    assert isinstance(host.refuse(sign("alert/rules", Alert(measures=many))), OutOfBounds)
+    host.take(sign("alert/rules", Alert(measures=dict(list(many.items())[:32]))))
 
 
 @pytest.mark.parametrize("rule", ["disk", "memory", "clock", "refused", "host-silent"])

@@ -13,7 +13,6 @@ import msgspec
 from skerry.agent import child
 from skerry.agent.alerts import letters
 from skerry.agent.alerts.letters import Answer, Letter, Message, Post
-from skerry.core.alerting.rules import RULES
 from skerry.core.constraints import name_of
 from skerry.core.effects import SendAlert
 from skerry.core.events import AlertAnswered, Felt
@@ -55,24 +54,29 @@ class Alerts:
             memory=agent.metrics.latest(agent.me, "memory_pressure_share"), 
             clock_off_s=off_s(agent.clock.wall_s(), neighbours) if neighbours else None,
             refused=why if why and agent.loop.now_s() < at_s + REFUSED_S else "",
+            figures={name: agent.metrics.recent(name, FEEL_S) for name in agent.loop.core.measured()},
         )  # fmt: skip
 
     # -- letters
 
     async def send(self, effect: SendAlert) -> None:
         """The effect. Whatever goes wrong is the answer."""
-        rule = RULES.get(effect.rule)
-        message = Message(
-            id=letters.id_of(self._cloud, effect.rule, effect.subject, effect.round), cloud=self._cloud[:12],
-            rule=effect.rule, subject=effect.subject, state="over" if effect.over else "firing", since=effect.since,
-            time=self._agent.clock.wall_s(), figure=effect.figure, limit=effect.limit, unit=effect.unit, why=effect.why,
-            means=rule.means if rule is not None else "", host=name_of(self._agent.me), seen_by=effect.seen_by,
-            fixed=effect.fixed, look=effect.look,
+        about = tuple(
+            letters.About(
+                id=letters.id_of(self._cloud, effect.rule, told.subject, told.round), subject=told.subject,
+                since=told.since, figure=told.figure, limit=told.limit, why=told.why,
+            )
+            for told in effect.about
+        )  # fmt: skip
+        message = letters.message_of(
+            about, cloud=self._cloud[:12], rule=effect.rule, state="over" if effect.over else "firing",
+            time=self._agent.clock.wall_s(), unit=effect.unit, means=effect.means, host=name_of(self._agent.me),
+            seen_by=effect.seen_by, fixed=effect.fixed, look=effect.look,
         )  # fmt: skip
         answers = await self._deliver(message, effect.to)
         self._agent.loop.post(
             AlertAnswered(
-                effect.rule, effect.subject, effect.round, effect.over,
+                effect.rule, tuple((told.subject, told.round) for told in effect.about), effect.over,
                 taken=tuple(name for name, answer in answers.items() if answer.ok),
                 failed={name: answer.detail for name, answer in answers.items() if not answer.ok},
             )

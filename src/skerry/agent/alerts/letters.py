@@ -20,12 +20,24 @@ LETTER_S = 12.0
 TRIES = 2
 ANSWER_BYTES = 4096
 LINE = 200
+PART = 150  # of a line in a letter about several: all of them fit into one message of a chat
 ID_DIGITS = 32
 SIGNED_FOR = b"skerry-alert\0"  # what a node's signature of a body begins with: it is good for nothing else
 
 
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert of a letter. `id`: the same from whichever host and for as long as it fires, and when it is over."""
+
+    id: str
+    subject: str
+    since: float
+    figure: float
+    limit: float
+    why: str
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a webhook. `id`: the same from whichever host and for as long as it fires, and when it is over.
+    """The body of a webhook. `alerts`: what it is about, of one rule; `id`: that of the one, else of all these together.
 
     `state`: firing, over, or test. `since`, `time`: unix seconds. `seen_by` of `fixed` hosts are in touch with `host`, the sender.
     """
@@ -46,6 +58,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     seen_by: int
     fixed: int
     look: str
+    alerts: tuple[About, ...] = ()
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +86,19 @@ def id_of(cloud: str, rule: str, subject: str, round: int) -> str:
     return hashlib.sha256(f"{cloud}\0{rule}\0{subject}\0{round}".encode()).hexdigest()[:ID_DIGITS]
 
 
+def message_of(about: tuple[About, ...], **more: Any) -> Message:
+    """Of one: as its own. Of several: the first and how many more, since the first of them; figures stand in `alerts`."""
+    one = about[0] if len(about) == 1 else None
+    ids = "\0".join(sorted(each.id for each in about))
+    subject = about[0].subject if about else ""
+    return Message(
+        id=one.id if one is not None else hashlib.sha256(ids.encode()).hexdigest()[:ID_DIGITS],
+        subject=f"{subject} and {len(about) - 1} more" if len(about) > 1 else subject,
+        since=min((each.since for each in about), default=0.0), figure=one.figure if one is not None else 0.0,
+        limit=one.limit if one is not None else 0.0, why=one.why if one is not None else "", alerts=about, **more,
+    )  # fmt: skip
+
+
 def body_of(message: Message) -> bytes:
     return msgspec.json.encode(message)
 
@@ -91,6 +117,7 @@ def text(m: Message) -> str:
     lines = [
         title(m),
         plain(m.why or m.means),
+        *(f"- {plain(each.subject)}: {plain(each.why)}"[:PART] for each in m.alerts if len(m.alerts) > 1),
         f"since {datetime.fromtimestamp(m.since, UTC):%Y-%m-%d %H:%M:%S} UTC",
         figure,
         f"seen from {m.host}, which is in touch with {m.seen_by} of {m.fixed} fixed hosts: seen by {m.seen_by} of {m.fixed}",
@@ -195,7 +222,10 @@ def _mail(message: Message, reach: dict[str, str]) -> Answer:
     mail["From"], mail["To"], mail["Subject"] = reach["from"], reach["to"], title(message)
     mail["Date"] = formatdate(message.time)
     mail["Message-ID"] = f"<{message.id}.{message.state}@skerry>"
-    mail["References"] = f"<{message.id}@skerry>"  # one thread, from whichever host
+    # One thread for each alert, from whichever host, alone or with others.
+    mail["References"] = " ".join(
+        f"<{id}@skerry>" for id in dict.fromkeys([message.id, *(a.id for a in message.alerts)])
+    )
     mail["Skerry-Id"] = message.id
     mail.set_content(text(message))
     host, _, port = reach["server"].rpartition(":")

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 2.0
 TIDY_EVERY_S = 60.0
 NICE = 10
+FULL = (errno.ENOSPC, errno.EDQUOT)
+ROOM_MADE = 2  # times, before a file is left for later
 
 
 class LogKeeping:
@@ -32,6 +34,7 @@ class LogKeeping:
         self.store = LogStore(directory)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_full = False
 
     def begin(self, runtime: Runtime) -> None:
         self._thread = threading.Thread(target=self._run, args=(runtime,), name="logs", daemon=True)
@@ -62,8 +65,14 @@ class LogKeeping:
             if runtime.take_log(closed):
                 try:
                     self._move_one(runtime, closed)
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise
+                    self._tell_of_room(full=True)
+                    return
                 finally:
                     runtime.log_left(closed)
+        self._tell_of_room(full=False)
 
     def _move_one(self, runtime: Runtime, closed: ClosedLog) -> None:
         slot = closed.labels.get("slot", "")
@@ -78,17 +87,24 @@ class LogKeeping:
             runtime.log_taken(closed)
 
     def _append(self, slot: str, blocks: list[bytes]) -> None:
-        """Where there is no room even after others gave theirs, these lines are lost, and the host's own log tells it."""
-        for _ in range(3):
+        """Where there is no room even after others gave theirs, the file stays where it is: raises OSError."""
+        for _ in range(ROOM_MADE):
             try:
                 self.store.append(slot, blocks)
                 return
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in FULL or not self.store.make_room():
                     raise
-                if not self.store.make_room():
-                    break
-        log.warning("lines of %s were lost: the disk is full", slot)
+        self.store.append(slot, blocks)
+
+    def _tell_of_room(self, *, full: bool) -> None:
+        if full and not self._is_full:
+            log.warning(
+                "the disk is full: containers' logs stay in their own files, the newest of each; the rest is counted"
+            )
+        elif self._is_full and not full:
+            log.warning("there is room for logs again")
+        self._is_full = full
 
 
 def _blocks(closed: ClosedLog, source: str, begin: int) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from skerry.core.constraints import name_of
 from skerry.core.records import is_meant, path_of
 from skerry.errors import BadInput, Passing
 from skerry.observe import matching
-from skerry.observe.logs import BLOCK_BYTES, LogLine, blocks_back, count_lines, parse_block, stamp, whole_bytes
+from skerry.observe.logs import BLOCK_BYTES, blocks_back, count_lines, parse_rows, stamp, whole_bytes
 from skerry.observe.logstore import LogStore, Piece
 from skerry.trust.requests import Request
 
@@ -204,7 +204,7 @@ class _Reader:
             rows, is_old = more
             rows = await self.pick(rows)
             found.append(rows)
-            count += sum(len(row) == LINE for row in rows)
+            count += [len(row) for row in rows].count(LINE)
             if is_old:
                 break
         return _last([row for rows in reversed(found) for row in rows], self._asked.tail)
@@ -218,10 +218,10 @@ class _Reader:
                 is_old = piece.first < asked.since
                 rows = self._in_time(missing)
             else:
-                lines = parse_block(piece.data)
-                is_old = bool(lines) and lines[0].time < asked.since
-                rows = missing + _rows(name, lines)
-                if is_old or (asked.until and lines and lines[-1].time >= asked.until):
+                lines = parse_rows(piece.data, name)
+                is_old = bool(lines) and lines[0][0] < asked.since
+                rows = missing + lines if missing else lines
+                if is_old or (asked.until and lines and lines[-1][0] >= asked.until):
                     rows = self._in_time(rows)
             if rows or is_old:
                 return rows, is_old
@@ -299,10 +299,10 @@ class _Growing:
         if not cut and len(data) == BLOCK_BYTES:
             cut = len(data)  # not in the format at all
         self.position += cut
-        lines = parse_block(data[:cut])
+        lines = parse_rows(data[:cut], self._name)
         if missing:
-            rows.append([lines[0].time if lines else "", self._name, "", "", missing])
-        rows += _rows(self._name, lines)
+            rows.append([lines[0][0] if lines else "", self._name, "", "", missing])
+        rows += lines
         if not rows and self._next_file():
             return self.read()
         return rows
@@ -353,6 +353,8 @@ class _Growing:
 
 def _last(rows: list[Row], n: int) -> list[Row]:
     """The last `n` lines, and what is told between them."""
+    if len(rows) <= n:
+        return rows
     at = len(rows)
     while n > 0 and at > 0:
         at -= 1
@@ -411,10 +413,6 @@ def _whole_end(file: int, size: int) -> int:
     """Where the last whole line before `size` ends."""
     begin = max(0, size - BLOCK_BYTES)
     return begin + whole_bytes(os.pread(file, size - begin, begin))
-
-
-def _rows(name: str, lines: Sequence[LogLine]) -> list[Row]:
-    return [[time, name, stream, text] for time, stream, text in lines]
 
 
 def _first(data: bytes) -> str:

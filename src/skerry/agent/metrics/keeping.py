@@ -16,7 +16,7 @@ from pathlib import Path
 from skerry.agent.metrics.own import Own
 from skerry.agent.metrics.sampling import Probed, Row, Sampler, Told
 from skerry.core.records import Slot
-from skerry.observe.metrics import OF_HOST, OF_SLOT, Metric
+from skerry.observe.metrics import OF_HOST, OF_SLOT, Metric, one_of
 from skerry.observe.ringfile import BLOCKS, Block, RingFile
 from skerry.observe.rings import Column
 
@@ -105,6 +105,22 @@ class Metrics:
         if row is None or at < 0 or math.isnan(row[at]):
             return None
         return row[at]
+
+    def recent(self, name: str, of_s: float) -> dict[str, float]:
+        """Of all that runs here: subject -> the mean of the last `of_s` seconds; of applications' own figures, what was told last."""
+        found: dict[str, float] = {}
+        for subject in self._latest:
+            columns = OF_HOST if subject == self.me else OF_SLOT
+            at = next((i for i, metric in enumerate(columns) if metric.name == name), -1)
+            value: float | None = None
+            if at >= 0 and (block := self._held.get(subject)) is not None:
+                (values,) = block.rings.read(0, self.at_s + 1 - int(of_s), self.at_s + 1, [at])
+                value = one_of(values, "mean")
+            if value is None or math.isnan(value):
+                value = self.latest(subject, name)
+            if value is not None:
+                found[subject] = value
+        return found
 
     def troubles(self) -> dict[str, str]:
         """Subject -> what is not there of it, and why."""

@@ -15,6 +15,7 @@ from skerry.client.compose import values
 from skerry.client.compose.section import Section, Value
 from skerry.client.folder.compose_out import number, seconds
 from skerry.client.folder.steps import Field, Step
+from skerry.client.measures import HOSTS
 from skerry.client.session import Session
 from skerry.core.alerting.rules import RULES
 from skerry.core.intent import Receiver, RuleSetting
@@ -145,17 +146,52 @@ def _variable(of: str, taken: dict[str, str]) -> str:
 
 def read_rule(value: Value, section: Section) -> RuleWish:
     name = value.key.partition(".")[2]
-    if name not in RULES:
-        value.mistake("is no rule", f"there are: {', '.join(RULES)}")
     changes: dict[str, Any] = {}
     if (on := section.get("on")) is not None and (flag := on.flag()) is not None:
         changes["off"] = not flag
-    if (limit := section.get("limit")) is not None and (figure := limit.read(_figure)) is not None:
-        changes["limit"] = figure
     for key in ("for", "clear"):
         if (time := section.get(key)) is not None and (time_s := time.read(values.duration_s)) is not None:
             changes[f"{key}_s"] = time_s
-    return RuleWish(changes=changes)
+    limits = {key: found for key in ("limit", "above", "below") if (found := section.get(key)) is not None}
+    for key, found in limits.items():
+        if (figure := found.read(_figure if key == "limit" else _number)) is not None:
+            changes["limit"] = figure
+    if len(limits) > 1:
+        value.mistake(f"has more than one of {', '.join(f'`{key}`' for key in limits)}", "keep one")
+    if name in RULES:
+        for key in OF_MEASURE:
+            if (found := section.get(key)) is not None:
+                found.mistake("is for rules of your own, and this one is built in", "leave it out")
+        return RuleWish(changes=changes)
+    return RuleWish(changes=changes | _measure(value, section))
+
+
+OF_MEASURE = ("metric", "of", "host", "above", "below")
+
+
+def _measure(value: Value, section: Section) -> dict[str, Any]:
+    """All that a rule of one's own is: what isn't said of it is as it begins."""
+    metric, of, host = section.get("metric"), section.get("of"), section.get("host")
+    if metric is None:
+        value.mistake("is no built-in rule, and one of your own has a `metric`", f"there are: {', '.join(RULES)}")
+    elif section.get("above") is None and section.get("below") is None:
+        value.mistake("has no limit", "add above: or below:")
+    if of is not None and host is not None:
+        host.mistake("stands beside `of`", "keep one")
+    found = {"metric": metric.text() if metric is not None else "", "below": section.get("below") is not None}
+    if host is not None and (word := host.text()) is not None:
+        return found | {"of": HOSTS if word == "all" else f"{HOSTS}{word}"}
+    return found | ({"of": of.text() or ""} if of is not None else {})
+
+
+def _number(text: str) -> float:
+    try:
+        figure = float(text)
+    except ValueError:
+        figure = float("nan")
+    if not -NUMBER_MAX <= figure <= NUMBER_MAX:
+        raise ValueError(f"{text[:40]!r} is no figure: write it as 0.9 or 20")
+    return figure
 
 
 def _figure(text: str) -> float:
@@ -169,21 +205,32 @@ def _figure(text: str) -> float:
 
 
 def rule_steps(session: Session, wishes: dict[str, RuleWish]) -> list[Step]:
-    held, made = alerts.settings(session).rules, list[Step]()
+    body, made = alerts.settings(session), list[Step]()
     for name, wish in wishes.items():
-        old = held.get(name, RuleSetting())
-        fields = tuple(Field(f, getattr(old, f), new) for f, new in wish.changes.items() if getattr(old, f) != new)
+        held = body.rules.get(name, RuleSetting()) if name in RULES else body.measures.get(name)
+        if held is None:
+            made.append(Step(action="add", kind="rule", name=name))
+            continue
+        fields = tuple(Field(f, getattr(held, f), new) for f, new in wish.changes.items() if getattr(held, f) != new)
         if fields:
             made.append(Step(action="change", kind="rule", name=name, fields=fields))
     return made
 
 
 def rules_written(session: Session) -> dict[str, Any]:
-    """Those that are other than built in."""
-    out: dict[str, Any] = {}
-    for name, by in sorted(alerts.settings(session).rules.items()):
+    """Those that are other than built in, and those of one's own."""
+    body, out = alerts.settings(session), dict[str, Any]()
+    for name, by in sorted(body.rules.items()):
         said: dict[str, Any] = {"on": False} if by.off else {}
         said |= {"limit": float(number(by.limit))} if by.limit >= 0 else {}
         said |= {key: seconds(getattr(by, f"{key}_s")) for key in ("for", "clear") if getattr(by, f"{key}_s") >= 0}
         out[name] = said
+    for name, it in sorted(body.measures.items()):
+        said = {"on": False} if it.off else {}
+        said |= {"metric": it.metric, "below" if it.below else "above": it.limit}
+        if it.of.startswith(HOSTS):
+            said["host"] = it.of.removeprefix(HOSTS) or "all"
+        elif it.of:
+            said["of"] = it.of
+        out[name] = said | {"for": seconds(it.for_s), "clear": seconds(it.clear_s)}
     return out

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from skerry.client import alerts, apps, deploy, drain, join, leave, machines, pools, roles
+from skerry.client import alerts, apps, deploy, drain, join, leave, machines, measures, pools, roles
 from skerry.client.enrolment import find
 from skerry.client.folder import alerts as alerting
 from skerry.client.folder import tools as tooling
@@ -16,6 +16,7 @@ from skerry.client.folder.read import Folder
 from skerry.client.folder.steps import Step
 from skerry.client.images import LocalImages, Progress
 from skerry.client.session import Session
+from skerry.core.alerting.rules import RULES
 from skerry.core.intent import Pool
 from skerry.trust.seal import token_text
 
@@ -114,6 +115,12 @@ async def _receiver(session: Session, folder: Folder, step: Step, how: How, prog
 
 
 async def _rule(session: Session, folder: Folder, step: Step, how: How, progress: Progress) -> None:
+    if step.name not in RULES:
+        wish = (folder.rules or {}).get(step.name)
+        await (
+            measures.rm(session, step.name) if wish is None else measures.set_measure(session, step.name, wish.changes)
+        )
+        return
     wish = (folder.rules or {}).get(step.name, alerting.RuleWish())
     await alerts.set_rule(session, step.name, wish.changes, reset=step.action == "remove")
 

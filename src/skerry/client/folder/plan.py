@@ -83,7 +83,7 @@ def _unmanaged(session: Session, folder: Folder, kind: Kind) -> list[str]:
         "pool": pools.all_pools(session),
         "tools": kits.all_tools(session),
         "receiver": alerts.receivers(session),
-        "rule": alerts.settings(session).rules,
+        "rule": {**alerts.settings(session).rules, **alerts.settings(session).measures},
         "app": live(session),
     }
     return sorted(there[kind].keys() - said.keys())

@@ -9,8 +9,8 @@ import msgspec
 from skerry.errors import BadInput
 
 Kind = Literal["host", "role", "pool", "tools", "receiver", "rule", "app"]
-# Hosts first: without one nobody keeps what is signed, and receivers are sealed to them.
-ORDER: tuple[Kind, ...] = ("host", "role", "pool", "tools", "receiver", "rule", "app")
+# Hosts first: without one nobody keeps what is signed, and receivers are sealed to them. Rules look at figures of apps.
+ORDER: tuple[Kind, ...] = ("host", "role", "pool", "tools", "receiver", "app", "rule")
 
 
 class CantBePlanned(BadInput):

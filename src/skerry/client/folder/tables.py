@@ -76,12 +76,21 @@ RECEIVER = {
     "tls": yes("of mail: `starttls`, `tls` or `none`"),
     "api": yes("of telegram: another server than its own"),
 }
-RULES = {"rules": yes("a mapping: the rule's name, and how it is other than built in")}
+RULES = {
+    "rules": yes(
+        "a mapping: the rule's name, and how it is other than built in, or a rule of your own with its `metric`"
+    )
+}
 RULE = {
     "on": yes("`false`: it doesn't count"),
     "limit": yes("beyond which figure; shares are 0 to 1"),
     "for": yes("for how long before it fires: `5m`"),
     "clear": yes("for how long not before it is over"),
+    "metric": yes("of a rule of your own: the figure that it looks at"),
+    "of": yes("of this app, service or slot alone; else of every slot"),
+    "host": yes("instead, of this host; `all`: of every host"),
+    "above": yes("it fires above this limit"),
+    "below": yes("or below this one"),
 }
 
 TABLES: dict[str, dict[str, Key]] = {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 ALARMS_MOST = 32
+OWN_MOST = 24  # of those, by rules of operators' own: the others are never crowded out
 
 
 class AlertRow(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Alerting:
         self.orders: dict[Key, tuple[str, ...]] = {}
         self.orders_of = -1
         self.beat_s = 0.0
+        self.letters = 0  # so many were sent
         self.unsent: dict[str, str] = {}  # receiver -> the trouble with it that was told
 
 
@@ -110,12 +112,12 @@ def _say_own(s: Situation) -> None:
         if watch.over_s is not None:
             del a.own[key]
             s.publish("alarm", text, None, "it is over")
-        elif watch.fires and key not in said and len(said) < ALARMS_MOST:
+        elif watch.fires and key not in said and len(said) < (ALARMS_MOST if key[0] in RULES else OWN_MOST):
             # Figures are those of when it began: a fact that is said anew with each look would cost more than it tells.
             found = watch.found
             body = Alarm(since=s.wall(watch.since_s), figure=found.figure, limit=found.limit, why=found.why)
             said[key] = body
-            s.publish("alarm", text, body, RULES[key[0]].means)
+            s.publish("alarm", text, body, a.settings.rules[key[0]].means if key[0] in a.settings.rules else "")
 
 
 def _adopt(s: Situation, found: Mapping[Key, Finding]) -> None:
@@ -148,7 +150,7 @@ def rows(s: Situation) -> list[AlertRow]:
     for key, watch in sorted(s.alerting.watches.items()):
         if not watch.fires:
             continue
-        rule = RULES.get(key[0])
+        rule = s.alerting.settings.rules.get(key[0])
         sent = {
             name_of(node): body.told
             for node, body in sorted(s.known.about("sent", ":".join(key)).items())

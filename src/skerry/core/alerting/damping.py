@@ -30,7 +30,7 @@ class Watch(msgspec.Struct):
     over_s: float | None = None  # it is over since then, and that may still be to be told
     # What sending remembers of it:
     round: int = 0
-    busy: bool = False
+    letter: int = 0  # the number of the one that is under way with it; 0: none is
     again_s: float = 0.0  # no further try before
     tries: int = 0
     denied_s: float | None = None  # others have told that it is over; since when we see that it isn't

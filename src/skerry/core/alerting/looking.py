@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from skerry.core.alerting.damping import Finding, Key
-from skerry.core.alerting.rules import Rule
+from skerry.core.alerting.rules import RULES, Rule, concerns
 from skerry.core.constraints import name_of
 from skerry.core.facts import Alarm
 from skerry.core.intent import Pool
@@ -41,7 +41,8 @@ def of_cloud(s: Situation, rules: Mapping[str, Rule]) -> dict[Key, Finding]:
     if (rule := rules.get("certificate")) is not None:
         _expiring(s, rule, found)
     _alarms(s, rules, found)
-    return dict(sorted(found.items())[:MOST])
+    # Built-in ones first: a rule of one's own that fires everywhere hides no host that is silent.
+    return dict(sorted(found.items(), key=lambda item: (rules[item[0][0]].measure is not None, item[0]))[:MOST])
 
 
 def _silent_hosts(s: Situation, found: dict[Key, Finding]) -> None:
@@ -93,8 +94,8 @@ def _alarms(s: Situation, rules: Mapping[str, Rule], found: dict[Key, Finding]) 
 def _may_say(s: Situation, node: str, rule: str, subject: str) -> bool:
     if node not in s.known.nodes and node != s.me:
         return False
-    if rule == "restart-loop":
-        slot = Slot.read(subject)
+    slot = Slot.read(subject)
+    if rule == "restart-loop" or (rule not in RULES and slot is not None):
         return slot is not None and s.claim_of(node, slot) is not None and not s.presence.is_down(node)
     if rule in ("budget", "unknown-machine"):
         return any(node in pool.keepers for pool in _pools(s).values())
@@ -127,6 +128,13 @@ def of_own(s: Situation, rules: Mapping[str, Rule]) -> dict[Key, Finding]:
             if len(times) > rule.limit:
                 figure, why = float(len(times)), f"started anew {len(times)} times within 10 minutes"
                 found["restart-loop", str(slot)] = Finding(figure, rule.limit, f"{why}; {_last_end(s, slot)}"[:200])
+    for name, rule in rules.items():
+        if (it := rule.measure) is None:
+            continue
+        for subject, figure in felt.figures.get(it.metric, {}).items():
+            if concerns(it.of, subject) and rule.is_beyond(figure):
+                why = f"{it.metric} is {figure:.4g}, {'below' if it.below else 'above'} {rule.limit:g}"
+                found[name, name_of(subject)] = Finding(round(figure, 6), rule.limit, why)
     for pool in s.renting.kept:
         book = s.renting.book(pool)
         if "budget" in rules and (why := _ceiling(s, pool)):

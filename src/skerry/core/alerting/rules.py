@@ -1,4 +1,4 @@
-"""The built-in rules, and what operators made of them. Values only.
+"""The built-in rules, what operators made of them, and rules of their own over figures. Values only.
 
 A rule fires once what it looks for has been so for `for_s` without a break, and is over once it has not been so for `clear_s`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from skerry.core.intent import Alert, RuleSetting, Silence
+from skerry.core.intent import Alert, Measure, RuleSetting, Silence
 
 SETTINGS = "alert/rules"  # where operators say how rules differ; every other alert/<name> is a receiver
 
@@ -24,6 +24,10 @@ class Rule(NamedTuple):
     unit: str = ""
     own: bool = False
     look: str = "skerry events"
+    measure: Measure | None = None  # of operators' own
+
+    def is_beyond(self, figure: float) -> bool:
+        return figure < self.limit if self.measure is not None and self.measure.below else figure > self.limit
 
 
 RULES: dict[str, Rule] = {
@@ -72,7 +76,26 @@ def settings_of(body: Alert | None) -> Settings:
         for name, rule in RULES.items()
         if not (name in body.rules and body.rules[name].off)
     }
-    return Settings(rules, body.silences)
+    own = {name: _of_measure(name, it) for name, it in body.measures.items() if not it.off and name not in RULES}
+    return Settings({**rules, **own}, body.silences)
+
+
+def _of_measure(name: str, it: Measure) -> Rule:
+    look = f"skerry metrics {{subject}} --name {it.metric}"
+    return Rule(name, in_words(it), it.for_s, it.clear_s, it.limit, own=True, look=look, measure=it)
+
+
+def in_words(it: Measure) -> str:
+    of = {"": "a slot", "node/": "a host"}.get(it.of, it.of.removeprefix("node/"))
+    return f"{it.metric} of {of} is {'below' if it.below else 'above'} {it.limit:g}"
+
+
+def concerns(of: str, subject: str) -> bool:
+    """Whether a measure looks at this slot ("shop.web/0") or host ("node/vps-1")."""
+    if subject.startswith("node/"):
+        return of in ("node/", subject)
+    service = subject.partition("/")[0]
+    return of in ("", subject, service, service.partition(".")[0])
 
 
 def _changed(rule: Rule, by: RuleSetting | None) -> Rule:

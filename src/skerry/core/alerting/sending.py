@@ -1,20 +1,23 @@
 """Who tells receivers of what fires: the first in the order that all compute for (rule, subject), the next 30 s later if it hasn't.
 
 At least once. Whoever has told says so (fact `sent`), and others believe that only from when its turn has come: a captured host can
-keep quiet what it is the first for, and nothing else. A round counts how often something has fired; it is the same on all nodes, so
+keep quiet what it is the first for, and nothing else. What fires by one rule within a moment goes into one letter.
+
+A round counts how often something has fired; it is the same on all nodes, so
 that receivers can fold what two of them sent; it begins at the day, so that it never falls back once facts were forgotten.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from skerry.core.alerting.damping import Key, Watch
-from skerry.core.alerting.rules import RULES
+from skerry.core.alerting.rules import RULES, Rule
 from skerry.core.constraints import name_of
-from skerry.core.effects import SendAlert
+from skerry.core.effects import SendAlert, Told
 from skerry.core.events import AlertAnswered
 from skerry.core.facts import Sent
 from skerry.core.intent import Alert, Node
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 TRIES_FIRST_S, TRIES_MOST_S = 10.0, 600.0
 DENIED_S = 60.0
-AT_ONCE = 8  # each is a process of its own for a second
+AT_ONCE = 8  # letters; each is a process of its own for a second
+IN_ONE = 20  # alerts in a letter: what a chat takes in one message
 KEPT_S = 25 * 3600.0  # a fact `sent`, after it is over: longer than a round's day
 KEPT_MOST = 200
 ROUNDS_A_DAY = 1000
@@ -34,7 +38,10 @@ DAY_S = 86_400.0
 BEAT = "heartbeat"
 
 
-class Told(NamedTuple):
+Group = tuple[str, bool, tuple[str, ...]]  # rule, whether it is over, receivers
+
+
+class Taken(NamedTuple):
     """What is known of one round: receivers that have been told, and told that it is over."""
 
     told: frozenset[str] = frozenset()
@@ -44,6 +51,7 @@ class Told(NamedTuple):
 def review(s: Situation) -> None:
     """Send what it is our turn to send."""
     receivers = _receivers(s, heartbeat=False)
+    due: dict[Group, list[tuple[float, Key, Watch]]] = {}
     for key, watch in list(s.alerting.watches.items()):
         if watch.fired_s is None:
             continue
@@ -54,38 +62,59 @@ def review(s: Situation) -> None:
             watch.denied_s = s.now if watch.denied_s is None else watch.denied_s
             if s.now >= watch.denied_s + DENIED_S:
                 watch.round, watch.fired_s, watch.denied_s = watch.round + 1, s.now, None
-                told = Told()
+                told = Taken()
         else:
             watch.denied_s = None
         over = watch.over_s is not None
         missing = ((told.told & receivers) - told.cleared) if over else receivers - told.told
         if over and not missing:
-            if not watch.busy:
+            if not watch.letter:
                 del s.alerting.watches[key]
             continue
-        if not missing or watch.busy or s.now < watch.again_s or (watch.fires and watch.absent_s is not None):
+        if not missing or watch.letter or s.now < watch.again_s or (watch.fires and watch.absent_s is not None):
             continue
         if s.alerting.settings.silenced_until(*key, s.wall(s.now)):
             continue
-        if sum(other.busy for other in s.alerting.watches.values()) >= AT_ONCE:
-            break  # the next is sent when one of these was answered
         begun_s = watch.over_s if watch.over_s is not None else watch.fired_s
-        if s.now >= begun_s + turn(s, key) * s.timing.alert_turn_s:
-            _send(s, key, watch, tuple(sorted(missing)), over=over)
+        due_s = begun_s + turn(s, key) * s.timing.alert_turn_s
+        if s.now >= due_s:
+            due.setdefault((key[0], over, tuple(sorted(missing))), []).append((max(due_s, watch.again_s), key, watch))
+    _post(s, due)
     _beat(s)
 
 
-def _send(s: Situation, key: Key, watch: Watch, to: tuple[str, ...], *, over: bool) -> None:
-    assert watch.fired_s is not None
-    rule, fixed = RULES[key[0]], fixed_nodes(s)
-    watch.busy = True
+def _post(s: Situation, due: Mapping[Group, list[tuple[float, Key, Watch]]]) -> None:
+    """One letter for what is due by one rule for the same receivers; it waits a moment for what fires together."""
+    a = s.alerting
+    for (rule, over, to), parts in due.items():
+        parts.sort(key=lambda part: part[:2])
+        if s.now < parts[0][0] + s.timing.alert_gather_s:
+            continue
+        for at in range(0, len(parts), IN_ONE):
+            if len({watch.letter for watch in a.watches.values()} - {0}) >= AT_ONCE:
+                return  # the next is sent when one of these was answered
+            a.letters += 1
+            _send(s, rule, [(key, watch) for _, key, watch in parts[at : at + IN_ONE]], to, over=over)
+
+
+def _send(s: Situation, name: str, parts: list[tuple[Key, Watch]], to: tuple[str, ...], *, over: bool) -> None:
+    rule, fixed = s.alerting.settings.rules.get(name, RULES.get(name, Rule(name, "", 0.0, 0.0))), fixed_nodes(s)
+    about = []
+    for key, watch in parts:
+        watch.letter = s.alerting.letters
+        found = watch.found
+        why = f"it was: {found.why}" if over else found.why
+        about.append(
+            Told(
+                subject=key[1], round=watch.round, since=_since(s, key, watch), figure=found.figure, limit=found.limit, why=why
+            )
+        )  # fmt: skip
+    look = rule.look.format(subject=about[0].subject) if len(about) == 1 else "skerry alert ls"
     s.out.append(
         SendAlert(
-            rule=key[0], subject=key[1], round=watch.round, over=over, to=to, since=_since(s, key, watch),
-            figure=watch.found.figure, limit=watch.found.limit, unit=rule.unit,
-            why=f"it was: {watch.found.why}" if over else watch.found.why,
-            seen_by=sum(s.presence.is_up(node) for node in fixed), fixed=len(fixed),
-            look=rule.look.format(subject=key[1]), reason="it is over" if over else rule.means,
+            rule=name, about=tuple(about), over=over, to=to, means=rule.means, unit=rule.unit,
+            seen_by=sum(s.presence.is_up(node) for node in fixed), fixed=len(fixed), look=look,
+            reason="it is over" if over else rule.means,
         )
     )  # fmt: skip
 
@@ -97,47 +126,52 @@ def _beat(s: Situation) -> None:
         return
     a.beat_s = s.now + s.timing.alert_beat_s
     if turn(s, (BEAT, "")) == 0:
-        s.out.append(SendAlert(rule=BEAT, subject="", round=0, to=tuple(sorted(to)), reason="this cloud lives"))
+        s.out.append(SendAlert(rule=BEAT, about=(), to=tuple(sorted(to)), reason="this cloud lives"))
 
 
 def answered(s: Situation, event: AlertAnswered) -> None:
     """What receivers have taken is said at once; what they haven't is tried again, ever more slowly."""
-    key = (event.rule, event.subject)
     _note(s, event)
-    watch = s.alerting.watches.get(key)
-    if event.rule == BEAT:
-        return
-    if event.taken:
-        own = s.known.of(s.me, "sent", ":".join(key), Sent)
-        body = own if own is not None and own.round == event.round else Sent(round=event.round, since=0.0, time=0.0)
-        since = _since(s, key, watch) if watch is not None else body.since or s.wall(s.now)
-        lists = {
-            "cleared" if event.over else "told": tuple(
-                sorted({*(body.cleared if event.over else body.told), *event.taken})
-            )
-        }
-        body = msgspec.structs.replace(body, since=since, time=s.wall(s.now), **lists)
-        s.publish("sent", ":".join(key), body, "it was told that it is over" if event.over else "it was told")
-    if watch is None or watch.round != event.round:
-        return
-    watch.busy = False
-    watch.tries = watch.tries + 1 if event.failed else 0
-    if event.failed:
-        watch.again_s = s.now + min(TRIES_MOST_S, TRIES_FIRST_S * 2.0 ** min(watch.tries - 1, 10))
-    s.alerting.next_s = s.now
+    for subject, round in event.about:
+        key = (event.rule, subject)
+        watch = s.alerting.watches.get(key)
+        if event.taken:
+            _say_sent(s, key, watch, round, event)
+        if watch is None:
+            continue
+        watch.letter = 0
+        if watch.round != round:
+            continue
+        watch.tries = watch.tries + 1 if event.failed else 0
+        if event.failed:
+            watch.again_s = s.now + min(TRIES_MOST_S, TRIES_FIRST_S * 2.0 ** min(watch.tries - 1, 10))
+        s.alerting.next_s = s.now
+
+
+def _say_sent(s: Situation, key: Key, watch: Watch | None, round: int, event: AlertAnswered) -> None:
+    own = s.known.of(s.me, "sent", ":".join(key), Sent)
+    body = own if own is not None and own.round == round else Sent(round=round, since=0.0, time=0.0)
+    since = _since(s, key, watch) if watch is not None else body.since or s.wall(s.now)
+    lists = {
+        "cleared" if event.over else "told": tuple(sorted({*(body.cleared if event.over else body.told), *event.taken}))
+    }
+    body = msgspec.structs.replace(body, since=since, time=s.wall(s.now), **lists)
+    s.publish("sent", ":".join(key), body, "it was told that it is over" if event.over else "it was told")
 
 
 def _note(s: Situation, event: AlertAnswered) -> None:
     """For people. The same trouble of a receiver is told once."""
-    what = f"{event.rule} {event.subject}".strip()
+    subjects = [subject for subject, _ in event.about] or [""]
+    over = " that it is over" if event.over else ""
     for name in event.taken:
         if s.alerting.unsent.pop(name, None) is not None or event.rule != BEAT:
-            over = " that it is over" if event.over else ""
-            s.note("alert", event.subject or name, f"{name} was told{over}: {what}")
+            for subject in subjects:
+                s.note("alert", subject or name, f"{name} was told{over}: {event.rule} {subject}".rstrip())
     for name, why in event.failed.items():
         if s.alerting.unsent.get(name) != why:
             s.alerting.unsent[name] = why
-            s.note("alert-unsent", event.subject or name, f"{what} could not be told to {name}: {why}")
+            what = f"{event.rule} {subjects[0]}".strip()
+            s.note("alert-unsent", subjects[0] or name, f"{what} could not be told to {name}: {why}")
 
 
 # --- what is known ----------------------------------------------------------------------------------------------------
@@ -168,7 +202,7 @@ def turn(s: Situation, key: Key, node: str = "") -> int:
     return before
 
 
-def told_of(s: Situation, key: Key, watch: Watch) -> Told:
+def told_of(s: Situation, key: Key, watch: Watch) -> Taken:
     """Of the round of a watch; from each node only once its turn has come."""
     told: set[str] = set()
     cleared: set[str] = set()
@@ -180,7 +214,7 @@ def told_of(s: Situation, key: Key, watch: Watch) -> Told:
             told |= {*body.told}
         if watch.over_s is None or s.now >= watch.over_s + wait_s:
             cleared |= {*body.cleared}
-    return Told(frozenset(told), frozenset(cleared))
+    return Taken(frozenset(told), frozenset(cleared))
 
 
 def _is_fixed(s: Situation, node: str) -> bool:

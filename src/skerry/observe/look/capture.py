@@ -55,7 +55,7 @@ def capture(
                     batch += record
                     taken += 1
                     if taken == job.packets:
-                        why = f"{taken} packets came"
+                        why = "as many as were asked for"
                         break
             now_s = time.monotonic()
             sent += len(batch)
@@ -65,7 +65,7 @@ def capture(
             if not why and now_s - began_s >= job.seconds:
                 why = f"{job.seconds:g} s are over"
             if not why and sent >= job.limit:
-                why = f"{job.limit} bytes came"
+                why = f"the limit of {job.limit} bytes"
             if why or now_s - told_s >= TOLD_EVERY_S:
                 told_s = now_s
                 lost += _lost(wire)

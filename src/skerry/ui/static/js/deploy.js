@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { Operation, begin } from "./act.js";
 import { by } from "./store.js";
-import { Failed, link, short } from "./parts.js";
+import { Failed, link, many, short } from "./parts.js";
 
 const MOST = 1 << 20;
 
@@ -73,14 +73,21 @@ export function Deploy({ route: [given = ""] }) {
 const BARE = [null, "", 0, false];
 const bare = (value) => BARE.includes(value) || (Array.isArray(value) && !value.length);
 
-/** A service that comes or goes is told of as one: what it is not doesn't matter then. */
+/** A service that comes or goes, as its image tells, is one row; all that is said of one that comes is inside. */
 function folded(changes) {
-  const service = (each) => (each.path.startsWith("app/") ? (each.field.match(/^services\.([^.]+)\./) || [])[1] : undefined);
+  const service = (each) => (each.field.match(each.path.startsWith("app/") ? /^services\.([^.]+)\./ : /^images\.([^.]+)$/) || [])[1];
   const of = by(changes.filter(service), service);
-  const goes = new Set([...of].filter(([, its]) => its.length > 5 && its.every((each) => each.new === null)).map(([name]) => name));
-  const comes = new Set([...of].filter(([, its]) => its.length > 5 && its.every((each) => each.old === null)).map(([name]) => name));
-  const whole = [...goes].map((name) => ({ path: "app/", field: `services.${name}`, old: "the whole service", new: null }));
-  return [...whole, ...changes.filter((each) => !goes.has(service(each)) && !(comes.has(service(each)) && bare(each.new)))];
+  const image = (name) => of.get(name).find((each) => each.field === `images.${name}`);
+  const named = (what) => [...of.keys()].filter((name) => image(name) && image(name)[what] === null);
+  const [goes, comes] = [named("new"), named("old")];
+  const whole = (name) => ({ path: "app/", field: `services.${name}`, old: null, new: null });
+  return [...goes.map((name) => ({ ...whole(name), old: "the whole service" })), ...comes.map((name) => ({ ...whole(name), new: fresh(of.get(name)), inner: of.get(name).filter((each) => !bare(each.new)) })),
+    ...changes.filter((each) => ![...goes, ...comes].includes(service(each)))];
+}
+
+function fresh(its) {
+  const value = (field) => (its.find((each) => each.field.endsWith(`.${field}`)) || {}).new;
+  return `new: ${many(value("replicas") ?? 1, "replica")}${value("scale.max") ? `, up to ${value("scale.max")}` : ""}`;
 }
 
 function Difference({ found, busy, go }) {
@@ -92,7 +99,7 @@ function Difference({ found, busy, go }) {
   return html`<section ref=${own}><div class="head"><h2>${found.before ? `What changes in ${found.name}` : `${found.name} is new`}</h2></div>
     <table class="cards"><thead><tr><th>Field</th>${found.before && html`<th>Now</th>`}<th>${found.before ? "Then" : "Value"}</th></tr></thead><tbody>
     ${changes.map((each) => html`<tr key=${each.path + each.field}><td class="mono"><span class="quiet">${each.path.split("/")[0]}</span> ${each.field}</td>${found.before && html`<td class="mono">${each.old === null ? html`<span class="quiet">not there</span>` : html`<span class="was">${shown(each.old)}</span>`}</td>`}
-      <td class="mono">${each.new === null ? html`<span class="word bad">goes</span>` : html`<span class="is">${shown(each.new)}</span>`}</td></tr>`)}</tbody></table>
+      <td class="mono">${each.new === null ? html`<span class="word bad">goes</span>` : each.inner ? html`<details class="bare"><summary class="is">${each.new}</summary><dl class="facts mono">${each.inner.map((one) => html`<dt>${one.field.startsWith("images.") ? "image" : one.field.split(".").slice(2).join(".")}</dt><dd>${shown(one.new)}</dd>`)}</dl></details>` : html`<span class="is">${shown(each.new)}</span>`}</td></tr>`)}</tbody></table>
     ${gone.length > 0 && html`<div class="note wait"><p>What goes: ${gone.map((each) => each.field).join(", ")}.</p></div>`}
     <div class="actions" style=${{ marginTop: "18px" }}><button class="do first" type="button" disabled=${busy} onClick=${go}>Deploy ${found.name}</button></div></section>`;
 }

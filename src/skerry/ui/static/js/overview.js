@@ -115,6 +115,6 @@ function Host({ host, rows: its, figures }) {
     ${isHeard(host) && capacity.cpus ? html`<div class="room" title=${told ? "used now" : "reserved by what runs there: what it uses is not known yet"}>
       <span>CPU</span><${Meter} share=${cpu / capacity.cpus} /><span>${cpu.toFixed(1)} of ${capacity.cpus.toFixed(0)}${told ? "" : " reserved"}</span>
       <span>Mem</span><${Meter} share=${mem / (whole || 1)} /><span>${bytes(mem)} of ${bytes(whole || 0)}</span></div>`
-      : html`<p class="room unknown">${isHeard(host) ? "It has not said yet what it has." : `What it uses is not known${host.why || host.silent ? `: ${reasonOf(host.name, host.why || host.silent)}` : "."}`}</p>`}
+      : html`<p class="room unknown" title=${host.why || host.silent}>${isHeard(host) ? "It has not said yet what it has." : `What it uses is not known${host.why || host.silent ? `: ${reasonOf(host.name, host.why || host.silent)}` : "."}`}</p>`}
     ${its.length ? html`<${Dots} rows=${its} label=${`on ${host.name}`} />` : html`<span class="quiet">${isHeard(host) ? "nothing runs here" : "what runs there isn't known"}</span>`}</article>`;
 }

@@ -45,8 +45,15 @@ export const Loading = ({ lines = 4 }) => html`<div role="status" aria-label="lo
   ${Array.from({ length: lines }, (_, n) => html`<p class="ghost" style=${{ width: `${62 - ((n * 17) % 34)}%`, margin: "10px 0" }} aria-hidden="true">.</p>`)}</div>`;
 
 /** Tabs that are addresses: they can be opened, kept and gone back to. */
-export const Tabs = ({ tabs, now, to }) => html`<nav class="tabs" aria-label="Of this page">
+export function Tabs({ tabs, now, to }) {
+  const own = useRef(null);
+  useEffect(() => {
+    const [box, here] = [own.current, own.current.querySelector("[aria-current]")];
+    if (here) box.scrollLeft = here.offsetLeft - box.offsetLeft - (box.clientWidth - here.clientWidth) / 2; // on a phone not all are in sight
+  }, [now, tabs.length]);
+  return html`<nav class="tabs" aria-label="Of this page" ref=${own}>
   ${tabs.map(([key, label]) => html`<a href=${to(key)} aria-current=${key === now ? "page" : undefined}>${label}</a>`)}</nav>`;
+}
 
 export const Choice = ({ label, options, value, set }) => html`<span class="choice" role="group" aria-label=${label}>
   ${options.map(([key, word]) => html`<button type="button" aria-pressed=${String(key === value)} onClick=${() => set(key)}>${word}</button>`)}</span>`;

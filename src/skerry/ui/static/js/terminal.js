@@ -104,6 +104,6 @@ function Screen({ begin }) {
     })();
     return () => { gone = true; clear(); };
   }, []);
-  return html`<div class="screen" ref=${box} aria-label="Terminal"></div>
+  return html`<div class="screen" hidden=${Boolean(problem)} ref=${box} aria-label="Terminal"></div>
     <div aria-live="polite">${said.map((line) => html`<p class="quiet">${cleaned(line)}</p>`)}${end && !problem && html`<p class="quiet">It ended${end.code === null ? "" : ` with ${end.code}`}${end.why ? `: ${cleaned(end.why)}` : ""}.</p>`}<${Failed} problem=${problem} /></div>`;
 }
