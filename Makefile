@@ -119,7 +119,8 @@ KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.p
          tests/e2e/test_image_budget.py
 HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
-LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py
+LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py \
+         tests/e2e/test_databases.py
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,nice)
