@@ -116,7 +116,7 @@ IMAGES := tests/image
 LIBRARY := tests/library
 BUSY := LIBRARY
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
-         tests/e2e/test_image_budget.py
+         tests/e2e/test_image_budget.py tests/e2e/test_api_app.py
 HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
 LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py \
