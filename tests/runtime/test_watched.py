@@ -23,8 +23,8 @@ from runtime.bench import BUSYBOX, OciBench
 from runtime.looking_in import python_tree, run, said, wait_said
 from skerry.agent.looking.child import running
 from skerry.core.visibility import classify
-from skerry.observe.look.job import DATA, Job, SUMMARY
 from skerry.net.veth import Veths
+from skerry.observe.look.job import DATA, SUMMARY, Job
 from skerry.runtime import record
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import ContainerSpec, Tool, ToolSpec

@@ -84,8 +84,8 @@ def command(
             )
         times = {"--since": since_s, "--until": until_s}
         words = [f"{name}=@{now_s - age_s:.0f}" for name, age_s in times.items() if age_s is not None]
-        lines = ["-f", "--no-tail"] if follow and words else ["-f", "-n", str(tail)] if follow else []
-        argv = ["sh", JOURNAL, "-o", "short-iso", *words, *lines]
+        how = ["-f", "--no-tail"] if follow and words else ["-f", "-n", str(tail)] if follow else []
+        argv = ["sh", JOURNAL, "-o", "short-iso", *words, *how]
         if not follow:  # journalctl's own -n means the first ones where --since is said
             argv = ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]
         return look_in(
