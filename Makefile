@@ -84,10 +84,10 @@ bench-elastic: venv       ## what growing and shrinking costs on loads, beside K
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
 test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images timed
+	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images bundle timed
 
 # Tests that watch the time, one room after the other; what only calculates has the processors that these leave idle.
-timed: bundle prism
+timed:
 	@$(MAKE) --no-print-directory real
 	@$(MAKE) --no-print-directory e2e
 
