@@ -63,8 +63,7 @@ async def profile(
         svg, end, complaints = await _drawn(look, "python", argv, seconds + MORE_S)
         if end.code == 0:
             return _profile(look, "py-spy", seconds, rate, svg)
-        said = "
-".join(complaints.lines())
+        said = "\n".join(complaints.lines())
         if NOTHING in said:
             raise ToolFailed(
                 f"{look.slot} could not be profiled",
