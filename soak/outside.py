@@ -60,6 +60,7 @@ class Outside:
 
     def _metrics(self) -> None:
         self.skerry.run("scale", "v2.hungry", "0")  # it has done its part: its starts are half of an emulated processor
+
         def known() -> dict[str, float]:
             rows = self.skerry.json("metrics", SLOT, "guest", "--since", "2m")["series"]
             latest = {row["name"]: [v for v in row["values"] if v is not None][-1:] for row in rows}
