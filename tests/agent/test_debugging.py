@@ -152,13 +152,17 @@ def test_its_time_is_limited_and_a_tracers_is_short_unless_somebody_sits_at_it(s
     assert done["visibility"] == "felt" and "it is ended after 10 s" in done["notices"]
 
 
-def test_where_the_kernel_forbids_tracing_that_is_said(
+def test_where_the_kernel_forbids_tracing_or_perf_that_is_said_and_how_it_is_opened(
     small: Aside, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent_debugging, "YAMA", tmp_path / "scope")
+    monkeypatch.setattr(agent_debugging, "PARANOID", tmp_path / "paranoid")
     (tmp_path / "scope").write_text("1\n")
-    assert "ptrace_scope is 1" in " ".join(debug(ann, "--", "strace", code=127)["notices"])
-    assert "ptrace_scope" not in " ".join(debug(ann, *LS)["notices"])
+    (tmp_path / "paranoid").write_text("3\n")
+    for tool, opens in {"strace": "kernel.yama.ptrace_scope=0", "perf": "kernel.perf_event_paranoid=2"}.items():
+        told = " ".join(debug(ann, "--", tool, "-p", "{pid}", code=127)["notices"])
+        assert told.count("opened there by: sysctl ") == 1 and opens in told
+    assert "sysctl" not in " ".join(debug(ann, *LS)["notices"])
 
 
 def test_when_the_operator_is_gone_so_is_the_tool(small: Aside, session: Session) -> None:

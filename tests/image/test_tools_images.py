@@ -31,6 +31,7 @@ PROMISED = {
         {
             "strace -V": "strace -- version", "gdb --version": "GNU gdb", "lsof -v": "lsof version", "ss -V": "iproute2",
             "tcpdump --version": "tcpdump version", "curl --version": "curl 7", "dig -V": "Knot DNS", "less --version": "less",
+            "journalctl --version": "systemd 252",
             "nano --version": "GNU nano", "sh -c 'ls /; ps; vi --help'": "target", "cat /etc/passwd": "root",
         },
     ),

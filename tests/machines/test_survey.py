@@ -107,6 +107,13 @@ def test_a_tiny_old_container_lacks_nearly_everything_and_hears_it_all_at_once()
         assert word in told
 
 
+def test_a_kernel_that_forbids_tracing_is_told_with_what_opens_it() -> None:
+    """Ubuntu's default."""
+    found = parse_survey("skerry-survey 1\nptrace_scope 1\n", now_s=0.0)
+    assert any("sysctl kernel.yama.ptrace_scope=0" in line for line in found.lines())
+    assert not any("ptrace" in line for line in GOOD.lines())
+
+
 @pytest.mark.parametrize(
     ("kind", "words"), [("openvz", "an OpenVZ container"), ("lxc", "an LXC container"), ("podman", "podman")]
 )

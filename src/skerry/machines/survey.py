@@ -67,6 +67,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_s: float = 0.0
     docker: bool = False
     ufw: bool = False
+    ptrace_scope: int = 0  # of Yama; above 0 no tool may trace
     listeners: tuple[Listener, ...] = ()
     skerry_version: str = ""  # installed, "" if none
     skerry_cloud: str = ""  # id of the cloud that it is enrolled in
@@ -94,6 +95,11 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
             found.append("taken TCP ports: " + ", ".join(map(str, ports)))
         if not self.wireguard:
             found.append("no WireGuard in the kernel: the agent brings its own")
+        if self.ptrace_scope:
+            found.append(
+                "its kernel lets no tool trace (strace, gdb, py-spy): opened by `sysctl kernel.yama.ptrace_scope=0` "
+                f"(it is {self.ptrace_scope})"
+            )
         if abs(self.clock_offset_s) > CLOCK_LIMIT_S:
             found.append(f"its clock is {self.clock_offset_s:+.0f} s off ours")
         if self.skerry_version:
@@ -165,6 +171,7 @@ def parse_survey(text: str, *, now_s: float, sent_s: float | None = None) -> Sur
         clock_offset_s=clock_s - middle_s if clock_s else 0.0,
         docker=values.get("docker") == "yes",
         ufw=values.get("ufw") == "yes",
+        ptrace_scope=int(_number(values, "ptrace_scope", int, 0)),
         listeners=tuple(sorted(listeners, key=lambda one: (one.port, one.protocol, one.process, one.pid))),
         skerry_version=values.get("version", ""),
         skerry_cloud=node.get("cloud", ""),

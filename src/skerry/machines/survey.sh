@@ -26,6 +26,7 @@ kind=$(systemd-detect-virt --container 2>/dev/null)
 [ -n "$kind" ] && [ "$kind" != none ] && echo "container $kind"
 echo "memory_kib $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 echo "cpus $(nproc)"
+echo "ptrace_scope $(cat /proc/sys/kernel/yama/ptrace_scope 2>/dev/null)"
 state=/var/lib; [ -d /var/lib/skerry ] && state=/var/lib/skerry
 echo "disk_kib $(df -Pk /opt $state 2>/dev/null | awk 'NR > 1 && (least == "" || $4 < least) { least = $4 } END { print least }')"
 

@@ -41,6 +41,7 @@ STUCK_S = 3.0  # a tracer whose output nobody takes holds up whom it traces
 COMMAND_SHOWN = 500
 CORE_SCRIPT = ("sh", "/usr/share/skerry/core")  # of the image "base", or of an own one
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
 class TooManyTools(Passing):
@@ -220,10 +221,7 @@ class Debugging:
         end = t.End(0, "the agent ended")
         try:
             notices = [f"{session.subject} may notice: {session.found.notices}"]
-            if session.traces and (scope := _ptrace_scope()):
-                notices.append(
-                    f"this host's kernel forbids tracing (kernel.yama.ptrace_scope is {scope}, tools need 0): strace and gdb will fail"
-                )
+            notices += _forbidden(session.asked, session.traces)
             if session.limit_s < MOST_S:
                 notices.append(f"it is ended after {session.limit_s:g} s")
             item: dict[str, Any] = {
@@ -262,10 +260,32 @@ class Debugging:
         )
 
 
-def _ptrace_scope() -> int:
-    """0 where processes may trace others of their own user. Source: Linux, Documentation/admin-guide/LSM/Yama.rst."""
+def _forbidden(asked: Ask, traces: bool) -> list[str]:
+    """What this host's kernel will refuse the command, and how it is opened.
+
+    Sources: Linux, Documentation/admin-guide/LSM/Yama.rst; Debian's kernel for perf_event_paranoid above 2 (decision 26).
+    """
+    words = {word.rpartition("/")[2] for argument in asked.argv for word in argument.split()}
+    if asked.host:  # as root with what it takes
+        return []
+    told = []
+    if (scope := _number_in(YAMA)) > 0 and (traces or "py-spy" in words):
+        told.append(
+            "this host's kernel forbids tracing: strace, gdb and py-spy will fail; "
+            f"opened there by: sysctl kernel.yama.ptrace_scope=0 (it is {scope})"
+        )
+    if (paranoid := _number_in(PARANOID)) > 2 and "perf" in words:
+        told.append(
+            "this host's kernel keeps perf events for root: use skerry profile; "
+            f"opened there by: sysctl kernel.perf_event_paranoid=2 (it is {paranoid})"
+        )
+    return told
+
+
+def _number_in(path: Path) -> int:
+    """0 where this kernel has none."""
     with contextlib.suppress(OSError, ValueError):
-        return int(YAMA.read_text())
+        return int(path.read_text())
     return 0
 
 

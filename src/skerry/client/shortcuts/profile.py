@@ -22,7 +22,9 @@ Profiler = Literal["auto", "py-spy", "perf"]
 SVG_BYTES = 32 << 20
 RECORDING_BYTES = 64 << 20
 MORE_S = 60.0  # to read symbols and to draw
+NOTHING = "No stack counts found"  # inferno, which draws for py-spy
 NOT_PYTHON = ("Failed to find python version", "No python processes found")
+NOT_READ = ("Permission", "Operation not permitted")
 _SAMPLES = re.compile(rb"<title>all \(([\d,]+) samples")
 
 
@@ -61,9 +63,17 @@ async def profile(
         svg, end, complaints = await _drawn(look, "python", argv, seconds + MORE_S)
         if end.code == 0:
             return _profile(look, "py-spy", seconds, rate, svg)
-        if by == "py-spy" or not any(words in line for line in complaints.lines() for words in NOT_PYTHON):
+        said = "\n".join(complaints.lines())
+        if NOTHING in said:
+            raise ToolFailed(
+                f"{look.slot} could not be profiled",
+                f"its Python ran at none of the samples of {seconds} s: there is nothing to draw",
+                f"draw what waits and sleeps, too: --waiting; what it waits in: skerry procs {look.slot}",
+            )
+        if by == "py-spy" or not any(words in said for words in (*NOT_PYTHON, *NOT_READ)):
             raise failed(f"{look.slot} could not be profiled", end, complaints)
-        look.say(f"{look.slot} is no Python program: perf looks at it")
+        why = "is no Python program" if any(words in said for words in NOT_PYTHON) else "may not be read by py-spy"
+        look.say(f"{look.slot} {why}: perf looks at it")
     recording = await _recorded(look, seconds, rate)
     svg, end, complaints = await _drawn(look, "perf", ["sh", "/usr/share/skerry/draw"], MORE_S, recording)
     if end.code:

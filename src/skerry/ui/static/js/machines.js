@@ -54,7 +54,7 @@ function Machine({ machine, cloud, back }) {
   return html`<tr><td class="name">${cloud.hosts[machine.slot] ? html`<a href=${link.host(machine.slot)}>${machine.slot}</a>` : machine.slot}<div class="why mono">${machine.address}</div></td>
     <td><${Word} mood=${state === "joined" && !machine.up ? "bad" : MOOD[state] || "wait"}>${state === "joined" && !machine.up ? "silent" : WORDS[state] || state}<//>${machine.why && html`<div class="why">${machine.why}</div>`}${machine.asks && html`<div class="why">asked of you: <code>${machine.asks}</code></div>`}</td>
     <td class="tight">${machine.size}</td><td class="tight">${machine.region}</td><td class="right tight" data-is="an hour">${machine.state === "enrolled" ? html`<span class="quiet" title="no keeper says anything of it">–</span>` : usd(machine.usd_hour)}</td>
-    <td class="right tight" data-is="so far">${cost === null ? html`<span class="quiet" title="not known">–</span>` : usd(cost)}</td><td class="right tight quiet" data-is="rented">${machine.created > 0 ? html`<time title=${iso(machine.created)}>${age(machine.created)} ago</time>` : ""}</td>
+    <td class="right tight" data-is="so far">${cost === null ? html`<span class="quiet" title="not known">–</span>` : cost < 0.01 ? "under 0.01 USD" : usd(cost)}</td><td class="right tight quiet" data-is="rented">${machine.created > 0 ? html`<time title=${iso(machine.created)}>${age(machine.created)} ago</time>` : ""}</td>
     <td class="right tight"><button class="do" type="button" aria-label=${`Give back: ${machine.slot}`} disabled=${state === "returning"} onClick=${back}>Give back</button></td></tr>`;
 }
 
