@@ -338,6 +338,8 @@ def test_each_keeper_leaves_room_under_the_ceiling_for_what_the_other_may_rent_a
         cloud.pool(min=3, spend_usd_month=0.04)
         cloud.run(30)
         assert sum(call.act == "create" for call in cloud.provider.calls) == creates
+        cloud.run(30)
+        assert alarms(cloud, "budget") == {"burst"}, "whoever set the ceiling is told that it keeps machines away"
 
 
 def test_machines_that_no_slot_has_count_among_the_most_until_they_are_gone() -> None:
