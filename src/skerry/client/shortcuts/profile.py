@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from skerry.client import debugging, delivery, looking
+from skerry.client import delivery, looking
 from skerry.client.shortcuts.running import Complaints, Look, ToolFailed, failed
 from skerry.core.visibility import classify
 from skerry.errors import BadFormat, BadInput
@@ -83,7 +83,7 @@ async def profile(
 
 async def _recorded(look: Look, seconds: int, rate: int) -> bytes:
     """What the host has seen of it, as perf's file. Raises ToolFailed where it did not run at all."""
-    slot, node = await debugging.where(look.session, look.subject)
+    slot, node = await looking.find(look.session, look.subject)
     look.slot = slot
     await delivery.ready(look.session, look.images, "perf", node, look.say)  # before: it may end meanwhile
     found = classify(["perf"])
