@@ -33,10 +33,12 @@ DIES = "while [ ! -e /data/go ]; do sleep 0.05; done; rm /data/go; sh -c 'kill -
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHost]:
-    before = {name: (SETTINGS / name).read_text() for name in ("core_pattern", "core_pipe_limit")}
     with (Path(tempfile.gettempdir()) / "skerry-core-pattern.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        before = {name: (SETTINGS / name).read_text() for name in ("core_pattern", "core_pipe_limit")}
         try:
+            (SETTINGS / "core_pattern").write_text("core")  # whoever takes them on this machine
+            (SETTINGS / "core_pipe_limit").write_text("0")
             with real_host(tmp_path_factory.mktemp("cores")) as host:
                 host.cloud.core_handler.write_text(program(sys.executable, PACKAGES))
                 host.cloud.core_handler.chmod(0o755)
@@ -44,12 +46,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHost]:
         finally:
             for name, value in before.items():
                 (SETTINGS / name).write_text(value)
-
-
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "LOOK_S", 0.0)
-    monkeypatch.setattr(cores, "STARTS_WITHIN_S", 0.0)
 
 
 def pattern() -> str:
@@ -66,8 +62,9 @@ def let_die(host: RealHost, slot: str) -> None:
     wait_for("the worker to have died", lambda: not host.file(slot, "/data/go").exists())
 
 
-@pytest.mark.usefixtures("soon")
-def test_a_core_is_kept_where_it_was_asked_for_told_fetched_and_removed(host: RealHost, tmp_path: Path) -> None:
+def test_a_core_is_kept_where_it_was_asked_for_told_fetched_and_removed(
+    host: RealHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert pattern() == "core"
     quiet = host.run(DIES + "sleep 1000", volume="data")
     slot = host.run(DIES * 2 + "sleep 1000", volume="data", core_bytes=-1)
@@ -103,6 +100,8 @@ def test_a_core_is_kept_where_it_was_asked_for_told_fetched_and_removed(host: Re
     assert host.skerry("cores", "ls", "--json").json == [] and host.skerry("cores", "get", slot).code == 2
     assert list(folder.glob("*.core.gz")) == []
 
+    monkeypatch.setattr(cores, "LOOK_S", 0.0)
+    monkeypatch.setattr(cores, "STARTS_WITHIN_S", 0.0)
     assert host.skerry("rm", slot.partition(".")[0]).code == 0
     wait_for("the setting to be put back", lambda: pattern() == "core")
     assert (SETTINGS / "core_pipe_limit").read_text() == "0\n"
