@@ -223,7 +223,7 @@ async def _refusal(thief: Thief, host: str, path: str, verb: str, args: dict[str
 def test_a_key_that_may_do_something_else_looks_into_nothing(
     cloud: Cloud, kit: str, somebody: Somebody, tmp_path: Path
 ) -> None:
-    eve, until_s = somebody("debug", "--app", "guestbook", "--until", "9s"), time.time() + 9
+    eve, until_s = somebody("debug", "--app", "guestbook", "--until", "15s"), time.time() + 15
     assert "localhost" in eve.run("cat", "web/0:/etc/hosts")
     words: list[tuple[str, ...]] = [
         ("debug", "web/0", "--tools", kit, "--", "busybox", "true"), ("cat", "web/0:/etc/hosts"), ("procs", "web/0"),

@@ -15,6 +15,9 @@ from skerry.runtime.cgroups import MOUNTINFO, Cgroups
 from skerry.runtime.contract import ContainerSpec
 from skerry.runtime.oci import Binaries, OciRuntime
 
+TOOLS_WITH = os.environ.get(
+    "SKERRY_TEST_TOOLS_WITH", "runc"
+)  # the runtime that tests of tools run on: test_crun.py says crun
 BUSYBOX = Path("/usr/bin/busybox")
 BINARIES = Binaries(conmon=Path("/usr/bin/conmon"), crun=Path("/usr/bin/crun"), runc=Path("/usr/sbin/runc"))
 PLAYS: dict[Play, str] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.bench import OciBench
+from runtime.bench import TOOLS_WITH, OciBench
 from runtime.looking_in import Done, run
 
 pytestmark = pytest.mark.real
@@ -18,7 +18,7 @@ SWITCHES = "tracepoint:sched:sched_switch { @[args->prev_comm] = count(); } inte
 
 @pytest.fixture
 async def bench() -> AsyncIterator[OciBench]:
-    bench = OciBench("runc")
+    bench = OciBench(TOOLS_WITH)
     yield bench
     await bench.finish()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runtime.bench import OciBench
+from runtime.bench import TOOLS_WITH, OciBench
 from runtime.looking_in import Done, run
 from skerry.runtime import record
 from skerry.runtime.contract import Mount, RuntimeBusy, RuntimeRefused, ToolSpec
@@ -32,7 +32,7 @@ def shadow() -> bytes:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[OciBench]:
-    bench = OciBench("runc")
+    bench = OciBench(TOOLS_WITH)
     volume = bench.own / "volume"
     volume.mkdir()
     spec = msgspec.structs.replace(

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from agent.real import GATEWAY, own_network
-from runtime.bench import BUSYBOX, OciBench
+from runtime.bench import BUSYBOX, TOOLS_WITH, OciBench
 from runtime.looking_in import python_tree, run, said, wait_said
 from skerry.agent.looking.child import running
 from skerry.core.visibility import classify
@@ -90,7 +90,7 @@ async def watching(bench: OciBench, **network: Any) -> Watched:
 
 @pytest.fixture
 async def watched() -> AsyncIterator[Watched]:
-    bench = OciBench("runc")
+    bench = OciBench(TOOLS_WITH)
     try:
         yield await watching(bench, isolated=True)
     finally:
@@ -172,7 +172,7 @@ async def test_who_writes_is_noticed_by_what_is_written_and_by_nothing_else(watc
 
 async def test_whose_packets_are_read_notices_no_listener_and_no_promiscuous_interface(tmp_path: Path) -> None:
     """They are read at the host's end of its wire, by the agent's own child, while somebody knocks."""
-    bench = OciBench("runc")
+    bench = OciBench(TOOLS_WITH)
     veths = Veths(tmp_path, prefix="rch", gateway=GATEWAY, mtu=1420)
     try:
         with own_network():

@@ -84,6 +84,11 @@ def test_one_is_rented_looked_at_and_given_back(opened: Opener, beside: Aside, s
     assert found(page) == []
     if REWRITE:
         picture(page, "machines")
+    page.get_by_role("link", name="burst/0").click()
+    expect(page.locator("h1")).to_have_text("burst/0")
+    expect(page.locator("tbody")).to_contain_text("web.web/0")
+    expect(page.get_by_role("button", name="Drain")).to_have_count(0)  # it is given back, and drained by that
+    page.get_by_role("link", name="Its pool").click()
     page.get_by_role("button", name="Give back: burst/0").click()
     expect(dialog).to_contain_text(
         "1 replica moves to other hosts first, each started there before it stops here: web.web/"

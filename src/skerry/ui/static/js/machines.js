@@ -1,5 +1,5 @@
 // Pools of rented machines, live: how many, what each is at and costs; one rented, one given back, the bounds changed.
-import { html, useState } from "../vendor/htm-preact.js";
+import { html, useEffect, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { natural, rows, useCloud } from "./store.js";
 import { Act, begin } from "./act.js";
@@ -19,7 +19,9 @@ const soFar = (machine) => (machine.created > 0 ? (Math.max(0, Date.now() / 1000
 
 export function Machines() {
   const cloud = useCloud();
-  const [told, problem, again] = useAsked(`pools ${Object.keys(cloud.pools)}`, () => ask("GET", "/v1/pools?limit=1000").then((pools) => pools.items));
+  const [told, problem, again] = useAsked("pools", () => ask("GET", "/v1/pools?limit=1000").then((pools) => pools.items));
+  const signed = Object.values(cloud.pools).map((each) => [each.pool, each.min, each.max, each.spend_usd_month]).join();
+  useEffect(again, [signed]); // somebody else may have changed them
   const all = Object.values(cloud.machines);
   const hour = all.reduce((sum, each) => sum + (each.state === "enrolled" ? 0 : each.usd_hour), 0);
   const spent = Object.values(cloud.pools).filter((each) => each.spent_usd_month >= 0);
