@@ -84,10 +84,10 @@ bench-elastic: venv       ## what growing and shrinking costs on loads, beside K
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
 test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images timed
+	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images bundle timed
 
 # Tests that watch the time, one room after the other; what only calculates has the processors that these leave idle.
-timed: bundle prism
+timed:
 	@$(MAKE) --no-print-directory real
 	@$(MAKE) --no-print-directory e2e
 
@@ -116,10 +116,11 @@ IMAGES := tests/image
 LIBRARY := tests/library
 BUSY := LIBRARY
 KILLS := tests/e2e/test_kills.py tests/e2e/test_network.py tests/e2e/test_lint.py tests/e2e/test_disks.py \
-         tests/e2e/test_image_budget.py
+         tests/e2e/test_image_budget.py tests/e2e/test_api_app.py
 HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
-LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py
+LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py \
+         tests/e2e/test_databases.py
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,nice)

@@ -30,8 +30,8 @@ TAKEN_WITHIN_S = 30.0  # all of one that is gone
 class OnDisk(OciBench):
     """Its logs are where a host's are: on a disk."""
 
-    def __init__(self, runtime: str) -> None:
-        self.disk = Path(tempfile.mkdtemp(prefix="skr-flood-", dir="/var/tmp"))
+    def __init__(self, runtime: str, disk: Path | None = None) -> None:
+        self.disk = disk or Path(tempfile.mkdtemp(prefix="skr-flood-", dir="/var/tmp"))
         super().__init__(runtime)
 
     def make(self) -> OciRuntime:
@@ -102,9 +102,9 @@ async def flood(lines: int, runtime: str = "runc", line: str = LINE) -> dict[str
 
 def written_by(bench: OnDisk, id: str) -> int:
     from skerry.runtime import conmon
-    from skerry.runtime.logcounts import written
+    from skerry.runtime.logcounts import passed
 
-    return written(conmon.read_pid(bench.own / "c" / id / "conmon.pid"))
+    return passed(conmon.read_pid(bench.own / "c" / id / "conmon.pid"))[1]
 
 
 def counted(directory: Path) -> tuple[int, int]:

@@ -67,9 +67,14 @@ SCRIPTS = ("pip", "npm")  # say nothing but what they import, once they are call
 BIG = ("caddy", "gdb", "postgresql-15", "vim-runtime")  # for the time: 140 MB of programs, texts and data
 
 
+@functools.cache
+def _index(cache: Path) -> list[Package]:
+    return read_index(archives(), cache, print)
+
+
 def fetch(names: Iterable[str], cache: Path = CACHE) -> dict[str, list[File]]:
     """Debian packages by name, alone, without what they depend on: their files."""
-    index = read_index(archives(), cache, print)
+    index = _index(cache)
     newest = functools.cmp_to_key(compare_versions)
     debs = {}
     for name in dict.fromkeys(names):

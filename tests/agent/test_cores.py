@@ -108,6 +108,22 @@ def test_a_core_is_kept_where_it_was_asked_for_told_fetched_and_removed(host: Re
     assert (SETTINGS / "core_pipe_limit").read_text() == "0\n"
 
 
+def test_what_is_kept_of_a_crash_names_its_core(host: RealHost) -> None:
+    slot = host.run("sh -c 'kill -SEGV $$'; exit 3", core_bytes=-1, stays=False)
+
+    def named() -> list[str]:
+        return [name for row in host.skerry("crashes", slot, "--json").json for name in row["cores"]]
+
+    wait_for("both to be kept", lambda: bool(named()))
+    (row,) = host.skerry("cores", "ls", slot, "--json").json
+    assert (
+        named() == [row["name"]]
+        and f"skerry cores get {slot}:{row['name']}" in host.skerry("crashes", slot).out.decode()
+    )
+    assert host.skerry("rm", slot.partition(".")[0]).code == 0
+    assert host.skerry("cores", "rm", slot, "--all").code == 0  # of an app that is gone
+
+
 def test_what_is_no_container_of_ours_leaves_its_core_as_ever(host: RealHost) -> None:
     host.run("sleep 1000", core_bytes=-1)
     assert pattern().startswith("|")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import skerry
 from agent.real import RealHost, real_host, wait_for
+from skerry.errors import SkerryError
 from skerry.observe.look import beginning
 
 pytestmark = pytest.mark.real
@@ -147,3 +149,18 @@ def test_the_child_that_reads_keeps_no_right_that_it_does_not_need() -> None:
             bits = int(status[field], 16)
             assert {number for number in range(64) if bits >> number & 1} == expected, (what, field)
         assert status["NoNewPrivs"] == "1"
+
+
+def test_programs_see_the_same_as_people(host: RealHost) -> None:
+    slot = ready(host, "mkdir /tmp/d; echo hello >/tmp/d/a; ln -s a /tmp/d/l; nc -l -p 8123 >/dev/null & sleep 0.1")
+    with skerry.Client(home=host.home) as cloud:
+        entries = {entry.name: entry for entry in cloud.looks.ls(slot, "/tmp/d")}
+        assert (entries["a"].kind, entries["a"].size_bytes, entries["l"].target) == ("file", 6, "a")
+        assert cloud.looks.cat(slot, "/tmp/d/l") == b"hello\n"
+        first, *_ = cloud.looks.procs(slot)
+        assert first.pid == 1 and first.host_pid == host.pid(slot) and first.memory_bytes > 0
+        assert [socket.process for socket in cloud.looks.sockets(slot) if socket.local == "*:8123"] == ["nc"]
+        changed = {each.name: each.change for each in cloud.looks.files(slot)}
+        assert changed["/tmp/d/a"] == "added"
+        with pytest.raises(SkerryError, match="3 are allowed"):
+            cloud.looks.cat(slot, "/tmp/d/a", limit_bytes=3)

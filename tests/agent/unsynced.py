@@ -15,3 +15,8 @@ def unsynced() -> Iterator[None]:
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, lambda file: None)
         yield
+
+
+@pytest.fixture(name="unsynced", scope="module", autouse=True)
+def synced() -> None:
+    """For a module whose acts are ended at each step on the disk, where a sync is one of them."""

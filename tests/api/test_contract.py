@@ -36,9 +36,9 @@ CHECKS = [
     ignored_auth,
 ]
 # These would go to other machines, take one away from the others, or never end.
-LEFT_OUT = {"join_host", "remove_host", "doctor_host", "upgrade_host", "expel_host"} | {
-    route.name for route in ROUTES if route.stream
-}
+LEFT_OUT = {
+    "join_host", "remove_host", "doctor_host", "upgrade_host", "expel_host", "put_alert_receiver", "test_alert_receivers"
+} | {route.name for route in ROUTES if route.stream}  # fmt: skip
 THERE = {"app": "there", "service": "web", "host": "vps-2", "volume": "data"}
 TURN = itertools.count()
 schema = schemathesis.openapi.from_dict(document(ROUTES))

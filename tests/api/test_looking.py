@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 import skerry
 from agent.receivers import hook
-from agent.small import Aside
-from api.serving import WITHIN_S, Served
+from agent.small import Aside, put_image
+from api.serving import WITHIN_S, Served, events
 from client.test_alerts import QuickCloud
+from skerry.client.identity import write_key_pair
+from skerry.client.images import LocalImages
 from skerry.core.intent import Service
 from skerry.errors import SkerryError
 from ui.talking import Talking
@@ -142,3 +145,120 @@ def alert(*args: str) -> None:
     from skerry.cli.main import run
 
     assert run(["alert", *args]) == 0
+
+
+def test_receivers_rules_and_silences_are_changed_by_programs(
+    cloud: skerry.Client, operator: httpx.Client, served: Served
+) -> None:
+    with hook() as receiver:
+        put = operator.put(
+            "/v1/alerts/receivers/rest", json={"kind": "webhook", "where": receiver.url, "secret": SECRET}
+        )
+        assert put.status_code == 200 and SECRET not in put.text, put.text
+        added = cloud.alerting.add("sdk", "slack", receiver.url)
+        assert (added.kind, added.at) == ("slack", "127.0.0.1")
+        assert {row.name for row in cloud.alert_receivers()} == {"ops", "rest", "sdk"}
+        answer = operator.post("/v1/alerts/test", params={"receiver": "rest"})
+        assert [(row["ok"], row["detail"]) for row in answer.json()["items"]] == [(True, "200 OK thank you")], (
+            answer.text
+        )
+        assert [(row.receiver, row.ok) for row in cloud.alerting.test("sdk")] == [("sdk", True)]
+    again = operator.put("/v1/alerts/receivers/rest", json={"kind": "ntfy", "where": "https://example.com/x"})
+    assert (again.status_code, again.json()["code"]) == (409, "receiver-taken")
+    wrong = operator.put("/v1/alerts/receivers/more", json={"kind": "webhook", "where": "ftp://example.com"})
+    assert wrong.status_code == 422 and "is no URL" in wrong.json()["detail"]
+    assert operator.delete("/v1/alerts/receivers/rest").status_code == 204
+    cloud.alerting.rm("sdk")
+    assert {row["name"] for row in operator.get("/v1/alerts/receivers").json()["items"]} == {"ops"}
+
+    made = operator.patch("/v1/alerts/rules/slow", json={"metric": "probe_s", "limit": 0.5, "of": "shop", "for_s": 120})
+    assert made.status_code == 200, made.text
+    rule = cloud.alerting.set_rule("slow", below=True)
+    assert (rule.metric, rule.of, rule.limit, rule.for_s, rule.below) == ("probe_s", "shop", 0.5, 120.0, True)
+    unknown = operator.patch("/v1/alerts/rules/other", json={"metric": "prob_s", "limit": 1})
+    assert unknown.status_code == 422 and "probe_s" in unknown.json()["fix"]
+    assert operator.patch("/v1/alerts/rules/disk", json={"metric": "probe_s"}).status_code == 422
+    assert cloud.alerting.set_rule("disk", limit=0.5).limit == 0.5
+    for name in ("disk", "slow"):
+        assert operator.delete(f"/v1/alerts/rules/{name}").status_code == 204
+    rules = {each.name: each.limit for each in cloud.alert_rules()}
+    assert rules["disk"] == 0.9 and "slow" not in rules
+
+    assert operator.post("/v1/alerts/silences", json={"rule": "clock", "for_s": 60}).json()["rule"] == "clock"
+    assert [(each.rule, each.until > time.time()) for each in cloud.alerting.silences()] == [("clock", True)]
+    cloud.alerting.silence("clock", for_s=0)
+    assert operator.get("/v1/alerts/silences").json()["items"] == []
+    with served.client("reader", "read") as reader:
+        for method, path in (
+            ("PUT", "receivers/x"),
+            ("DELETE", "receivers/x"),
+            ("PATCH", "rules/disk"),
+            ("POST", "silences"),
+        ):
+            assert reader.request(method, f"/v1/alerts/{path}", json={}).status_code in (400, 403), (method, path)
+
+
+def test_lines_and_events_are_followed_by_words(beside: Aside, operator: httpx.Client) -> None:
+    say(beside, "shop.shop/0", "apple 1", "pear 2", "apple 3")
+    with operator.stream(
+        "GET", "/v1/watch/logs", params={"target": "shop", "tail": 100, "grep": "APPLE", "ignore_case": "true"}
+    ) as s:
+        got = (event for event in events(s) if event.event != "unanswered")  # vps-3 has ended
+        assert [next(got).data["text"] for _ in range(2)] == ["apple 1", "apple 3"]
+        say(beside, "shop.shop/0", "pear 4", "apple 5")
+        assert next(got).data["text"] == "apple 5"
+    with operator.stream(
+        "GET", "/v1/watch/events", params={"subject": "shop.shop/1", "kinds": "claimed,started", "tail": 100}
+    ) as s:
+        got = (event for event in events(s) if event.event != "unanswered")  # vps-3 has ended
+        assert [(e.data["kind"], e.data["subject"]) for e in (next(got), next(got))] == [
+            ("claimed", "shop.shop/1"),
+            ("started", "shop.shop/1"),
+        ]
+
+
+def test_rights_to_look_in_tools_and_diaries(
+    cloud: skerry.Client, operator: httpx.Client, served: Served, tmp_path: Path, home: Path
+) -> None:
+    public = write_key_pair(tmp_path / "eve.key", tmp_path / "eve.pub", "eve", "")
+    until_s = float(int(time.time()) + 3600)
+    body = {
+        "right": "debug",
+        "name": "eve",
+        "public": msgspec.to_builtins(public),
+        "apps": ["shop"],
+        "until_s": until_s,
+    }
+    answer = operator.post("/v1/roles/rights", json=body)
+    assert answer.status_code == 201, answer.text
+    (role,) = (role for role in cloud.roles.ls() if role.name == "eve")
+    assert (role.asks, role.paths, role.kinds, role.until) == (("debug",), ("app/shop",), (), until_s)
+    assert cloud.roles.add_right("observe", "eve-logs", tmp_path / "eve.pub", apps=["*"]).asks == ("observe",)
+    assert (
+        operator.post("/v1/roles/rights", json={**body, "name": "x", "apps": [], "hosts": ["vps-1"]}).status_code == 422
+    )
+
+    images = LocalImages(home / "images")
+    images.tag("kit", put_image(images.objects, {"usr/bin/tool": b"a tool"}))
+    put = operator.put("/v1/tools/mine", json={"image": "kit", "about": "of ours"})
+    assert put.status_code == 200, put.text
+    rows = {row.name: row for row in cloud.tools.ls()}
+    assert (rows["mine"].image, rows["mine"].about, rows["base"].image) == (images.names["kit"], "of ours", "")
+    assert operator.put("/v1/tools/other", json={"image": "/etc/passwd"}).status_code == 422
+    assert cloud.tools.add("mine", "kit").about == "image kit"
+    assert operator.delete("/v1/tools/mine").status_code == 204
+    assert "mine" not in {row["name"] for row in operator.get("/v1/tools").json()["items"]}
+
+    told = operator.get("/v1/audit", params={"hosts": "vps-1,vps-2"}).json()["items"]
+    assert [(row["host"], row["ok"]) for row in told] == [("vps-1", True), ("vps-2", True)]
+    assert [row.host for row in cloud.audit("vps-1")] == ["vps-1"]
+    assert operator.get("/v1/audit", params={"hosts": "vps-9"}).status_code == 404
+
+    assert operator.get("/v1/crashes").json()["items"] == cloud.looks.crashes() == []
+    assert operator.get("/v1/look/entries", params={"slot": "nothing/0"}).status_code == 404
+    with served.client("reader", "read") as reader:
+        for path in ("entries", "file", "processes", "sockets", "changes"):
+            assert reader.get(f"/v1/look/{path}", params={"slot": "shop.shop/0", "path": "/"}).status_code in (
+                400,
+                403,
+            ), path

@@ -130,5 +130,7 @@ def test_the_folder_of_the_page_is_good(tmp_path: Path) -> None:
     write_key_pair(tmp_path / "k", tmp_path / "github.pub", "github", "")
     for name, text in re.findall(r"```yaml\n# (\w+\.yaml)\n(.*?)```", (DOCS / "folder.md").read_text(), re.DOTALL):
         (tmp_path / name).write_text(text)
-    folder = read_folder(tmp_path, {})
+    (tmp_path / "tools" / "mine").mkdir(parents=True)
+    (tmp_path / "tools" / "mine" / "image.toml").touch()
+    folder = read_folder(tmp_path, dict.fromkeys(("OPS_WEBHOOK", "OPS_SECRET", "MAIL_SECRET"), "https://example.com/x"))
     assert folder.hosts and folder.pools and folder.roles

@@ -36,6 +36,8 @@ PS = [
         "image": "sha256:" + "ab" * 32,
         "since": 1767225600.0,
         "claims": ["vps-1", "vps-3"],
+        "finished": False,
+        "restarts": 0,
     },
     {
         "slot": "shop.db/0",
@@ -49,8 +51,11 @@ PS = [
         "since": 1767225600.0,
         "claims": [],
         "why": "its data is on vps-2,\x1b[31m which is down",
+        "finished": False,
+        "restarts": 0,
     },
 ]
+CRASHES = [{"slot": "shop.db/0", "time": 1767225600.0, "exit_code": 3, "oom": False, "again": 2}]
 LINES = [
     {"node": "vps-1", "slot": "shop.web/0", "time": "2026-11-26T10:00:01", "stream": "stdout", "text": "hello"},
     {
@@ -90,6 +95,9 @@ class Hosts:
         for row in self.answers[verb]:
             yield msgspec.convert(row, shape)
 
+    async def everywhere(self, verb: str, args: Any = None, *, nodes: Any = None) -> dict[str, Any]:
+        return {node: await self.request(verb, args) for node in self.nodes}
+
     def unreached(self, whys: list[str]) -> Unreachable:
         return Unreachable("no host could be reached", "; ".join(whys))
 
@@ -119,11 +127,13 @@ def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
 
 
 def test_ps_for_people_and_for_programs(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
-    hosts.answers["ps"] = PS
+    hosts.answers["ps"], hosts.answers["crashes"] = PS, CRASHES
+    crashed = "ended with exit code 3 on vps-1, and 2 times since, 2026-01-01T00:00:00Z: skerry crashes shop.db/0"
     assert run(["ps", "shop", "--json"]) == 0
     since = "2026-01-01T00:00:00.000000+00:00"
-    assert json.loads(capsys.readouterr().out) == [{**row, "since": since} for row in PS]
-    assert hosts.asked == [("ps", {"subject": "shop"})]
+    rows = [{**row, "since": since, "crashed": told} for row, told in zip(PS, ("", crashed), strict=True)]
+    assert json.loads(capsys.readouterr().out) == rows
+    assert hosts.asked == [("ps", {"subject": "shop"}), ("crashes", {"subject": "shop"})]
     why = "2.40 are wanted"
     hosts.answers["scaling"] = [{"app": "shop", "service": "web", "replicas": 3, "min": 1, "max": 6, "why": why}]
     assert run(["ps"]) == 0
@@ -131,7 +141,8 @@ def test_ps_for_people_and_for_programs(hosts: Hosts, capsys: pytest.CaptureFixt
     assert shown[0].split() == ["SLOT", "NODE", "STATE", "HEALTHY", "VERSION", "IMAGE", "AGE", "WHY"]
     assert shown[1].split()[:6] == ["shop.web/0", "vps-1", "running", "yes", "2", "abababababab"]
     assert "\\x1b[31m which is down" in shown[2]
-    assert shown[-1] == "shop.web: 3 of 1 to 6, because 2.40 are wanted"
+    assert shown[-3] == "shop.web: 3 of 1 to 6, because 2.40 are wanted"
+    assert shown[-1] == f"shop.db/0 crashed: {crashed}"
 
 
 def test_logs_are_shown_in_one_stream_and_can_not_steer_the_terminal(

@@ -250,7 +250,6 @@ def test_a_rule_over_a_figure_is_looked_at_by_the_host_that_has_it(
     )
     small.wait("told of all", lambda: {s for m in receiver.messages("firing", "full") for s in _subjects(m)} == HOSTS)
     told = receiver.messages("firing", "full")
-    assert len({m["host"] for m in told}) == len(told), "each that tells writes once"
     assert all(
         a["figure"] > 1e6 and a["limit"] == 1 and "disk_used_bytes is" in a["why"] for m in told for a in m["alerts"]
     )

@@ -51,6 +51,7 @@ home = os.path.dirname(os.path.dirname(sys.executable))
 print(json.dumps({
     "version": sys.version_info[:2],
     "cached": skerry.image.trees.__cached__.startswith(home) and os.path.exists(skerry.image.trees.__cached__),
+    "docstrings": [f.__name__ for f in (json.dumps, skerry.image.trees.Images) if f.__doc__],
     "outside": sorted({m.__file__ for m in sys.modules.values() if getattr(m, "__file__", None) and not m.__file__.startswith(home)}),
     "utf8": sys.flags.utf8_mode or sys.getfilesystemencoding(),
     "maps": sorted({l.split()[-1] for l in open("/proc/self/maps") if ".so" in l and home not in l}),
@@ -134,7 +135,7 @@ def test_its_programs_take_loader_and_libraries_from_its_own_folder(bundle):
 @REAL
 def test_on_a_machine_with_nothing_but_a_kernel_its_python_has_all_that_the_agent_imports(bundle, tmp_path):
     answer = json.loads(run(bundle, tmp_path / "root", "python3", "-I", "-c", IMPORTS).splitlines()[-1])
-    assert answer == {"version": [3, 11], "cached": True, "outside": [], "utf8": 1, "maps": []}
+    assert answer == {"version": [3, 11], "cached": True, "docstrings": [], "outside": [], "utf8": 1, "maps": []}
 
 
 @REAL

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.client.shortcuts.core import CORE_BYTES, _Unpacking
+from skerry.client.cores import CoreFile
+from skerry.client.shortcuts.core import CORE_BYTES
 from skerry.client.shortcuts.trace import LINE_CHARS, Call, Lines, argv_of, read_line
 from skerry.core.visibility import classify
 from skerry.errors import BadFormat, BadInput
@@ -61,23 +62,22 @@ def test_a_line_without_end_is_cut() -> None:
 
 def test_a_core_comes_whole_and_a_host_that_sends_something_else_is_refused() -> None:
     out = io.BytesIO()
-    unpacking = _Unpacking(out)
+    unpacking = CoreFile(out, CORE_BYTES)
     packed = gzip.compress(b"\x7fELF" + b"memory" * 1000)
     for at in range(0, len(packed), 7):
         unpacking.take(packed[at : at + 7])
     assert unpacking.whole and out.getvalue() == b"\x7fELF" + b"memory" * 1000
     for sent in (b"no gzip at all", gzip.compress(b"#!/bin/sh")):
         with pytest.raises(BadFormat):
-            _Unpacking(io.BytesIO()).take(sent)
-    cut = _Unpacking(io.BytesIO())
+            CoreFile(io.BytesIO(), CORE_BYTES).take(sent)
+    cut = CoreFile(io.BytesIO(), CORE_BYTES)
     cut.take(packed[:-9])
     assert not cut.whole
 
 
-def test_a_core_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_core_that_unpacks_without_end_is_refused() -> None:
     assert CORE_BYTES == 256 << 20
-    monkeypatch.setattr("skerry.client.shortcuts.core.CORE_BYTES", 1 << 20)
     bomb = gzip.compress(b"\x7fELF" + bytes(8 << 20))
     assert len(bomb) < 1 << 16
     with pytest.raises(BadFormat, match="more than"):
-        _Unpacking(io.BytesIO()).take(bomb)
+        CoreFile(io.BytesIO(), 1 << 20).take(bomb)

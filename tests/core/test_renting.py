@@ -174,6 +174,12 @@ def test_a_keeper_that_does_not_reach_the_provider_leaves_its_machines_to_the_ot
     } - {keeper}
 
 
+def alarms(cloud: Cloud, rule: str) -> set[str]:
+    """What hosts say of it now to one another (docs/alerts.md)."""
+    cores = [machine.core for machine in cloud.cluster.machines.values() if machine.core is not None]
+    return {key.partition(":")[2] for core in cores for key in core.all_said("alarm") if key.startswith(f"{rule}:")}
+
+
 def test_what_belongs_to_no_slot_is_told_and_given_back_after_the_grace_and_anothers_is_left_alone() -> None:
     cloud = Cloud()
     cloud.provider.clock_off_s = -86400.0  # its clock makes them a day old
@@ -181,6 +187,7 @@ def test_what_belongs_to_no_slot_is_told_and_given_back_after_the_grace_and_anot
     ghost, foreign = cloud.provider.add("burst/2", ours=True), cloud.provider.add("burst/1", ours=False)
     cloud.run(cloud.of.grace_s - 10)
     assert ghost.gone_s is None and notes(cloud, "unknown-machine")
+    assert alarms(cloud, "unknown-machine") == {ghost.id}
     cloud.run(40)
     assert ghost.gone_s is not None and foreign.gone_s is None
     assert cloud.provider.wrong == []
@@ -331,6 +338,8 @@ def test_each_keeper_leaves_room_under_the_ceiling_for_what_the_other_may_rent_a
         cloud.pool(min=3, spend_usd_month=0.04)
         cloud.run(30)
         assert sum(call.act == "create" for call in cloud.provider.calls) == creates
+        cloud.run(30)
+        assert alarms(cloud, "budget") == {"burst"}, "whoever set the ceiling is told that it keeps machines away"
 
 
 def test_machines_that_no_slot_has_count_among_the_most_until_they_are_gone() -> None:

@@ -49,3 +49,4 @@ def test_one_that_was_killed_leaves_its_files_for_a_day(cloud: Cloud) -> None:
     cloud.skerry.wait("its crash to be kept", lambda: bool(cloud.skerry.json("crashes", "web/1")), 20)
     assert cloud.skerry.run("cat", "web/1:/tmp/note", "--crashed") == "last words"
     assert "signal 9" in cloud.skerry.run("crashes", "web/1")
+    assert "guestbook.web/1 crashed: ended by signal 9" in cloud.skerry.run("ps")

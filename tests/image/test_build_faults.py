@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.unsynced import synced
 from image.steps import killed_at_each_step
 from image.test_full_disk import empty_again, fill_files, fill_pages, full_at_each_point, small_disk
 from image.tiny import Tiny, lock_it, lock_of, mirror, tiny
@@ -25,7 +26,7 @@ from skerry.image.building.sources.lock import Lock, read_lock, write_lock
 from skerry.image.kept import CacheDamaged
 from skerry.store.disk import DiskFull, told
 
-__all__ = ["small_disk"]
+__all__ = ["small_disk", "synced"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from agent.small import archive, put_image
+from agent.unsynced import synced
 from image.steps import killed_at_each_step
 from image.test_full_disk import empty_again, fill_files, fill_pages, full_at_each_point, small_disk
 from skerry.client.images import LocalImages
@@ -27,7 +28,7 @@ from skerry.image.trees import Images
 from skerry.store.disk import DiskFull, told
 from skerry.store.objects import ObjectStore
 
-__all__ = ["small_disk"]
+__all__ = ["small_disk", "synced"]
 CHANCE = random.Random(1)
 FILES = {"usr/bin/app": b"program" * 900, "etc/conf": b"text", "etc/long": CHANCE.randbytes(10_000)}
 FORMS = {"layout": "oci", "a.tar": "oci", "d.tar.gz": "docker"}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.unsynced import synced
 from disks import disk_of
 from image.test_killed import (
     Empty,
@@ -25,6 +26,8 @@ from image.test_killed import (
 )
 from skerry.errors import SkerryError
 from skerry.store.disk import DiskFull, full_disk_told
+
+__all__ = ["synced"]
 
 PAGE = 4096
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from agent.small import archive
+from agent.unsynced import synced
 from image.memory import file_entry
 from image.steps import killed_at_each_step
 from skerry.image.archive import import_archive
@@ -20,6 +21,8 @@ from skerry.image.manifest import Entry, tree_of
 from skerry.image.oci import ImageConfig, assemble
 from skerry.image.trees import Images
 from skerry.store.objects import ObjectStore
+
+__all__ = ["synced"]
 
 FILES = {"usr/bin/app": b"program", "etc/conf": b"text", "etc/more": b"more text"}
 

@@ -59,8 +59,9 @@ def contents(files: list[File]) -> dict[str, tuple[bytes, int]]:
 
 @pytest.mark.parametrize(("package", "program"), SERVERS.items())
 def test_a_server_as_others_package_it_has_nothing_that_is_refused(package: str, program: str) -> None:
-    files = contents(tools.fetch([package])[package])
-    links = {file.path for file in tools.fetch([package])[package] if file.kind == "l"}
+    fetched = tools.fetch([package])[package]
+    files = contents(fetched)
+    links = {file.path for file in fetched if file.kind == "l"}
     if program in files:
         files[program] = (files[program][0], 0o755)
     else:

@@ -27,10 +27,11 @@ class Promise(NamedTuple):
 
 PROMISED = {
     "base": Promise(
-        50_000_000,
+        54_000_000,
         {
             "strace -V": "strace -- version", "gdb --version": "GNU gdb", "lsof -v": "lsof version", "ss -V": "iproute2",
             "tcpdump --version": "tcpdump version", "curl --version": "curl 7", "dig -V": "Knot DNS", "less --version": "less",
+            "journalctl --version": "systemd 252",
             "nano --version": "GNU nano", "sh -c 'ls /; ps; vi --help'": "target", "cat /etc/passwd": "root",
         },
     ),

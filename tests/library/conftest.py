@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from agent.unsynced import unsynced
 from checkout import ROOT, share_downloads
 from skerry.cli.main import run
 from skerry.client.images import LocalImages
 
+__all__ = ["unsynced"]
 SKERRY = str(Path(sys.executable).with_name("skerry"))
 
 

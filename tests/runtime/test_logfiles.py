@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from skerry.runtime import logcounts, logfiles
-from skerry.runtime.logcounts import count
+from skerry.runtime.logcounts import PREFIX_BYTES, count
 from skerry.runtime.logfiles import LogFiles
 
 LINE = b"2026-01-01T00:00:00.000000000+00:00 stdout F line\n"
@@ -28,7 +28,7 @@ class Monitor:
         self._file = current.open("wb", buffering=0)
         self._room = FILE_LINES
         self.lines = 0
-        self.written = elsewhere
+        self.written = self.read = elsewhere
         self.is_full = False  # the disk
 
     def write(self, lines: int) -> None:
@@ -37,6 +37,7 @@ class Monitor:
                 self.move_away()
             self._room -= 1
             self.lines += 1
+            self.read += len(LINE) - PREFIX_BYTES
             if not self.is_full:
                 self.written += self._file.write(LINE)
 
@@ -52,15 +53,13 @@ class Monitor:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LogFiles]:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LogFiles:
     monkeypatch.setattr(logfiles, "STAYS_S", -1.0)
-    files = LogFiles(tmp_path)
-    monkeypatch.setattr(files, "watch", lambda id, monitor: watch(files, id, monitor))
-    yield files
+    return LogFiles(tmp_path)
 
 
 def watch(files: LogFiles, id: str, monitor: int) -> None:
-    """Without what the kernel would tell a loop of: each test says when it looks."""
+    """As `watch`, without what the kernel would tell a loop of: each test says when it looks."""
     files._live[id] = monitor
     files.look()
     files._counts.begin(id, monitor, files.current(id).stat().st_size)
@@ -69,8 +68,8 @@ def watch(files: LogFiles, id: str, monitor: int) -> None:
 def begun(files: LogFiles, monkeypatch: pytest.MonkeyPatch) -> Monitor:
     files.make("a", {"slot": "shop.web/0"}, limit=FILE_LINES * len(LINE))
     monitor = Monitor(files.current("a"), elsewhere=700)
-    monkeypatch.setattr(logcounts, "written", lambda pid: monitor.written)
-    files.watch("a", 1)
+    monkeypatch.setattr(logcounts, "passed", lambda pid: (monitor.read, monitor.written))
+    watch(files, "a", 1)
     return monitor
 
 
@@ -82,7 +81,9 @@ def told_of(files: LogFiles) -> int:
 
 
 def wait_for_counts(files: LogFiles) -> None:
+    deadline_s = time.monotonic() + 10.0
     while files._counts.is_counting("a"):
+        assert time.monotonic() < deadline_s
         time.sleep(0.001)
 
 
@@ -133,7 +134,7 @@ def test_two_files_that_are_moved_away_before_a_look_are_both_here(
     files: LogFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monitor = begun(files, monkeypatch)
-    monkeypatch.setattr(logcounts, "written", lambda pid: 0)  # the monitor is gone by then
+    monkeypatch.setattr(logcounts, "passed", lambda pid: (0, 0))  # the monitor is gone by then
     monitor.write(2 * FILE_LINES + 5)
     monitor.close()
     files.ended("a")

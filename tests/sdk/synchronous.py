@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "src" / "skerry" / "sdk"
-PARTS = ("apps", "folder", "hosts", "machines", "store")
+PARTS = ("alerting", "apps", "folder", "hosts", "looks", "machines", "store")
 CLIENT = "asynchronous"
 NEEDED = {"collections.abc": "Iterator", "skerry.sdk.apps": "Compose", "skerry.sdk.beside": "Beside", "typing": "Any"}
 HEAD = '''"""`skerry.Client`: what `skerry.AsyncClient` does, for programs without an event loop; streams are iterators.

@@ -100,7 +100,7 @@ def _opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
         page.goto(at.again())
         page.wait_for_selector(".state:has-text('live')")
         if where != "#/":
-            page.evaluate("where => { location.hash = where }", where)
+            go(page, where)
         return page
 
     yield open
@@ -113,6 +113,22 @@ def _opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
 def opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
     """`opened("#/hosts/vps-1")`: a browser with a session. What its console complains of fails the test."""
     yield from _opened(browser, shown)
+
+
+def go(page: Page, where: str) -> None:
+    page.evaluate("where => { location.hash = where }", where)
+
+
+@pytest.fixture(scope="module")
+def at(opened_module: Opener) -> Callable[[str], Page]:
+    """`at("#/hosts/vps-1")`: the one browser of this module, there now. A new one takes half a second."""
+    page = opened_module()
+
+    def at(where: str) -> Page:
+        go(page, where)
+        return page
+
+    return at
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ SEEN = """(whole) => new Promise((seen) => {
 })"""
 SHIFTS = """window.shift = 0; new PerformanceObserver((list) => { for (const each of list.getEntries())
   if (!each.hadRecentInput) window.shift += each.value; }).observe({ type: "layout-shift", buffered: true });"""
-BUSY = """() => new Promise((told) => { let longest = 0, last = performance.now(), left = 180;
+BUSY = """() => new Promise((told) => { let longest = 0, last = performance.now(), left = 120;
   const beat = (now) => { longest = Math.max(longest, now - last); last = now;
     if (left-- > 0) requestAnimationFrame(beat); else told(longest); };
   requestAnimationFrame(beat); })"""

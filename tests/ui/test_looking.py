@@ -1,30 +1,34 @@
-"""A real container looked into from a page: files, processes, sockets, changes, a crash, and a tool in its network; and what a
-hostile one makes of its names and contents."""
+"""A real container looked into from a page: files, processes, sockets, changes, a crash, and by a real tool that is typed at; and
+what a hostile one makes of its names and contents."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 import pytest
 from playwright.sync_api import Page, expect
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from agent.real import RealHost, real_host, wait_for
 from runtime.bench import BUSYBOX
 from skerry.core.intent import Tools
 from ui.conftest import Opener
 from ui.serving import Shown
-from ui.test_looks import AXE, found
+from ui.test_looks import AXE, REWRITE, found, picture
 
 pytestmark = pytest.mark.real
 EVIL = "<img src=x onerror=alert(1)>\u202etxt"
 LIVES = f"""
-mkdir -p /tmp/d/deep; echo 'hello from inside' >/tmp/d/a.txt; seq 1 60000 >/tmp/d/numbers; truncate -s 70000000 /tmp/d/vast
-printf '\\000\\001\\377ELF' >/tmp/d/program; printf '<script>document.title="taken"</script>\\033]0;t\\007' >'/tmp/d/{EVIL}'
+mkdir -p /tmp/d/deep /tmp/evil; echo 'hello from inside' >/tmp/d/a.txt; seq 1 60000 >/tmp/d/numbers; truncate -s 70000000 /tmp/d/vast
+printf '\\000\\001\\377ELF' >/tmp/d/program; printf '<script>document.title="taken"</script>\\033]0;t\\007' >'/tmp/evil/{EVIL}'
 ln -s /etc/shadow /tmp/d/planted; nc -l -p 8123 >/dev/null & touch /tmp/ready; while :; do sleep 1; done
 """
 
@@ -78,6 +82,8 @@ def test_its_files_are_listed_shown_and_saved(page: Page, slot: str) -> None:
     expect(row).to_contain_text("18 B")
     expect(page.locator("tbody tr", has_text="planted")).to_contain_text("→ /etc/shadow")
     assert found(page) == []
+    if REWRITE:
+        picture(page, "files")
     page.get_by_role("link", name="a.txt").click()
     expect(page.locator("pre")).to_have_text("hello from inside\n")
     with page.expect_download() as told:
@@ -86,8 +92,6 @@ def test_its_files_are_listed_shown_and_saved(page: Page, slot: str) -> None:
     page.get_by_role("navigation", name="Path").get_by_role("link", name="d", exact=True).click()
     page.get_by_role("link", name="program").click()
     expect(page.locator("pre")).to_contain_text("00 01 ff 45 4c 46")
-    go(page, slot, "files", "/tmp/d/numbers")
-    expect(page.locator(".empty")).to_contain_text("It is larger than 256 KiB")
     go(page, slot, "files", "/tmp/d/vast")
     expect(page.locator(".empty")).to_contain_text("--limit 67m")
     expect(page.get_by_role("button", name="Save it")).to_have_count(0)
@@ -96,7 +100,7 @@ def test_its_files_are_listed_shown_and_saved(page: Page, slot: str) -> None:
 
 
 def test_names_and_contents_of_a_hostile_one_are_text(page: Page, slot: str) -> None:
-    go(page, slot, "files", "/tmp/d")
+    go(page, slot, "files", "/tmp/evil")
     name = page.locator("td.name a", has_text="onerror")
     expect(name).to_have_text("<img src=x onerror=alert(1)>\\u202etxt")
     name.click()
@@ -125,7 +129,8 @@ def test_processes_sockets_and_changes(page: Page, slot: str) -> None:
 
 
 def test_the_last_crash_with_its_log_and_files(page: Page, host: RealHost) -> None:
-    crashed = host.run("echo broken >/tmp/state; echo '<b>no disk</b>'; exit 3", app="reports", stays=False)
+    once = "[ -e /data/once ] && while :; do sleep 1; done; touch /data/once; echo broken >/tmp/state; echo '<b>no disk</b>'; exit 3"
+    crashed = host.run(once, app="reports", volume="data", stays=False)
     wait_for("what is kept", lambda: any(each.files for each in host.aside.look(host.agent.crashes.all)))
     go(page, crashed, "crash")
     expect(page.locator(".note.bad")).to_contain_text("It ended with exit code 3")
@@ -152,6 +157,47 @@ def test_a_tool_in_its_network_says_first_that_it_is_seen_there(page: Page, slot
     expect(page.locator(".xterm-rows")).not_to_contain_text("10.77.1.")
 
 
+def left(host: RealHost) -> list[Path]:
+    """Tools that are at work."""
+    return host.aside.look(lambda: list((host.cloud.own / "run/tools").glob("*")))
+
+
+def test_a_shell_outside_is_typed_at_and_goes_with_the_page(page: Page, host: RealHost, slot: str) -> None:
+    go(page, slot, "terminal")
+    page.get_by_label("Command").fill("strace -p 1")
+    expect(page.locator(".visible")).to_contain_text("felt")
+    page.get_by_label("Command").fill("busybox sh")
+    expect(page.locator(".visible")).to_contain_text("unseen")
+    page.get_by_role("button", name="Start").click()
+    rows = page.locator(".xterm-rows")
+    expect(rows).to_contain_text("/tmp #")
+    page.locator(".xterm-helper-textarea").press_sequentially(
+        "cat /target/tmp/d/a.txt; ls /target/usr/bin; echo $((6*7)) is it\n"
+    )
+    expect(rows).to_contain_text("hello from inside")
+    expect(rows).to_contain_text("42 is it")
+    wide = page.locator(".xterm-rows > div").first.bounding_box()
+    assert wide is not None and 10 < wide["height"] < 30, (
+        "its styles are there, although the page may have none of its own"
+    )
+    if REWRITE:
+        picture(page, "terminal")
+    assert left(host)
+    page.evaluate("location.hash = '#/'")
+    wait_for("the tool to go", lambda: not left(host))
+
+
+def test_a_tool_that_ends_says_how_and_one_that_is_not_there_why(page: Page, host: RealHost, slot: str) -> None:
+    go(page, slot, "terminal")
+    page.get_by_label("Command").fill("busybox sh -c 'exit 7'")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("main")).to_contain_text("It ended with 7")
+    page.get_by_label("Command").fill("no-such-program")
+    page.get_by_role("button", name="Start anew").click()
+    expect(page.locator("main")).to_contain_text("no-such-program")
+    wait_for("the tools to go", lambda: not left(host))
+
+
 def test_a_whole_host_is_for_who_was_given_it(page: Page, host: RealHost, tmp_path: Path) -> None:
     page.evaluate("location.hash = '#/hosts/vps-1/terminal'")
     page.get_by_label("Command").fill("busybox sh -c 'ls -d /target/etc/debian_version; id -u'")
@@ -168,3 +214,17 @@ def test_a_whole_host_is_for_who_was_given_it(page: Page, host: RealHost, tmp_pa
     assert given.code == 0, given.err
     page.get_by_role("button", name="Start anew").click()
     expect(page.locator(".xterm-rows")).to_contain_text("/target/etc/debian_version")
+
+
+def test_a_terminal_needs_our_origin_the_cookie_and_the_key(shown: Shown, home: Path, tmp_path: Path) -> None:
+    with Shown(home, tmp_path) as near, closing(near.entered()) as mine:
+        cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in mine.cookies.items())}
+        for headers, origin in ((cookie, "http://evil.example"), ({}, near.url), (cookie, None)):
+            with (
+                pytest.raises(InvalidStatus),
+                connect(near.wire("/terminal"), origin=origin, additional_headers=headers, proxy=None),
+            ):  # type: ignore[arg-type]
+                pass
+        with connect(near.wire("/terminal"), origin=near.url, additional_headers=cookie, proxy=None) as wire:  # type: ignore[arg-type]
+            wire.send('{"key": "wrong"}')
+            assert json.loads(wire.recv(timeout=5))["error"]["code"] == "ui-no-session"

@@ -5,18 +5,20 @@ The tests go on where the one before ended: an app is deployed, looked at, chang
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from agent.small import Aside
 from skerry.client.images import LocalImages
-from ui.conftest import Opener, drop
+from ui.conftest import drop
 from ui.serving import Shown
 from ui.talking import Talking
 
 pytestmark = pytest.mark.real
+At = Callable[[str], Page]
 COMPOSE = """
 name: shop
 services:
@@ -31,8 +33,8 @@ services:
 """
 
 
-def test_a_dropped_compose_file_is_shown_as_a_difference_before_anything_is_done(opened: Opener, shown: Shown) -> None:
-    page = opened("#/deploy")
+def test_a_dropped_compose_file_is_shown_as_a_difference_before_anything_is_done(at: At, shown: Shown) -> None:
+    page = at("#/deploy")
     drop(page, COMPOSE.replace("hello:1", "nowhere:9"))
     expect(page.locator(".note.bad")).to_contain_text("'nowhere:9' is not in the store")
     expect(page.locator(".note.bad")).to_contain_text("line 5")
@@ -43,17 +45,18 @@ def test_a_dropped_compose_file_is_shown_as_a_difference_before_anything_is_done
     beside_it = page.context.new_page()  # another tab has the same session
     beside_it.goto(shown.url)
     expect(beside_it.locator("h1")).to_have_text("Nothing runs yet.")
+    beside_it.close()
     page.get_by_role("button", name="Deploy shop").click()
     expect(page.locator("h1")).to_have_text("shop runs.", timeout=20_000)
     page.get_by_role("link", name="Look at shop").click()
     expect(page.locator("tbody tr")).to_have_count(4)
-    drop_again = opened("#/deploy")
-    drop(drop_again, COMPOSE)
-    expect(drop_again.locator(".note.ok")).to_contain_text("It would change nothing")
+    page = at("#/deploy")
+    drop(page, COMPOSE)
+    expect(page.locator(".note.ok")).to_contain_text("It would change nothing")
 
 
-def test_an_app_is_scaled_and_its_new_replica_comes_by_itself(opened: Opener) -> None:
-    page = opened("#/apps/shop")
+def test_an_app_is_scaled_and_its_new_replica_comes_by_itself(at: At) -> None:
+    page = at("#/apps/shop")
     page.get_by_role("button", name="Scale").click()
     page.get_by_label("Replicas").fill("4")
     page.locator("dialog").get_by_role("button", name="Scale", exact=True).click()
@@ -62,8 +65,8 @@ def test_an_app_is_scaled_and_its_new_replica_comes_by_itself(opened: Opener) ->
     expect(page.locator("tbody tr", has_text="shop.web/3")).to_contain_text("healthy")
 
 
-def test_a_new_version_is_told_of_while_it_comes_and_can_be_rolled_back(opened: Opener) -> None:
-    page = opened("#/deploy/shop")
+def test_a_new_version_is_told_of_while_it_comes_and_can_be_rolled_back(at: At) -> None:
+    page = at("#/deploy/shop")
     drop(page, COMPOSE.replace("image: hello:1", "image: hello:2").replace("replicas: 3", "replicas: 4"))
     page.get_by_role("button", name="Deploy shop").click()
     page.get_by_role("link", name="Look at shop").click()
@@ -75,11 +78,12 @@ def test_a_new_version_is_told_of_while_it_comes_and_can_be_rolled_back(opened: 
     page.locator("dialog").get_by_role("button", name="Roll back").click()
     expect(page.locator("dialog")).to_contain_text("Done.", timeout=20_000)
     assert page.locator("td[data-is=version]").first.inner_text() != now
+    page.get_by_role("button", name="Close", exact=True).click()
 
 
-def test_log_lines_come_live_are_filtered_and_can_do_nothing(opened: Opener, beside: Aside) -> None:
+def test_log_lines_come_live_are_filtered_and_can_do_nothing(at: At, beside: Aside) -> None:
     """Markup, terminal escapes and letters that turn a line around are text, and seen."""
-    page = opened("#/apps/shop/logs")
+    page = at("#/apps/shop/logs")
     talking = beside.cloud.runtimes["vps-1"]
     assert isinstance(talking, Talking)
     for text in (
@@ -109,8 +113,8 @@ def test_log_lines_come_live_are_filtered_and_can_do_nothing(opened: Opener, bes
     expect(lines).to_have_count(1)
 
 
-def test_events_and_reasons_of_an_app(opened: Opener) -> None:
-    page = opened("#/apps/shop/events")
+def test_events_and_reasons_of_an_app(at: At) -> None:
+    page = at("#/apps/shop/events")
     expect(page.locator(".events .kind", has_text="healthy").first).to_be_visible()
     expect(page.locator(".events li").first).to_contain_text("vps-")
     page.locator(".tabs a", has_text="Explain").click()
@@ -118,8 +122,8 @@ def test_events_and_reasons_of_an_app(opened: Opener) -> None:
     expect(page.locator("details[open] td", has_text="claims").first).to_be_visible()
 
 
-def test_a_host_is_drained_and_taken_back(opened: Opener) -> None:
-    page = opened("#/hosts/vps-3")
+def test_a_host_is_drained_and_taken_back(at: At) -> None:
+    page = at("#/hosts/vps-3")
     expect(page.locator("tbody tr").first).to_contain_text("shop.")
     page.get_by_role("button", name="Drain").click()
     expect(page.locator("dialog")).to_contain_text("Nothing is lost")
@@ -131,8 +135,8 @@ def test_a_host_is_drained_and_taken_back(opened: Opener) -> None:
     expect(page.locator(".under")).to_contain_text("up")
 
 
-def test_an_image_its_files_and_what_differs_from_another(opened: Opener, home: Path) -> None:
-    page = opened("#/images")
+def test_an_image_its_files_and_what_differs_from_another(at: At, home: Path) -> None:
+    page = at("#/images")
     page.get_by_role("link", name="hello:2").click()
     expect(page.locator("h1")).to_have_text("hello:2")
     expect(page.locator(".under")).to_contain_text("no shell in it")
@@ -146,17 +150,17 @@ def test_an_image_its_files_and_what_differs_from_another(opened: Opener, home: 
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save the SBOM").click()
     assert '"bomFormat": "CycloneDX"' in Path(saved.value.path()).read_text()
-    missing = opened("#/images/sha256:" + "0" * 64)
+    missing = at("#/images/sha256:" + "0" * 64)
     expect(missing.locator(".note.bad")).to_contain_text("the image is not on this machine")
 
 
-def test_pools_are_told_of_even_where_there_is_none(opened: Opener) -> None:
-    page = opened("#/machines")
+def test_pools_are_told_of_even_where_there_is_none(at: At) -> None:
+    page = at("#/machines")
     expect(page.locator(".empty strong")).to_have_text("There is no pool.")
 
 
-def test_removing_names_what_is_lost_and_wants_the_name(opened: Opener) -> None:
-    page = opened("#/apps/shop")
+def test_removing_names_what_is_lost_and_wants_the_name(at: At) -> None:
+    page = at("#/apps/shop")
     page.get_by_role("button", name="Remove").click()
     expect(page.locator("dialog")).to_contain_text("5 replicas of 2 services stop")
     remove = page.locator("dialog").get_by_role("button", name="Remove")
@@ -166,8 +170,8 @@ def test_removing_names_what_is_lost_and_wants_the_name(opened: Opener) -> None:
     expect(page.locator("dialog")).to_contain_text("Done.", timeout=20_000)
 
 
-def test_the_keyboard_leads_everywhere(opened: Opener) -> None:
-    page = opened()
+def test_the_keyboard_leads_everywhere(at: At) -> None:
+    page = at("#/")
     page.keyboard.press("?")
     expect(page.locator("dialog")).to_contain_text("Keyboard")
     page.keyboard.press("Escape")
@@ -182,8 +186,8 @@ def test_the_keyboard_leads_everywhere(opened: Opener) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark", "kept"
 
 
-def test_without_a_session_the_page_says_what_to_do(opened: Opener, shown: Shown) -> None:
-    page = opened()
+def test_without_a_session_the_page_says_what_to_do(at: At, shown: Shown) -> None:
+    page = at("#/")
     shown.again()
     page.reload()
     expect(page.locator("h1")).to_have_text("This session is over.")

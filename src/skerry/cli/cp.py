@@ -56,6 +56,8 @@ def command(
     out_of, into = SlotPath.read(source), SlotPath.read(to)
     if (out_of is None) == (into is None):
         raise click.UsageError("one of the two is SLOT:/PATH, the other a path of this machine")
+    if to == "-":
+        raise BadInput("nothing was copied", "- is no file here", "skerry cat shows a file on standard output")
     if into is not None and not write:
         raise BadInput(
             f"{into.slot} was not changed", "a container's files are changed only with --write", "say --write"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import time
 from typing import TYPE_CHECKING, Any
@@ -84,10 +85,7 @@ def command(
             )
         times = {"--since": since_s, "--until": until_s}
         words = [f"{name}=@{now_s - age_s:.0f}" for name, age_s in times.items() if age_s is not None]
-        how = ["-f", "--no-tail"] if follow and words else ["-f", "-n", str(tail)] if follow else []
-        argv = ["sh", JOURNAL, "-o", "short-iso", *words, *how]
-        if not follow:  # journalctl's own -n means the first ones where --since is said
-            argv = ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]
+        argv = _journal(words, tail, follow=follow)
         return look_in(
             terminal, cloud, passphrase_file, "", argv, host=subjects[0], tools="base", with_input=False, tty=False,
             write=False, limit_s=0.0, process=0, join="",
@@ -108,6 +106,7 @@ def command(
                 terminal, views.logs(session, list(subjects), follow=follow, **wanted), follow, lines.text
             )
             return
+        gc.disable()  # a tenth of the time, for many lines: all of them are shown, and then it ends
         past = await views.past_logs(session, views.LogsWanted(list(subjects), **wanted))
         for row in past.unanswered:
             streams.warn(terminal, row)
@@ -118,3 +117,10 @@ def command(
 
     run.in_cloud(terminal, cloud, passphrase_file, show)
     return None
+
+
+def _journal(times: list[str], tail: int, *, follow: bool) -> list[str]:
+    argv = ["sh", JOURNAL, "-o", "short-iso", *times]
+    if follow:
+        return [*argv, "-f", *(["--no-tail"] if times else ["-n", str(tail)])]
+    return ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]  # its own -n means the first ones where --since is said

@@ -54,10 +54,9 @@ def command(
         for row in rows
     ]
     columns = ("kind", "state", "in", "out", "local", "remote", "process")
-    terminal.answer(
-        {"sockets": rows, "more": bool(summary.get("more"))}, table(shown, columns) if rows else "(no sockets)"
-    )
+    text = table(shown, columns) if rows else "(no sockets)"
     if closed:
-        terminal.say(f"{len(closed)} more are {CLOSED}, closed a moment ago: --closed shows them")
+        text += f"\n({len(closed)} more are {CLOSED}, closed a moment ago: --closed shows them)"
+    terminal.answer({"sockets": rows, "more": bool(summary.get("more"))}, text)
     if summary.get("more"):
         terminal.warn(f"there are more than these {summary.get('shown')}: --limit shows more")

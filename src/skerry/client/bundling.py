@@ -119,7 +119,7 @@ def _stage(cache: Path, mirror: str, progress: Callable[[str], None]) -> dict[st
         for file in files.values()
         if file.kind == "f" and file.path.endswith(".py")
     ]
-    for path, data in compile_modules(sources, pile, cache)[0].items():
+    for path, data in compile_modules(sources, pile, cache, bare=True)[0].items():
         files[bytecode_path(path)] = file_of(bytecode_path(path), data, "compiled")
     return files
 

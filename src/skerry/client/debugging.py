@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from skerry.client import delivery, kits
+from skerry.client import delivery, kits, looking
 from skerry.client.session import Session
-from skerry.core.records import is_meant
-from skerry.errors import NoSuchSubject
 from skerry.mesh import terminals as t
 from skerry.mesh.messages import Stream
 
@@ -84,7 +82,7 @@ async def opened(
     """
     node = f"node/{host}"
     if not host:
-        slot, node = await where(session, slot)
+        slot, node = await looking.find(session, slot)
     if images is not None and not digest:
         digest = await delivery.ready(session, images, tools, node, progress)
     args = {
@@ -109,20 +107,3 @@ async def opened(
         yield Debug(stream, str(item["session"]), str(item["visibility"]), notices, str(item.get("core", "")))
     finally:
         await stream.close()
-
-
-async def where(session: Session, subject: str) -> tuple[str, str]:
-    """The one slot that is meant, and the node that runs it. Raises NoSuchSubject."""
-    rows = await session.request("ps", {"subject": ""})
-    meant = [row for row in rows if is_meant([subject], row["slot"])]
-    running = [row for row in meant if row.get("node")]
-    if len(running) == 1:
-        return str(running[0]["slot"]), f"node/{running[0]['node']}"
-    if not meant:
-        raise NoSuchSubject(f"there is no {subject} to look into", "no slot or service is called so", "see skerry ps")
-    if not running:
-        raise NoSuchSubject(
-            f"{subject} runs nowhere now", str(meant[0].get("why", "")), f"see skerry explain {subject}"
-        )
-    names = ", ".join(str(row["slot"]) for row in running[:10])
-    raise NoSuchSubject(f"{subject} has {len(running)} replicas", names, "name one of them")

@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 async def find(session: Session, subject: str, *, crashed: bool = False) -> Place:
-    """The one slot that a person means by `web/1`, `guestbook.web/1`, or `web` where it has one replica.
+    """The one slot that a person means by `web/1`, `guestbook.web/1`, or `web` where it has one replica, or one that runs.
 
     Raises NoSuchSubject, BadInput where several are meant, NotHeld.
     """
@@ -42,6 +42,8 @@ async def find(session: Session, subject: str, *, crashed: bool = False) -> Plac
     rows = [row for row in await session.request("ps", {"subject": ""}) if is_meant([subject], row["slot"])]
     if not rows:
         raise NoSuchSubject(f"there is no {subject}", "no slot or service is called so", "see skerry ps")
+    running = [row for row in rows if row["node"]]
+    rows = running if len(running) == 1 else rows
     if len(rows) > 1:
         slots = ", ".join(row["slot"] for row in rows[:NAMED]) + (", …" if len(rows) > NAMED else "")
         raise BadInput(f"{subject} means {len(rows)} slots", slots, "name one of them")

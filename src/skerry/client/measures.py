@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -48,6 +49,14 @@ async def rm(session: Session, name: str) -> dict[str, Any]:
     measures = {other: it for other, it in body.measures.items() if other != name}
     await change_settings(session, msgspec.structs.replace(body, measures=measures))
     return {"rule": name, "removed": True}
+
+
+def refuse_for_built_in(name: str, fields: Collection[str]) -> None:
+    """Raises BadInput where a built-in rule is to look at a figure."""
+    if fields:
+        raise BadInput(
+            f"rule {name} is unchanged", "it is built in, and looks at no figure", "change its limit or times"
+        )
 
 
 def _may_begin(session: Session, name: str, changes: dict[str, Any]) -> None:

@@ -92,9 +92,10 @@ async def _crashes(session: Session, subject: str, hosts_of: set[str]) -> dict[s
         async with asyncio.timeout(CRASHED_WITHIN_S):
             nodes = [f"node/{name}" for name in hosts_of if f"node/{name}" in session.nodes]
             for crash in reversed(await crashes(session, subject, nodes)):  # the newest last
-                again = f", and {crash['again']} times since" if crash["again"] else ""
+                more = "once" if crash["again"] == 1 else f"{crash['again']} times"
+                again = f", and {more} since" if crash["again"] else ""
                 told = f"{restarts.told(crash['exit_code'], crash['oom'])} on {crash['node']}{again}"
-                found[crash["slot"]] = f"{told}, {rfc3339(crash['time'])}: skerry crashes {crash['slot']}"
+                found[crash["slot"]] = f"{told}, {rfc3339(crash['time'])[:19]}Z: skerry crashes {crash['slot']}"
     except (SkerryError, TimeoutError):
         return {}
     return found

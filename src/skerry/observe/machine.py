@@ -18,7 +18,7 @@ from skerry.errors import BadFormat
 from skerry.observe.cgroups import Keyed, waited_us
 from skerry.observe.host import PROC, parse_meminfo
 
-READ_MAX_BYTES = 1 << 20
+READ_MAX_BYTES, PIECE_BYTES = 1 << 20, 64 << 10  # a larger piece is memory of its own each time (mallopt(3))
 SECTOR_BYTES = 512  # of /proc/diskstats, whatever the disk's own are
 SLOW_S = 10.0  # between two looks at what changes slowly or costs more
 NAN = math.nan
@@ -160,7 +160,7 @@ class MachineFiles:
             return b""
         found = b""
         try:
-            while len(found) < READ_MAX_BYTES and (more := os.pread(fd, READ_MAX_BYTES, len(found))):
+            while len(found) < READ_MAX_BYTES and (more := os.pread(fd, PIECE_BYTES, len(found))):
                 found += more
                 if not name.startswith("net/") and name != "diskstats":
                     break

@@ -1,9 +1,9 @@
 """How many lines of containers' logs were left out, so that each line that was written is kept or counted.
 
-Files that nobody will keep are read once, and their lines are counted. What can't be read any more is reckoned in bytes: the kernel
-counts what a monitor wrote, so whole files that it moved away before we saw them are known (`reckon`); and as it moves a
-file away once it has handed over so many bytes, a file that is shorter lacks what a full disk did not take (`fell_short`).
-Source: conmon 2.1.6, ctr_logging.c (`write_k8s_log`, which counts bytes whether they were written or not); proc(5), `wchar`.
+Files that nobody will keep are read once, and their lines are counted. What can't be read any more is reckoned in bytes, which the
+kernel counts for each monitor. What it wrote tells of whole files that were moved away before we saw them (`reckon`). Where it
+moves a file away that is not full, a full disk did not take all of it: how much is told by what it read (`fell_short`).
+Source: conmon 2.1.6, ctr_logging.c (`write_k8s_log`: lines that could not be written are gone); proc(5), `rchar`, `wchar`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ COUNTS_BYTES = 512  # it is written over in place: truncating it would wait for 
 COUNTED_BYTES = 256 << 10  # read at once
 PARTS = (b" stdout P ", b" stderr P ")  # of a line that goes on: not counted twice
 LINE_BYTES = 100  # of an average line, until we know better
+PREFIX_BYTES = 45  # what the monitor writes before a line's text
 SHORT_BYTES = (
     64 << 10
 )  # the monitor moves a file away when the next line (a buffer at most) would not fit: that is no loss
@@ -36,15 +37,15 @@ class Counts(msgspec.Struct):
     bytes: int = 0
     n: int = 0  # closed files so far
     elsewhere: int = -1  # bytes that the monitor wrote, but not into the log; -1: not known yet
+    read: int = 0  # by the monitor until it moved the last file away
     limit: int = 0  # bytes of a full file; 0: not known
 
     def lines_in(self, size: int, like: Path) -> int:
         """About how many lines that is, as they are in the files so far, or at the beginning of `like`."""
-        lines, size_of_lines = self.lines, self.bytes
-        if not lines:
+        if not self.lines:
             with contextlib.suppress(OSError):
-                lines, size_of_lines = count(like, COUNTED_BYTES)
-        return size * lines // size_of_lines if lines else size // LINE_BYTES
+                self.lines, self.bytes = count(like, COUNTED_BYTES)
+        return size * self.lines // self.bytes if self.lines else size // LINE_BYTES
 
 
 class LogCounts:
@@ -101,26 +102,32 @@ class LogCounts:
                 self.write(id)
                 path.unlink()
 
-    def fell_short(self, id: str, closed: Path, size: int) -> None:
-        """A file that the monitor moved away holds so many bytes."""
+    def fell_short(self, id: str, monitor: int, closed: Path, size: int) -> None:
+        """The monitor moved away a file that holds so many bytes: did the disk take all that it read since the last?"""
         counts = self.of(id)
+        read, _ = passed(monitor)
+        text, counts.read = read - counts.read, read
         if size < counts.limit - SHORT_BYTES:
-            counts.dropped += counts.lines_in(counts.limit - size, closed)
+            line = max(PREFIX_BYTES + 1, counts.limit // max(1, counts.lines_in(counts.limit, closed)))
+            by_what_it_read = text // (line - PREFIX_BYTES) - size // line if read else 0
+            counts.dropped += max(by_what_it_read, (counts.limit - size) // line)  # it counts some of them as written
 
     def begin(self, id: str, monitor: int, size: int) -> None:
         """Its log has `size` bytes, and of what came before all is known: what else the monitor wrote went elsewhere."""
         counts = self.of(id)
-        if counts.elsewhere < 0 and (bytes_written := written(monitor)):
-            counts.elsewhere = bytes_written - size - counts.closed - counts.unseen
+        read, written = passed(monitor)
+        if counts.elsewhere < 0 and written:
+            counts.elsewhere = written - size - counts.closed - counts.unseen
+            counts.read = read
             self.write(id)
 
-    def reckon(self, id: str, bytes_written: int, size: int, like: Path) -> None:
+    def reckon(self, id: str, written: int, size: int, like: Path) -> None:
         """All that the monitor wrote, of which the file it writes to has `size`: are whole files missing?"""
         counts = self.of(id)
         full = counts.limit or like.stat().st_size
-        if bytes_written <= 0 or full <= 0:
+        if written <= 0 or full <= 0:
             return
-        missing = bytes_written - max(0, counts.elsewhere) - counts.closed - counts.unseen - size
+        missing = written - max(0, counts.elsewhere) - counts.closed - counts.unseen - size
         files = (missing + full // 2) // full  # it writes a little elsewhere, too
         if files > 0:
             counts.unseen += files * full
@@ -142,12 +149,12 @@ def count(path: Path, most: int | None = None) -> tuple[int, int]:
     return lines, size
 
 
-def written(pid: int) -> int:
-    """Bytes that a monitor has written; 0 where that can't be known: when its container is gone, its bytes count as the monitor's."""
+def passed(monitor: int) -> tuple[int, int]:
+    """Bytes that a process has read and written. Zeros where that can't be known: its container's count too once that is gone."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        process = Path(f"/proc/{pid}")
-        bytes_written = int((process / "io").read_text().split("wchar:")[1].split()[0])
-        children = process / "task" / str(pid) / "children"
+        process = Path(f"/proc/{monitor}")
+        words = (process / "io").read_text().split()  # rchar: N wchar: N …
+        children = process / "task" / str(monitor) / "children"
         if not children.exists() or children.read_text():
-            return bytes_written
-    return 0
+            return int(words[1]), int(words[3])
+    return 0, 0

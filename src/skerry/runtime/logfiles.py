@@ -222,13 +222,13 @@ class LogFiles:
         counts.closed += size
         closed = file.replace(file.with_name(f"closed.{counts.n:08}"))
         if id in self._live:
-            self._counts.fell_short(id, closed, size)
+            self._counts.fell_short(id, self._live[id], closed, size)
         self._counts.write(id)
 
     def _reckon(self, id: str, held: Path, current: Path) -> bool:
         """Whether files were moved away unseen, by bytes. False: it was too busy to tell; the next look will."""
         size = held.stat().st_size
-        written = logcounts.written(self._live.get(id, 0))
+        _, written = logcounts.passed(self._live.get(id, 0))
         grown = held.stat().st_size - size
         if not held.samefile(current) or grown > (self._counts.of(id).limit or size) // 4:
             return False

@@ -17,12 +17,15 @@ from skerry.client import numbers, views
 from skerry.client.keys import Passphrase
 from skerry.client.metrics import Answer
 from skerry.errors import BadFormat, NotInTime
+from skerry.sdk.alerting import Alerting
 from skerry.sdk.apps import Apps
 from skerry.sdk.connection import Connection
 from skerry.sdk.folder import Folder
 from skerry.sdk.hosts import Hosts
+from skerry.sdk.looks import Looks
 from skerry.sdk.machines import Machines, Pools
-from skerry.sdk.store import Images, Roles, Volumes
+from skerry.sdk.seen import Audited
+from skerry.sdk.store import Images, Roles, Tools, Volumes
 from skerry.sdk.values import (
     Alert,
     AlertReceiver,
@@ -51,13 +54,16 @@ class AsyncClient:
         self, cloud: str = "", *, home: str | Path | None = None, passphrase: str | Passphrase | None = None
     ) -> None:
         self._connection = Connection(cloud, home, passphrase)
+        self.alerting = Alerting(self._connection)
         self.apps = Apps(self._connection)
         self.folder = Folder(self._connection)
         self.hosts = Hosts(self._connection)
         self.images = Images(self._connection)
+        self.looks = Looks(self._connection)
         self.machines = Machines(self._connection)
         self.pools = Pools(self._connection)
         self.roles = Roles(self._connection)
+        self.tools = Tools(self._connection)
         self.volumes = Volumes(self._connection)
 
     async def open(self) -> None:
@@ -208,18 +214,24 @@ class AsyncClient:
             raise BadFormat("a host's answer was not understood", str(error), "see skerry host ls") from None
 
     async def alert_receivers(self) -> list[AlertReceiver]:
-        """Who is told when something is wrong. Added and taken away by `skerry alert`."""
+        """Who is told when something is wrong. Added and taken away by `client.alerting`."""
         session = self._connection.session
         await session.sync(1)
         rows = alerting.receiver_rows(session)
         return msgspec.convert([{**row, "name": row["receiver"]} for row in rows], list[AlertReceiver])
 
     async def alert_rules(self) -> list[AlertRule]:
-        """All rules as they are in force. Changed by `skerry alert rule`."""
+        """All rules as they are in force, one's own too. Changed by `client.alerting`."""
         session = self._connection.session
         await session.sync(1)
         rows = alerting.rules_of(session)
         return msgspec.convert([{**row, "name": row["rule"]} for row in rows], list[AlertRule])
+
+    async def audit(self, *hosts: str) -> list[Audited]:
+        """Whether these hosts' (none: all) diaries are whole, and what others remember of them. Raises NoSuchSubject, Unreachable."""
+        from skerry.client import audit
+
+        return msgspec.convert(await audit.verify(self._connection.session, hosts), list[Audited])
 
     async def metrics(
         self, *subjects: str, names: Sequence[str] = (), since_s: float = 900.0, step_s: int = 0

@@ -1,4 +1,4 @@
-"""Images of this machine's store, volumes of the hosts, and roles, as programs see them. The work itself is client's."""
+"""Images of this machine's store, tools, volumes of the hosts, and roles, as programs see them. The work itself is client's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.client import roles, views
+from skerry.client import delivery, kits, roles, views
 from skerry.client.identity import read_public
 from skerry.client.library.listing import listing
 from skerry.core.intent import Operator
 from skerry.sdk.connection import Connection
+from skerry.sdk.seen import ToolsImage
 from skerry.sdk.values import Image, Role, Volume
 
 
@@ -39,6 +40,43 @@ class Images:
     async def rm(self, name: str) -> str:
         """Take the name away; gives its digest. The image goes once nothing uses it (`skerry image gc`). Raises ImageNotFound."""
         return await asyncio.to_thread(self._connection.images.untag, name)
+
+
+class Tools:
+    """`client.tools`: images whose programs hosts run beside containers (docs/tools.md)."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def ls(self) -> list[ToolsImage]:
+        """Those that operators have signed, and those that Skerry brings along."""
+        await self._connection.session.sync(1)
+        return msgspec.convert(await kits.ls(self._connection.session), list[ToolsImage])
+
+    async def add(self, name: str, image: str, *, about: str = "") -> ToolsImage:
+        """Let hosts run an image of the local store (a name, or a digest) as these tools. Raises ImageNotFound, BadInput."""
+        images = self._connection.images
+        digest = await asyncio.to_thread(images.find, image)
+        async with self._connection.changing(f"tools/{name}") as session:
+            await session.sync()
+            done = await kits.add(session, images, name, digest, about or f"image {image}"[: kits.ABOUT_MAX])
+        return msgspec.convert(done, ToolsImage)
+
+    async def build(
+        self, name: str, folder: str | Path | None = None, *, progress: Callable[[str], None] = lambda line: None
+    ) -> ToolsImage:
+        """Build those that Skerry brings along (base, python, perf, bpf), or by the image.toml in `folder`, and sign them."""
+        at = Path(folder) if folder is not None else None
+        async with self._connection.changing(f"tools/{name}") as session:
+            await session.sync()
+            made = await delivery.make(session, self._connection.images, name, progress, folder=at)
+        return ToolsImage(name=name, image=made.image, size_bytes=made.size_bytes, about=made.about)
+
+    async def rm(self, name: str) -> None:
+        """No host runs them any more. Raises NoSuchTools."""
+        async with self._connection.changing(f"tools/{name}") as session:
+            await session.sync()
+            await kits.rm(session, name)
 
 
 class Volumes:
@@ -72,6 +110,24 @@ class Roles:
         key = public if isinstance(public, Operator) else read_public(Path(public))
         async with self._connection.changing("policy") as session:
             await roles.add_ci(session, name, key, apps)
+        return next(role for role in await self.ls() if role.name == name)
+
+    async def add_right(
+        self,
+        right: str,
+        name: str,
+        public: str | Path | Operator,
+        *,
+        apps: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        until_s: float = 0.0,
+    ) -> Role:
+        """Let a key ask `observe`, `debug` or `debug-host` about these apps or hosts ("*": all), until then (unix seconds, 0: for
+        good). It signs nothing. Raises BadInput, RoleTaken.
+        """
+        key = public if isinstance(public, Operator) else read_public(Path(public))
+        async with self._connection.changing("policy") as session:
+            await roles.add_right(session, right, name, key, apps=apps, hosts=hosts, until=until_s)
         return next(role for role in await self.ls() if role.name == name)
 
     async def rm(self, name: str, *, turn_back: bool = False) -> tuple[str, ...]:

@@ -13,11 +13,16 @@ from skerry.client.keys import Passphrase
 from skerry.client.metrics import Answer
 from skerry.sdk import asynchronous
 from skerry.sdk.beside import Beside
+from skerry.sdk.parts.alerting import Alerting
 from skerry.sdk.parts.apps import Apps
 from skerry.sdk.parts.folder import Folder
 from skerry.sdk.parts.hosts import Hosts
+from skerry.sdk.parts.looks import Looks
 from skerry.sdk.parts.machines import Machines, Pools
-from skerry.sdk.parts.store import Images, Roles, Volumes
+from skerry.sdk.parts.store import Images, Roles, Tools, Volumes
+from skerry.sdk.seen import (
+    Audited,
+)
 from skerry.sdk.values import (
     Alert,
     AlertReceiver,
@@ -45,13 +50,16 @@ class Client:
     ) -> None:
         self._its = asynchronous.AsyncClient(cloud, home=home, passphrase=passphrase)
         self._beside = Beside()
+        self.alerting = Alerting(self._its.alerting, self._beside)
         self.apps = Apps(self._its.apps, self._beside)
         self.folder = Folder(self._its.folder, self._beside)
         self.hosts = Hosts(self._its.hosts, self._beside)
         self.images = Images(self._its.images, self._beside)
+        self.looks = Looks(self._its.looks, self._beside)
         self.machines = Machines(self._its.machines, self._beside)
         self.pools = Pools(self._its.pools, self._beside)
         self.roles = Roles(self._its.roles, self._beside)
+        self.tools = Tools(self._its.tools, self._beside)
         self.volumes = Volumes(self._its.volumes, self._beside)
 
     def open(self) -> None:
@@ -170,12 +178,16 @@ class Client:
         return self._beside.run(self._its.alerts())
 
     def alert_receivers(self) -> list[AlertReceiver]:
-        """Who is told when something is wrong. Added and taken away by `skerry alert`."""
+        """Who is told when something is wrong. Added and taken away by `client.alerting`."""
         return self._beside.run(self._its.alert_receivers())
 
     def alert_rules(self) -> list[AlertRule]:
-        """All rules as they are in force. Changed by `skerry alert rule`."""
+        """All rules as they are in force, one's own too. Changed by `client.alerting`."""
         return self._beside.run(self._its.alert_rules())
+
+    def audit(self, *hosts: str) -> list[Audited]:
+        """Whether these hosts' (none: all) diaries are whole, and what others remember of them. Raises NoSuchSubject, Unreachable."""
+        return self._beside.run(self._its.audit(*hosts))
 
     def metrics(self, *subjects: str, names: Sequence[str] = (), since_s: float = 900.0, step_s: int = 0) -> Answer:
         """Figures of slots, services, apps or hosts (none: all) of the last `since_s` seconds; one value for each `step_s` (0: the

@@ -206,7 +206,8 @@ class AlertReceiver(Value, frozen=True):
 
 class AlertRule(Value, frozen=True):
     """A rule as it is in force: it fires beyond `limit`, in `unit`, once it has been so for `for_s` seconds; it is over after
-    `clear_s`. `on` false: it doesn't count.
+    `clear_s`. `on` false: it doesn't count. `metric`: of one's own, the figure; `of`: what it looks at ("": every slot, "node/": every
+    host); `below`: it fires below the limit.
     """
 
     name: str
@@ -216,10 +217,16 @@ class AlertRule(Value, frozen=True):
     unit: str
     for_s: float
     clear_s: float
+    metric: str = ""
+    of: str = ""
+    below: bool = False
 
 
 class Role(Value, frozen=True):
-    """Who may sign what: `threshold` of `keys` together, documents of `kinds` at `paths`. `holders`: names, or the key's beginning."""
+    """Who may sign what: `threshold` of `keys` together, documents of `kinds` at `paths`. `holders`: names, or the key's beginning.
+
+    `asks`: what each key alone may ask about them (observe, debug, debug-host), until `until`, unix seconds (0: for good).
+    """
 
     name: str
     holders: tuple[str, ...]
@@ -227,6 +234,8 @@ class Role(Value, frozen=True):
     kinds: tuple[str, ...]
     paths: tuple[str, ...]
     keys: tuple[str, ...]
+    asks: tuple[str, ...] = ()
+    until: float = 0.0
 
 
 class Image(Value, frozen=True):

@@ -14,6 +14,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 
 from agent.small import SmallCloud
+from agent.unsynced import unsynced
 from client.conftest import cloud, session
 from skerry.cli.top.detail import Detail
 from skerry.cli.top.screen import Top
@@ -21,7 +22,7 @@ from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.runtime.memory import MemoryRuntime
 
-__all__ = ["Screen", "cloud", "screen", "session"]
+__all__ = ["Screen", "cloud", "screen", "session", "unsynced"]
 WITHIN_S = 20.0
 LEVELS = 6  # from the innermost widget up to the screen's end: a message goes up one in each wait
 

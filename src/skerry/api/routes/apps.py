@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import msgspec
 
 from skerry.api.operations import Operation
-from skerry.api.table import Body, Call, Page, Paged, Query, Routes, Start, Tagged, Tail, Timeout, page
+from skerry.api.routes.cloud import Grep, IgnoreCase, Past, Regex
+from skerry.api.table import Body, Call, Page, Paged, Query, Routes, Start, Tagged, Timeout, page
 from skerry.client.compose import ComposeErrors, ImageRef, Mistake, parse
 from skerry.client.compose.plan import ComposeApp
 from skerry.image.oci import DIGEST
@@ -59,8 +60,10 @@ class InTime(Query, frozen=True):
     timeout_s: Timeout = 120.0
 
 
-class PastLines(Query, frozen=True):
-    tail: Tail = 100
+class PastLines(Past, frozen=True):
+    grep: Grep = ""
+    regex: Regex = False
+    ignore_case: IgnoreCase = False
 
 
 @routes.add("get", "/v1/apps", "List the apps", "read", gives=Page[App], query=Paged)
@@ -164,8 +167,11 @@ async def list_replicas_of_app(call: Call) -> Page[Replica]:
     query=PastLines,
 )  # fmt: skip
 async def list_logs_of_app(call: Call) -> Page[LogLine]:
+    query = call.query
     await call.cloud.apps.get(call.path["app"])
-    return Page(items=await call.cloud.logs(call.path["app"], tail=call.query.tail))
+    past = {"tail": query.tail, "since_s": query.since_s, "until_s": query.until_s}
+    words = {"grep": query.grep, "regex": query.regex, "ignore_case": query.ignore_case}
+    return Page(items=await call.cloud.logs(call.path["app"], **past, **words))
 
 
 def _read(call: Call, compose: dict[str, Any] | str, variables: dict[str, str]) -> ComposeApp:

@@ -7,12 +7,21 @@ from typing import Annotated, Any
 import msgspec
 
 from skerry.api.table import Call, Page, Paged, Query, Routes, Tail, page
-from skerry.sdk.values import Alert, AlertReceiver, AlertRule, Event, LogLine, Replica, Status
+from skerry.sdk.seen import Audited
+from skerry.sdk.values import Event, LogLine, Replica, Status
 
 routes = Routes("cloud")
 
 
-class Subject(Query, frozen=True):
+Subject = Annotated[str, msgspec.Meta(max_length=200, description="A slot, service, app or host; none: all.")]
+Kinds = Annotated[str, msgspec.Meta(max_length=2000, description="Several with commas between; none: all.")]
+Target = Annotated[str, msgspec.Meta(max_length=200, description="A slot, service, app or host; none: all apps.")]
+Grep = Annotated[str, msgspec.Meta(max_length=200, description="What one must hold: of an event in capitals or not.")]
+Regex = Annotated[bool, msgspec.Meta(description="`grep` is a regular expression, as Python has them.")]
+IgnoreCase = Annotated[bool, msgspec.Meta(description="Of `grep`: capitals or not.")]
+
+
+class About(Query, frozen=True):
     subject: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="A slot, service, app or host.")]
 
 
@@ -23,18 +32,20 @@ class Past(Query, frozen=True):
 
 
 class PastEvents(Past, frozen=True):
-    subject: Annotated[str, msgspec.Meta(max_length=200, description="A slot, service, app or host; none: all.")] = ""
-    kinds: Annotated[str, msgspec.Meta(max_length=2000, description="Several with commas between; none: all.")] = ""
-    grep: Annotated[str, msgspec.Meta(max_length=200, description="What one must hold, in capitals or not.")] = ""
+    subject: Subject = ""
+    kinds: Kinds = ""
+    grep: Grep = ""
 
 
 class PastLines(Past, frozen=True):
-    target: Annotated[
-        str, msgspec.Meta(max_length=200, description="A slot, service, app or host; none: all apps.")
-    ] = ""
-    grep: Annotated[str, msgspec.Meta(max_length=200, description="What a line must hold.")] = ""
-    regex: Annotated[bool, msgspec.Meta(description="`grep` is a regular expression, as Python has them.")] = False
-    ignore_case: Annotated[bool, msgspec.Meta(description="Of `grep`: capitals or not.")] = False
+    target: Target = ""
+    grep: Grep = ""
+    regex: Regex = False
+    ignore_case: IgnoreCase = False
+
+
+class Hosts(Query, frozen=True):
+    hosts: Annotated[str, msgspec.Meta(max_length=2000, description="Several with commas between; none: all.")] = ""
 
 
 class Whoami(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,14 +74,12 @@ async def list_replicas(call: Call) -> Page[Replica]:
     return page(await call.cloud.apps.replicas(), lambda row: row.slot, call.query)
 
 
-@routes.add("get", "/v1/explain", "Why something is as it is", "read", gives=dict[str, Any], query=Subject)
+@routes.add("get", "/v1/explain", "Why something is as it is", "read", gives=dict[str, Any], query=About)
 async def explain(call: Call) -> dict[str, Any]:
     return await call.cloud.explain(call.query.subject)
 
 
-@routes.add(
-    "get", "/v1/explain/scale", "Why a service has as many replicas", "read", gives=dict[str, Any], query=Subject
-)
+@routes.add("get", "/v1/explain/scale", "Why a service has as many replicas", "read", gives=dict[str, Any], query=About)
 async def explain_scale(call: Call) -> dict[str, Any]:
     """Of a service or an app that follows the load: figures, wishes, bounds, which schedules hold now."""
     return await call.cloud.explain_scale(call.query.subject)
@@ -95,18 +104,7 @@ async def list_logs(call: Call) -> Page[LogLine]:
     return Page(items=await call.cloud.logs(*targets, **past, **words))
 
 
-@routes.add("get", "/v1/alerts", "What fires now", "read", gives=Page[Alert])
-async def list_alerts(call: Call) -> Page[Alert]:
-    """As the first fixed host that answers sees it, silenced or not."""
-    return Page(items=await call.cloud.alerts())
-
-
-@routes.add("get", "/v1/alerts/receivers", "Who is told when something is wrong", "read", gives=Page[AlertReceiver])
-async def list_alert_receivers(call: Call) -> Page[AlertReceiver]:
-    """What it takes to reach them is sealed, and not told."""
-    return Page(items=await call.cloud.alert_receivers())
-
-
-@routes.add("get", "/v1/alerts/rules", "The rules of alerts as they are in force", "read", gives=Page[AlertRule])
-async def list_alert_rules(call: Call) -> Page[AlertRule]:
-    return Page(items=await call.cloud.alert_rules())
+@routes.add("get", "/v1/audit", "Whether hosts' diaries are whole", "read", gives=Page[Audited], query=Hosts)
+async def audit(call: Call) -> Page[Audited]:
+    """Each is held against what other hosts, and the serving machine, remember of it."""
+    return Page(items=await call.cloud.audit(*[host for host in call.query.hosts.split(",") if host]))

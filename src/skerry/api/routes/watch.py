@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from skerry.api.operations import Operation, Operations
+from skerry.api.routes.cloud import Grep, IgnoreCase, Kinds, Regex, Subject, Target
 from skerry.api.routes.operations import the_operation
 from skerry.api.table import Call, Query, Routes, Sent, Stream, Tail
 from skerry.sdk import AsyncClient
@@ -22,23 +23,41 @@ class Since(Query, frozen=True):
     tail: Tail = 0
 
 
+class EventsSince(Since, frozen=True):
+    subject: Subject = ""
+    kinds: Kinds = ""
+    grep: Grep = ""
+
+
+class LinesSince(Since, frozen=True):
+    grep: Grep = ""
+    regex: Regex = False
+    ignore_case: IgnoreCase = False
+
+
+class AnyLinesSince(LinesSince, frozen=True):
+    target: Target = ""
+
+
 class OfApp(Query, frozen=True):
     app: Annotated[str, msgspec.Meta(max_length=63, description="None: all apps.")] = ""
 
 
 @routes.add(
-    "get", "/v1/watch/events", "Events of all hosts as they come", "read", gives=Event, query=Since, stream=True
+    "get", "/v1/watch/events", "Events of all hosts as they come", "read", gives=Event, query=EventsSince, stream=True
 )
 async def watch_events(call: Call) -> Stream:
     """The id says how far each host's events were told. A host that could not be asked is told as event `unanswered`; where
     more was missed than hosts are asked for, event `gap`."""
-    return Stream(_events(call.cloud, call.last_event_id, call.query.tail))
+    return Stream(_events(call.cloud, call.last_event_id, call.query))
 
 
-async def _events(cloud: AsyncClient, last: str, tail: int) -> AsyncGenerator[Sent]:
+async def _events(cloud: AsyncClient, last: str, query: EventsSince) -> AsyncGenerator[Sent]:
     """Each host orders its own events, and no clock orders all: so the id holds a time for each host."""
     told, seen = positions(last), dict.fromkeys(positions(last), 0)
-    async with aclosing(cloud.watch_events(tail=RESUMED if told else tail)) as events:
+    subjects, kinds = [query.subject] if query.subject else [], [kind for kind in query.kinds.split(",") if kind]
+    tail = RESUMED if told else query.tail
+    async with aclosing(cloud.watch_events(subjects, tail=tail, kinds=kinds, grep=query.grep)) as events:
         async for event in events:
             if event.unanswered:
                 yield Sent(_id(told), "unanswered", event)
@@ -101,16 +120,27 @@ async def _replicas(cloud: AsyncClient, app: str) -> AsyncGenerator[Sent]:
 
 @routes.add(
     "get", "/v1/watch/apps/{app}/logs", "Lines of an app's replicas as they come", "read", "deploy:{app}",
-    gives=LogLine, query=Since, stream=True,
+    gives=LogLine, query=LinesSince, stream=True,
 )  # fmt: skip
 async def watch_logs_of_app(call: Call) -> Stream:
     """The id is the line's time: whoever comes back gets what is later, and may get a line of that very moment twice."""
     await call.cloud.apps.get(call.path["app"])
-    return Stream(_logs(call.cloud, call.path["app"], call.last_event_id, call.query.tail))
+    return Stream(_logs(call.cloud, [call.path["app"]], call.last_event_id, call.query))
 
 
-async def _logs(cloud: AsyncClient, app: str, last: str, tail: int) -> AsyncGenerator[Sent]:
-    async with aclosing(cloud.watch_logs([app], tail=RESUMED if last else tail)) as lines:
+@routes.add(
+    "get", "/v1/watch/logs", "Lines as they come: of a slot, service, app or host", "read",
+    gives=LogLine, query=AnyLinesSince, stream=True,
+)  # fmt: skip
+async def watch_logs(call: Call) -> Stream:
+    """As an app's."""
+    targets = [call.query.target] if call.query.target else []
+    return Stream(_logs(call.cloud, targets, call.last_event_id, call.query))
+
+
+async def _logs(cloud: AsyncClient, targets: list[str], last: str, query: LinesSince) -> AsyncGenerator[Sent]:
+    words: dict[str, Any] = {"grep": query.grep, "regex": query.regex, "ignore_case": query.ignore_case}
+    async with aclosing(cloud.watch_logs(targets, tail=RESUMED if last else query.tail, **words)) as lines:
         async for line in lines:
             if line.unanswered:
                 yield Sent("", "unanswered", line)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from skerry.client import debugging, delivery, looking
+from skerry.client import delivery, looking
 from skerry.client.shortcuts.running import Complaints, Look, ToolFailed, failed
 from skerry.core.visibility import classify
 from skerry.errors import BadFormat, BadInput
@@ -22,6 +22,7 @@ Profiler = Literal["auto", "py-spy", "perf"]
 SVG_BYTES = 32 << 20
 RECORDING_BYTES = 64 << 20
 MORE_S = 60.0  # to read symbols and to draw
+NOTHING = "No stack counts found"  # inferno, which draws for py-spy
 NOT_PYTHON = ("Failed to find python version", "No python processes found")
 NOT_READ = ("Permission", "Operation not permitted")
 _SAMPLES = re.compile(rb"<title>all \(([\d,]+) samples")
@@ -63,6 +64,12 @@ async def profile(
         if end.code == 0:
             return _profile(look, "py-spy", seconds, rate, svg)
         said = "\n".join(complaints.lines())
+        if NOTHING in said:
+            raise ToolFailed(
+                f"{look.slot} could not be profiled",
+                f"its Python ran at none of the samples of {seconds} s: there is nothing to draw",
+                f"draw what waits and sleeps, too: --waiting; what it waits in: skerry procs {look.slot}",
+            )
         if by == "py-spy" or not any(words in said for words in (*NOT_PYTHON, *NOT_READ)):
             raise failed(f"{look.slot} could not be profiled", end, complaints)
         why = "is no Python program" if any(words in said for words in NOT_PYTHON) else "may not be read by py-spy"
@@ -76,7 +83,7 @@ async def profile(
 
 async def _recorded(look: Look, seconds: int, rate: int) -> bytes:
     """What the host has seen of it, as perf's file. Raises ToolFailed where it did not run at all."""
-    slot, node = await debugging.where(look.session, look.subject)
+    slot, node = await looking.find(look.session, look.subject)
     look.slot = slot
     await delivery.ready(look.session, look.images, "perf", node, look.say)  # before: it may end meanwhile
     found = classify(["perf"])

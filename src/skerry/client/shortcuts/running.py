@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from skerry.client import debugging
+from skerry.client import debugging, looking
 from skerry.client.session import Session
 from skerry.errors import SkerryError
 from skerry.mesh import terminals as t
@@ -57,7 +57,7 @@ class Look:
         """`take(channel, bytes)`: of t.STDOUT and t.STDERR, as they come. `keep`: the first is a core that stays there.
         `give`: its standard input.
         """
-        self.slot, self.node = await debugging.where(self.session, self.subject)
+        self.slot, self.node = await looking.find(self.session, self.subject)
         async with debugging.opened(
             self.session,
             self.slot,

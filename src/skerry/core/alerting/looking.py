@@ -161,7 +161,7 @@ def _ceiling(s: Situation, pool: str) -> str:
 
 def _own_word(s: Situation, slot: MachineSlot) -> str:
     word = best_word(s, slot)
-    return word.why if word is not None and word.state == "asked" else ""
+    return word.why if word is not None and word.state in ("asked", "creating") else ""
 
 
 def count_restarts(s: Situation) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from statistics import median_low
 from typing import TYPE_CHECKING, Literal
 
 from skerry.core.facts import Machine, Next, Rent, Up
@@ -246,7 +245,8 @@ def size_of(s: Situation, book: Book, of: Pool) -> Size | None:
     """What one machine of the pool holds: as those that joined say, else by its size; None: not known yet."""
     rooms = [room for path in s.known.nodes if _is_of(path, book.pool) and (room := _room(s, path)) is not None]
     if rooms:
-        return Size(median_low(room.cpus for room in rooms), median_low(room.memory_bytes for room in rooms))
+        middle = (len(rooms) - 1) // 2  # the median; the library's takes half a megabyte
+        return Size(sorted(room.cpus for room in rooms)[middle], sorted(room.memory_bytes for room in rooms)[middle])
     found = offers.fitting(book, of)
     if found:
         return Size(found[0].cpus, usable(found[0].memory_bytes))

@@ -11,6 +11,9 @@ from pathlib import Path
 from skerry.core.intent import Operator
 from skerry.sdk import store
 from skerry.sdk.beside import Beside
+from skerry.sdk.seen import (
+    ToolsImage,
+)
 from skerry.sdk.values import (
     Image,
     Role,
@@ -38,6 +41,31 @@ class Images:
 
     def rm(self, name: str) -> str:
         """Take the name away; gives its digest. The image goes once nothing uses it (`skerry image gc`). Raises ImageNotFound."""
+        return self._beside.run(self._its.rm(name))
+
+
+class Tools:
+    """`client.tools`: images whose programs hosts run beside containers (docs/tools.md)."""
+
+    def __init__(self, its: store.Tools, beside: Beside) -> None:
+        self._its, self._beside = its, beside
+
+    def ls(self) -> list[ToolsImage]:
+        """Those that operators have signed, and those that Skerry brings along."""
+        return self._beside.run(self._its.ls())
+
+    def add(self, name: str, image: str, *, about: str = "") -> ToolsImage:
+        """Let hosts run an image of the local store (a name, or a digest) as these tools. Raises ImageNotFound, BadInput."""
+        return self._beside.run(self._its.add(name, image, about=about))
+
+    def build(
+        self, name: str, folder: str | Path | None = None, *, progress: Callable[[str], None] = lambda line: None
+    ) -> ToolsImage:
+        """Build those that Skerry brings along (base, python, perf, bpf), or by the image.toml in `folder`, and sign them."""
+        return self._beside.run(self._its.build(name, folder, progress=progress))
+
+    def rm(self, name: str) -> None:
+        """No host runs them any more. Raises NoSuchTools."""
         return self._beside.run(self._its.rm(name))
 
 
@@ -69,6 +97,21 @@ class Roles:
     def add_ci(self, name: str, public: str | Path | Operator, apps: Sequence[str]) -> Role:
         """Let a key release the images of these apps, and nothing else. `public`: the file that `skerry key new` made."""
         return self._beside.run(self._its.add_ci(name, public, apps))
+
+    def add_right(
+        self,
+        right: str,
+        name: str,
+        public: str | Path | Operator,
+        *,
+        apps: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+        until_s: float = 0.0,
+    ) -> Role:
+        """Let a key ask `observe`, `debug` or `debug-host` about these apps or hosts ("*": all), until then (unix seconds, 0: for
+        good). It signs nothing. Raises BadInput, RoleTaken.
+        """
+        return self._beside.run(self._its.add_right(right, name, public, apps=apps, hosts=hosts, until_s=until_s))
 
     def rm(self, name: str, *, turn_back: bool = False) -> tuple[str, ...]:
         """Take a role away: its keys are barred, what they signed is signed again; gives those paths.

@@ -33,7 +33,7 @@ export function AppPage({ route: [name, tab = ""] }) {
       : tab === "volumes" ? html`<${Volumes} name=${name} />`
       : tab === "explain" ? html`<${Explain} name=${name} its=${its} />`
       : html`<${Replicas} name=${name} its=${its} app=${app} />`}</section>
-    ${act === "scale" && html`<${Scale} name=${name} app=${app} its=${its} close=${close} />`}
+    ${act === "scale" && html`<${Scale} name=${name} app=${app} close=${close} />`}
     ${act === "back" && html`<${Act} title=${`Roll ${name} back?`} verb="Roll back" close=${close} start=${() => begin("POST", `${of}/rollback`)}>
       <p>It goes back from version ${its[0] ? its[0].wanted || its[0].version : ""} to the release before, signed anew as the newest one. Volumes keep what is in them: data that the newer release changed stays changed.</p><//>`}
     ${act === "remove" && html`<${Act} title=${`Remove ${name}?`} verb="Remove" typed=${name} close=${() => { setAct(null); if (!its.length) location.hash = "#/"; }} start=${() => begin("DELETE", of)}
@@ -81,22 +81,34 @@ function Replicas({ name, its, app }) {
         <td><${Word} mood=${row.mood}>${row.healthy && row.mood === "ok" ? "healthy" : row.finished ? "finished" : row.state}<//>${row.why && html`<div class="why">${cleaned(row.why)}</div>`}${row.exit_code ? html`<div class="why">exit code ${row.exit_code}</div>` : null}</td>
         <td class="tight" data-is="on">${row.node ? html`<a href=${link.host(row.node)}>${row.node}</a>${row.pinned ? html` <span class="tag" title="its data is there: it is never moved">pinned</span>` : null}` : html`<span class="quiet">none</span>`}</td>
         <td class="tight" data-is="version">${row.version}${row.outdated && row.wanted ? html` <span class="quiet">→ ${row.wanted}</span>` : null}</td>
-        <td class="right" data-is="restarts">${row.restarts || html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${iso(row.since)}>${age(row.since)}</time></td>
+        <td class="right" data-is="restarts">${row.restarts ? html`<a href=${link.slot(row.slot, "crash")} title="what is kept of its last crash">${row.restarts}</a>` : html`<span class="quiet">0</span>`}</td><td class="right tight quiet" data-is="since"><time title=${iso(row.since)}>${age(row.since)}</time></td>
         <td class="right tight">${row.node && html`<a class="link" href=${link.slot(row.slot)} aria-label=${`Look in: ${row.slot}`}>Look in</a>`}</td></tr>`)}</tbody></table></div></div>`;
   });
 }
 
-function Scale({ name, app, its, close }) {
+/** A number; or, of one that follows its load, its bounds and schedules. */
+function Scale({ name, app, close }) {
+  const of = `/v1/apps/${encodeURIComponent(name)}/services/`;
   const [service, setService] = useState(app.services[0] ? app.services[0].name : "");
-  const signed = app.services.find((each) => each.name === service);
-  const [wanted, setWanted] = useState(signed ? signed.replicas : 1);
-  const less = signed ? signed.replicas - wanted : 0;
-  const start = () => begin("PATCH", `/v1/apps/${encodeURIComponent(name)}/services/${encodeURIComponent(service)}`, { replicas: wanted });
-  return html`<${Act} title=${`Scale ${name}`} verb="Scale" close=${close} start=${start} loss=${less > 0 && wanted === 0 ? `No replica of ${service} is left: nothing of it answers any more.` : ""}>
-    <div class="row"><label class="field">Service<select value=${service} onChange=${(event) => { setService(event.target.value); setWanted(app.services.find((each) => each.name === event.target.value).replicas); }}>
+  const [change, set] = useState({});
+  const [scaling, problem] = useAsked(`scaling ${name} ${app.etag}`, () => ask("GET", `/scaling/${encodeURIComponent(name)}`));
+  const signed = app.services.find((each) => each.name === service) || { replicas: 0 };
+  const follow = scaling && scaling[service];
+  const wanted = change.replicas ?? signed.replicas;
+  const less = follow ? 0 : signed.replicas - wanted;
+  const number = (label, key, held) => html`<label class="field">${label}<input type="number" min="0" max="1000" required value=${change[key] ?? held} onInput=${(event) => set({ ...change, [key]: Number(event.target.value) })} /></label>`;
+  const start = () => {
+    const { schedules, ...bounds } = change;
+    return begin("PATCH", of + encodeURIComponent(service), follow ? { ...bounds, ...(schedules !== undefined && { schedules: schedules.split("\n").map((line) => line.trim()).filter(Boolean) }) } : { replicas: wanted });
+  };
+  return html`<${Act} title=${`Scale ${name}`} verb="Scale" close=${close} start=${start} off=${!scaling || (follow && !Object.keys(change).length)} loss=${less > 0 && wanted === 0 ? `No replica of ${service} is left: nothing of it answers any more.` : ""}>
+    <div class="row"><label class="field">Service<select value=${service} onChange=${(event) => { setService(event.target.value); set({}); }}>
       ${app.services.map((each) => html`<option value=${each.name}>${each.name}</option>`)}</select></label>
-    <label class="field">Replicas<input type="number" min="0" max="1000" required value=${wanted} onInput=${(event) => setWanted(Number(event.target.value))} /></label></div>
-    <p class="quiet">${signed ? `${signed.replicas} now` : ""}${less > 0 ? `; ${many(less, "replica stops", "replicas stop")}` : ""}. Those that run are not restarted.</p><//>`;
+    ${follow ? html`${number("At least", "min", follow.min)}${number("At most", "max", follow.max)}` : number("Replicas", "replicas", signed.replicas)}</div>
+    <${Failed} problem=${problem} />
+    ${follow ? html`<label class="field gap">Schedules, one a line<textarea class="few" spellcheck=${false} placeholder="weekdays 8-20 Europe/Berlin: min 3" value=${change.schedules ?? follow.schedules.join("\n")} onInput=${(event) => set({ ...change, schedules: event.target.value })}></textarea></label>
+      <p class="quiet">${signed.replicas} now. It follows ${follow.follows.join(" and ") || "connections"} of each, between the two. Those that run are not restarted.</p>`
+      : html`<p class="quiet">${signed.replicas} now${less > 0 ? `; ${many(less, "replica stops", "replicas stop")}` : ""}. Those that run are not restarted.</p>`}<//>`;
 }
 
 function Explain({ name, its }) {

@@ -85,7 +85,7 @@ function Chart({ title, unit, show, series, since, step, sync }) {
     const of = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: of("--soft"), grid: { stroke: of("--hair"), width: 1 }, ticks: { stroke: of("--hair"), width: 1, size: 4 }, font: "12px system-ui, sans-serif" };
     const made = new uPlot({
-      width: box.current.clientWidth || 400, height: 190, legend: { show: false }, cursor: { sync: { key: sync }, points: { size: 6 }, y: false },
+      width: box.current.clientWidth || 400, height: 190, padding: [8, 26, 0, 0], legend: { show: false }, cursor: { sync: { key: sync }, points: { size: 6 }, y: false },
       scales: { y: { range: (_, low, high) => [Math.min(0, low || 0), high > 0 ? high * 1.12 : 1] } },
       axes: [{ ...axis, space: 90, values: (_, ticks) => ticks.map((tick) => at(tick, since)) }, { ...axis, size: 74, values: (_, ticks) => ticks.map(show) }],
       series: [{}, ...sorted.map((each, n) => ({ label: label(each), stroke: of(`--plot-${(n % COLOURS) + 1}`), width: 1.6, dash: n >= COLOURS ? [5, 4] : undefined, points: { show: false } }))],

@@ -24,16 +24,17 @@ export function HostPage({ route: [first, ...more] }) {
   if (!host) return html`<${Empty} title=${`There is no host ${name}.`}>It may have left the cloud. <a class="link" href="#/">The overview</a> shows those that are there.<//>`;
   const of = `/v1/hosts/${encodeURIComponent(name)}`;
   const heard = isHeard(host);
+  const pool = name.includes("/") ? name.split("/")[0] : ""; // of a rented machine
   const pinned = its.filter((row) => row.pinned);
   const used = cloud.figures[`node/${name}`] || {};
   const room = [["CPU", host.capacity.cpus, host.free.cpus, used.cpu_cores, (n) => n.toFixed(1), " cores"], ["Memory", host.capacity.memory_bytes, host.free.memory_bytes, used.memory_bytes, bytes, ""]];
   return html`<p class="crumb"><a href="#/">Overview</a> / host</p>
     <div class="title"><div><h1 class="lead">${name}</h1><p class="under"><span class="word"><${Mark} mood=${hostMood(host)} />${host.state}</span>${heard || its.length ? `, ${many(its.length, "replica")}` : ""}${host.why ? `: ${cleaned(host.why)}` : ""}</p></div>
-      <div class="actions">${host.pool ? html`<a class="do" href="#/machines">Its pool</a>` : host.state === "draining" ? html`<button class="do" type="button" onClick=${() => ask("POST", `${of}/undrain`).catch(fail)}>Take replicas again</button>`
+      <div class="actions">${pool ? html`<a class="do" href="#/machines">Its pool</a>` : host.state === "draining" ? html`<button class="do" type="button" onClick=${() => ask("POST", `${of}/undrain`).catch(fail)}>Take replicas again</button>`
         : html`<button class="do" type="button" onClick=${() => setAct("drain")}>Drain</button>`}</div></div>
     <${Failed} problem=${problem} />
     ${!heard && html`<div class=${`note ${host.state === "down" ? "bad" : "wait"}`} role="status"><p><strong>${host.state === "down" ? "It is down." : "It does not answer here; other hosts still hear it."}</strong> ${host.silent ? `${reasonOf(name, host.silent)}. ` : ""}What it uses and what runs there now is not known; others run what they could take over.</p></div>`}
-    <div class="columns"><section><dl class="facts"><dt>Address</dt><dd class="mono">${host.address}</dd>${host.zone && html`<dt>Zone</dt><dd>${host.zone}</dd>`}${host.pool && html`<dt>Pool</dt><dd>${host.pool}</dd>`}
+    <div class="columns"><section><dl class="facts"><dt>Address</dt><dd class="mono">${host.address}</dd>${host.zone && html`<dt>Zone</dt><dd>${host.zone}</dd>`}${pool && html`<dt>Pool</dt><dd>${pool}</dd>`}
       <dt>Agent</dt><dd>${host.agent || "unknown"}</dd><dt>Labels</dt><dd>${Object.keys(host.labels || {}).length ? html`<span class="tags">${Object.entries(host.labels).map(([key, value]) => html`<span class="tag">${key}=${value}</span>`)}</span>` : html`<span class="quiet">none</span>`}</dd></dl></section>
       <section><dl class="facts">${room.map(([word, all, free, now, shown, unit]) => html`<dt>${word}</dt><dd>${!all ? "it has not said" : heard ? html`${shown(all - free)} of ${shown(all)}${unit} reserved${now === undefined ? "" : `, ${shown(now)} used`}<${Meter} share=${1 - free / all} />` : html`${shown(all)}${unit}, <span class="quiet">reserved: not known</span>`}</dd>`)}</dl></section></div>
     <${Tabs} tabs=${TABS} now=${tab} to=${(key) => link.host(name, key)} />

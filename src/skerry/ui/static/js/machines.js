@@ -1,5 +1,5 @@
 // Pools of rented machines, live: how many, what each is at and costs; one rented, one given back, the bounds changed.
-import { html, useState } from "../vendor/htm-preact.js";
+import { html, useEffect, useState } from "../vendor/htm-preact.js";
 import { ask } from "./session.js";
 import { natural, rows, useCloud } from "./store.js";
 import { Act, begin } from "./act.js";
@@ -19,7 +19,9 @@ const soFar = (machine) => (machine.created > 0 ? (Math.max(0, Date.now() / 1000
 
 export function Machines() {
   const cloud = useCloud();
-  const [told, problem, again] = useAsked(`pools ${Object.keys(cloud.pools)}`, () => ask("GET", "/v1/pools?limit=1000").then((pools) => pools.items));
+  const [told, problem, again] = useAsked("pools", () => ask("GET", "/v1/pools?limit=1000").then((pools) => pools.items));
+  const signed = Object.values(cloud.pools).map((each) => [each.pool, each.min, each.max, each.spend_usd_month]).join();
+  useEffect(again, [signed]); // somebody else may have changed them
   const all = Object.values(cloud.machines);
   const hour = all.reduce((sum, each) => sum + (each.state === "enrolled" ? 0 : each.usd_hour), 0);
   const spent = Object.values(cloud.pools).filter((each) => each.spent_usd_month >= 0);
@@ -54,7 +56,7 @@ function Machine({ machine, cloud, back }) {
   return html`<tr><td class="name">${cloud.hosts[machine.slot] ? html`<a href=${link.host(machine.slot)}>${machine.slot}</a>` : machine.slot}<div class="why mono">${machine.address}</div></td>
     <td><${Word} mood=${state === "joined" && !machine.up ? "bad" : MOOD[state] || "wait"}>${state === "joined" && !machine.up ? "silent" : WORDS[state] || state}<//>${machine.why && html`<div class="why">${machine.why}</div>`}${machine.asks && html`<div class="why">asked of you: <code>${machine.asks}</code></div>`}</td>
     <td class="tight">${machine.size}</td><td class="tight">${machine.region}</td><td class="right tight" data-is="an hour">${machine.state === "enrolled" ? html`<span class="quiet" title="no keeper says anything of it">–</span>` : usd(machine.usd_hour)}</td>
-    <td class="right tight" data-is="so far">${cost === null ? html`<span class="quiet" title="not known">–</span>` : usd(cost)}</td><td class="right tight quiet" data-is="rented">${machine.created > 0 ? html`<time title=${iso(machine.created)}>${age(machine.created)} ago</time>` : ""}</td>
+    <td class="right tight" data-is="so far">${cost === null ? html`<span class="quiet" title="not known">–</span>` : cost < 0.01 ? "under 0.01 USD" : usd(cost)}</td><td class="right tight quiet" data-is="rented">${machine.created > 0 ? html`<time title=${iso(machine.created)}>${age(machine.created)} ago</time>` : ""}</td>
     <td class="right tight"><button class="do" type="button" aria-label=${`Give back: ${machine.slot}`} disabled=${state === "returning"} onClick=${back}>Give back</button></td></tr>`;
 }
 

@@ -14,9 +14,10 @@ const SAVED_BYTES = 64 << 20;
 const DUMPED_BYTES = 1024;
 
 export function SlotPage({ route: [slot, tab = "", more = ""] }) {
-  const row = useCloud().slots[slot];
+  const cloud = useCloud();
+  const row = cloud.slots[slot];
   return html`<p class="crumb"><a href="#/">Overview</a>${row && html` / <a href=${link.app(row.app)}>${row.app}</a>`} / replica</p><h1 class="lead mono">${slot}</h1>
-    <p class="under">${!row ? "It is not among what is wanted now." : html`<${Word} mood=${mood(row)}>${row.healthy ? "healthy" : row.state}<//>${row.node ? html` on <a class="link" href=${link.host(row.node)}>${row.node}</a>` : ", on no host"}${row.version && `, version ${row.version}`}${row.why ? `: ${row.why}` : ""}`}</p>
+    <p class="under">${!cloud.seen ? "Looking at the cloud…" : !row ? "It is not among what is wanted now." : html`<${Word} mood=${mood(row)}>${row.healthy ? "healthy" : row.state}<//>${row.node ? html` on <a class="link" href=${link.host(row.node)}>${row.node}</a>` : ", on no host"}${row.version && `, version ${row.version}`}${row.why ? `: ${row.why}` : ""}`}</p>
     <${Tabs} tabs=${TABS} now=${TABS.some(([key]) => key === tab) ? tab : ""} to=${(key) => link.slot(slot, key)} />
     <section>${tab === "processes" ? html`<${Processes} slot=${slot} />` : tab === "sockets" ? html`<${Sockets} slot=${slot} />`
       : tab === "changed" ? html`<${Changed} slot=${slot} />` : tab === "crash" ? html`<${Crash} slot=${slot} path=${more} />`
