@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -207,6 +208,14 @@ def test_an_app_that_was_written_is_read_back_as_the_same(
     assert bare(read.app()) == bare(app)
     assert {name: plan.environment for name, plan in read.services.items()} == values
     assert written.lost == []
+
+
+@pytest.mark.parametrize("word", ["\x85", "a\x85b", "\u2028", " \u2029"])
+def test_breaks_that_only_some_readers_know_are_kept(tmp_path: Path, word: str) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        yaml_text({"services": {"web": {"image": DIGEST, "command": ["x", word]}}}), encoding="utf-8"
+    )
+    assert load(tmp_path, environ={}).services["web"].service.command == ("x", word)
 
 
 @st.composite

@@ -61,8 +61,24 @@ def yaml_text(content: dict[str, Any]) -> str:
     yaml.default_flow_style = False
     yaml.width = 120
     out = StringIO()
-    yaml.dump(content, out)
+    yaml.dump(_quoted(content), out)
     return out.getvalue()
+
+
+def _quoted(value: Any) -> Any:
+    """With quotes around texts of breaks that only YAML 1.1 knows: unquoted, ruamel.yaml reads them as spaces."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    if isinstance(value, dict):
+        return {_quoted(key): _quoted(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_quoted(part) for part in value]
+    if isinstance(value, str) and not _BREAKS.isdisjoint(value):
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+_BREAKS = frozenset("\x85\u2028\u2029")
 
 
 class _Variable(str):
