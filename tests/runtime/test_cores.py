@@ -259,6 +259,7 @@ def test_a_lost_note_of_what_was_found_means_the_kernels_default(host: Path) -> 
         ("|/lib/systemd/systemd-coredump %P %u", "systemd-coredump"),
         ("|/usr/share/apport/apport -p%p", "apport"),
         ("/cores/%e", "a file of its own"),
+        ("|/opt/other/skerry-core c /opt/other/cores %P", "skerry-core"),
     ],
 )
 def test_somebody_elses_is_left_alone_and_named(host: Path, found: str, who: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,21 @@ def test_two_files_that_are_moved_away_before_a_look_are_both_here(
     monitor.close()
     files.ended("a")
     assert told_of(files) == monitor.lines
+
+
+def test_what_waits_to_be_counted_is_bounded_and_the_rest_is_reckoned(
+    files: LogFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monitor, go = begun(files, monkeypatch), threading.Event()
+    counting = logcounts.LogCounts._count
+    monkeypatch.setattr(logcounts.LogCounts, "_count", lambda *words: (go.wait(10.0), counting(*words)))  # a busy host
+    for _ in range(12):
+        monitor.write(FILE_LINES)
+        files.look()
+    assert len(list(tmp_path.glob("a/out.*"))) == logcounts.WAITING
+    go.set()
+    monitor.close()
+    assert told_of(files) == monitor.lines and not list(tmp_path.glob("a/out.*"))
 
 
 def test_a_container_that_is_gone_waits_until_all_is_counted(files: LogFiles, monkeypatch: pytest.MonkeyPatch) -> None:

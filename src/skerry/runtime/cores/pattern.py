@@ -55,7 +55,7 @@ class CorePattern:
         namespace: Path = Path("/proc/self/ns/pid"),
     ) -> None:
         self._handler, self._settings, self._namespace = handler, settings, namespace
-        self._kept = cores / "found.json"
+        self._kept, self._cores = cores / "found.json", str(cores)
         self._ours = f"|{handler} {containers} {cores} {WORDS}"
 
     def take(self) -> str:
@@ -70,7 +70,7 @@ class CorePattern:
             found = self._read("core_pattern")
             if found == self._ours:
                 return ""
-            if not _is_ours(found):
+            if not self._is_ours(found):
                 if found != DEFAULT:
                     return f"{_who(found)} takes this host's cores (kernel.core_pattern is {found[:PATTERN_MAX]!r})"
                 self._keep(_Found(found, self._read("core_pipe_limit")))
@@ -83,7 +83,7 @@ class CorePattern:
     def put_back(self) -> bool:
         """As it was, if it is still ours. Whether there was something to do."""
         with contextlib.suppress(OSError):
-            if self._namespace.stat().st_ino != INIT_PID_NAMESPACE or not _is_ours(self._read("core_pattern")):
+            if self._namespace.stat().st_ino != INIT_PID_NAMESPACE or not self._is_ours(self._read("core_pattern")):
                 self._kept.unlink(missing_ok=True)
                 return False
             try:
@@ -96,6 +96,11 @@ class CorePattern:
             self._kept.unlink(missing_ok=True)
             return True
         return False
+
+    def _is_ours(self, pattern: str) -> bool:
+        """Of this host, by any version of its agent; not of another agent on this machine."""
+        words = pattern.split(" ")
+        return pattern.startswith("|") and words[0].rpartition("/")[2] == PROGRAM and words[2:3] == [self._cores]
 
     def _read(self, name: str) -> str:
         return (self._settings / name).read_text().strip("\n")
@@ -111,11 +116,6 @@ class CorePattern:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._kept)
-
-
-def _is_ours(pattern: str) -> bool:
-    """Of any version of ours."""
-    return pattern.startswith("|") and pattern[1:].split(" ")[0].rpartition("/")[2] == PROGRAM
 
 
 def _who(pattern: str) -> str:
