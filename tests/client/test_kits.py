@@ -53,7 +53,7 @@ def test_an_image_of_the_library_is_named_as_tools_listed_and_taken_away(small: 
     assert held(small, "tools/mine").body == Tools(image=added["image"], size_bytes=9, about="image kit")
     rows = {row["name"]: (row["image"], row["about"]) for row in ann.run("tools", "ls")}
     assert rows.pop("mine") == (added["image"], "image kit")
-    assert rows == dict.fromkeys(("base", "bpf", "perf", "python"), ("", "built when it is first used"))
+    assert rows == dict.fromkeys(("base", "bpf", "memray", "perf", "python"), ("", "built when it is first used"))
     ann.run("tools", "add", "mine", "kit")
     assert held(small, "tools/mine").version == 1, "the same again signs nothing"
     ann.run("tools", "rm", "mine")

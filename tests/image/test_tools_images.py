@@ -78,9 +78,22 @@ def test_own_tools_are_a_folder_with_a_recipe(tmp_path: Path) -> None:
     images = store(tmp_path / "store")
     built = build(images, "mine", lambda stage: None, folder=folder)
     assert images.images.config(built.digest).tools and images.names == {"tools/mine": built.digest}
-    with pytest.raises(BadInput, match=r"mine were not built: Skerry brings base, bpf, perf, python along"):
+    with pytest.raises(BadInput, match=r"mine were not built: Skerry brings base, bpf, memray, perf, python along"):
         build(images, "mine", lambda stage: None)
 
 
 def test_each_shipped_one_is_promised_here_or_too_large_for_each_run() -> None:
-    assert {*tools_names()} == {*PROMISED, "bpf"}
+    assert {*tools_names()} == {*PROMISED, "bpf", "memray"}
+
+
+def test_reports_are_made_of_what_a_program_recorded_about_itself(tmp_path: Path) -> None:
+    images = store(tmp_path)
+    root = images.images.make(build(images, "memray", lambda stage: None).digest)
+    script = f"""
+        mount -t tmpfs none {root}/tmp && mount --bind /dev {root}/dev && mount --bind /proc {root}/proc && exec chroot {root} sh -c '
+        cd /tmp; python3 -m memray run -q -o own.bin -c "kept = [bytes(1000) for _ in range(20000)]" &&
+        python3 -m memray stats own.bin && python3 -m memray flamegraph -o own.html own.bin && grep -c "<script" own.html
+        python3 -m memray attach 1'"""
+    said = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "<listcomp>:<string>:1 -> 2" in said.stdout and "Wrote own.html" in said.stdout, said
+    assert "Cannot find a supported lldb or gdb executable" in said.stdout + said.stderr, "it is for reports alone"
