@@ -119,6 +119,7 @@ def test_its_programs_take_loader_and_libraries_from_its_own_folder(bundle):
             "python3.11",
             "runc",
             "skerry-agent",
+            "skerry-core",
             "wg",
             "wireguard-go",
         ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from library.conftest import Home
+from skerry.client.trial import contract
 from skerry.image.building.closure import Closure
 
 pytestmark = pytest.mark.real
@@ -69,7 +70,10 @@ def test_a_plan_changes_nothing_and_says_what_is_there(home: Home, project: Path
     assert other("ls", "--json").json == []
 
 
-def test_a_folder_without_a_lock_file_gets_one_and_its_image_the_folders_name(home: Home, tmp_path: Path) -> None:
+def test_a_folder_without_a_lock_file_gets_one_and_its_image_the_folders_name(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "LIVES_S", 60.0)  # a busy machine may take its time to start Python
     folder = tmp_path / "Tiny App"
     folder.mkdir()
     (folder / "image.toml").write_text('[image]\nrecipe = "python"\nentrypoint = ["python3", "tiny.py"]\n')
