@@ -182,9 +182,15 @@ class Host:
     def pid(self) -> int:
         """Of the newest container's first process."""
         id = self.small.look(lambda: next(reversed(self.cloud.agents["vps-1"].containers.running())))
-        made = record.read(self.cloud.own / "c" / id, record.Made)
-        assert made is not None
-        return made.pid
+        found: list[record.Made] = []
+
+        def is_noted() -> bool:  # which it is a moment after it began
+            made = record.read(self.cloud.own / "c" / id, record.Made)
+            found.extend([made] if made else [])
+            return bool(found)
+
+        self.wait("its pid", is_noted, 5.0)
+        return found[0].pid
 
 
 @pytest.fixture(scope="module")
