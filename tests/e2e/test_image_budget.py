@@ -44,7 +44,7 @@ def test_a_rollback_moves_no_byte_and_a_budget_takes_only_what_is_not_in_use(clo
     assert _image(cloud) == second
     for host in cloud.names():
         assert came_since(cloud, host, f"{STORE}/mark") == []
-    host = cloud.names()[0]
+    host = next(host for host in cloud.names() if cloud.containers(host))
     running, used_bytes = cloud.containers(host), images_of(cloud, host)["used_bytes"]
     for _ in range(10):  # one image at a time: those of apps that earlier tests have removed may come before
         held_bytes = images_of(cloud, host)["used_bytes"]
@@ -57,7 +57,7 @@ def test_a_rollback_moves_no_byte_and_a_budget_takes_only_what_is_not_in_use(clo
             break
     assert first not in _trees(cloud, host)
     assert {second, third} <= _trees(cloud, host), "the one that runs, and the one to turn back to"
-    assert cloud.containers(host) == running
+    assert running <= cloud.containers(host)  # a replica may have come meanwhile: hosts take back what is theirs
     skerry.wait("it to be told", lambda: cloud.events("image"))
     assert images_of(cloud, host)["used_bytes"] < used_bytes
     assert first in _trees(cloud, cloud.names()[1]), "each host has a budget of its own"
