@@ -16,9 +16,14 @@ METADATA = "169.254.169.254"
 
 
 def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
+    end, why = time.monotonic() + limit_s, ""
+    while True:
+        try:
+            if condition():
+                return
+        except RuntimeError as error:  # no route yet
+            why = str(error)
+        assert time.monotonic() < end, f"it never came to pass: {why}"
         time.sleep(0.02)
 
 
