@@ -83,12 +83,9 @@ def command(
             raise BadInput(
                 "no journal was shown", "it is of one host, and whole", "skerry logs HOST --journal | grep TEXT"
             )
-        times = {"--since": since_s, "--until": until_s}
-        words = [f"{name}=@{now_s - age_s:.0f}" for name, age_s in times.items() if age_s is not None]
-        argv = _journal(words, tail, follow=follow)
         return look_in(
-            terminal, cloud, passphrase_file, "", argv, host=subjects[0], tools="base", with_input=False, tty=False,
-            write=False, limit_s=0.0, process=0, join="",
+            terminal, cloud, passphrase_file, "", _of_journal(now_s, since_s, until_s, tail, follow), host=subjects[0],
+            tools="base", with_input=False, tty=False, write=False, limit_s=0.0, process=0, join="",
         )  # fmt: skip
     wanted: dict[str, Any] = {
         "tail": tail,
@@ -123,4 +120,14 @@ def _journal(times: list[str], tail: int, *, follow: bool) -> list[str]:
     argv = ["sh", JOURNAL, "-o", "short-iso", *times]
     if follow:
         return [*argv, "-f", *(["--no-tail"] if times else ["-n", str(tail)])]
+    return ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]  # its own -n means the first ones where --since is said
+
+
+def _of_journal(now_s: float, since_s: float | None, until_s: float | None, tail: int, follow: bool) -> list[str]:
+    """The command that a tool on the host runs. `since_s`, `until_s`: seconds back from now."""
+    times = {"--since": since_s, "--until": until_s}
+    words = [f"{name}=@{now_s - age_s:.0f}" for name, age_s in times.items() if age_s is not None]
+    argv = ["sh", JOURNAL, "-o", "short-iso", *words]
+    if follow:
+        return [*argv, "-f", *(["--no-tail"] if words else ["-n", str(tail)])]
     return ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]  # its own -n means the first ones where --since is said

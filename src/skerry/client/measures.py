@@ -10,9 +10,10 @@ import msgspec
 
 from skerry.client import metrics
 from skerry.client.alerts import change_settings, rules_of, settings
+from skerry.client.apps import live
 from skerry.client.session import Session
 from skerry.core.alerting.rules import RULES, concerns
-from skerry.core.intent import App, Endpoint, Measure
+from skerry.core.intent import Endpoint, Measure
 from skerry.core.records import Slot
 from skerry.errors import BadInput, NoSuchSubject
 from skerry.observe.metrics import OF_HOST, OF_SLOT
@@ -110,10 +111,9 @@ def _known_subject(session: Session, what: str, of: str) -> None:
         known = sorted(path.removeprefix(HOSTS) for path in session.nodes)
         there = of in session.nodes
     else:
-        apps = {d.path.removeprefix("app/"): d.body for d in session.documents("app")}
-        bodies = {name: body for name, body in apps.items() if isinstance(body, App) and not body.deleted}
-        services = [f"{name}.{service}" for name, body in bodies.items() for service in body.services]
-        known = sorted([*bodies, *services])
+        apps = live(session)
+        services = [f"{name}.{service}" for name, app in apps.items() for service in app.services]
+        known = sorted([*apps, *services])
         there = of in known or ((slot := Slot.read(of)) is not None and f"{slot.app}.{slot.service}" in services)
     if not there:
         raise NoSuchSubject(what, f"nothing is called {of.removeprefix(HOSTS)[:80]!r}; there are: {_list(known)}", "")
@@ -122,11 +122,10 @@ def _known_subject(session: Session, what: str, of: str) -> None:
 def _endpoints(session: Session, of: str) -> dict[str, Endpoint]:
     """Service -> where its replicas tell figures of their own."""
     return {
-        f"{document.path.removeprefix('app/')}.{name}": service.metrics
-        for document in session.documents("app")
-        if isinstance(document.body, App) and not document.body.deleted
-        for name, service in document.body.services.items()
-        if service.metrics is not None and _overlap(of, f"{document.path.removeprefix('app/')}.{name}")
+        f"{app}.{name}": service.metrics
+        for app, body in live(session).items()
+        for name, service in body.services.items()
+        if service.metrics is not None and _overlap(of, f"{app}.{name}")
     }
 
 

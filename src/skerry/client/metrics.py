@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from skerry.client.apps import live
 from skerry.client.session import Session
-from skerry.core.intent import App
 from skerry.core.records import Slot
 from skerry.errors import BadFormat, NoSuchSubject, Refusal, SkerryError
 
@@ -118,10 +118,9 @@ async def query(
 def endpoints(session: Session) -> dict[tuple[str, str], tuple[int, str]]:
     """(app, service) -> port and path, of those whose replicas tell figures of their own; as far as is known here."""
     return {
-        (document.path.partition("/")[2], name): (service.metrics.port, service.metrics.path)
-        for document in session.documents("app")
-        if isinstance(document.body, App) and not document.body.deleted
-        for name, service in document.body.services.items()
+        (app, name): (service.metrics.port, service.metrics.path)
+        for app, body in live(session).items()
+        for name, service in body.services.items()
         if service.metrics is not None
     }
 
