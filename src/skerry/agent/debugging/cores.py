@@ -146,7 +146,7 @@ class Cores:
         return [str(row["name"]) for row in rows]
 
     @contextmanager
-    def asked_for(self, slot: str, container: str, who: str, process: int) -> Iterator[Asked]:
+    def asked_for(self, slot: str, container: str, who: str, process: int) -> Iterator[Incoming]:
         """One that a tool is about to write, compressed. Raises CoreNotKept."""
         now_s = self._wall_s()
         name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now_s))}-{process or 1}"
@@ -156,14 +156,14 @@ class Cores:
         }  # fmt: skip
         try:
             with self.shelf.one_more(slot, name, at_once=True) as draft:
-                yield Asked(name, draft, record)
+                yield Incoming(name, draft, record)
         except NotKept as error:
             raise CoreNotKept(
                 f"no core of {slot} was kept", str(error), "see skerry cores ls; skerry cores rm"
             ) from None
 
 
-class Asked:
+class Incoming:
     """A core that comes from a tool of ours, in pieces. `name`: as it will be called."""
 
     def __init__(self, name: str, draft: Draft, record: dict[str, Any]) -> None:

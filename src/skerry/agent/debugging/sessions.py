@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from skerry.agent.debugging.carrying import Carrying
-from skerry.agent.debugging.cores import Asked
+from skerry.agent.debugging.cores import Incoming
 from skerry.agent.greeting import greeted, refused
 from skerry.core.constraints import name_of
 from skerry.core.records import Slot
@@ -212,10 +212,10 @@ class Debugging:
         with contextlib.suppress(Unreachable):
             await t.send_end(stream, end)
 
-    def _a_core(self, session: _Session) -> contextlib.AbstractContextManager[Asked]:
+    def _a_core(self, session: _Session) -> contextlib.AbstractContextManager[Incoming]:
         return self._agent.cores.asked_for(session.subject, session.container, session.who, session.asked.process)
 
-    async def _carry(self, session: _Session, tool: Tool, stream: Stream, core: Asked | None) -> t.End:
+    async def _carry(self, session: _Session, tool: Tool, stream: Stream, core: Incoming | None) -> t.End:
         """Until nothing is left of the tool."""
         self._tell(session, "began", {"limit_s": f"{session.limit_s:g}"})
         end = t.End(0, "the agent ended")
