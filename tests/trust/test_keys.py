@@ -7,6 +7,7 @@ import ssl
 import subprocess
 
 import msgspec
+import pyrage
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from nacl.public import PrivateKey, SealedBox
 
 from skerry.core.intent import Secret
 from skerry.errors import TrustRefusal
-from skerry.trust import envelope, genesis, identity, recovery, seal
+from skerry.trust import envelope, genesis, identity, passphrase, recovery, seal
 from skerry.trust.identity import Signer, verify
 from skerry.trust.recovery import OperatorKeys, Recovery
 from trust.world import CLOUD, OPERATORS, ROOT, T0, Host, app_body, der, read, seed, sign, signer
@@ -193,3 +194,24 @@ def test_the_recovery_file_gives_back_what_went_in_under_its_passphrase_alone():
 def test_bytes_that_are_no_recovery_file_do_not_open(data):
     with pytest.raises(TrustRefusal):
         recovery.unlock(data, "x")
+
+
+def test_a_machine_that_is_busy_for_a_moment_opens_what_a_fast_one_locked(monkeypatch):
+    """rage takes a moment's slowness for the machine's own, and refuses."""
+    looks = iter([pyrage.DecryptError("Excessive work parameter for passphrase.\nDecryption would take long")] * 9)
+
+    def opened(data, passphrase):
+        for refused in looks:
+            raise refused
+        return data
+
+    monkeypatch.setattr(pyrage.passphrase, "decrypt", opened)
+    assert passphrase.unlock(b"what it holds", "a passphrase") == b"what it holds"
+
+
+def test_what_this_machine_is_too_slow_for_is_not_called_a_wrong_passphrase():
+    first, stanza, rest = passphrase.lock(b"what it holds", "a passphrase").split(b"\n", 2)
+    hard = b"\n".join((first, stanza.rpartition(b" ")[0] + b" 40", rest))
+    with pytest.raises(passphrase.NotOpened) as refusal:
+        passphrase.unlock(hard, "a passphrase")
+    assert "faster" in refusal.value.why and "passphrase" not in refusal.value.why

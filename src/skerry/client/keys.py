@@ -15,6 +15,7 @@ from pathlib import Path
 
 from skerry.errors import BadInput, Refusal
 from skerry.store.disk import full_disk_told
+from skerry.trust import passphrase as under
 
 AGE_MAGIC = b"age-encryption.org/v1"
 KEY_MAX_BYTES = 64 << 10
@@ -46,25 +47,18 @@ class KeyMissing(Refusal):
 
 def encrypt(data: bytes, passphrase: str) -> bytes:
     """`data` as an age file under `passphrase` ("" is refused: it would look safe and be open)."""
-    import pyrage
-
     if not passphrase:
         raise NoPassphrase("the file was not encrypted", "the passphrase is empty", "give one, or none at all")
-    return bytes(pyrage.passphrase.encrypt(data, passphrase))
+    return under.lock(data, passphrase)
 
 
 def decrypt(data: bytes, passphrase: str, what: str) -> bytes:
-    """Raises WrongPassphrase, also for a damaged file: the two can't be told apart."""
-    import pyrage
-
+    """Raises WrongPassphrase."""
     try:
-        return bytes(pyrage.passphrase.decrypt(data, passphrase))
-    except pyrage.DecryptError as error:
-        raise WrongPassphrase(
-            f"{what} could not be opened",
-            "the passphrase is wrong, or the file is damaged",
-            "try again; `$SKERRY_PASSPHRASE` and `--passphrase-file` go before the question",
-        ) from error
+        return under.unlock(data, passphrase)
+    except under.NotOpened as error:
+        fix = f"{error.fix}; `$SKERRY_PASSPHRASE` and `--passphrase-file` go before the question"
+        raise WrongPassphrase(f"{what} could not be opened", error.why, fix) from None
 
 
 def is_encrypted(data: bytes) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.trust import passphrase as under
 from skerry.trust.identity import SEED_BYTES, Signer
 from skerry.trust.refusals import CannotOpen
 
@@ -58,24 +59,20 @@ def lock(recovery: Recovery, passphrase: str) -> bytes:
     """The recovery file. Takes about a second: the passphrase is stretched by scrypt. An empty passphrase is our own
     bug.
     """
-    import pyrage
-
-    if not passphrase:
-        raise ValueError("a recovery file always has a passphrase")
-    return bytes(pyrage.passphrase.encrypt(msgspec.json.encode(recovery), passphrase))
+    return under.lock(msgspec.json.encode(recovery), passphrase)
 
 
 def unlock(data: bytes, passphrase: str) -> Recovery:
-    """Raises CannotOpen, also for a damaged file: the two can't be told apart."""
-    import pyrage
-
+    """Raises CannotOpen."""
     if len(data) > CONTENT_BYTES:
         raise CannotOpen("the recovery file was not opened", "it is too big for one", "give the file that init wrote")
     try:
-        found = _decoder.decode(pyrage.passphrase.decrypt(data, passphrase))
-    except (pyrage.DecryptError, ValueError, msgspec.MsgspecError):
+        found = _decoder.decode(under.unlock(data, passphrase))
+    except under.NotOpened as error:
+        raise CannotOpen("the recovery file was not opened", error.why, error.fix) from None
+    except (ValueError, msgspec.MsgspecError):
         raise CannotOpen(
-            "the recovery file was not opened", "the passphrase is not this file's, or the file is damaged", "try again"
+            "the recovery file was not opened", "it holds something else", "give the file that init wrote"
         ) from None
     assert isinstance(found, Recovery)
     seeds = (*found.root_seeds, *(operator.seed for operator in found.operators))
