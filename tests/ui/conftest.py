@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from agent.small import Aside, SmallCloud
 from agent.unsynced import unsynced
@@ -28,6 +28,8 @@ QUIET = [
     "--disable-sync",
 ]
 Opener = Callable[..., Page]
+PATIENT_MS = 20_000  # beside all other tests a page waits for its turn
+expect.set_options(timeout=PATIENT_MS)
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 375, "height": 760}
 
 
@@ -91,7 +93,7 @@ def _opened(browser: Browser, shown: Shown) -> Iterator[Opener]:
         context = browser.new_context(viewport=DESKTOP, color_scheme="light", reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENT_MS)
         page.on(
             "console",
             lambda said: complaints.append(said.text) if said.type == "error" and not refused(said.text) else None,
