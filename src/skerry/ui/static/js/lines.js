@@ -69,7 +69,7 @@ export function Logs({ targets }) {
 export function Events({ meant = () => true, tail = 200, empty = "Nothing happened yet." }) {
   const [filter, setFilter] = useState("");
   const [rows, problem, begun] = useTail("events", { tail }, "events");
-  const found = useMemo(() => rows.filter((row) => row.unanswered || (meant(row) && (!filter || `${row.node} ${row.kind} ${row.subject} ${row.reason}`.toLowerCase().includes(filter.toLowerCase())))).sort((a, b) => b.time - a.time).slice(0, SHOWN), [rows, rows.length, filter]);
+  const found = useMemo(() => rows.filter((row) => row.unanswered || (meant(row) && (!filter || `${row.node} ${row.kind} ${row.subject} ${row.reason}`.toLowerCase().includes(filter.toLowerCase())))).sort((a, b) => Boolean(b.unanswered) - Boolean(a.unanswered) || b.time - a.time).slice(0, SHOWN), [rows, rows.length, filter]);
   return html`<div class="head"><h2 class="hidden">Events</h2><label class="hidden" for="events-filter">Filter events</label>
       <input id="events-filter" type="search" placeholder="Filter  ( / )" value=${filter} onInput=${(event) => setFilter(event.target.value)} /></div>
     ${problem ? html`<${Empty} title=${problem.title}>${problem.detail}<//>` : html`<ol class="events">${found.map((row) => row.unanswered
