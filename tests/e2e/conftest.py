@@ -76,7 +76,7 @@ class Cloud:
 
     def inside(self, host: str, *argv: str, input: bytes | None = None) -> str:
         """What a command says on that host, as root. Raises AssertionError when it fails."""
-        done = self.lab.exec(host, argv, input=input, timeout_s=60)
+        done = self.lab.exec(host, argv, input=input, timeout_s=120)
         assert done.returncode == 0, f"{argv} on {host}: {(done.stdout + done.stderr).decode(errors='replace')[-500:]}"
         return done.stdout.decode(errors="replace")
 

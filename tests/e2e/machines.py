@@ -81,7 +81,7 @@ class Hosts:
         return done.returncode, json.loads(done.stdout)["error"]
 
     def said(self, host: str, *argv: str) -> str:
-        done = self.lab.exec(host, argv, timeout_s=60)
+        done = self.lab.exec(host, argv, timeout_s=120)
         assert done.returncode == 0, (argv, done.stdout, done.stderr)
         return done.stdout.decode()
 
