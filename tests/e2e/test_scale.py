@@ -63,7 +63,11 @@ def test_replicas_follow_connections_and_cpu_up_and_down_without_one_failed_requ
         with contextlib.ExitStack() as load:
             held(puppet, 24, load)
             burn(puppet)
-            skerry.wait("three of each", lambda: numbers(puppet) == {"web": 3, "work": 3}, 30)
+            with contextlib.suppress(TimeoutError):
+                skerry.wait("three of each", lambda: numbers(puppet) == {"web": 3, "work": 3}, 30)
+            if numbers(puppet) != {"web": 3, "work": 3}:  # it got no processor to burn: nine seconds more
+                burn(puppet)
+                skerry.wait("three of each", lambda: numbers(puppet) == {"web": 3, "work": 3}, 30)
             told = skerry.json("explain", "--scale", f"{puppet.name}.web")[f"{puppet.name}.web"]
             counted = sum(ring["connections"][-1] for ring in told["figures"] if ring["counts"])
             # Each host looks at a moment of its own: one of the four clients may be met at every one. Not twice 24.
