@@ -91,17 +91,19 @@ test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
 timed:
 	@failed=0; for room in real e2e; do $(MAKE) --no-print-directory $$room || failed=1; done; exit $$failed
 
+IDLY := nice -n 19
+
 lint: venv
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
-	nice -n 19 $(BIN)/mypy
+	$(IDLY) $(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Lots of tests side by side, as most of them wait: $(1) the marker, $(2) lots that run beside the rest, each with a log of its own,
 # $(3) the rest; $(4) how it gives way where that does nothing but calculate. Who calculates gives way to who watches the time.
 define side_by_side
 	@mkdir -p build; set -m; beside=(); \
-	$(foreach lot,$(2),$(if $(filter $(lot),$(BUSY)),nice -n 19 )$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
+	$(foreach lot,$(2),$(if $(filter $(lot),$(BUSY)),$(IDLY) )$(BIN)/pytest -m '$(1)' --durations=8 $($(lot)) >build/$@-$(lot).log 2>&1 & beside+=($$!);) \
 	trap 'kill -INT $${beside[*]}; wait $${beside[*]}' INT TERM; \
 	$(4) $(BIN)/pytest -m '$(1)' --durations=8 $(3) $(foreach lot,$(2),$(addprefix --ignore=,$($(lot)))); failed=$$?; \
 	for lot in $${beside[*]}; do wait $$lot || failed=1; done; \
@@ -123,7 +125,7 @@ LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.
          tests/e2e/test_databases.py
 
 fast: venv       ## pure and in-process tests
-	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,nice -n 19)
+	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,$(IDLY))
 
 prism: build/prism/.done   ## a second opinion on what is asked of DigitalOcean: for tests alone
 
@@ -133,7 +135,7 @@ build/prism/.done: tests/machines/prism/package-lock.json | build/.apt-real
 	@touch $@
 
 images: setup build/.apt-real  ## real images, built and run
-	$(call side_by_side,real and not e2e,LIBRARY,$(IMAGES),nice -n 19)
+	$(call side_by_side,real and not e2e,LIBRARY,$(IMAGES),$(IDLY))
 
 real: setup build/.apt-real prism  ## real containers, namespaces, machines
 	$(call side_by_side,real and not e2e,AGENTS SCREENS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))

@@ -95,7 +95,7 @@ async def test_a_flood_on_a_disk_that_is_full_takes_no_other_lines_and_goes_on_w
             assert told == [f"quiet says {n}" for n in range(1, len(told) + 1)], "none of its lines is missing"
             written = BURST * BURSTS + MORE
             # What the writer lost in a file is estimated when that is closed: a fifth was the most, on a busy machine.
-            assert abs(kept - len(told) + dropped - written) < written * 0.4, (kept, dropped)
+            assert abs(kept - len(told) + dropped - written) < written * 0.25, (kept, dropped)
         finally:
             keeping.close()
             await bench.finish()

@@ -116,13 +116,6 @@ def command(
     return None
 
 
-def _journal(times: list[str], tail: int, *, follow: bool) -> list[str]:
-    argv = ["sh", JOURNAL, "-o", "short-iso", *times]
-    if follow:
-        return [*argv, "-f", *(["--no-tail"] if times else ["-n", str(tail)])]
-    return ["sh", "-c", f"{shlex.join(argv)} | tail -n {tail}"]  # its own -n means the first ones where --since is said
-
-
 def _of_journal(now_s: float, since_s: float | None, until_s: float | None, tail: int, follow: bool) -> list[str]:
     """The command that a tool on the host runs. `since_s`, `until_s`: seconds back from now."""
     times = {"--since": since_s, "--until": until_s}
