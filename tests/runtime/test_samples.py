@@ -97,7 +97,8 @@ async def test_its_own_stacks_are_recorded_and_nothing_of_a_neighbour_or_the_ker
         status = Path(f"/proc/{child._process.pid}/status").read_text()
         held.add(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")))
 
-    found = await recorded(job((*ours, *other)), look)
+    until_some_came = msgspec.structs.replace(job((*ours, *other)), seconds=60.0, limit=2 << 10)
+    found = await recorded(until_some_came, look)
     assert found.of() == {*ours} and found.summary["samples"] > 10, found.summary
     assert all(address < 1 << 47 for address in found.addresses())
     assert held == {f"{1 << SYS_PTRACE:016x}"}
