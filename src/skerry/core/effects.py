@@ -51,6 +51,7 @@ class Start(Effect, frozen=True, kw_only=True):
     """Make and start the container. Answered by ContainerStarted or StartFailed. `versions`: (app, release).
 
     `init`: an image to run once before it if its data is not there yet, "" for none; told by Initialising.
+    `fencing`: the number of the lease under which an exclusive slot runs, given to the container; 0: it needs none.
     """
 
     slot: Slot
@@ -59,6 +60,31 @@ class Start(Effect, frozen=True, kw_only=True):
     service: Service
     versions: tuple[int, int]
     init: str = ""
+    fencing: int = 0
+
+
+class Guard(Effect, frozen=True, kw_only=True):
+    """The container of an exclusive slot may live until `until_s` of the monotonic clock, then it is killed and cut off by a process
+    that needs no agent. Comes before Start, again at each renewal, and with `until_s` 0 when the slot was let go.
+    """
+
+    slot: Slot
+    number: int
+    until_s: float
+
+
+class Fenced(msgspec.Struct, frozen=True):
+    """The newest lease of an exclusive slot that more than half of the voters granted: who holds it, under which number."""
+
+    slot: Slot
+    node: str
+    number: int
+
+
+class Fence(Effect, frozen=True, kw_only=True):
+    """Of these slots no traffic of another node's container, or of a lower number's, passes this host; replaces what was before."""
+
+    leases: tuple[Fenced, ...]
 
 
 class Stop(Effect, frozen=True, kw_only=True):

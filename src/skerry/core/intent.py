@@ -159,6 +159,8 @@ class Service(Shape, frozen=True, kw_only=True):
     metrics: Endpoint | None = None
     core_bytes: int = 0  # the largest core that its host keeps of a process of it that dies of a signal; -1: no limit
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
+    exclusive: bool = False  # each slot runs once or not at all: only under a lease of more than half of the voters
+    leases: bool = False  # its containers get a socket at which they take named leases of their own
 
 
 class App(Shape, frozen=True, kw_only=True):
