@@ -15,13 +15,14 @@ from typing import Any
 from skerry.core import gossip as g
 from skerry.core import messages as m
 from skerry.core.events import Event, LinkDown, LinkUp, PeerReached
-from skerry.core.records import Document
+from skerry.core.records import Document, Fact
 from skerry.errors import BadFormat, SkerryError, TrustRefusal
 from skerry.mesh.links import Mesh
 from skerry.store.disk import DiskFull
-from skerry.trust.accept import FalseSignature, Stale
+from skerry.trust.accept import FalseSignature, Stale, Twin
 from skerry.trust.refusals import RateExceeded, RootAhead
 
+from .complaints import NO_FRAME, TWICE, Complaints
 from .copies import Copies
 from .door import Door
 
@@ -63,6 +64,8 @@ class Links:
         self._note = note
         self._spawn = spawn
         self._soon = soon
+        self.complaints = Complaints(note, now_s)
+        mesh.complain = self.complaints.against
         self.copies = Copies(self.carry, lambda: gossip.neighbours, door.holds)
         self._bundle = bundle
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
@@ -98,6 +101,7 @@ class Links:
             self.tell(refusal, peer)
             return PAUSE_S
         except BadFormat as error:
+            self.complaints.against(peer, NO_FRAME, str(error))
             self._close(peer, f"sent a malformed frame: {error}")
             return 0.0
         if isinstance(message, m.Push):
@@ -148,6 +152,8 @@ class Links:
 
     def refused(self, refusal: TrustRefusal, source: str) -> None:
         """What to do about a neighbour that brought what trust refuses."""
+        if isinstance(refusal, Twin) and isinstance(refusal.record, Fact):
+            self.complaints.against(refusal.record.node, TWICE, refusal.id)
         if isinstance(refusal, Stale):
             self.carry(self._gossip.outdated(refusal.id, source, self._now_s()))
             return
@@ -163,6 +169,7 @@ class Links:
         A flood must not fill the diary, whatever it consists of.
         """
         now_s = self._now_s()
+        self.complaints.refused(refusal, source)
         if isinstance(refusal, FalseSignature):
             self.forged = (now_s, f"brought by {source.removeprefix('node/')}: {refusal.what}"[:200])
         told = self._told.setdefault(source, {})

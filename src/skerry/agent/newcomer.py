@@ -20,6 +20,7 @@ from skerry.core.intent import Node
 from skerry.core.records import MachineSlot
 from skerry.errors import SkerryError, TrustRefusal
 from skerry.mesh.messages import recv_bytes, send_bytes
+from skerry.outside import UNREADABLE
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -86,7 +87,7 @@ async def _ask(agent: Agent, node: str) -> bool:
             raws = msgspec.msgpack.decode(await recv_bytes(stream, timeout_s=ANSWER_S), type=list[bytes])
         finally:
             await stream.close()
-    except (SkerryError, OSError, msgspec.DecodeError) as error:
+    except (SkerryError, OSError, *UNREADABLE) as error:
         log.debug("%s did not answer: %s", node, error)
         return False
     for raw in raws:

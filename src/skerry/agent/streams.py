@@ -13,6 +13,7 @@ from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects
+from skerry.outside import UNREADABLE
 from skerry.store.disk import DiskFull, free_bytes
 from skerry.trust.requests import ATTACHED_BYTES, REQUEST_BYTES
 
@@ -133,5 +134,5 @@ def _is_host(who: str) -> bool:
 def _decode(data: bytes, shape: Any) -> Any:
     try:
         return msgspec.msgpack.decode(data, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadFormat("a message of a host was not taken", str(error)) from None

@@ -47,17 +47,29 @@ class Outgoing(_Hearing, ClientConnection):
 
 
 class Incoming(_Hearing, ServerConnection):
-    """A link or stream that came in. `who`: the peer or client, set by `arrived` once TLS is done ("": nobody)."""
+    """A link or stream that came in. `who`: the peer or client, set by `arrived` once TLS is done ("": nobody). `unopened` hears
+    of one whose time to ask for something passed.
+    """
 
     who: str = ""
 
-    def __init__(self, arrived: Callable[[Incoming], None], *args: Any, **more: Any) -> None:
+    def __init__(
+        self, arrived: Callable[[Incoming], None], unopened: Callable[[Incoming], None], *args: Any, **more: Any
+    ) -> None:
         super().__init__(*args, **more)
-        self._arrived = arrived
+        self._arrived, self._unopened = arrived, unopened
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._arrived(self)
+
+    async def handshake(self, *args: Any, **more: Any) -> None:
+        try:
+            await super().handshake(*args, **more)
+        except asyncio.CancelledError:  # what the library's own limit looks like in here
+            if self.who and self.request is None:
+                self._unopened(self)
+            raise
 
 
 @dataclass

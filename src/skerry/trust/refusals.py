@@ -215,14 +215,18 @@ class Expelled(TrustRefusal):
 
 
 class Quota(TrustRefusal):
+    """`author`: whose facts are too many, whoever brought this one; "" of documents."""
+
     code = "quota"
+    author = ""
 
 
 class RateExceeded(TrustRefusal, Passing):
-    """More than a neighbour may bring, or an author make, in a second. `of_link`: it is the neighbour's."""
+    """More than a neighbour may bring, or an author make, in a second. `of_link`: it is the neighbour's; else `author`'s."""
 
     code = "rate"
     of_link = False
+    author = ""
 
 
 class NotNamed(TrustRefusal):
