@@ -201,4 +201,6 @@ def test_what_reads_bytes_from_outside_survives_a_deep_text() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler) and node.type is not None:
                 caught = ast.unparse(node.type)
-                assert "msgspec.DecodeError" not in caught and "msgspec.MsgspecError" not in caught, f"{path}:{node.lineno}"
+                assert "msgspec.DecodeError" not in caught and "msgspec.MsgspecError" not in caught, (
+                    f"{path}:{node.lineno}"
+                )

@@ -12,7 +12,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 # asyncio's buffer of a TLS connection, which it also reads into, twice for each time that something comes. Its own 256 KiB
 # would be most of what a connection costs; a TLS record has 16 at most.
@@ -22,6 +22,8 @@ SSLProtocol.max_size = 64 << 10
 class _Hearing(Connection):
     heard_s: float  # of the loop's clock; any byte counts, a pong too
     heard_bytes = 0
+    patience_s: float | None = None  # how long the other end may leave what is sent unread
+    was_slow = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.heard_s = self.loop.time()
@@ -34,9 +36,17 @@ class _Hearing(Connection):
 
     async def send(self, message: Any, *, text: bool | None = None) -> None:
         """As the library's, but the loop turns each time: a TLS transport whose socket is gone takes every write and
-        says so only in a later turn, so that a sender without a pause would hold up the whole process for ever.
+        says so only in a later turn, so that a sender without a pause would hold up the whole process for ever. Nor does the
+        library end one whose other end does not read: its own ping waits behind what is not read.
         """
-        await super().send(message, text=text)
+        try:
+            async with asyncio.timeout(self.patience_s):
+                await super().send(message, text=text)
+        except TimeoutError:
+            self.was_slow = True
+            self.transport.abort()
+            await self.wait_closed()
+            raise ConnectionClosedError(None, None) from None
         await asyncio.sleep(0)
 
 

@@ -33,6 +33,7 @@ from skerry.mesh.door import Door
 LINK = "/link"
 OPEN_S = 5.0  # for TLS and the opening request together, each
 QUEUE_BYTES = 4 << 20  # sent and not yet taken by the neighbour
+HOST_PATIENCE_S, CLIENT_PATIENCE_S = 60.0, 600.0  # a stream that isn't read; a person may have stopped `skerry logs` to read
 STREAMS_EACH = 16  # at once, of one neighbour or client
 REDIAL_FIRST_S = 0.2
 REDIAL_MOST_S = 10.0
@@ -245,6 +246,7 @@ class Mesh:
         if not connection.who:
             transport.abort()
         else:
+            connection.patience_s = HOST_PATIENCE_S if connection.who in self._peers else CLIENT_PATIENCE_S
             self.complain(_named(connection.who), CONNECTIONS)
 
     def _unopened(self, connection: Incoming) -> None:
@@ -302,12 +304,11 @@ class Mesh:
     def _judge_end(self, stream: Incoming) -> None:
         """Why the stream ended, as far as it tells of who was at its other end."""
         closed = stream.protocol.close_sent
-        if closed is None or (closed.code != 1011 and closed.code not in NOT_OURS):
-            return
-        if closed.code in NOT_OURS and not stream.protocol.close_rcvd_then_sent:
+        if stream.was_slow:
+            if not stream.who.startswith("node/") or self._lives(stream.who):  # else it is gone, and we are about to notice
+                self.complain(_named(stream.who), TOO_SLOW)
+        elif closed is not None and closed.code in NOT_OURS and not stream.protocol.close_rcvd_then_sent:
             self.complain(_named(stream.who), GIANT)
-        elif closed.code == 1011 and stream.transport.get_write_buffer_size() and self._lives(stream.who):
-            self.complain(_named(stream.who), TOO_SLOW)  # it answered no ping, behind what it did not read
 
     def _lives(self, peer: str) -> bool:
         link = self._links.get(peer)
