@@ -33,7 +33,10 @@ from skerry.mesh.door import Door
 LINK = "/link"
 OPEN_S = 5.0  # for TLS and the opening request together, each
 QUEUE_BYTES = 4 << 20  # sent and not yet taken by the neighbour
-HOST_PATIENCE_S, CLIENT_PATIENCE_S = 60.0, 600.0  # a stream that isn't read; a person may have stopped `skerry logs` to read
+HOST_PATIENCE_S, CLIENT_PATIENCE_S = (
+    60.0,
+    600.0,
+)  # a stream that isn't read; a person may have stopped `skerry logs` to read
 STREAMS_EACH = 16  # at once, of one neighbour or client
 REDIAL_FIRST_S = 0.2
 REDIAL_MOST_S = 10.0
@@ -305,7 +308,9 @@ class Mesh:
         """Why the stream ended, as far as it tells of who was at its other end."""
         closed = stream.protocol.close_sent
         if stream.was_slow:
-            if not stream.who.startswith("node/") or self._lives(stream.who):  # else it is gone, and we are about to notice
+            if not stream.who.startswith("node/") or self._lives(
+                stream.who
+            ):  # else it is gone, and we are about to notice
                 self.complain(_named(stream.who), TOO_SLOW)
         elif closed is not None and closed.code in NOT_OURS and not stream.protocol.close_rcvd_then_sent:
             self.complain(_named(stream.who), GIANT)
