@@ -50,11 +50,13 @@ class Alerts:
         disk = shutil.disk_usage(agent.files.state)
         neighbours = agent.door.neighbours_s()
         at_s, why = agent.links.forged
+        did_s, what = agent.links.complaints.latest
         return Felt(
             disk=disk.used / max(1, disk.used + disk.free),
             memory=agent.metrics.latest(agent.me, "memory_pressure_share"), 
             clock_off_s=off_s(agent.clock.wall_s(), neighbours) if neighbours else None,
             refused=why if why and agent.loop.now_s() < at_s + REFUSED_S else "",
+            misdeed=what if what and agent.loop.now_s() < did_s + REFUSED_S else "",
             figures={name: agent.metrics.recent(name, FEEL_S) for name in agent.loop.core.measured()},
         )  # fmt: skip
 
