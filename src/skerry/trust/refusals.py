@@ -215,7 +215,7 @@ class Expelled(TrustRefusal):
 
 
 class Quota(TrustRefusal):
-    """`author`: whose facts are too many, whoever brought this one; "" of documents."""
+    """More facts of one node, or more paths, than there may be. `author`: of the facts, whoever brought this one."""
 
     code = "quota"
     author = ""
