@@ -195,3 +195,44 @@ def test_frames_that_are_records_of_nothing_are_told_at_once(scene: Scene) -> No
     scene.aside.run(send())
     named(scene, complaints.NO_FRAME, "vps-2")
     scene.calm()
+
+
+async def catch_up(scene: Scene, heads: bytes, *, read: bool = True) -> tuple[str, bytes]:
+    """How such a stream ended, and what came over it."""
+    stream = await scene.thief.open("vps-1", "/catch-up")
+    if not read:
+        stream.transport.pause_reading()
+    await send_bytes(stream, heads)
+    if not read:
+        return "", b""
+    came = b""
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                came += await stream.recv(decode=False)
+    except ConnectionClosed:
+        return str(stream.close_reason), came
+
+
+def test_a_question_of_millions_of_nothings_is_refused_before_it_is_held(scene: Scene) -> None:
+    many = 500_000
+    heads = b"\xdf" + many.to_bytes(4, "big") + b"".join(b"\xa3%03x\x92\x00\x01" % (n % 4096) for n in range(many))
+    why, came = scene.aside.run(catch_up(scene, heads))
+    assert "length <=" in why and not came
+
+
+def test_of_answers_that_nobody_reads_one_is_held_for_each_host(scene: Scene) -> None:
+    agent = scene.cloud.agents["vps-1"]
+    real = agent.door.newer_than
+    scene.aside.look(lambda: setattr(agent.door, "newer_than", lambda theirs: [bytes(60_000)] * 300))
+    try:
+        scene.aside.run(catch_up(scene, b"\x80", read=False))
+        why, came = scene.aside.run(catch_up(scene, b"\x80"))
+        assert "still on its way" in why and not came
+    finally:
+        scene.aside.look(lambda: setattr(agent.door, "newer_than", real))
+        scene.aside.look(lambda: [s.transport.abort() for s in agent.mesh._streams])
+    scene.aside.wait("the end of it", lambda: not agent.streams._catching_up)
+    why, came = scene.aside.run(catch_up(scene, b"\x80"))
+    assert len(came) > 1000, "it may ask again"
+    scene.calm()

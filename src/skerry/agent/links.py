@@ -29,6 +29,7 @@ from .door import Door
 log = logging.getLogger(__name__)
 REACH_TIMEOUT_S = 1.0
 TOLD_AGAIN_S = 60.0
+SOURCES = 2048  # who is told apart in that time: more than there are hosts
 TOLD_EACH = 20  # different ones of one neighbour in that time
 REACHES_EACH = 2  # at once for one neighbour: each is a handshake with another one
 PAUSE_S = 0.1  # for so long a neighbour that sends too fast isn't read
@@ -172,6 +173,12 @@ class Links:
         self.complaints.refused(refusal, source)
         if isinstance(refusal, FalseSignature):
             self.forged = (now_s, f"brought by {source.removeprefix('node/')}: {refusal.what}"[:200])
+        if source not in self._told and len(self._told) >= SOURCES:  # strangers come from ever new addresses
+            self._told = {
+                s: t for s, t in self._told.items() if any(now_s - at_s < TOLD_AGAIN_S for at_s in t.values())
+            }
+            if len(self._told) >= SOURCES:
+                return
         told = self._told.setdefault(source, {})
         for what in [what for what, at_s in told.items() if now_s - at_s >= TOLD_AGAIN_S]:
             del told[what]
