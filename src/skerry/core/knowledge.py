@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from skerry.core.facts import FactBody
 from skerry.core.intent import App, Body, Node, Release, Secret
+from skerry.core.lodging import Lodging
 from skerry.core.records import Document, Fact, MachineSlot, Record
 
 T = TypeVar("T", bound=Body)
@@ -22,6 +23,7 @@ class Knowledge:
         self.older: dict[str, dict[str, Document]] = {}  # path -> hash -> document
         self.nodes: dict[str, Node] = {}  # enrolled and not expelled
         self.facts: dict[str, dict[str, dict[str, FactBody]]] = {}  # kind -> key -> node -> body
+        self.lodging = Lodging()
         self._orders: dict[tuple[str, str, str], tuple[int, int, float, str]] = {}  # (node, kind, key)
         self.membership = 0  # grows when enrolments change: orders are cached under it
 
@@ -85,13 +87,17 @@ class Knowledge:
                 del self.facts[kind][key]
         else:
             about[node] = body
+        if kind == "slot":
+            self.lodging.heard(node, key, body)
 
     def _drop_facts(self, node: str) -> None:
         for place in [place for place in self._orders if place[0] == node]:
             del self._orders[place]
-        for by_key in self.facts.values():
+        for kind, by_key in self.facts.items():
             for key in [key for key, about in by_key.items() if node in about]:
                 del by_key[key][node]
+                if kind == "slot":
+                    self.lodging.heard(node, key, None)
                 if not by_key[key]:
                     del by_key[key]
 

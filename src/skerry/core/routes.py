@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skerry.core.effects import Dormant, Route, Target
+from skerry.core.effects import Dormant, Members, Route, Target
 from skerry.core.health import start_limit_s
 from skerry.core.intent import Port
 from skerry.core.records import Slot
@@ -44,8 +44,28 @@ def routes(s: Situation) -> Route:
             for (app, service), targets in targets_of.items()
             if may_sleep(s.wants[app].services[service].service)
         ),
+        members=_members(s),
         reason="what is healthy has changed",
     )
+
+
+def _members(s: Situation) -> tuple[Members, ...]:
+    """Of a service that is wanted no more, too, while containers of it run: they end in peace.
+
+    A node without the app's content key can't run it, whatever it says: its addresses don't count.
+    """
+    found = []
+    wanted = {(app, service): want for app, of in s.wants.items() for service, want in of.services.items()}
+    for app, service in sorted(wanted.keys() | s.known.lodging.services()):
+        may = {node: s.known.may_read(app, node) for node in s.known.lodging.addresses((app, service)).values()}
+        addresses = (a for a, node in s.known.lodging.addresses((app, service)).items() if may[node])
+        want = wanted.get((app, service))
+        if want is None:
+            found.append(Members(app, service, tuple(sorted(addresses))))
+        else:
+            names, of = tuple(_names(app, service, want)), want.service
+            found.append(Members(app, service, tuple(sorted(addresses)), of.callers, names, of.agents))
+    return tuple(found)
 
 
 def _names(app: str, service: str, want: Want) -> list[str]:
