@@ -143,7 +143,7 @@ class Worker:
                     (Port(**port), [Target(slot=Slot("a", "s", 0), node="node/x", address=x) for x in addresses])
                     for port, addresses in a["ports"]
                 ]
-                dormant = [Dormant("shop", name, **of) for name, of in a.get("dormant", {}).items()]
+                dormant = [Dormant(of.pop("app", "shop"), name, **of) for name, of in a.get("dormant", {}).items()]
                 dormant = [replace(of, ports=tuple(Port(**port) for port in of.ports)) for of in dormant]
                 if dormant:
                     self.waking.tell(dormant, n.stand_in)

@@ -8,6 +8,7 @@ import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from skerry.core.effects import Members, Target
 from skerry.core.intent import Port
 from skerry.core.records import Slot
 from skerry.net.apart import Apart
-from skerry.net.ports import Asleep, Ground, chosen, port_rules, render
+from skerry.net.ports import Asleep, Ground, chosen, port_rules, purged, render
 
 GROUND = Ground(
     subnet="10.77.1.0/24", cloud_net="10.77.0.0/16", gateway="10.77.1.1", tunnel="skerry0", veth_prefix="skv"
@@ -76,6 +77,12 @@ def test_the_whole_table(name: str) -> None:
     if os.environ.get("REWRITE"):  # read the difference before you commit it
         file.write_text(text)
     assert text == file.read_text()
+
+
+def test_of_ipv6_containers_have_nothing() -> None:
+    without, with_ = render([], GROUND), render([], msgspec.structs.replace(GROUND, ipv6=True))
+    assert with_.startswith(without.rstrip("\n")) and with_.count('iifname "skv*" drop') == 2 and "ip6" not in without
+    assert purged(msgspec.structs.replace(GROUND, ipv6=True)).count("delete table") == 2
 
 
 @pytest.mark.parametrize("name", CASES)

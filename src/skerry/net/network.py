@@ -31,7 +31,7 @@ from skerry.net.forwarding import Forwarding
 from skerry.net.names import NameServer
 from skerry.net.nft import Nft
 from skerry.net.tunnel import Tunnel, TunnelPeer
-from skerry.net.veth import Attachment, Veths
+from skerry.net.veth import IPV6, Attachment, Veths
 
 LOOK_S = 5.0  # how often it is looked whether tunnel, address and rules are still there
 LOOK_WIDER_S = 30.0  # the same for endpoints that don't answer
@@ -117,6 +117,7 @@ class Network:
         firewall. Raises CommandFailed (passing), TunnelImpossible, NamesTaken (final).
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._look_for_ipv6()
         changed = await self._forwarding.start()
         await self._tunnel.start()
         async with self._lock:
@@ -309,6 +310,7 @@ class Network:
         await self._veths.purge()
         await self._tunnel.purge()
         await self._foreign.purge()
+        self._look_for_ipv6()
         await self._nft.run(rules.purged(self._ground))
         await self._forwarding.purge()
         for name in ("addresses.json", "routes.json"):
@@ -323,6 +325,18 @@ class Network:
 
     def _askers(self) -> Askers:
         return Askers(self._apart(), self._ground.subnet, self._ground.cloud_net)
+
+    def _look_for_ipv6(self) -> None:
+        """A kernel may have IPv6 and no rules for it: a table that names them would be refused whole."""
+        table = f"table ip6 {self._ground.table}"
+        there = IPV6.exists()
+        if there and not self._ground.ipv6:
+            try:
+                self._nft.run_now(f"add {table}\n")
+            except CommandFailed as error:
+                log.warning("no rules for IPv6 here: %s", error)
+                there = False
+        self._ground = msgspec.structs.replace(self._ground, ipv6=there)
 
     async def _apply(self) -> None:
         text = rules.render(self._routes.ports, self._ground, self._routes.asleep, self._apart())

@@ -34,6 +34,9 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[int, ...] = (7077, 7078)
     table: str = "skerry"
     holder: int = HOLDER_PORT
+    ipv6: bool = (
+        False  # the host has IPv6 (and rules for it): containers have none of it, whatever the host is set to later
+    )
 
 
 class Asleep(msgspec.Struct, frozen=True):
@@ -137,7 +140,29 @@ def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep(), apart: Apa
         "}",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines[:-1], *_no_ipv6(g), ""])
+
+
+def _no_ipv6(ground: Ground) -> list[str]:
+    """A table of its own family; in the same transaction."""
+    veths, table = f'"{ground.veth_prefix}*"', f"table ip6 {ground.table}"
+    if not ground.ipv6:
+        return []
+    return [
+        table,
+        f"delete {table}",
+        f"{table} {{",
+        "\tchain input {",
+        "\t\ttype filter hook input priority 0; policy accept;",
+        f"\t\tiifname {veths} drop",
+        "\t}",
+        "\tchain forward {",
+        "\t\ttype filter hook forward priority 0; policy accept;",
+        f"\t\tiifname {veths} drop",
+        f"\t\toifname {veths} drop",
+        "\t}",
+        "}",
+    ]
 
 
 def port_rules(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> list[str]:  # noqa: B008 - frozen
@@ -188,4 +213,5 @@ def _spread(addresses: list[str]) -> str:
 
 def purged(ground: Ground) -> str:
     """The transaction that takes the table away, whether it is there or not."""
-    return f"table ip {ground.table}\ndelete table ip {ground.table}\n"
+    families = ("ip", "ip6") if ground.ipv6 else ("ip",)
+    return "".join(f"table {family} {ground.table}\ndelete table {family} {ground.table}\n" for family in families)
