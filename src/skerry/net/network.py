@@ -31,12 +31,8 @@ from skerry.net.forwarding import Forwarding
 from skerry.net.names import NameServer
 from skerry.net.nft import Nft
 from skerry.net.tunnel import Tunnel, TunnelPeer
-<<<<<<< HEAD
-from skerry.net.veth import Attachment, Veths
-from skerry.outside import UNREADABLE
-=======
 from skerry.net.veth import IPV6, Attachment, Veths
->>>>>>> main
+from skerry.outside import UNREADABLE
 
 LOOK_S = 5.0  # how often it is looked whether tunnel, address and rules are still there
 LOOK_WIDER_S = 30.0  # the same for endpoints that don't answer
