@@ -115,6 +115,14 @@ class Machine:
                 del other.linked[self.path]
                 other.soon(0.003, lambda other=other: other.unlinked(self.path, "closed", goodbye=True))  # type: ignore[misc]
 
+    def now_s(self) -> float:
+        """Of its own monotonic clock."""
+        return self.cluster.clock.now_s
+
+    def until(self, at_s: float) -> float:
+        """How long it is until then by that clock; seconds of the cluster's."""
+        return at_s - self.cluster.clock.now_s
+
     def _load(self) -> None:
         for record in (*self.older, *self.disk.values()):
             self.step(ev.RecordAccepted(record=record, from_disk=True))
@@ -158,7 +166,7 @@ class Machine:
     def step(self, event: ev.Event) -> None:
         if self.core is None:
             return
-        now = self.cluster.clock.now_s
+        now = self.now_s()
         self.cluster.steps += 1
         # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
         for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
@@ -175,7 +183,7 @@ class Machine:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
-        self.soon(effect.at_s - self.cluster.clock.now_s, ring)
+        self.soon(self.until(effect.at_s), ring)
 
     def _do_publish(self, effect: do.Publish) -> None:
         self._n += 1
