@@ -226,8 +226,12 @@ class Acts:
         held = host.trusted.document(of.path)
         if held is None or not isinstance(held.body, Node):
             return False
-        body = msgspec.structs.replace(held.body, state=state)
-        return self.sign(host, laptop, of.path, body)
+        if state == "expelled":  # in the very moment others may take its slots and give up its data
+            self.life.expelled(of)
+        if self.sign(host, laptop, of.path, msgspec.structs.replace(held.body, state=state)):
+            return True
+        self.life.readmitted(of)
+        return False
 
     def do_expel(self, act: Act) -> None:
         """One that works, and is cut off: what it ran is run elsewhere, and its data is given up. It is never admitted again."""
@@ -235,8 +239,7 @@ class Acts:
         if found is None or of is None or of is found[0] or len(self.life.members()) < 4:
             return
         self._say(f"laptop {found[1] + 1} expels {_name(of)}, at {_name(found[0])}")
-        if self.set_state(*found, of, "expelled"):
-            self.life.expelled(of)
+        self.set_state(*found, of, "expelled")
 
     def do_enrol(self, act: Act) -> None:
         found, life = self._laptop(act), self.life

@@ -27,7 +27,7 @@ def all_as_wanted(life: Life) -> list[str]:
     for one, other in itertools.pairwise(hosts):
         if one.trusted.heads() != other.trusted.heads():
             wrong.append(f"{one.path} and {other.path} hold different documents")
-        elif one.gossip.digest != other.gossip.digest:
+        elif one.gossip.digest != other.gossip.digest and not any(s.scale for s in life.services.values()):
             wrong.append(f"{one.path} and {other.path} hold different records")
     return wrong
 

@@ -29,6 +29,7 @@ class Host(WholeMachine):
         self.rate = 1.0
         self.awake_s = 0.0
         self.frozen = False
+        self._held: list[Callable[[], None]] = []
         self.ever_captured = False
 
     @property
@@ -45,9 +46,15 @@ class Host(WholeMachine):
     def pause(self, seconds: float, *, frozen: bool) -> None:
         """SIGSTOP of the agent, or all of the machine; links and containers find out by themselves."""
         self.awake_s, self.frozen = self.cluster.clock.now_s + seconds, frozen
+        until_s = self.awake_s
+        self.cluster.clock.at(until_s, lambda: self.wake() if self.awake_s == until_s else None)
 
     def wake(self) -> None:
+        """All that came meanwhile comes now, in its order."""
         self.awake_s = min(self.awake_s, self.cluster.clock.now_s)
+        held, self._held = self._held, []
+        for then in held:
+            then()
 
     def soon(self, delay_s: float, act: Callable[[], None]) -> None:
         life = self.life
@@ -55,8 +62,8 @@ class Host(WholeMachine):
         def then() -> None:
             if not self.on or self.life != life:
                 return
-            if self.cluster.clock.now_s < self.awake_s:
-                self.cluster.clock.at(self.awake_s, then)
+            if self.paused:
+                self._held.append(then)
             else:
                 act()
 
@@ -74,6 +81,13 @@ class Host(WholeMachine):
         if type(event) is ev.RecordAccepted:
             self.live.accepted(self, event.record, event.source)
         super().step(event)
+
+    def _do_publish(self, effect: do.Publish) -> None:
+        """As agent/daemon.py: who was expelled ends; its containers are left as they are."""
+        if self.trusted.enrolled(self.path) is None and self.path in self.trusted.nodes:
+            self.soon(0.0, self.end_agent)
+            return
+        super()._do_publish(effect)
 
     def _sign(self, kind: str, key: str, seq: tuple[int, int], time_s: float, body: FactBody | None) -> bytes:
         raw = super()._sign(kind, key, seq, time_s, body)

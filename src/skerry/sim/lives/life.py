@@ -30,11 +30,12 @@ from skerry.sim.signing import Operator
 from skerry.trust import envelope
 
 BEGIN_S = 22.0  # all may take over by then
+LOOK_S = 12.0
 QUIET_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
-LIES_S = 75.0  # quiet but for captured hosts; a death shows after 40 s without their vote
-STILL_S = 20.0  # and in so long nothing happens any more
+LIES_S = 50.0  # quiet but for captured hosts; a death shows after 40 s without their vote
+STILL_S = 24.0  # and in so long nothing happens any more
 SPREAD_S = 40.0  # images, before machines are gone for good
-REBOOT_S = 60.0
+REBOOT_S = 45.0
 
 
 class Life:
@@ -83,6 +84,12 @@ class Life:
         self.out.add(host.path)
         self.watchers.of(Reasons).of_effects.given_up.add(host.path)
 
+    def readmitted(self, host: Host) -> None:
+        """Its expulsion was refused."""
+        if host.path not in self.captured:
+            self.out.discard(host.path)
+        self.watchers.of(Reasons).of_effects.given_up.discard(host.path)
+
     # --- the life --------------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -112,7 +119,7 @@ class Life:
         for act in self.plan.acts:
             self.cluster.clock.at(begun_s + act.at_s, functools.partial(self.acts.go, act))
         if self.plan.captured:
-            self.cluster.clock.at(begun_s + ACTS_S / 3, self._capture)
+            self.cluster.clock.at(begun_s + 0.6 * ACTS_S, self._capture)
         self.cluster.run(ACTS_S)
 
     def _capture(self) -> None:
@@ -131,7 +138,7 @@ class Life:
             host.ever_captured = True
             self.captured.add(host.path)
             self.out.add(host.path)
-            Captured(host, tricks)
+            Captured(host, tricks, every_s=2.0, flood=60)
 
     def _peace(self) -> None:
         """All is whole again; but some machines may be gone for good (design section 7, sentence 4)."""
@@ -166,7 +173,6 @@ class Life:
         for path in sorted(self.office.burnt - self.out):
             if self.acts.set_state(via, 0, self.cluster.host(path), "expelled"):
                 self.say(f"{path} is expelled")
-                self.expelled(self.cluster.host(path))
         for host in self.members():
             held = via.trusted.document(host.path)
             if held is not None and getattr(held.body, "state", "") == "draining":
@@ -197,16 +203,22 @@ class Life:
         wrong += self._always()
         if wrong:
             return wrong
-        self.cluster.run(QUIET_S)
-        since, frames = len(self.cluster.history), self.wires.frames
-        wrong = [*ending.all_as_wanted(self), *self._always()]
-        if not wrong:
-            self.cluster.run(STILL_S)
-            wrong = [*ending.all_as_wanted(self), *ending.busy(self, since), *self._always()]
-            wrong += ending.few_messages(self, self.wires.frames - frames, STILL_S)
+        wrong = self._quiet()
         if not wrong and self.plan.reboot and not self.captured:
             wrong = self._reboot()
         return wrong
+
+    def _quiet(self) -> list[str]:
+        """Until all is as wanted and nothing is done for some time; that has to come within QUIET_S."""
+        until_s, still_s = self.cluster.clock.now_s + QUIET_S, 0.0
+        while True:
+            since, frames = len(self.cluster.history), self.wires.frames
+            self.cluster.run(LOOK_S)
+            wrong = ending.all_as_wanted(self) or ending.busy(self, since)
+            wrong = wrong or ending.few_messages(self, self.wires.frames - frames, LOOK_S)
+            still_s = 0.0 if wrong else still_s + LOOK_S
+            if still_s >= STILL_S or self.cluster.clock.now_s >= until_s:
+                return [*wrong, *self._always()]
 
     def _always(self) -> list[str]:
         return [*self.watchers.wrong(), *self.office.wrong]
@@ -217,7 +229,6 @@ class Life:
             self.office.refresh(laptop, via)
             self.say(f"{path} is expelled")
             self.acts.set_state(via, 0, self.cluster.host(path), "expelled")
-            self.expelled(self.cluster.host(path))
 
     def _reboot(self) -> list[str]:
         """All power goes at once and comes back by and by: nothing starts twice and nothing moves."""

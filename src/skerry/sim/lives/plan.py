@@ -12,7 +12,7 @@ from skerry.sim.cluster import World
 
 ACTS_S = 50.0  # for so long things happen
 REAL_EVERY = 10  # one seed of so many has real signatures
-SIZES = (3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5, 1, 2, 6, 6, 7, 8, 10, 12)
+SIZES = (*(3,) * 24, *(4,) * 14, *(5,) * 8, 1, 2, 2, 6, 6, 7, 8, 10, 12)
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,10 +95,8 @@ def _captured(chance: random.Random, many: int) -> tuple[tuple[str, ...], ...]:
     most = max(1, (many - 1) // 3)
     number = 1 if chance.random() < 0.6 else chance.randint(1, most)
     together = chance.random() < 0.5
-    first = tuple(sorted(chance.sample(tricks, chance.randint(1, len(tricks)))))
-    return tuple(
-        first if together else tuple(sorted(chance.sample(tricks, chance.randint(1, len(tricks))))) for _ in range(number)
-    )
+    some = [tuple(sorted(chance.sample(tricks, chance.choice([1, 1, 2, 2, 3, 5])))) for _ in range(number)]
+    return (some[0],) * number if together else tuple(some)
 
 
 def _services(chance: random.Random) -> dict[str, Service]:
