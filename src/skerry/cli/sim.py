@@ -92,6 +92,32 @@ def elastic(
     terminal.answer(found, table(rows, COLUMNS))
 
 
+@declare(command, name="run", example="skerry sim run --seeds 1000 --from 200", codes=(0, 1, 2), cloud=False)
+@click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many clouds are lived.")
+@click.option("--from", "first", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("--nodes", type=click.IntRange(0, 100), default=0, help="Hosts of each; else each seed draws its own.")
+@click.option("--jobs", type=click.IntRange(0, 256), default=0, help="Processes; else one for each processor.")
+@click.option(
+    "--plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Live what this file says instead."
+)
+@click.option("--story", is_flag=True, help="Tell also what hosts did (of one seed or plan).")
+def run(terminal: Terminal, seeds: int, first: int, nodes: int, jobs: int, plan: Path | None, story: bool) -> None:
+    """Live random simulated clouds, and look whether what must hold held.
+
+    Each seed draws hosts, network, services, faults, operators and captured hosts, and runs the agent's own rules on virtual time.
+    Of the first broken one a story is told, shrunk to what it takes; its plan can be run again. Exit code 1 if any is broken.
+    """
+    from skerry.sim.lives import told
+
+    if plan is not None or (story and seeds == 1):
+        answer, text = told.of_one(plan, first, nodes, story=story)
+    else:
+        answer, text = told.of_many(first, seeds, nodes=nodes, jobs=jobs, tell=lambda line: terminal.say(line))
+    terminal.answer(answer, text)
+    if answer["broken"]:
+        raise SystemExit(1)
+
+
 def _minutes(seconds: float, option: str, least: int, most: int) -> int:
     """The rule goes by minutes here, as it does for machines."""
     minutes = round(seconds / 60)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skerry.core.intent import App, Node, Release, init_of
-from skerry.core.records import Document
 from skerry.sim import documents as docs
 from skerry.sim.lives.host import Host
 from skerry.sim.lives.plan import Act, scale
@@ -62,7 +61,9 @@ class Acts:
             self._say(f"the agent of {_name(host)} ends, and starts anew {act.span_s} s later")
             host.end_agent()
             life = host.life
-            self.life.cluster.clock.after(act.span_s, lambda: host.boot() if not host.on and host.life == life else None)
+            self.life.cluster.clock.after(
+                act.span_s, lambda: host.boot() if not host.on and host.life == life else None
+            )
 
     def do_kill_container(self, act: Act) -> None:
         host = self._host(act.who)
@@ -119,6 +120,7 @@ class Acts:
             return  # then nobody could give back what only it had
         self._say(f"the records of {_name(host)} are damaged, and its agent starts anew")
         host.end_agent()
+        self.life.office.loses(host)
         host.lose_records()
         self.life.forgot(host)
         host.boot()
@@ -129,6 +131,7 @@ class Acts:
         if host is None or len(self.life.members()) < 3 or self.life.office.burnt:
             return
         self._say(f"{_name(host)} burns down")
+        self.life.office.loses(host)
         host.lose_disk()
         self.life.office.burnt.add(host.path)
 
@@ -274,7 +277,3 @@ class Acts:
 
 def _name(machine: Machine) -> str:
     return machine.path.removeprefix("node/")
-
-
-def is_of(document: Document | None, kind: type) -> bool:
-    return document is not None and isinstance(document.body, kind)

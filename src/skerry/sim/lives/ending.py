@@ -1,4 +1,4 @@
-"""What must hold once a life has been quiet: everybody sees the same, each wanted slot runs once, nothing goes on, nothing was lost."""
+"""What must hold once a life has been quiet: everybody sees the same, each wanted slot runs once, nothing goes on or was lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from skerry.sim.lives.host import Host
 if TYPE_CHECKING:
     from skerry.sim.lives.life import Life
 
-MESSAGES_EACH_S = 12.0  # of one host to one neighbour, in a quiet second: an `up` of each, and a comparison now and again
+MESSAGES_EACH_S = (
+    12.0  # of one host to one neighbour, in a quiet second: an `up` of each, and a comparison now and again
+)
 
 
 def all_as_wanted(life: Life) -> list[str]:
@@ -95,10 +97,14 @@ def served_beside_a_liar(life: Life) -> list[str]:
         assert host.core is not None
         for row in host.core.rows():
             slot, holder = Slot.parse(row.slot), f"node/{row.node}"
-            if slot in share or (row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in gone)):
+            if slot in share or (
+                row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in gone)
+            ):
                 continue
             if not row.healthy or holder in life.captured:
-                wrong.append(f"beside a captured host {host.path} sees {slot} {row.state} on {row.node or 'nobody'}: {row.why}")
+                wrong.append(
+                    f"beside a captured host {host.path} sees {slot} {row.state} on {row.node or 'nobody'}: {row.why}"
+                )
         for port, targets in host.route.ports if host.route is not None else ():
             wrong += [
                 f"{host.path} sends traffic for port {port.published} of {target.slot} to {target.node}"
@@ -120,7 +126,9 @@ def started_once(life: Life, holders: dict[str, str], before: Counter[Slot], now
     core = next(host.core for host in life.honest() if host.core is not None)
     for row in core.rows():
         if row.slot in holders and row.node != holders[row.slot]:
-            wrong.append(f"{row.slot} was on {holders[row.slot]} before all power went, and is on {row.node or 'nobody'}")
+            wrong.append(
+                f"{row.slot} was on {holders[row.slot]} before all power went, and is on {row.node or 'nobody'}"
+            )
     return wrong
 
 

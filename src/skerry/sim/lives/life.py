@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections import Counter
 from typing import cast
 
-import msgspec
-
 from skerry.core import effects as do
-from skerry.core.intent import App, Release
+from skerry.core.intent import Release
 from skerry.core.records import Slot
 from skerry.sim import documents as docs
 from skerry.sim.captured import Captured
@@ -259,13 +258,4 @@ def run(plan: Plan) -> tuple[list[str], Life]:
     try:
         return life.run(), life
     except Exception as error:
-        return [f"{type(error).__name__}: {error}", *_where(error)], life
-
-
-def _where(error: Exception) -> list[str]:
-    import traceback
-
-    return traceback.format_exception(error)[-4:]
-
-
-_ = (App, msgspec)
+        return [f"{type(error).__name__}: {error}", *traceback.format_exception(error)[-4:]], life

@@ -74,7 +74,8 @@ class Office:
             return f"{refusal} ({refusal.code})"
         if isinstance(record, Document):
             laptop.heads[path] = Seen(record.version, record.hash)
-            self._note(record, host, self._second(host, raw))
+            self._second(host, raw)
+            self._note(record)
         return ""
 
     def _second(self, host: Host, raw: bytes) -> None:
@@ -89,17 +90,24 @@ class Office:
                     continue
                 return
 
-    def _note(self, record: Document, host: Host, _: None) -> None:
-        kept = {h.path for h in self._cluster.hosts() if h.records.by_hash(record.hash) is not None and not h.captured}
+    def _note(self, record: Document) -> None:
         before = self.accepted.get(record.path)
         if before is None or record.order > before[0].order:
-            self.accepted[record.path] = (record, kept)
+            self.accepted[record.path] = (record, self._keepers(record))
+
+    def _keepers(self, record: Document) -> set[str]:
+        return {h.path for h in self._cluster.hosts() if h.records.by_hash(record.hash) is not None and not h.captured}
+
+    def loses(self, host: Host) -> None:
+        """What it has on its disk is about to go. What nobody else has then is lost, and nobody promised otherwise."""
+        for path, (record, _) in self.accepted.items():
+            self.accepted[path] = (record, self._keepers(record) - {host.path})
 
     def lost(self, hosts: list[Host]) -> list[str]:
         """Of each path every one of these holds the newest that was accepted, or one that replaced it."""
         found = []
         for path, (record, kept) in self.accepted.items():
-            if kept <= self.burnt:
+            if not kept:
                 continue  # nobody that synced it lives
             for host in hosts:
                 held = host.trusted.document(path)

@@ -195,7 +195,11 @@ class Claims(Checker):
     """Who claims a slot says which version and image: one that operators wanted."""
 
     def effect(self, host: Host, effect: do.Effect) -> None:
-        if isinstance(effect, do.Publish) and isinstance(effect.body, Claim) and effect.body.image not in self.life.office.images:
+        if (
+            isinstance(effect, do.Publish)
+            and isinstance(effect.body, Claim)
+            and effect.body.image not in self.life.office.images
+        ):
             self.say(f"{host.path} claims {effect.key} for {effect.body.image[:24]}, which no operator signed")
 
 
