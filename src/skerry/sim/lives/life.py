@@ -31,7 +31,7 @@ from skerry.trust import envelope
 BEGIN_S = 22.0  # all may take over by then
 LOOK_S = 12.0
 QUIET_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
-LIES_S = 50.0  # quiet but for captured hosts; a death shows after 40 s without their vote
+LIES_S = 48.0  # quiet but for captured hosts; a death shows after 40 s without their vote
 STILL_S = 24.0  # and in so long nothing happens any more
 SPREAD_S = 40.0  # images, before machines are gone for good
 REBOOT_S = 45.0
@@ -137,7 +137,7 @@ class Life:
             host.ever_captured = True
             self.captured.add(host.path)
             self.out.add(host.path)
-            Captured(host, tricks, every_s=2.0, flood=60)
+            Captured(host, tricks, every_s=3.0, flood=60)
 
     def _peace(self) -> None:
         """All is whole again; but some machines may be gone for good (design section 7, sentence 4)."""

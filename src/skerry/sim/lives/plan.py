@@ -61,7 +61,7 @@ def draw(seed: int, nodes: int = 0) -> Plan:
         loss=0.0 if calm else chance.choice([0.0, 0.02, 0.2]), start_s=chance.choice([0.05, 0.3]),
         twice=0.0 if calm else chance.choice([0.0, 0.05]), overtake=0.0 if calm else chance.choice([0.0, 0.0, 0.1]),
     )  # fmt: skip
-    hostile = many >= 3 and chance.random() < 0.3
+    hostile = many >= 3 and chance.random() < 0.25
     services = _services(chance)
     return Plan(
         seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, bool(_scaled(services))),
