@@ -68,6 +68,7 @@ class Machine:
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
         self.number = int("".join(filter(str.isdigit, name)) or 0)  # of its /24
+        self.network = "10.77"  # in which that is
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
@@ -114,6 +115,11 @@ class Machine:
             if self.path in other.linked and self.cluster.wires.open(self.path, other.path):
                 del other.linked[self.path]
                 other.soon(0.003, lambda other=other: other.unlinked(self.path, "closed", goodbye=True))  # type: ignore[misc]
+
+    def document(self, path: str) -> Document | None:
+        """The newest that it holds."""
+        held = self.disk.get(path)
+        return held if isinstance(held, Document) else None
 
     def now_s(self) -> float:
         """Of its own monotonic clock."""
@@ -234,7 +240,7 @@ class Machine:
         trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
         self._ids += 1
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
-                              address=f"10.77.{self.number}.{2 + self._ids % 250}")  # fmt: skip
+                              address=f"{self.network}.{self.number}.{2 + self._ids % 250}")  # fmt: skip
         if not {effect.image, effect.init} <= {*self.images, ""}:
             raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:

@@ -193,6 +193,9 @@ class WholeMachine(Machine):
     def _do_probepeer(self, effect: do.ProbePeer) -> None:
         self.links.ask_reach(effect.peer, effect.via)
 
+    def document(self, path: str) -> Document | None:
+        return self.trusted.document(path)
+
     # --- documents -----------------------------------------------------------------------------------------------------
 
     def receive(self, record: Record, source: str) -> None:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core.intent import App, Node, Release, init_of
+from skerry.core.intent import App, Node, Pool, Release, Service, init_of
 from skerry.sim import documents as docs
 from skerry.sim.lives.host import Host
 from skerry.sim.lives.plan import Act, scale
+from skerry.sim.lives.renting import NAME
 from skerry.sim.machine import Machine
 from skerry.sim.scenario import give_image
 from skerry.trust import envelope
+from skerry.trust.identity import Signer
 
 if TYPE_CHECKING:
     from skerry.sim.lives.life import Life
@@ -147,7 +149,7 @@ class Acts:
             self.life.office.refresh(self.life.office.laptops[index], host)
         return host, index
 
-    def sign(self, host: Host, laptop: int, path: str, body: Node | App | Release) -> bool:
+    def sign(self, host: Host, laptop: int, path: str, body: Node | App | Release | Pool) -> bool:
         why = self.life.office.hand_over(self.life.office.laptops[laptop], host, path, body)
         if why:
             self._say(f"  refused by {_name(host)}: {why}")
@@ -180,8 +182,7 @@ class Acts:
         life.office.images |= {docs.image_of(image) for image in images.values()}
         seen = life.office.laptops[laptop].heads
         good = life.good.get(seen["release/shop"].hash, "") if "release/shop" in seen else ""
-        app = App(services=dict(life.services), volumes={"data": False})
-        if "app/shop" not in seen and not self.sign(host, laptop, "app/shop", app):
+        if "app/shop" not in seen and not self.sign(host, laptop, "app/shop", self.app(life.services)):
             return
         fits = seen["app/shop"].version if "app/shop" in seen else 1
         digests = {name: docs.image_of(image) for name, image in images.items()}
@@ -203,8 +204,33 @@ class Acts:
             words = f"{changed.replicas}"
         self._say(f"laptop {found[1] + 1} wants {words} of web, at {_name(found[0])}")
         services = {**self.life.services, "web": changed}
-        if self.sign(*found, "app/shop", App(services=services, volumes={"data": False})):
+        if self.sign(*found, "app/shop", self.app(services)):
             self.life.services = services
+
+    def app(self, services: dict[str, Service]) -> App:
+        return App(services=dict(services), volumes={"data": False}, pools=(NAME,) if self.life.plan.keepers else ())
+
+    def do_cut_provider(self, act: Act) -> None:
+        """A keeper doesn't reach it for a while."""
+        host, rented = self._host(act.who), self.life.rented
+        if host is not None and rented is not None:
+            self._say(f"{_name(host)} does not reach the provider for {act.span_s} s")
+            rented.provider.cut.add(host.path)
+            self.life.cluster.clock.after(act.span_s, lambda: rented.provider.cut.discard(host.path))
+
+    def do_forget_machine(self, act: Act) -> None:
+        """A machine with our tag that nobody knows of."""
+        if self.life.rented is not None:
+            self._say("a forgotten machine bears our tag")
+            self.life.rented.provider.add(f"{NAME}/7" if act.n % 2 else "", ours=True)
+
+    def do_set_pool(self, act: Act) -> None:
+        found = self._laptop(act)
+        if found is not None and self.life.rented is not None:
+            self._say(
+                f"laptop {found[1] + 1} says that the pool has {act.n % 4} machines at most, at {_name(found[0])}"
+            )
+            self.life.rented.sign(*found, max=act.n % 4)
 
     def do_tide(self, act: Act) -> None:
         level = (0, 10, 60, 130, 260, 1000)[act.n % 6]
@@ -255,12 +281,14 @@ class Acts:
         self._say(f"laptop {laptop + 1} enrols {name}, at {_name(host)}")
         if not self.sign(host, laptop, document.path, life.cluster.operator.enrol(document.path, document.body)):
             return
-        self.add(name, host)
+        self.add(name, host).boot()
 
-    def add(self, name: str, giver: Host) -> Host:
-        """As `host add` sets it up: it is given who belongs to the cloud, and asks for the rest."""
+    def add(self, name: str, giver: Host, *, signer: Signer | None = None, boots: int = 0) -> Host:
+        """As `host add` sets it up: it is given who belongs to the cloud, and will ask for the rest once it boots."""
         machine: Machine = self.life.cluster.add(name)
         assert isinstance(machine, Host)
+        machine.signer, machine.boots, machine.life = signer or machine.signer, boots, 100 * boots
+        self.life.forgot(machine)
         for raw in giver.door.members():
             hash = envelope.parse(raw).hash
             record = giver.trusted.named(hash)
@@ -271,7 +299,6 @@ class Acts:
             if path.partition("/")[0] in ("root", "policy", "node") and raw_held is not None:
                 machine.records.put(path, raw_held, hash=str(head[2]), sync=True)
         machine.new = True
-        machine.boot()
         return machine
 
 

@@ -10,6 +10,7 @@ from skerry.core import effects as do
 from skerry.core.records import Slot
 from skerry.sim.checkers import held_once
 from skerry.sim.cluster import Life as Happened
+from skerry.sim.lives import renting
 from skerry.sim.lives.host import Host
 
 if TYPE_CHECKING:
@@ -29,9 +30,16 @@ def all_as_wanted(life: Life) -> list[str]:
     for one, other in itertools.pairwise(hosts):
         if one.trusted.heads() != other.trusted.heads():
             wrong.append(f"{one.path} and {other.path} hold different documents")
-        elif one.gossip.digest != other.gossip.digest and not any(s.scale for s in life.services.values()):
+        elif one.gossip.digest != other.gossip.digest and _said(one) != _said(other):
             wrong.append(f"{one.path} and {other.path} hold different records")
     return wrong
+
+
+CHANGING = ("up", "load", "wish", "rent")  # facts that are told anew all the time
+
+
+def _said(host: Host) -> dict[str, tuple[int, int, str]]:
+    return {id: head for id, head in host.trusted.fact_heads().items() if id.split("|")[1] not in CHANGING}
 
 
 class _only:
@@ -51,7 +59,8 @@ class _only:
 
 def may_go_on(happened: Happened) -> bool:
     """Whether that may happen in a quiet cloud: figures are told once a step, whether or not anything changes."""
-    return isinstance(happened.effect, do.Publish) and happened.effect.kind in ("load", "wish", "rent")
+    told = isinstance(happened.effect, do.Publish) and happened.effect.kind in CHANGING
+    return told or renting.may_go_on(happened.effect)
 
 
 def busy(life: Life, since: int) -> list[str]:

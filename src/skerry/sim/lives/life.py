@@ -10,9 +10,11 @@ import traceback
 from collections import Counter
 from typing import cast
 
+import msgspec
+
 from skerry.core import effects as do
 from skerry.core.intent import Release
-from skerry.core.records import Slot
+from skerry.core.records import MachineSlot, Slot
 from skerry.sim import documents as docs
 from skerry.sim.captured import Captured
 from skerry.sim.lives import ending
@@ -20,6 +22,7 @@ from skerry.sim.lives.acts import Acts
 from skerry.sim.lives.host import Host, LiveCluster
 from skerry.sim.lives.office import Office
 from skerry.sim.lives.plan import ACTS_S, Plan
+from skerry.sim.lives.renting import TIMING, Rented
 from skerry.sim.lives.tokens import signatures
 from skerry.sim.lives.watching import Believed, Reasons, Watchers
 from skerry.sim.lives.wires import OneWayWires
@@ -62,12 +65,15 @@ class Life:
         self.log.append(f"{self.cluster.clock.now_s:7.2f} {what}")
 
     def members(self) -> list[Host]:
-        """Honest machines that are of the cloud, on or off."""
-        return [h for h in self.cluster.hosts() if h.path not in self.out and h.path not in self.office.burnt]
+        """Honest fixed hosts that are of the cloud, on or off."""
+        return [h for h in self._of_the_cloud() if MachineSlot.of_path(h.path) is None]
 
     def honest(self) -> list[Host]:
-        """Those of them that are on."""
-        return [host for host in self.members() if host.core is not None]
+        """Those of them that are on, and machines of pools."""
+        return [h for h in self._of_the_cloud() if h.core is not None]
+
+    def _of_the_cloud(self) -> list[Host]:
+        return [h for h in self.cluster.hosts() if h.path not in self.out and h.path not in self.office.burnt]
 
     def names(self) -> list[str]:
         return [path.removeprefix("node/") for path in self.cluster.machines]
@@ -94,10 +100,11 @@ class Life:
     def _begin(self) -> None:
         plan = self.plan
         operator = Operator(CLOCK_AT_ZERO)
-        self.cluster = LiveCluster(plan.seed, plan.world, None, operator, OneWayWires)
+        self.cluster = LiveCluster(plan.seed, plan.world, TIMING if plan.keepers else None, operator, OneWayWires)
         self.office = Office(self.cluster, plan.laptops)
         self.watchers = Watchers(self)
         self.acts = Acts(self)
+        self.rented: Rented | None = None
         enrolments = [docs.node(f"vps-{i}") for i in range(1, plan.nodes + 1)]
         first = operator.first | {d.path: operator.sign(d, prev="", issued=CLOCK_AT_ZERO - 40) for d in enrolments}
         self.office.signed |= {envelope.parse(raw).hash for raw in first.values()}
@@ -110,6 +117,9 @@ class Life:
         self.cluster.run(BEGIN_S)
         for laptop in self.office.laptops:
             self.office.refresh(laptop, self.honest()[0])
+        if plan.keepers:
+            self.rented = Rented(self)
+            self.rented.sign(self.honest()[0], 0)
         self.acts.deploy(self.honest()[0], 0)
         self.cluster.run(5.0)
 
@@ -151,6 +161,9 @@ class Life:
                 host.boot()
         self._lose_some()
         self.cluster.run(5.0)
+        if self.rented is not None:
+            self.rented.peace()
+            self.cluster.run(self.rented.provider.revive_after_s or 0.0)
         self._mend()
 
     def _lose_some(self) -> None:
@@ -176,6 +189,13 @@ class Life:
             held = via.trusted.document(host.path)
             if held is not None and getattr(held.body, "state", "") == "draining":
                 self.acts.set_state(via, 0, host, "active")
+        if self.rented is not None:  # all that is wanted has room without the pool, which is to be empty
+            web = msgspec.structs.replace(
+                self.services["web"], replicas=max(1, sum(host.on for host in self.members()))
+            )
+            self.services["web"] = web
+            self.acts.sign(via, 0, "app/shop", self.acts.app(self.services))
+            self.rented.sign(via, 0, max=0)
         held = via.trusted.document("release/shop")
         body = held.body if held is not None else None
         if not isinstance(body, Release):
@@ -209,18 +229,19 @@ class Life:
 
     def _quiet(self) -> list[str]:
         """Until all is as wanted and nothing is done for some time; that has to come within QUIET_S."""
-        until_s, still_s = self.cluster.clock.now_s + QUIET_S, 0.0
+        until_s, still_s = self.cluster.clock.now_s + QUIET_S * (2 if self.rented is not None else 1), 0.0
         while True:
             since, frames = len(self.cluster.history), self.wires.frames
             self.cluster.run(LOOK_S)
             wrong = ending.all_as_wanted(self) or ending.busy(self, since)
+            wrong = wrong or (self.rented.left() if self.rented is not None else [])
             wrong = wrong or ending.few_messages(self, self.wires.frames - frames, LOOK_S)
             still_s = 0.0 if wrong else still_s + LOOK_S
             if still_s >= STILL_S or self.cluster.clock.now_s >= until_s:
                 return [*wrong, *self._always()]
 
     def _always(self) -> list[str]:
-        return [*self.watchers.wrong(), *self.office.wrong]
+        return [*self.watchers.wrong(), *self.office.wrong, *(self.rented.wrong() if self.rented is not None else ())]
 
     def _expel_the_captured(self) -> None:
         via, laptop = self.honest()[0], self.office.laptops[0]

@@ -9,6 +9,7 @@ import msgspec
 from skerry.core.intent import Depends, Needs, Port, Probe, Scale, Service, Update, VolumeMount
 from skerry.sim.captured import Captured
 from skerry.sim.cluster import World
+from skerry.sim.rented import REPLICA_BYTES
 
 ACTS_S = 50.0  # for so long things happen
 REAL_EVERY = 10  # one seed of so many has real signatures
@@ -40,7 +41,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     reboot: bool = False
     gone: int = 0  # so many machines never come back
     rates: tuple[float, ...] = ()  # of monotonic clocks
-    version: int = 1
+    keepers: int = 0  # of a pool whose machines are rented; 0: there is none
+    trouble: float = 0.0  # share of calls to the provider that go wrong
 
 
 # What a life is made of: act -> how often. An act is a method of acts.Acts.
@@ -49,6 +51,9 @@ FAULTS = {
     "freeze": 2, "step_clock": 2, "lose_records": 1, "lose_disk": 1,
 }  # fmt: skip
 OPERATORS = {"deploy": 5, "deploy_bad": 2, "scale": 4, "drain": 3, "undrain": 2, "enrol": 1, "expel": 1, "refresh": 3}
+
+
+POOLS = {"cut_provider": 2, "forget_machine": 1, "set_pool": 2, "scale": 8}
 
 
 def draw(seed: int, nodes: int = 0) -> Plan:
@@ -63,11 +68,23 @@ def draw(seed: int, nodes: int = 0) -> Plan:
     )  # fmt: skip
     hostile = many >= 3 and chance.random() < 0.25
     services = _services(chance)
+    keepers = chance.randint(1, min(3, many)) if many >= 2 and chance.random() < 0.12 else 0
+    if keepers:
+        services = {"web": _rented(chance)}
     return Plan(
-        seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, bool(_scaled(services))),
+        seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, bool(_scaled(services)), bool(keepers)),
         captured=_captured(chance, many) if hostile else (), laptops=chance.randint(1, 3), real=seed % REAL_EVERY == 0,
         reboot=chance.random() < 0.3, gone=chance.choice([0, 0, 0, 1, 2]),
         rates=tuple(1 + chance.uniform(-0.01, 0.01) for _ in range(many)) if chance.random() < 0.5 else (),
+        keepers=keepers, trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
+    )  # fmt: skip
+
+
+def _rented(chance: random.Random) -> Service:
+    """One replica fits on a host: each further one wants a machine."""
+    return Service(
+        replicas=chance.randint(2, 5), probe=Probe(kind="tcp", port=80, start_period_s=10.0),
+        needs=Needs(reserve_memory_bytes=REPLICA_BYTES),
     )  # fmt: skip
 
 
@@ -75,8 +92,8 @@ def _scaled(services: dict[str, Service]) -> list[str]:
     return [name for name, service in services.items() if service.scale is not None]
 
 
-def _acts(chance: random.Random, tides: bool) -> tuple[Act, ...]:
-    kinds = {**FAULTS, **OPERATORS} | ({"tide": 8} if tides else {})
+def _acts(chance: random.Random, tides: bool, pool: bool) -> tuple[Act, ...]:
+    kinds = {**FAULTS, **OPERATORS} | ({"tide": 8} if tides else {}) | (POOLS if pool else {})
     number = chance.choice([2, 4, 6, 6, 8, 10, 14])
     acts = [
         Act(
