@@ -49,7 +49,7 @@ class Captured:
 
     @classmethod
     def all_tricks(cls) -> tuple[str, ...]:
-        return tuple(sorted(name.removeprefix("trick_") for name in vars(cls) if name.startswith("trick_")))
+        return tuple(sorted(name.removeprefix("trick_") for name in dir(cls) if name.startswith("trick_")))
 
     # --- listening -----------------------------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from skerry.core import effects as do
 from skerry.core.intent import Release
 from skerry.core.records import MachineSlot, Slot
 from skerry.sim import documents as docs
-from skerry.sim.captured import Captured
 from skerry.sim.lives import ending
 from skerry.sim.lives.acts import Acts
 from skerry.sim.lives.host import Host, LiveCluster
+from skerry.sim.lives.hostile import Hostile
 from skerry.sim.lives.office import Office
 from skerry.sim.lives.plan import ACTS_S, Plan
 from skerry.sim.lives.renting import TIMING, Rented
@@ -147,7 +147,7 @@ class Life:
             host.ever_captured = True
             self.captured.add(host.path)
             self.out.add(host.path)
-            Captured(host, tricks, every_s=3.0, flood=60)
+            Hostile(self, host, tricks)
 
     def _peace(self) -> None:
         """All is whole again; but some machines may be gone for good (design section 7, sentence 4)."""

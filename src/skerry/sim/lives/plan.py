@@ -7,7 +7,6 @@ import random
 import msgspec
 
 from skerry.core.intent import Depends, Needs, Port, Probe, Scale, Service, Update, VolumeMount
-from skerry.sim.captured import Captured
 from skerry.sim.cluster import World
 from skerry.sim.rented import REPLICA_BYTES
 
@@ -53,6 +52,12 @@ FAULTS = {
 OPERATORS = {"deploy": 5, "deploy_bad": 2, "scale": 4, "drain": 3, "undrain": 2, "enrol": 1, "expel": 1, "refresh": 3}
 
 
+TRICKS = (
+    "answers_nothing", "babbles", "blames", "claims_all", "condemns", "equivocates", "false_clock", "floods", "forges",
+    "goes_back", "grabs_and_drops", "has_all_data", "has_all_images", "knocks", "rents", "replays", "sees_all_ill", "votes_all_lost",
+    "wishes", "withholds",
+)  # fmt: skip
+"""What a captured host may do: methods of hostile.Hostile, kept here by name so that what a seed draws stays the same."""
 POOLS = {"cut_provider": 2, "forget_machine": 1, "set_pool": 2, "scale": 8}
 
 
@@ -108,7 +113,7 @@ def _acts(chance: random.Random, tides: bool, pool: bool) -> tuple[Act, ...]:
 
 def _captured(chance: random.Random, many: int) -> tuple[tuple[str, ...], ...]:
     """Most often one; else up to a third, which play together."""
-    tricks = Captured.all_tricks()
+    tricks = TRICKS
     most = max(1, (many - 1) // 3)
     number = 1 if chance.random() < 0.6 else chance.randint(1, most)
     together = chance.random() < 0.5
