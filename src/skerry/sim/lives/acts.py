@@ -62,10 +62,11 @@ class Acts:
         if host := self._host(act.who):
             self._say(f"the agent of {_name(host)} ends, and starts anew {act.span_s} s later")
             host.end_agent()
-            life = host.life
-            self.life.cluster.clock.after(
-                act.span_s, lambda: host.boot() if not host.on and host.life == life else None
-            )
+            self._boot_later(host, act.span_s)
+
+    def _boot_later(self, host: Host, after_s: float) -> None:
+        life = host.life
+        self.life.cluster.clock.after(after_s, lambda: host.boot() if not host.on and host.life == life else None)
 
     def do_kill_container(self, act: Act) -> None:
         host = self._host(act.who)
@@ -125,7 +126,7 @@ class Acts:
         self.life.office.loses(host)
         host.lose_records()
         self.life.forgot(host)
-        host.boot()
+        self._boot_later(host, 0.5)
 
     def do_lose_disk(self, act: Act) -> None:
         """It burns down, at most one does; an operator expels it later on."""

@@ -73,7 +73,11 @@ def few_messages(life: Life, frames: int, seconds: float) -> list[str]:
     """Nobody talks more than it has to, once there is nothing to say."""
     pairs = sum(len(host.linked) for host in life.honest())
     each = frames / seconds / max(1, pairs)
-    return [f"{each:.1f} frames a second on each link of a quiet cloud"] if each > MESSAGES_EACH_S else []
+    scaled = sum(service.scale is not None for service in life.services.values())
+    most = MESSAGES_EACH_S * (1 + scaled) + 2.0 * scaled * len(
+        life.honest()
+    )  # figures and wishes in each step of a second
+    return [f"{each:.1f} frames a second on each link of a quiet cloud"] if each > most else []
 
 
 # --- while captured hosts are at it ---------------------------------------------------------------------------------------
@@ -106,9 +110,8 @@ def served_beside_a_liar(life: Life) -> list[str]:
         assert host.core is not None
         for row in host.core.rows():
             slot, holder = Slot.parse(row.slot), f"node/{row.node}"
-            if slot in share or (
-                row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in gone)
-            ):
+            waits = row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in gone)
+            if slot in share or waits or host.core._s.want(slot) is None:
                 continue
             if not row.healthy or holder in life.captured:
                 wrong.append(

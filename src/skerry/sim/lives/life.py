@@ -144,6 +144,7 @@ class Life:
             for row in host.core.rows() if host.core is not None else ():
                 if f"node/{row.node}" == host.path or host.path in row.claims:
                     self.held_when_captured.add(Slot.parse(row.slot))
+            self.office.loses(host)
             host.ever_captured = True
             self.captured.add(host.path)
             self.out.add(host.path)

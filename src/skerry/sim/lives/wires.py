@@ -74,6 +74,8 @@ class OneWayWires(Wires):
             if now_s - since_s >= world.silence_s - world.dial_s / 2:
                 del machine.linked[path], self._deaf_s[machine.path, path]
                 machine.unlinked(path, "silent", goodbye=False)
+        else:
+            self._deaf_s.pop((machine.path, path), None)
 
     def frame(self, sender: Machine, peer: str, data: bytes) -> None:
         self.frames += 1
