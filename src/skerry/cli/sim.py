@@ -118,6 +118,26 @@ def run(terminal: Terminal, seeds: int, first: int, nodes: int, jobs: int, plan:
         raise SystemExit(1)
 
 
+@declare(command, name="report", example="skerry sim report --nodes 3,10,30 --json", codes=(0, 2), cloud=False)
+@click.option("--nodes", default="3,10,30", show_default=True, help="Sizes, 1 to 1000 hosts.")
+def report(terminal: Terminal, nodes: str) -> None:
+    """Measure simulated clouds of several sizes: how fast they converge and heal, what moves, what is sent.
+
+    Times are virtual seconds, memory is what the simulator takes for a host. A hundred hosts take minutes.
+    """
+    from skerry.sim.lives import report as reporting
+
+    sizes = [int(word) if word.strip().isdigit() else 0 for word in nodes.split(",")]
+    if not all(1 <= size <= 1000 for size in sizes):
+        raise click.UsageError(f"--nodes is numbers from 1 to 1000 with commas between, not {nodes!r}")
+    rows = []
+    for size in sizes:
+        terminal.say(f"{size} hosts")
+        rows += reporting.report([size])
+    found = [{field: getattr(row, field) for field in row.__struct_fields__} for row in rows]
+    terminal.answer(found, table(found, reporting.Size.__struct_fields__))
+
+
 def _minutes(seconds: float, option: str, least: int, most: int) -> int:
     """The rule goes by minutes here, as it does for machines."""
     minutes = round(seconds / 60)

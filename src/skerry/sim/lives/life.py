@@ -54,7 +54,7 @@ class Life:
 
     def run(self) -> list[str]:
         with signatures(real=self.plan.real):
-            self._begin()
+            self.begin()
             self._happen()
             self._peace()
             return self._look()
@@ -97,7 +97,8 @@ class Life:
 
     # --- the life --------------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    def begin(self, *, deploy: bool = True) -> None:
+        """Hosts boot and link; then the first deploy."""
         plan = self.plan
         operator = Operator(CLOCK_AT_ZERO)
         self.cluster = LiveCluster(plan.seed, plan.world, TIMING if plan.keepers else None, operator, OneWayWires)
@@ -120,8 +121,9 @@ class Life:
         if plan.keepers:
             self.rented = Rented(self)
             self.rented.sign(self.honest()[0], 0)
-        self.acts.deploy(self.honest()[0], 0)
-        self.cluster.run(5.0)
+        if deploy:
+            self.acts.deploy(self.honest()[0], 0)
+            self.cluster.run(5.0)
 
     def _happen(self) -> None:
         begun_s = self.cluster.clock.now_s
