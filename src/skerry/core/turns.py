@@ -1,0 +1,170 @@
+"""Whose turn it is in a rollout, by facts held: which slots may have the new version, when one may go to it, when all have.
+
+The rules are in rollout.py and canary.py; here they meet what this node knows. Moving is deciding.py's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from skerry.core import canary
+from skerry.core.failures import beyond_tolerance, failed_slots
+from skerry.core.health import start_limit_s
+from skerry.core.records import Slot
+from skerry.core.rollout import Lower, MayMove, may_move
+from skerry.core.situation import Situation
+from skerry.core.tending import completed
+from skerry.core.versions import Want
+
+_UNDER_WAY = ("waiting", "fetching", "initialising", "starting", "stopping")
+
+
+# --- how far the new version may go ------------------------------------------------------------------------------------
+
+
+def review_canary(s: Situation, app: str, service: str) -> bool:
+    """Note which slots stay with the version before for now, and look again when the hold is over. Gives whether that changed."""
+    before = s.held_back.pop((app, service), None)
+    held = held_now(s, app, service)
+    if held is not None:
+        s.held_back[app, service] = held.slots
+        if held.until_s is not None:
+            s.later(Slot(app, service, 0), held.until_s)
+    return s.held_back.get((app, service)) != before
+
+
+def held_now(s: Situation, app: str, service: str) -> canary.Held | None:
+    """The step of its canary that a service is at; None: it has none, or they are over."""
+    of = s.wants.get(app)
+    want = of.services.get(service) if of is not None else None
+    before = of.before.get(service) if of is not None else None
+    if want is None or before is None or before.spec == want.spec or (app, service, want.spec) in s.settled:
+        return None
+    steps = canary.steps_of(want.service.canary, want.service.replicas)
+    if not steps or s.paused(Slot(app, service, 0), want):
+        return None  # of a paused one nothing moves anyway
+    since: list[float | None] = []
+    for index in range(max(step.slots for step in steps)):
+        done = s.done.get(Slot(app, service, index))
+        since.append(done[1] if done is not None and done[0] == want.spec else None)
+    return canary.held(steps, since, s.now)
+
+
+# --- when a slot may move ------------------------------------------------------------------------------------------------
+
+
+def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
+    """Whether a slot of ours may go to the version that it shall run now."""
+    if s.paused(slot, want):
+        return MayMove(False, "the new version failed, and the service says to pause then")
+    app = s.wants[slot.app]
+    ripe = s.changed_s.get(slot.app, 0.0) + s.timing.mixed_wait_s
+    if app.mixed and s.now < ripe:
+        return MayMove(False, "a release for the newer app document may be under way", ripe)
+    for depends in want.service.depends_on:
+        if depends.condition == "completed" and not completed(s, slot.app, depends.service):
+            return MayMove(False, f"waits for {depends.service} to be completed")
+    if not any(replica.well_once for replica in s.replicas.of(slot).values()):
+        return MayMove(True, "nothing of it was ever well")  # it holds nothing up, and the others wait for it
+    update = want.service.update
+    lower = [Lower(str(other), done_s(s, other, want)) for other in _peers(s, slot, want) if other.index < slot.index]
+    if (early := _too_early(s, slot, want, lower)) is not None:
+        return early
+    lower += [Lower(str(other), None) for other in _between(s, slot, want)]
+    return may_move(lower, parallelism=update.parallelism, delay_s=update.delay_s, now_s=s.now)
+
+
+def _peers(s: Situation, slot: Slot, want: Want) -> list[Slot]:
+    """The slots that go to the same version as this one."""
+    slots = [slot._replace(index=index) for index in range(want.service.replicas)]
+    if (slot.app, slot.service) not in s.held_back:
+        return slots
+    return [other for other in slots if (wish := s.want(other)) is not None and wish.spec == want.spec]
+
+
+def _too_early(s: Situation, slot: Slot, want: Want, lower: Sequence[Lower]) -> MayMove | None:
+    """What keeps a slot that serves from moving, beside the order.
+
+    Without a probe nobody knows more of the new version than that its process runs: the last slot of the version before goes
+    only when the others have run for the monitor's time. And where one rollout takes over from another that has not ended,
+    nodes hear of it one after the other: it begins when all have.
+    """
+    update, service = want.service.update, want.service
+    unproved = service.probe is None and service.restart.condition == "any" and not s.wants[slot.app].turned_back
+    if unproved and lower and slot.index == service.replicas - 1 and update.parallelism < service.replicas:
+        since = [of.done_s for of in lower if of.done_s is not None]
+        ripe = max(since, default=s.now) + update.monitor_s
+        if s.now < ripe:
+            why = f"the last of its version: waits until the others have run for {update.monitor_s:g} s"
+            return MayMove(False, why, ripe)
+    ripe = s.took_over_s.get((slot.app, slot.service), -math.inf) + s.timing.superseded_wait_s
+    if s.now < ripe:
+        return MayMove(False, "another rollout was under way: first all hosts hear of this one", ripe)
+    return None
+
+
+def turned(s: Situation, app: str, service: str) -> None:
+    """Another version of a service is wanted from now on."""
+    s.turned_s[app, service] = s.now
+    specs = {replica.spec for replica in s.replicas if (replica.slot.app, replica.slot.service) == (app, service)}
+    for slot, standing in s.standings.items():
+        if (slot.app, slot.service) == (app, service):
+            states = [s.state_of(claimant.node, slot) for claimant in standing.claimants[:1]]
+            specs |= {claimant.spec for claimant in standing.claimants[:1]} | {state.spec for state in states if state}
+    if len(specs) > 1:
+        s.took_over_s[app, service] = s.now
+
+
+def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
+    """Slots of higher number that an earlier rollout has left between two versions: nothing of them serves.
+
+    They hold up the others only for as long as a start may take; what ails for longer is no rollout.
+    """
+    limit_s = start_limit_s(want.service.probe, s.timing.start_limit_s)
+    if s.now >= s.turned_s.get((slot.app, slot.service), -math.inf) + limit_s:
+        return []
+    return [other for other in _peers(s, slot, want) if other.index > slot.index and _is_between(s, other)]
+
+
+def _is_between(s: Situation, slot: Slot) -> bool:
+    standing = s.standings.get(slot)
+    if standing is None or standing.winner is not None:
+        return False
+    if not standing.claimants:
+        return True
+    best = standing.claimants[0]
+    state, mark = s.state_of(best.node, slot), s.unwell.get((slot, best.node))
+    return state is None or state.state in _UNDER_WAY or mark is None or not mark.well_once
+
+
+def done_s(s: Situation, slot: Slot, want: Want) -> float | None:
+    """Since when a slot does not hold up those after it; None: it does."""
+    done = s.done.get(slot)
+    if done is not None and done[0] == want.spec:
+        return done[1]
+    empty = s.vacant.get(slot)
+    if empty is not None and s.now - empty > s.timing.takeover_after_s:
+        return empty  # nobody can have it for now (its data's node is down, no room): the others go on without it
+    update = want.service.update
+    goes_on = update.failure_action == "continue"
+    tolerates = goes_on or (update.max_failure_ratio > 0 and not beyond_tolerance(s, slot.app, slot.service, want))
+    return s.now - update.delay_s if tolerates and slot in failed_slots(s, slot, want) else None
+
+
+# --- what is done ------------------------------------------------------------------------------------------------------
+
+
+def settle(s: Situation, slots: Sequence[Slot], want: Want | None) -> None:
+    """Once all are done and stayed so for the monitor's time, the version has proved itself: failures no longer judge it."""
+    if want is None or not slots or (slots[0].app, slots[0].service, want.spec) in s.settled:
+        return
+    since = [done[1] for slot in slots if (done := s.done.get(slot)) is not None and done[0] == want.spec]
+    if len(since) < len(slots):
+        return
+    ripe = max(since) + want.service.update.monitor_s
+    if s.now >= ripe:
+        s.settled.add((slots[0].app, slots[0].service, want.spec))
+        s.touch(slots[0].app, slots[0].service)  # what we hold of it is said to be proved
+    else:
+        s.later(slots[0], ripe)
