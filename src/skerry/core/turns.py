@@ -68,19 +68,17 @@ def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
     if not any(replica.well_once for replica in s.replicas.of(slot).values()):
         return MayMove(True, "nothing of it was ever well")  # it holds nothing up, and the others wait for it
     update = want.service.update
-    lower = [Lower(str(other), done_s(s, other, want)) for other in _peers(s, slot, want) if other.index < slot.index]
+    lower = [_lower(s, slot._replace(index=index), want) for index in range(slot.index)]
     if (early := _too_early(s, slot, want, lower)) is not None:
         return early
     lower += [Lower(str(other), None) for other in _between(s, slot, want)]
     return may_move(lower, parallelism=update.parallelism, delay_s=update.delay_s, now_s=s.now)
 
 
-def _peers(s: Situation, slot: Slot, want: Want) -> list[Slot]:
-    """The slots that go to the same version as this one."""
-    slots = [slot._replace(index=index) for index in range(want.service.replicas)]
-    if (slot.app, slot.service) not in s.held_back:
-        return slots
-    return [other for other in slots if (wish := s.want(other)) is not None and wish.spec == want.spec]
+def _lower(s: Situation, slot: Slot, want: Want) -> Lower:
+    """Of a slot of lower number: while a canary is held, what it shall run may be another version."""
+    own = (s.want(slot) or want) if s.held_back else want
+    return Lower(str(slot), done_s(s, slot, own))
 
 
 def _too_early(s: Situation, slot: Slot, want: Want, lower: Sequence[Lower]) -> MayMove | None:
@@ -91,7 +89,8 @@ def _too_early(s: Situation, slot: Slot, want: Want, lower: Sequence[Lower]) -> 
     nodes hear of it one after the other: it begins when all have.
     """
     update, service = want.service.update, want.service
-    unproved = service.probe is None and service.restart.condition == "any" and not s.wants[slot.app].turned_back
+    newest = s.newest_spec(slot) == want.spec
+    unproved = newest and service.probe is None and service.restart.condition == "any"
     if unproved and lower and slot.index == service.replicas - 1 and update.parallelism < service.replicas:
         since = [of.done_s for of in lower if of.done_s is not None]
         ripe = max(since, default=s.now) + update.monitor_s
@@ -124,7 +123,8 @@ def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
     limit_s = start_limit_s(want.service.probe, s.timing.start_limit_s)
     if s.now >= s.turned_s.get((slot.app, slot.service), -math.inf) + limit_s:
         return []
-    return [other for other in _peers(s, slot, want) if other.index > slot.index and _is_between(s, other)]
+    higher = (slot._replace(index=index) for index in range(slot.index + 1, want.service.replicas))
+    return [other for other in higher if _is_between(s, other)]
 
 
 def _is_between(s: Situation, slot: Slot) -> bool:
