@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skerry.core import canary
 from skerry.core.failures import is_on_trial
-from skerry.core.intent import CanaryStep, Probe, Service, Update, spec_of
+from skerry.core.intent import CanaryStep, Probe, Release, Service, Update, spec_of
 from skerry.core.records import Slot
 from skerry.core.rollout import Lower, may_move, tolerated
 from skerry.sim import documents as docs
@@ -229,17 +229,66 @@ def test_the_way_back_goes_as_rollback_config_says() -> None:
 
 def test_a_node_that_starts_anew_does_not_take_back_what_a_canary_has_let_go_on() -> None:
     steps = (CanaryStep(share=0.25, hold_s=30.0),)
-    shop = Shop(Service(replicas=4, probe=PROBE, canary=steps, update=Update(delay_s=20.0)))
+    shop = Shop(Service(replicas=4, probe=PROBE, canary=steps, update=Update(delay_s=5.0)))
     shop.deploy("v2")
-    shop.cluster.run(40.0)
+    shop.cluster.run(33.0)
     assert shop.versions_of() == ["1.2", "1.2", "1.1", "1.1"]
     for name in ("vps-1", "vps-2", "vps-3"):
         shop.cluster[name].end_agent()
         shop.cluster[name].boot()
-    shop.cluster.run(5.0)
+    shop.cluster.run(15.0)
     assert shop.versions_of() == ["1.2", "1.2", "1.1", "1.1"]
     shop.cluster.run(120.0)
     assert shop.versions_of() == ["1.2"] * 4 and shop.well() == 4
+
+
+def test_a_slot_that_an_earlier_rollout_left_without_anything_goes_first() -> None:
+    """The second version never gets well on the node that holds slot 1; the third need not wait until that has failed."""
+    shop = Shop(Service(replicas=3, probe=msgspec.structs.replace(PROBE, start_period_s=60.0)))
+    holder = next(row.node for row in shop.cluster["vps-1"].core.rows() if row.slot == "shop.web/1")  # type: ignore[union-attr]
+    shop.cluster.bad_health.add((f"node/{holder}", "v2"))
+    shop.deploy("v2")
+    shop.cluster.run(10.0)
+    assert shop.versions_of() == ["1.2", "1.2", "1.1"] and shop.well() == 2
+    shop.deploy("v3", fallback=0)
+    shop.cluster.run(5.0)
+    assert shop.versions_of() == ["1.3"] * 3 and shop.well() == 3
+
+
+def test_a_canary_that_takes_over_from_a_rollout_leaves_no_third_version() -> None:
+    shop = Shop(Service(replicas=4, probe=PROBE, update=Update(delay_s=30.0)))
+    shop.deploy("v2")
+    shop.cluster.run(40.0)
+    assert shop.versions_of() == ["1.2", "1.2", "1.1", "1.1"]
+    steps = (CanaryStep(share=0.25, hold_s=60.0),)
+    shop.service = msgspec.structs.replace(shop.service, canary=steps, update=Update())
+    shop.deploy("v3", fallback=0)
+    shop.cluster.run(10.0)
+    assert [docs.word_of(row.image) for row in shop.cluster["vps-1"].core.rows()] == ["v3", "v1", "v1", "v1"]  # type: ignore[union-attr]
+    assert shop.well() == 4
+
+
+def test_of_the_slots_that_try_a_version_none_may_fail_whatever_share_may() -> None:
+    update, steps = Update(max_failure_ratio=0.5), (CanaryStep(share=0.25, hold_s=60.0),)
+    shop = Shop(Service(replicas=4, probe=PROBE, update=update, canary=steps))
+    shop.cluster.bad_health.add(("", "v2"))
+    shop.deploy("v2")
+    shop.cluster.run(30.0)
+    assert shop.versions_of() == ["1.1"] * 4 and shop.well() == 4
+
+
+def test_who_goes_back_by_hand_waits_for_no_canary() -> None:
+    steps = (CanaryStep(share=0.25, hold_s=60.0),)
+    shop = Shop(Service(replicas=4, probe=PROBE, canary=steps, rollback=Update(parallelism=4)))
+    shop.deploy("v2")
+    shop.cluster.run(100.0)
+    assert shop.versions_of() == ["1.2"] * 4
+    back = docs.release("shop", {"web": "v1"}, version=3, fallback=shop.held[-1])
+    assert isinstance(back.body, Release)
+    body = msgspec.structs.replace(back.body, back=True)
+    shop.cluster.accept("vps-1", docs.document("release/shop", body, 3))
+    shop.cluster.run(2.0)
+    assert shop.versions_of() == ["1.3"] * 4 and shop.well() == 4
 
 
 def test_what_ran_well_once_is_judged_anew_when_it_is_deployed_again() -> None:

@@ -135,7 +135,7 @@ class Rollouts:
         self.app = docs.app("shop", {"web": self.service})
         self.deploy(bad=False)
         self.cluster.run(20.0)
-        self.checkers = [
+        self.checkers: list[Limits | CanaryChecker | Served] = [
             Limits(self, parallelism),
             CanaryChecker(self),
             *([Served(self)] if self.service.replicas > parallelism else []),
