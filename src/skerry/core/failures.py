@@ -13,22 +13,24 @@ from skerry.core.versions import Want
 def failed_slots(s: Situation, of: Slot, want: Want) -> set[Slot]:
     """Slots of a service in which that version has failed somewhere, as far as this node has heard."""
     found = set(s.failed_slots.get((of.app, of.service, want.spec), ()))
-    for index in range(want.service.replicas):
+    numbers = s.numbers(of.app, of.service)
+    for index in numbers:
         slot = of._replace(index=index)
         declines = s.known.about("decline", str(slot)).values()
         if any(isinstance(d, Decline) and d.failed and d.spec == want.spec for d in declines):
             found.add(slot)
-    return {slot for slot in found if slot.index < want.service.replicas}
+    return {slot for slot in found if slot.index in numbers}
 
 
 def beyond_tolerance(s: Situation, app: str, service: str, want: Want) -> bool:
     """Whether more slots have failed than `max_failure_ratio` lets. Of those that a canary tries first none may."""
-    update, replicas = want.service.update, want.service.replicas
+    update, numbers = want.service.update, sorted(s.numbers(app, service))
     if update.max_failure_ratio <= 0:
         return True
     failed = failed_slots(s, Slot(app, service, 0), want)
-    tried = max((step.slots for step in canary.steps_of(want.service.canary, replicas)), default=0)
-    return len(failed) > tolerated(update.max_failure_ratio, replicas) or any(slot.index < tried for slot in failed)
+    tried = numbers[: max((step.slots for step in canary.steps_of(want.service.canary, len(numbers))), default=0)]
+    too_many = len(failed) > tolerated(update.max_failure_ratio, len(numbers))
+    return too_many or any(slot.index in tried for slot in failed)
 
 
 def is_on_trial(s: Situation, slot: Slot, spec: str, well_s: float | None, monitor_s: float) -> bool:
@@ -43,5 +45,7 @@ def is_canary(s: Situation, slot: Slot, spec: str) -> bool:
     want = s.wants[slot.app].services.get(slot.service) if slot.app in s.wants else None
     if want is None or want.spec != spec or (slot.app, slot.service, spec) in s.settled:
         return False
-    steps = canary.steps_of(want.service.canary, want.service.replicas)
-    return any(slot.index < step.slots for step in steps)
+    if not want.service.canary:
+        return False
+    numbers = sorted(s.numbers(slot.app, slot.service))
+    return any(slot.index in numbers[: step.slots] for step in canary.steps_of(want.service.canary, len(numbers)))

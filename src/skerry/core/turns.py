@@ -28,9 +28,10 @@ def review_canary(s: Situation, app: str, service: str) -> bool:
     before = s.held_back.pop((app, service), None)
     held = held_now(s, app, service)
     if held is not None:
-        s.held_back[app, service] = held.slots
+        numbers = sorted(s.numbers(app, service))
+        s.held_back[app, service] = numbers[held.slots]
         if held.until_s is not None:
-            s.later(Slot(app, service, 0), held.until_s)
+            s.later(Slot(app, service, numbers[0]), held.until_s)
     return s.held_back.get((app, service)) != before
 
 
@@ -41,11 +42,12 @@ def held_now(s: Situation, app: str, service: str) -> canary.Held | None:
     before = of.before.get(service) if of is not None else None
     if want is None or before is None or before.spec == want.spec or (app, service, want.spec) in s.settled:
         return None
-    steps = canary.steps_of(want.service.canary, want.service.replicas)
+    numbers = s.numbers(app, service)
+    steps = canary.steps_of(want.service.canary, len(numbers))
     if not steps or s.paused(Slot(app, service, 0), want):
         return None  # of a paused one nothing moves anyway
     since: list[float | None] = []
-    for index in range(max(step.slots for step in steps)):
+    for index in sorted(numbers)[: max(step.slots for step in steps)]:
         done = s.done.get(Slot(app, service, index))
         since.append(done[1] if done is not None and done[0] == want.spec else None)
     return canary.held(steps, since, s.now)
@@ -68,11 +70,15 @@ def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
     if not any(replica.well_once for replica in s.replicas.of(slot).values()):
         return MayMove(True, "nothing of it was ever well")  # it holds nothing up, and the others wait for it
     update = want.service.update
-    lower = [_lower(s, slot._replace(index=index), want) for index in range(slot.index)]
+    numbers = s.numbers(slot.app, slot.service)
+    lower = [_lower(s, slot._replace(index=index), want) for index in numbers if index < slot.index]
     if (early := _too_early(s, slot, want, lower)) is not None:
         return early
-    lower += [Lower(str(other), None) for other in _between(s, slot, want)]
-    return may_move(lower, parallelism=update.parallelism, delay_s=update.delay_s, now_s=s.now)
+    between = [Lower(str(other), None) for other in _between(s, slot, want)]
+    answer = may_move([*lower, *between], parallelism=update.parallelism, delay_s=update.delay_s, now_s=s.now)
+    if between and not answer.yes and answer.look_again_s is None:
+        return answer._replace(look_again_s=_between_until_s(s, slot, want))
+    return answer
 
 
 def _lower(s: Situation, slot: Slot, want: Want) -> Lower:
@@ -91,7 +97,8 @@ def _too_early(s: Situation, slot: Slot, want: Want, lower: Sequence[Lower]) -> 
     update, service = want.service.update, want.service
     newest = s.newest_spec(slot) == want.spec
     unproved = newest and service.probe is None and service.restart.condition == "any"
-    if unproved and lower and slot.index == service.replicas - 1 and update.parallelism < service.replicas:
+    numbers = s.numbers(slot.app, slot.service)
+    if unproved and lower and slot.index == max(numbers) and update.parallelism < len(numbers):
         since = [of.done_s for of in lower if of.done_s is not None]
         ripe = max(since, default=s.now) + update.monitor_s
         if s.now < ripe:
@@ -107,10 +114,10 @@ def turned(s: Situation, app: str, service: str) -> None:
     """Another version of a service is wanted from now on."""
     s.turned_s[app, service] = s.now
     specs = {replica.spec for replica in s.replicas if (replica.slot.app, replica.slot.service) == (app, service)}
-    for slot, standing in s.standings.items():
-        if (slot.app, slot.service) == (app, service):
-            states = [s.state_of(claimant.node, slot) for claimant in standing.claimants[:1]]
-            specs |= {claimant.spec for claimant in standing.claimants[:1]} | {state.spec for state in states if state}
+    for slot in s.slots.get((app, service), ()):
+        for claimant in s.standings[slot].claimants[:1]:
+            state = s.state_of(claimant.node, slot)
+            specs |= {claimant.spec} | ({state.spec} if state is not None else set())
     if len(specs) > 1:
         s.took_over_s[app, service] = s.now
 
@@ -120,11 +127,15 @@ def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
 
     They hold up the others only for as long as a start may take; what ails for longer is no rollout.
     """
-    limit_s = start_limit_s(want.service.probe, s.timing.start_limit_s)
-    if s.now >= s.turned_s.get((slot.app, slot.service), -math.inf) + limit_s:
+    if s.now >= _between_until_s(s, slot, want):
         return []
-    higher = (slot._replace(index=index) for index in range(slot.index + 1, want.service.replicas))
+    higher = (slot._replace(index=index) for index in s.numbers(slot.app, slot.service) if index > slot.index)
     return [other for other in higher if _is_between(s, other)]
+
+
+def _between_until_s(s: Situation, slot: Slot, want: Want) -> float:
+    turned_s = s.turned_s.get((slot.app, slot.service), -math.inf)
+    return turned_s + start_limit_s(want.service.probe, s.timing.start_limit_s)
 
 
 def _is_between(s: Situation, slot: Slot) -> bool:
@@ -155,16 +166,20 @@ def done_s(s: Situation, slot: Slot, want: Want) -> float | None:
 # --- what is done ------------------------------------------------------------------------------------------------------
 
 
-def settle(s: Situation, slots: Sequence[Slot], want: Want | None) -> None:
+def settle(s: Situation, app: str, service: str, want: Want | None) -> None:
     """Once all are done and stayed so for the monitor's time, the version has proved itself: failures no longer judge it."""
-    if want is None or not slots or (slots[0].app, slots[0].service, want.spec) in s.settled:
+    if want is None or (app, service, want.spec) in s.settled:
+        return
+    slots = [Slot(app, service, index) for index in s.numbers(app, service)]
+    if not slots:
         return
     since = [done[1] for slot in slots if (done := s.done.get(slot)) is not None and done[0] == want.spec]
     if len(since) < len(slots):
         return
     ripe = max(since) + want.service.update.monitor_s
     if s.now >= ripe:
-        s.settled.add((slots[0].app, slots[0].service, want.spec))
-        s.touch(slots[0].app, slots[0].service)  # what we hold of it is said to be proved
+        s.settled.add((app, service, want.spec))
+        for slot in s.own_of(app, service):
+            s.touch_slot(slot)  # what we hold of it is said to be proved
     else:
         s.later(slots[0], ripe)

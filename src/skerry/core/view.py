@@ -224,7 +224,7 @@ def _canary(s: Situation, slot: Slot) -> Trying | None:
     if want is None or held is None:
         return None
     left_s = None if held.until_s is None else math.ceil(held.until_s - s.now)
-    return Trying(held.step, held.steps, held.slots, want.service.replicas, held.hold_s, left_s)
+    return Trying(held.step, held.steps, held.slots, len(s.numbers(slot.app, slot.service)), held.hold_s, left_s)
 
 
 def _allows(s: Situation, slot: Slot, spec: str) -> dict[str, str]:
