@@ -14,6 +14,7 @@ from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
 from skerry.core.rollout import Lower, MayMove, may_move
+from skerry.core.routes import leads_elsewhere
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
 from skerry.core.tending import cannot, completed, publish_state, stop, tend
@@ -59,7 +60,6 @@ def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] 
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
     review_watches(s, ours, slots, app, service)
     _settle(s, app, service, wanted)
-    s.routes_due.add(app)
 
 
 def _waits(s: Situation, slot: Slot) -> bool:
@@ -80,6 +80,8 @@ def _look(s: Situation, slots: Collection[Slot], wanted: Want | None) -> bool:
         if before != now:
             changed = True
             s.touch_dependents(slot.app, slot.service)
+        if leads_elsewhere(s, slot, wanted):
+            s.routes_due.add(slot.app)
         _mark_done(s, now, wanted)
     return changed
 
@@ -93,6 +95,8 @@ def _forget_others(s: Situation, app: str, service: str, slots: Collection[Slot]
         s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
         s.concern.forget(slot)
         s.agenda.forget(slot)
+        s.targets.pop(slot, None)
+        s.routes_due.add(app)
 
 
 def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
