@@ -181,6 +181,7 @@ def _document(s: Situation, record: Document) -> None:
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
+        s.known.lodging.moved |= s.known.lodging.apps()  # who may read an app decides whose addresses count
         s.touch_all()
         wishing.touch(s)
 

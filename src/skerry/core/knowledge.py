@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from skerry.core.facts import FactBody
 from skerry.core.intent import App, Body, Node, Release, Secret
+from skerry.core.lodging import Lodging
 from skerry.core.records import Document, Fact, MachineSlot, Record
 
 T = TypeVar("T", bound=Body)
@@ -23,6 +24,7 @@ class Knowledge:
         self.nodes: dict[str, Node] = {}  # enrolled and not expelled
         self.facts: dict[str, dict[str, dict[str, FactBody]]] = {}  # kind -> key -> node -> body
         self._by_node: dict[str, dict[str, dict[str, None]]] = {}  # node -> kind -> keys
+        self.lodging = Lodging()
         self._orders: dict[tuple[str, str, str], tuple[int, int, float, str]] = {}  # (node, kind, key)
         self.membership = 0  # grows when enrolments change: orders are cached under it
 
@@ -89,6 +91,8 @@ class Knowledge:
         else:
             about[node] = body
             keys[key] = None
+        if kind == "slot":
+            self.lodging.heard(node, key, body)
 
     def told_by(self, node: str, kind: str) -> list[str]:
         """Keys of all facts of that kind that a node has told."""
@@ -100,6 +104,8 @@ class Knowledge:
         for kind, keys in self._by_node.pop(node, {}).items():
             for key in keys:
                 del self.facts[kind][key][node]
+                if kind == "slot":
+                    self.lodging.heard(node, key, None)
                 if not self.facts[kind][key]:
                     del self.facts[kind][key]
 

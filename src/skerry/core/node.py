@@ -228,7 +228,7 @@ class NodeCore:
             s.images.review(s)
         keeping.review(s)
         alerting.review(s)
-        if s.routes_due:
+        if s.routes_due or s.known.lodging.moved:
             route = self._routes.review(s)
             if route is not None:
                 s.out.append(route)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from skerry.core.effects import Dormant, Route, Target
+from skerry.core.effects import Dormant, Members, Route, Target
 from skerry.core.health import start_limit_s
 from skerry.core.intent import Port
 from skerry.core.records import Slot
@@ -22,6 +22,7 @@ class _Part(msgspec.Struct, frozen=True):
     names: dict[str, tuple[str, ...]] = {}
     ports: tuple[tuple[str, Port, tuple[Target, ...]], ...] = ()
     targets: dict[str, tuple[Target, ...]] = {}  # of services that may sleep
+    members: tuple[Members, ...] = ()
 
 
 class Routes:
@@ -36,24 +37,26 @@ class Routes:
         self._ports: Sorted[tuple[int, str], tuple[Port, tuple[Target, ...]]] = Sorted()
         self._on_port: dict[tuple[int, str], set[str]] = {}  # apps
         self._sleepers: set[str] = set()  # apps
+        self._members: Sorted[str, tuple[Members, ...]] = Sorted()  # by app
         self._dormant: tuple[Dormant, ...] | None = None
 
     def review(self, s: Situation) -> Route | None:
         """The new state, if it differs from the one before."""
         changed = self._dormant is None
-        for app in sorted(s.routes_due):
+        for app in sorted(s.routes_due | s.known.lodging.moved):
             old, new = self._parts.get(app, _Part()), _part(s, app)
             if old != new:
                 changed = True
                 self._replace(app, old, new)
         s.routes_due.clear()
+        s.known.lodging.moved.clear()
         dormant = tuple(one for app in sorted(self._sleepers) for one in self._of_sleepers(s, app))
         if not changed and dormant == self._dormant:
             return None
         self._dormant = dormant
         return Route(
             ports=tuple(self._ports.values()), names=tuple(self._names.items()), dormant=dormant,
-            reason="what is healthy has changed",
+            members=tuple(one for of in self._members.values() for one in of), reason="what is healthy has changed",
         )  # fmt: skip
 
     def _replace(self, app: str, old: _Part, new: _Part) -> None:
@@ -69,6 +72,10 @@ class Routes:
             (apps.add if place in now else apps.discard)(app)
             self._set_port(place)
         (self._sleepers.add if new.targets else self._sleepers.discard)(app)
+        if new.members:
+            self._members.put(app, new.members)
+        else:
+            self._members.remove(app)
 
     def _set_port(self, place: tuple[int, str]) -> None:
         """Of several services with one port the first has it; others join in where they listen on the same."""
@@ -127,7 +134,27 @@ def _part(s: Situation, app: str) -> _Part:
         ports += [(service, port, tuple(targets)) for port in want.service.ports]
         if may_sleep(want.service):
             sleepers[service] = tuple(targets)
-    return _Part(names, tuple(ports), sleepers)
+    return _Part(names, tuple(ports), sleepers, _members(s, app))
+
+
+def _members(s: Situation, app: str) -> tuple[Members, ...]:
+    """Of a service that is wanted no more, too, while containers of it run: they end in peace.
+
+    A node without the app's content key can't run it, whatever it says: its addresses don't count.
+    """
+    found = []
+    wanted = s.wants[app].services if app in s.wants else {}
+    for service in sorted(wanted.keys() | s.known.lodging.services(app)):
+        lodged = s.known.lodging.addresses((app, service))
+        may = {node: s.known.may_read(app, node) for node in lodged.values()}
+        addresses = tuple(sorted(address for address, node in lodged.items() if may[node]))
+        if service not in wanted:
+            found.append(Members(app, service, addresses))
+        else:
+            want = wanted[service]
+            names, of = tuple(_names(app, service, want)), want.service
+            found.append(Members(app, service, addresses, of.callers, names, of.agents))
+    return tuple(found)
 
 
 def _names(app: str, service: str, want: Want) -> list[str]:
