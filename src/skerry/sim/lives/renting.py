@@ -74,7 +74,9 @@ class Rented:
 
     def left(self) -> list[str]:
         """After quiet with a most of 0: nothing of ours is left, nowhere."""
-        return [] if any(path in self.life.captured for path in self.keepers) else self.watch.at_the_end()
+        living = {host.path for host in self.life.honest()}
+        captured = any(path in self.life.captured for path in self.keepers)
+        return self.watch.at_the_end() if not captured and living & set(self.keepers) else []
 
 
 def keeper_of(path: str) -> Signer:
