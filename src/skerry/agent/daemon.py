@@ -353,7 +353,7 @@ class Agent:
             self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
-            for each in (self.alerts, self.crashes, self.cores):
+            for each in (self.alerts, self.crashes, self.cores, self.links.complaints):
                 each.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())

@@ -14,6 +14,7 @@ from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
 from skerry.core.rollout import MayMove
+from skerry.core.routes import leads_elsewhere
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
 from skerry.core.tending import cannot, publish_state, stop, tend
@@ -64,7 +65,6 @@ def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] 
     settle(s, app, service, wanted)
     if review_canary(s, app, service):
         s.touch(app, service)
-    s.routes_due.add(app)
 
 
 def _waits(s: Situation, slot: Slot) -> bool:
@@ -86,6 +86,8 @@ def _look(s: Situation, slots: Collection[Slot]) -> bool:
         if before != now:
             changed = True
             s.touch_dependents(slot.app, slot.service)
+        if leads_elsewhere(s, slot, want):
+            s.routes_due.add(slot.app)
         _mark_done(s, now, want)
     return changed
 
@@ -99,6 +101,8 @@ def _forget_others(s: Situation, app: str, service: str, slots: Collection[Slot]
         s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
         s.concern.forget(slot)
         s.agenda.forget(slot)
+        s.targets.pop(slot, None)
+        s.routes_due.add(app)
 
 
 def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:

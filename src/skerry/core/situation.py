@@ -17,7 +17,7 @@ from skerry.core.bars import Bars
 from skerry.core.claims import Room
 from skerry.core.concern import Concern
 from skerry.core.constraints import unmet
-from skerry.core.effects import Effect, Note, Publish
+from skerry.core.effects import Effect, Note, Publish, Target
 from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.field import Field, Order
 from skerry.core.images import Images
@@ -111,6 +111,7 @@ class Situation:
         self.members_changed = False
         self.images_changed = False
         self.routes_due: set[str] = set()  # apps whose routes may have changed
+        self.targets: dict[Slot, Target | None] = {}  # where routes lead
         self.slots: dict[ServiceKey, set[Slot]] = {}  # those in `standings`
         self._orders: dict[str, dict[Slot, Order]] = {}  # by app
         self._fields: dict[str, dict[str, Field]] = {}  # app -> service
@@ -319,6 +320,7 @@ class Situation:
 
     def forget_orders(self, app: str = "") -> None:
         """Of one app, whose documents have changed; or all."""
+        self.images.referring.forget(app)
         if app:
             self._orders.pop(app, None)
             self._fields.pop(app, None)

@@ -41,6 +41,8 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
     enough = sole or has_failed(seen, _candidates(s, app, service, spec))
     if seen and key not in s.settled and enough and _beyond_tolerance(s, app, service, want):
         return _say(s, name, spec, seen)
+    if not said:
+        return False
     # Evidence that we haven't seen counts by most of those who hold a slot of it: one liar turns nobody back.
     electorate = _electorate(s, app, service, want)
     if len(electorate & set(said)) * 2 > len(electorate):

@@ -32,6 +32,7 @@ from skerry.net.names import NameServer
 from skerry.net.nft import Nft
 from skerry.net.tunnel import Tunnel, TunnelPeer
 from skerry.net.veth import IPV6, Attachment, Veths
+from skerry.outside import UNREADABLE
 
 LOOK_S = 5.0  # how often it is looked whether tunnel, address and rules are still there
 LOOK_WIDER_S = 30.0  # the same for endpoints that don't answer
@@ -381,7 +382,7 @@ class Network:
     def _saved_routes(self) -> _Routes:
         try:
             return msgspec.json.decode((self._directory / "routes.json").read_bytes(), type=_Routes)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return _Routes()
 
     def _save_addresses(self) -> None:
