@@ -255,7 +255,9 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     if key not in s.settled and (on_trial or (young and not r.well_once)):
         recent = sum(s.now - at <= s.timing.start_limit_s for at in r.exits_s)
         if on_trial or recent > s.timing.start_exits:
-            how = f"{how}, {recent} times" if recent > 1 else f"{how} right after its start"
+            tried = r.well_s is not None and r.service is not None and s.now - r.well_s > r.service.update.monitor_s
+            once = "while its version was tried" if tried else "right after its start"
+            how = f"{how}, {recent} times" if recent > 1 else f"{how} {once}"
             fail(s, r, with_words(how, last_lines, _WORDS_MAX))
             return
     r.backoff_s = next_backoff(r.backoff_s, max(policy.delay_s, 0.01), s.timing.backoff_most_s)

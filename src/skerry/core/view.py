@@ -218,6 +218,16 @@ def _spec_for_all(s: Situation, slot: Slot) -> str:
     return s.wants[slot.app].services[slot.service].spec
 
 
+def _waits_for_canary(s: Situation, slot: Slot) -> str:
+    at = _canary(s, slot)
+    if at is None or slot.index < s.held_back.get((slot.app, slot.service), slot.index + 1):
+        return ""
+    left = f", {at.left_s} s to go" if at.left_s is not None else ""
+    return (
+        f"version {_newest(s, slot)} is tried on the first {at.slots} of {at.replicas} slots for {at.hold_s:g} s{left}"
+    )
+
+
 def _canary(s: Situation, slot: Slot) -> Trying | None:
     want = s.wants[slot.app].services.get(slot.service) if slot.app in s.wants else None
     held = held_now(s, slot.app, slot.service) if want is not None and want.service.canary else None
@@ -314,7 +324,7 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     winner = standing.winner
     holder = name_of(winner.node) if winner is not None else ""
     awaits = s.whys.get(slot, "") or ("" if winner is not None else _awaits(s, standing, ""))
-    failed = _verdict(s, slot)
+    failed = _verdict(s, slot) or _waits_for_canary(s, slot)
     return Explanation(
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
         awaits="; ".join(part for part in (awaits, failed) if part),
