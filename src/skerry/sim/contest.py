@@ -6,6 +6,7 @@ start anew or are changed, agents are stopped for minutes, machines are frozen w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from skerry.core import effects as do
@@ -15,6 +16,7 @@ from skerry.sim.cluster import Life
 from skerry.sim.exclusive import OneHolder
 from skerry.sim.scenario import Scenario
 
+MOST_CLAIMS = 60
 _KINDS = ("ask", "promise")  # a lease is renewed for ever
 
 
@@ -64,7 +66,15 @@ class Contest(Scenario):
         return renews or isinstance(life.effect, do.Guard) or super().may_go_on(life)
 
     def wrong_at_the_end(self) -> list[str]:
-        return [*super().wrong_at_the_end(), *self.one.wrong]
+        return [*super().wrong_at_the_end(), *self.one.wrong, *self._restless()]
+
+    def _restless(self) -> list[str]:
+        """Nobody claims and lets go all the time."""
+        notes = (
+            life for life in self.cluster.history if isinstance(life.effect, do.Note) and life.effect.kind == "claimed"
+        )
+        often = Counter((life.node, life.effect.subject) for life in notes)  # type: ignore[attr-defined]
+        return [f"{node} claimed {subject} {n} times" for (node, subject), n in often.items() if n > MOST_CLAIMS]
 
     # --- what may happen ----------------------------------------------------------------------------------------------
 
@@ -175,6 +185,7 @@ class Contest(Scenario):
         self.cluster.run(90.0)
 
     def peace(self) -> None:
+        self.cluster.world.loss = 0.0
         for name in self.names:
             machine = self.cluster[name]
             if machine.frozen:

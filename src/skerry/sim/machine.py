@@ -167,7 +167,8 @@ class Machine(Still):
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
-        self.soon((effect.at_s - self.mono_s()) / self.rate, ring)
+        rounding_s = 1e-6 if self.rate != 1.0 or self._counted[0] else 0.0  # a timer is never early
+        self.soon((effect.at_s - self.mono_s()) / self.rate + rounding_s, ring)
 
     def _do_publish(self, effect: do.Publish) -> None:
         self._n += 1

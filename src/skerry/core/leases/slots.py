@@ -6,6 +6,8 @@ the container under the lease's number, and lets the lease go when nothing of th
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from skerry.core.constraints import name_of
 from skerry.core.effects import Fence, Fenced
 from skerry.core.facts import Decline, Grant
@@ -100,10 +102,16 @@ def successor(s: Situation, slot: Slot, own: Grant | None) -> str:
     return ""
 
 
-def holds_instead(s: Situation, slot: Slot) -> str:
-    """Why another's lease means that our claim is in vain, "" if it doesn't."""
+def holds_instead(s: Situation, slot: Slot, leaving: Collection[str]) -> str:
+    """Why another's lease means that our claim is in vain, "" if it doesn't. `leaving`: nodes whose claim keeps nobody away."""
     held = s.fenced.get(slot)
-    if held is None or held.node == s.me or not s.presence.is_up(held.node) or s.claim_of(held.node, slot) is None:
+    if (
+        held is None
+        or held.node == s.me
+        or held.node in leaving
+        or not s.presence.is_up(held.node)
+        or s.claim_of(held.node, slot) is None
+    ):
         return ""
     if s.leases.asks(s, str(slot), held.node) != held.number:
         return ""
