@@ -1,6 +1,6 @@
 """Exclusive slots in small clouds of real cores on virtual time: never two, soon again, and by whom.
 
-A seed says all: `python -m skerry.sim.run --exclusive --seeds 1 --first SEED --show`.
+A seed says all: `python -m skerry.sim.contest --seeds 1 --first SEED --show`.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _guard(s: Situation, slot: Slot, mine: Mine) -> None:
     )
     if before is None or before[0] != mine.number:
         s.note("leased", slot, f"lease {mine.number}, from more than half of the voters")
-        s.touch(slot.app, slot.service)
+        s.touch_slot(slot)
 
 
 def _free(s: Situation, slot: Slot, mine: Mine) -> None:
@@ -85,7 +85,7 @@ def _lost(s: Situation, slot: Slot, mine: Mine) -> None:
         if r.phase in _RUNS:
             r.then_again = True
             stop(s, r, why, at_once=True)
-    s.touch(slot.app, slot.service)
+    s.touch_slot(slot)
 
 
 def yields(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:

@@ -78,7 +78,7 @@ def review_fence(s: Situation) -> None:
         before, now = s.fenced.get(slot), s.leases.holder_of(s, lease)
         if now is not None and (before is None or now.number > before.number):
             found[slot] = Fenced(slot, now.holder, now.number)
-            s.touch(slot.app, slot.service)
+            s.touch_slot(slot)
         elif before is not None:
             found[slot] = before
     if found != s.fenced:
