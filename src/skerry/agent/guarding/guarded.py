@@ -109,6 +109,7 @@ class Guarded:
             return {}
         try:
             await self._begin(self._run)
+            self._slots |= asked  # of those that it has ended is told
             answer = await self._ask(None)
         except NoGuard as error:
             log.warning("%s", error)
