@@ -294,6 +294,7 @@ class Agent:
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
         self.loop.live()
+        self.loop.spawn(self.network.begin_fence())
         if why := upgrade.turned_back(self.files.run):
             self.events.append("agent", self.me, why)
         if newcomer.is_new(self):

@@ -250,10 +250,18 @@ class Network:
         Flows that exist are cut as well. Raises CommandFailed.
         """
         async with self._lock:
-            refused = frozenset(fencing.possible(addresses, self._ground))
-            if refused != self._fenced:
-                await self._nft.run(fencing.render(refused))
-                self._fenced = refused
+            await self._fence(frozenset(fencing.possible(addresses, self._ground)))
+
+    async def _fence(self, refused: frozenset[str]) -> None:
+        if refused != self._fenced:
+            await self._nft.run(fencing.render(refused))
+            self._fenced = refused
+
+    async def begin_fence(self) -> None:
+        """Once all is known that this host's disk holds: what an earlier agent refused goes, unless it was said anew."""
+        async with self._lock:
+            if self._fenced is None:
+                await self._fence(frozenset())
 
     async def forget(self, addresses: Iterable[str]) -> None:
         """Cut flows to these container addresses (their host was found dead): clients fail now, not at their time-out.
