@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skerry.sim.cluster import Cluster
 
 CLOCK_AT_ZERO = 1_800_000_000.0
+GUARD_S = 0.1  # from the end of a lease to the death of what ran under it
 
 
 class Container(msgspec.Struct):
@@ -73,6 +74,10 @@ class Machine:
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
         self.rate = 1.0  # seconds of its monotonic clock in a second
+        self.stopped = False  # its agent (SIGSTOP); its containers and guards go on
+        self.frozen = False  # all of it, from outside: its clock stands as well
+        self._counted = (0.0, 0.0)  # its clock stood at the second when the cluster's stood at the first
+        self._waiting: list[Callable[[], None]] = []  # for a stopped agent
         self.guards: dict[Slot, do.Guard] = {}  # they outlive the agent
         self.fence: dict[Slot, do.Fenced] = {}
         self.peers: do.Peers | None = None
@@ -131,6 +136,10 @@ class Machine:
         self.guards.clear()
 
     def _off(self) -> None:
+        if self.frozen:
+            self.thaw()
+        self.stopped = False
+        self._waiting.clear()
         self.on, self.core, self.life = False, None, self.life + 1
         self.linked, self._wake_s = {}, float("inf")
 
@@ -160,12 +169,47 @@ class Machine:
         """Frames are for machines with a whole agent (sim/whole.py)."""
 
     def mono_s(self) -> float:
-        return self.cluster.clock.now_s * self.rate
+        at_s, stood_s = self._counted
+        return stood_s + (0.0 if self.frozen else (self.cluster.clock.now_s - at_s) * self.rate)
+
+    def set_rate(self, rate: float) -> None:
+        self._counted, self.rate = (self.cluster.clock.now_s, self.mono_s()), rate
+
+    @property
+    def answers(self) -> bool:
+        return self.on and not self.stopped and not self.frozen
+
+    def stop_agent(self) -> None:
+        """As by SIGSTOP: what comes waits, and all comes late."""
+        self.stopped = True
+
+    def go_on(self) -> None:
+        self.stopped = False
+        if not self.frozen:
+            waiting, self._waiting = self._waiting, []
+            for act in waiting:
+                act()
+
+    def freeze(self) -> None:
+        """The whole machine stands still, its guards and its clock too."""
+        self._counted, self.frozen = (self.cluster.clock.now_s, self.mono_s()), True
+
+    def thaw(self) -> None:
+        self._counted, self.frozen = (self.cluster.clock.now_s, self.mono_s()), False
+        for slot in list(self.guards):
+            self._guard_later(slot)
+        if self._wake_s < float("inf"):
+            self._do_wake(do.Wake(at_s=self._wake_s))
+        self.go_on()
 
     # --- events in, effects out ---------------------------------------------------------------------------------------
 
     def step(self, event: ev.Event) -> None:
         if self.core is None:
+            return
+        if self.stopped or self.frozen:
+            life = self.life
+            self._waiting.append(lambda: self.step(event) if self.life == life else None)
             return
         now = self.mono_s()
         self.cluster.steps += 1
@@ -180,7 +224,7 @@ class Machine:
         self._wake_s = effect.at_s
 
         def ring() -> None:
-            if self._wake_s == effect.at_s:
+            if self._wake_s == effect.at_s and not self.frozen:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
@@ -205,6 +249,10 @@ class Machine:
 
     def receive(self, record: Record, source: str) -> None:
         """As trust and the store do: newer ones are kept, passed on, and told to core."""
+        if self.stopped or self.frozen:
+            life = self.life
+            self._waiting.append(lambda: self.receive(record, source) if self.life == life else None)
+            return
         if not self._is_of_an_enrolled_key(record):
             return
         held = self.disk.get(record.id)
@@ -274,6 +322,8 @@ class Machine:
                 return
             container.answers_s = now + (1e9 if ill else self.cluster.world.first_answer_s)
             self.containers[container.id] = container
+            for told in self.cluster.begins:
+                told(self, container)
             self.step(
                 ev.ContainerStarted(
                     slot=effect.slot, spec=effect.spec, address=container.address, container=container.id
@@ -306,7 +356,12 @@ class Machine:
             self.guards.pop(effect.slot, None)
             return
         self.guards[effect.slot] = effect
-        self.cluster.clock.after((effect.until_s - self.mono_s()) / self.rate, lambda: self._guard_looks(effect.slot))
+        self._guard_later(effect.slot)
+
+    def _guard_later(self, slot: Slot) -> None:
+        """A moment late, as a timer is: what it kills must be dead within the time that core leaves it."""
+        left_s = max(0.0, self.guards[slot].until_s - self.mono_s())
+        self.cluster.clock.after(left_s / self.rate + GUARD_S, lambda: self._guard_looks(slot))
 
     def _is_guarded(self, container: Container) -> bool:
         guard = self.guards.get(container.slot)
@@ -314,6 +369,8 @@ class Machine:
 
     def _guard_looks(self, slot: Slot) -> None:
         """Kills what has no time left, also while the agent does not run, or is stopped."""
+        if self.frozen:
+            return
         for c in list(self.containers.values()):
             if c.slot == slot and c.fencing and c.running and not self._is_guarded(c):
                 c.running, c.exit_code = False, 137
