@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from agent.small import Aside, SmallCloud
 from guarding.small import Host
 from skerry.agent.guarding import guarded as guarding
 from skerry.agent.guarding.asking import NoGuard
 from skerry.agent.guarding.guarded import Guarded, LeaseOver
+from skerry.agent.host import Parts
+from skerry.core import view
 from skerry.core.effects import Guard
+from skerry.core.intent import App, Release, Service
 from skerry.core.records import Slot
+from skerry.guarding.words import Ask, state_path
+from skerry.runtime.contract import ContainerSpec
 
 pytestmark = pytest.mark.real
 SLOT, OTHER = Slot("shop", "clock", 0), Slot("shop", "clock", 1)
@@ -67,7 +75,7 @@ async def test_a_container_lives_as_long_as_its_lease_is_renewed_and_its_end_is_
     await side.lease(SLOT, 7, 1.0)
     await side.start("c1", SLOT, 7)
     for _ in range(4):
-        time.sleep(0.4)
+        await asyncio.sleep(0.4)
         await side.lease(SLOT, 7, 1.0)
     assert side.host.lives("c1")
     await side.lease(SLOT, 8, 60.0)  # a newer lease is not this container's: it bears the old number
@@ -98,7 +106,7 @@ async def test_nothing_starts_without_a_lease_or_a_guard(side: Side, monkeypatch
         await side.guarded.hold("c1", SLOT, 1, "10.77.9.11")
     await side.lease(SLOT, 2, -1.0)
     await side.lease(OTHER, 3, 0.01)
-    time.sleep(0.02)
+    await asyncio.sleep(0.02)
     with pytest.raises(LeaseOver):
         await side.guarded.hold("c2", OTHER, 3, "10.77.9.12")
 
@@ -136,7 +144,7 @@ async def test_a_new_agent_takes_over_what_may_live_and_no_more(side: Side) -> N
     await side.start("c1", SLOT, 1)
     await side.start("c2", OTHER, 2)
     side.host.kill_guard()  # and the agent, and both stay away for a while
-    time.sleep(0.6)
+    await asyncio.sleep(0.6)
     later = Side(side.host)
     living = await later.guarded.recall({"c1": SLOT, "c2": OTHER, "c3": SLOT})
     assert {id: kept.number for id, kept in living.items()} == {"c1": 1}
@@ -145,3 +153,93 @@ async def test_a_new_agent_takes_over_what_may_live_and_no_more(side: Side) -> N
     side.host.until(lambda: not side.host.lives("c2"), "it was ended by the new guard", 0.5)
     await later.lease(SLOT, 1, 0.5)  # what it takes over it renews
     side.host.until(lambda: not side.host.lives("c1"), "the shorter word counts", 1.0)
+
+
+# A whole agent: one voter, one exclusive service, containers in memory, a real guard beside it.
+
+
+class Alone(SmallCloud):
+    def __init__(self, directory: Path, begin: Callable[[Path], Awaitable[None]]) -> None:
+        super().__init__(directory, 1)
+        self.begin = begin
+
+    def changed(self, name: str, parts: Parts) -> Parts:
+        parts.guard = self.begin
+        return parts
+
+    def deploy(self, small: Aside) -> None:
+        agent = self.agents["vps-1"]
+        image = small.look(lambda: self.give_image(b"a clock"))
+        policy = agent.trusted.document("policy")
+        assert policy is not None
+        for path, body, version, prev in (
+            ("policy", msgspec.structs.replace(policy.body, voters=("node/vps-1",)), 2, policy.hash),
+            ("release/shop", Release(images={"clock": image}, fits=1), 1, ""),
+            ("app/shop", App(services={"clock": Service(command=("/app",), exclusive=True)}), 1, ""),
+        ):
+            raw = self.sign(path, body, version, prev=prev)
+            small.look(lambda raw=raw: agent.door.offer(raw, from_client=True))  # type: ignore[misc]
+
+    def row(self) -> view.Row | None:
+        return next((row for row in self.agents["vps-1"].loop.core.rows() if row.slot == str(SLOT)), None)
+
+    def specs(self) -> list[ContainerSpec]:
+        return list(self.runtimes["vps-1"].disk.specs.values())
+
+
+def runs(cloud: Alone) -> bool:
+    row = cloud.row()
+    return row is not None and row.state == "running"
+
+
+def test_a_container_is_told_its_number_and_a_new_agent_goes_on_with_it(tmp_path: Path, side: Side) -> None:
+    async def begin(run: Path) -> None:
+        side.host.run = run
+        await side.begin(run)
+
+    cloud = Alone(tmp_path, begin)
+    with Aside(cloud) as small:
+        cloud.deploy(small)
+        small.wait("runs", lambda: runs(cloud))
+        (spec,) = small.look(cloud.specs)
+        number = int(dict(spec.environment)["SKERRY_FENCING_NUMBER"])
+        (held,) = side.host.packet(msgspec.json.encode(Ask())).held
+        assert (held.kept.id, held.kept.number, held.kept.cgroup) == (spec.id, number, f"/skerry/{spec.id}")
+        first_s = held.kept.until_s
+        small.wait("renewed", lambda: side.host.packet(msgspec.json.encode(Ask())).held[0].kept.until_s > first_s + 1)
+        small.run(cloud.stop("vps-1"))
+        small.run(cloud.start("vps-1"))
+        small.wait("adopted", lambda: runs(cloud))
+        assert [each.id for each in small.look(cloud.specs)] == [spec.id], "the same container, with its number"
+        assert [each.kept.id for each in side.host.packet(msgspec.json.encode(Ask())).held] == [spec.id]
+
+
+def test_without_a_guard_nothing_exclusive_is_started_and_the_reason_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def begin(run: Path) -> None:
+        raise NoGuard("the guard does not answer", "no systemd here")
+
+    monkeypatch.setattr(guarding, "TELL_WITHIN_S", 0.2)
+    cloud = Alone(tmp_path, begin)
+    with Aside(cloud) as small:
+        cloud.deploy(small)
+        small.wait("refused", lambda: "the guard does not answer" in (row.why if (row := cloud.row()) else ""))
+        assert small.look(cloud.specs) == []
+
+
+def test_what_a_new_agent_finds_and_no_guard_vouches_for_is_ended(tmp_path: Path, side: Side) -> None:
+    async def begin(run: Path) -> None:
+        side.host.run = run
+        await side.begin(run)
+
+    cloud = Alone(tmp_path, begin)
+    with Aside(cloud) as small:
+        cloud.deploy(small)
+        small.wait("runs", lambda: runs(cloud))
+        (spec,) = small.look(cloud.specs)
+        small.run(cloud.stop("vps-1"))
+        side.host.kill_guard()
+        state_path(side.host.run).unlink()
+        small.run(cloud.start("vps-1"))
+        small.wait("another runs", lambda: [s.id for s in cloud.specs()] not in ([], [spec.id]))

@@ -10,6 +10,7 @@ import itertools
 import json
 import shutil
 import socketserver
+import subprocess
 import tarfile
 import threading
 import time
@@ -173,8 +174,25 @@ class Solo(Hosts):
     def stale(self) -> list[Write]:
         return [write for write in list(self.store.writes) if not write.taken]
 
+    def all_up(self) -> None:
+        self.skerry.wait("all are up", lambda: len(self.up()) == 4, 60)
+
+    @contextlib.contextmanager
+    def deaf(self, host: str, other: str) -> Iterator[None]:
+        """A link cut one way: this host hears nothing of the other one, which hears it."""
+        rules = "table ip deaf { chain in { type filter hook input priority -400; ip saddr %s drop; }; }"
+        self.said(host, "nft", rules % self.address(other))
+        try:
+            yield
+        finally:
+            self.said(host, "nft", "delete table ip deaf")
+
     def unit(self, host: str, unit: str, signal: str) -> None:
         self.said(host, "systemctl", "kill", "--kill-who=main", f"--signal={signal}", unit)
+
+    def pid(self, host: str) -> int:
+        """Its first process, as this machine counts."""
+        return min(cgroups.processes(self.lab.name, host))
 
     def freezer(self, host: str) -> Path:
         return next(
@@ -219,7 +237,7 @@ def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Solo]:
 
 @pytest.fixture(autouse=True)
 def whole_before_and_never_twice_after(solo: Solo) -> Iterator[None]:
-    solo.skerry.wait("all are up", lambda: len(solo.up()) == 4, 60)
+    solo.all_up()
     yield
     for machine in solo.lab.status():
         if machine.state == "off":
@@ -244,7 +262,12 @@ def test_single_links_cut_one_after_another_and_one_way_move_nothing(solo: Solo)
         solo.writes_on(number, 5.0)
         solo.lab.heal(holder)
         solo.lab.heal(other)
-        solo.skerry.wait("linked again", lambda: len(solo.up()) == 4, 30)
+        solo.all_up()
+    with solo.deaf(holder, others[0]):
+        solo.writes_on(number, 5.0)
+    solo.all_up()
+    with solo.deaf(others[1], holder):
+        solo.writes_on(number, 5.0)
 
 
 def test_a_holder_that_loses_all_others_ends_before_another_begins(solo: Solo) -> None:
@@ -254,14 +277,26 @@ def test_a_holder_that_loses_all_others_ends_before_another_begins(solo: Solo) -
     solo.taken_over(number, cut_s)
 
 
-def test_a_restart_of_agents_and_voters_moves_nothing(solo: Solo) -> None:
+def test_restarts_of_agents_and_voters_and_clocks_that_jump_move_nothing(solo: Solo) -> None:
     holder, number = solo.holder()
-    solo.said(holder, "systemctl", "restart", "skerry")
-    solo.writes_on(number, 3.0)
+    for name, offset in ((holder, "86400"), (next(voter for voter in VOTERS if voter != holder), "-7200")):
+        solo.said(name, "sh", "-c", f"echo {offset} > /var/lib/skerry/clock-offset; systemctl restart skerry")
+        solo.writes_on(number, 3.0)
+        solo.said(name, "sh", "-c", "rm /var/lib/skerry/clock-offset; systemctl restart skerry")
+        solo.writes_on(number, 3.0)
     for voter in VOTERS:
         if voter != holder:
             solo.said(voter, "systemctl", "restart", "skerry")
     solo.writes_on(number, 3.0)
+
+
+def test_a_guard_that_is_killed_or_stands_still_moves_nothing(solo: Solo) -> None:
+    holder, number = solo.holder()
+    for signal in ("KILL", "STOP"):
+        before = solo.said(holder, "systemctl", "show", "-p", "MainPID", "--value", "skerry-leases")
+        solo.unit(holder, "skerry-leases", signal)
+        solo.writes_on(number, 4.5)
+        assert solo.said(holder, "systemctl", "show", "-p", "MainPID", "--value", "skerry-leases") not in ("0", before)
 
 
 def test_an_agent_and_a_guard_that_stand_still_end_in_time(solo: Solo) -> None:
@@ -274,16 +309,30 @@ def test_an_agent_and_a_guard_that_stand_still_end_in_time(solo: Solo) -> None:
 
 
 def test_a_machine_that_stood_still_wakes_up_and_its_number_is_refused(solo: Solo) -> None:
+    """As a virtual machine that was paused: its kernel's rules, which ran on here, are taken away, and nobody there acts at once."""
     holder, number = solo.holder()
+    state = json.loads(solo.said(holder, "cat", "/run/skerry/leases/state.json"))
+    (address,) = (held["kept"]["address"] for held in state["held"] if held["kept"]["number"] == number)
+    for unit in ("skerry", "skerry-leases"):
+        solo.unit(holder, unit, "STOP")
     still_s = time.monotonic()
+    pid = solo.pid(holder)
     solo.freeze(holder, still=True)
     try:
         solo.taken_over(number, still_s)
+        for other in solo.up():
+            if other != holder:
+                assert address in solo.said(other, "nft", "list", "table", "ip", "skerry_fence"), "hosts refuse it"
+        nft = ["nsenter", f"--net=/proc/{pid}/ns/net", "nft", "delete", "table", "ip", "skerry_leases"]
+        subprocess.run(nft, check=True, capture_output=True)
+        assert not solo.stale()
     finally:
         solo.freeze(holder, still=False)
-    stale = solo.stale()
-    time.sleep(2)
-    assert len(solo.stale()) == len(stale)
+    stale = solo.skerry.wait("the one that woke up writes", solo.stale, 10)
+    assert {write.number for write in stale} == {number}
+    solo.unit(holder, "skerry", "CONT")
+    solo.skerry.wait("it is killed", lambda: solo.lab.exec(holder, ["pgrep", "-x", "nc"]).returncode, 10)
+    solo.holder()
 
 
 def test_a_drain_moves_it_without_waiting_for_its_lease(solo: Solo) -> None:

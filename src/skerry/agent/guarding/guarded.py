@@ -132,7 +132,7 @@ class Guarded:
 
     async def _ask(self, wanted: tuple[Kept, ...] | None) -> Answer:
         """Until it answers, or TELL_WITHIN_S. What changes meanwhile is told by whoever changed it."""
-        end_s = self._now_s() + TELL_WITHIN_S
+        end_s, begun = self._now_s() + TELL_WITHIN_S, False
         while True:
             try:
                 answer = await ask(self._run, wanted)
@@ -140,7 +140,9 @@ class Guarded:
             except NoGuard:
                 if self._now_s() > end_s:
                     raise
-            await self._begin(self._run)
+            if not begun:
+                begun = True
+                await self._begin(self._run)
             await asyncio.sleep(AGAIN_S)
         for each in answer.lately:
             if (slot := self._slots.get(each.kept.id)) is not None and each.kept.id not in self._told:
