@@ -16,7 +16,8 @@ from skerry.core.facts import Up
 from skerry.core.records import Document
 from skerry.core.timing import Timing
 from skerry.sim.clock import Clock
-from skerry.sim.machine import Container, Letter, Machine
+from skerry.sim.machine import Letter, Machine
+from skerry.sim.still import Container
 from skerry.sim.wires import Wires
 
 

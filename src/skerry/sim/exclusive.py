@@ -5,7 +5,8 @@ from __future__ import annotations
 from skerry.core import effects as do
 from skerry.core.records import Slot
 from skerry.sim.cluster import Cluster
-from skerry.sim.machine import Container, Machine
+from skerry.sim.machine import Machine
+from skerry.sim.still import Container
 
 
 class OneHolder:

@@ -6,34 +6,19 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Document, Fact, Record, Slot
 from skerry.sim.documents import word_of
+from skerry.sim.still import Container, Still
 from skerry.trust import checks_fact
 
 if TYPE_CHECKING:
     from skerry.sim.cluster import Cluster
 
 CLOCK_AT_ZERO = 1_800_000_000.0
-GUARD_S = 0.1  # from the end of a lease to the death of what ran under it
-
-
-class Container(msgspec.Struct):
-    id: str
-    slot: Slot
-    spec: str
-    image: str
-    address: str
-    running: bool = True
-    answers_s: float = 0.0
-    exit_code: int | None = None
-    stopping: bool = False
-    fencing: int = 0
 
 
 class Letter(NamedTuple):
@@ -50,22 +35,19 @@ class Letter(NamedTuple):
     fixed: int
 
 
-class Machine:
+class Machine(Still):
     """One node: its disk, its containers, its core while the agent runs."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster = cluster
+        super().__init__(cluster)
         self.path = f"node/{name}"
         self.disk: dict[str, Record] = {}
         self.older: list[Document] = []
         self.images: set[str] = set()
-        self.containers: dict[str, Container] = {}
         self.called_off: set[str] = set()  # containers that were stopped, some of them before they were made
         self.initialised: set[Slot] = set()  # their volumes hold data
         self.boots = 0
-        self.on = False
         self.new = False  # it has not yet compared with anybody what it was given
-        self.core: NodeCore | None = None
         self.booted_s = 0.0
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
@@ -73,18 +55,9 @@ class Machine:
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
-        self.rate = 1.0  # seconds of its monotonic clock in a second
-        self.stopped = False  # its agent (SIGSTOP); its containers and guards go on
-        self.frozen = False  # all of it, from outside: its clock stands as well
-        self._counted = (0.0, 0.0)  # its clock stood at the second when the cluster's stood at the first
-        self._waiting: list[Callable[[], None]] = []  # for a stopped agent
-        self.guards: dict[Slot, do.Guard] = {}  # they outlive the agent
-        self.fence: dict[Slot, do.Fenced] = {}
         self.peers: do.Peers | None = None
         self.watches: dict[tuple[Slot, str, str], tuple[do.Watch, bool | None]] = {}
-        self.life = 0
         self._n = 0
-        self._wake_s = float("inf")
         self._ids = 0
         self._seen: dict[str, tuple[int, int, float, str]] = {}
 
@@ -167,40 +140,6 @@ class Machine:
 
     def heard(self, peer: str, data: bytes) -> None:
         """Frames are for machines with a whole agent (sim/whole.py)."""
-
-    def mono_s(self) -> float:
-        at_s, stood_s = self._counted
-        return stood_s + (0.0 if self.frozen else (self.cluster.clock.now_s - at_s) * self.rate)
-
-    def set_rate(self, rate: float) -> None:
-        self._counted, self.rate = (self.cluster.clock.now_s, self.mono_s()), rate
-
-    @property
-    def answers(self) -> bool:
-        return self.on and not self.stopped and not self.frozen
-
-    def stop_agent(self) -> None:
-        """As by SIGSTOP: what comes waits, and all comes late."""
-        self.stopped = True
-
-    def go_on(self) -> None:
-        self.stopped = False
-        if not self.frozen:
-            waiting, self._waiting = self._waiting, []
-            for act in waiting:
-                act()
-
-    def freeze(self) -> None:
-        """The whole machine stands still, its guards and its clock too."""
-        self._counted, self.frozen = (self.cluster.clock.now_s, self.mono_s()), True
-
-    def thaw(self) -> None:
-        self._counted, self.frozen = (self.cluster.clock.now_s, self.mono_s()), False
-        for slot in list(self.guards):
-            self._guard_later(slot)
-        if self._wake_s < float("inf"):
-            self._do_wake(do.Wake(at_s=self._wake_s))
-        self.go_on()
 
     # --- events in, effects out ---------------------------------------------------------------------------------------
 
@@ -348,37 +287,6 @@ class Machine:
             self.step(ev.ContainerStopped(slot=effect.slot, spec=effect.spec, container=effect.container))
 
         self.soon(effect.drain_s + self.cluster.spread(self.cluster.world.stop_s), end)
-
-    # --- the guard: a process of its own ------------------------------------------------------------------------------
-
-    def _do_guard(self, effect: do.Guard) -> None:
-        if not effect.until_s:
-            self.guards.pop(effect.slot, None)
-            return
-        self.guards[effect.slot] = effect
-        self._guard_later(effect.slot)
-
-    def _guard_later(self, slot: Slot) -> None:
-        """A moment late, as a timer is: what it kills must be dead within the time that core leaves it."""
-        left_s = max(0.0, self.guards[slot].until_s - self.mono_s())
-        self.cluster.clock.after(left_s / self.rate + GUARD_S, lambda: self._guard_looks(slot))
-
-    def _is_guarded(self, container: Container) -> bool:
-        guard = self.guards.get(container.slot)
-        return guard is not None and guard.number == container.fencing and self.mono_s() < guard.until_s
-
-    def _guard_looks(self, slot: Slot) -> None:
-        """Kills what has no time left, also while the agent does not run, or is stopped."""
-        if self.frozen:
-            return
-        for c in list(self.containers.values()):
-            if c.slot == slot and c.fencing and c.running and not self._is_guarded(c):
-                c.running, c.exit_code = False, 137
-                if not c.stopping:
-                    self.step(ev.ContainerExited(slot=c.slot, spec=c.spec, container=c.id, exit_code=137))
-
-    def _do_fence(self, effect: do.Fence) -> None:
-        self.fence = {fenced.slot: fenced for fenced in effect.leases}
 
     def kill(self, container_id: str, exit_code: int, *, oom: bool = False) -> None:
         """It ends by itself."""
