@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import io
@@ -18,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import pytest
 
 from e2e.machines import Hosts, machines
 from late import Late
-from skerry.lab import cgroups
+from skerry.lab import cgroups, state
 
 pytestmark = pytest.mark.e2e
 NAME = "exclusive"
@@ -36,7 +34,7 @@ services:
     image: writer.tar
     environment: {STORE: "%s", PORT: "%d"}
     stop_grace_period: 0s
-    x-skerry: {drain: 0s, allow: {shell: the smallest writer, network-tool: the same}}
+    x-skerry: {exclusive: true, drain: 0s, allow: {shell: the smallest writer, network-tool: the same}}
 """
 WRITER = 'while :; do echo "$SKERRY_FENCING_NUMBER" | nc -w 1 "$STORE" "$PORT"; sleep 0.05; done'
 
@@ -192,7 +190,7 @@ class Solo(Hosts):
 
     def pid(self, host: str) -> int:
         """Its first process, as this machine counts."""
-        return min(cgroups.processes(self.lab.name, host))
+        return next(each.pid for each in state.load(self.lab.directory, self.lab.name).hosts if each.name == host)
 
     def freezer(self, host: str) -> Path:
         return next(
@@ -218,19 +216,8 @@ def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Solo]:
         folder.mkdir()
         (folder / "writer.tar").write_bytes(writer())
         (folder / "compose.yaml").write_text(APP % (store.server.server_address[0], store.port))
-        made.skerry.run("deploy", str(folder / "compose.yaml"), "--detach")
-
-        async def change() -> None:
-            async with made.skerry.session() as session:
-                await session.sync()
-                policy = session.policy
-                app = session.document("app/solo").body
-                services = {name: msgspec.structs.replace(s, exclusive=True) for name, s in app.services.items()}
-                voters = tuple(f"node/{name}" for name in VOTERS)
-                await session.change([("policy", msgspec.structs.replace(policy, voters=voters))])
-                await session.change([("app/solo", msgspec.structs.replace(app, services=services))])
-
-        asyncio.run(change())
+        made.skerry.run("host", "voters", "set", *VOTERS)
+        made.skerry.run("deploy", str(folder / "compose.yaml"))
         solo.holder()
         yield solo
 
@@ -311,8 +298,8 @@ def test_an_agent_and_a_guard_that_stand_still_end_in_time(solo: Solo) -> None:
 def test_a_machine_that_stood_still_wakes_up_and_its_number_is_refused(solo: Solo) -> None:
     """As a virtual machine that was paused: its kernel's rules, which ran on here, are taken away, and nobody there acts at once."""
     holder, number = solo.holder()
-    state = json.loads(solo.said(holder, "cat", "/run/skerry/leases/state.json"))
-    (address,) = (held["kept"]["address"] for held in state["held"] if held["kept"]["number"] == number)
+    kept = json.loads(solo.said(holder, "cat", "/run/skerry/leases/state.json"))
+    (address,) = (held["kept"]["address"] for held in kept["held"] if held["kept"]["number"] == number)
     for unit in ("skerry", "skerry-leases"):
         solo.unit(holder, unit, "STOP")
     still_s = time.monotonic()
