@@ -161,6 +161,10 @@ class Service(Shape, frozen=True, kw_only=True):
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
     exclusive: bool = False  # each slot runs once or not at all: only under a lease of more than half of the voters
     leases: bool = False  # its containers get a socket at which they take named leases of their own
+    callers: tuple[
+        str, ...
+    ] = ()  # who of other apps may reach its containers: "app" or "app.service" (docs/isolation.md)
+    agents: bool = False  # its containers may connect to the agents of other hosts, as a program with a key of its own
 
 
 class App(Shape, frozen=True, kw_only=True):
@@ -472,7 +476,9 @@ def init_of(service: str) -> str:
 def spec_of(service: Service, image: str, init: str = "") -> str:
     """The name of what one replica runs: 16 hex digits over the service and the digests of its image and init image.
 
-    How many replicas there are, and how an update goes, is not part of it: changing these restarts nothing.
+    How many replicas there are, how an update goes and who may reach it is not part of it: changing these restarts nothing.
     """
-    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=(), scale=None, metrics=None)
+    same = msgspec.structs.replace(
+        service, replicas=1, update=Update(), constraints=(), scale=None, metrics=None, callers=(), agents=False
+    )
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

@@ -106,6 +106,10 @@ def _service(who: str, service: Service, body: App) -> None:
     count(service.depends_on, f"{who}.depends_on", 64)
     for depends in service.depends_on:
         need(depends.service in body.services and depends.service != who, f"{who}.depends_on", "no such other service")
+    count(service.callers, f"{who}.callers", 64)
+    for caller in service.callers:
+        for part in caller.split(".", 1):
+            name(part, f"{who}.callers")
     for kind, reason in service.allow.items():
         need(kind in ALLOWABLE, f"{who}.allow", f"{kind[:40]!r} is none of {', '.join(ALLOWABLE)}")
         matches(reason, f"{who}.allow.{kind}", REASON, "must be a reason: one line of at most 200 characters")

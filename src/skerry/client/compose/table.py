@@ -317,8 +317,12 @@ X_SKERRY = {
     "probe": yes("`{http: /path, port: 8000}`, `{tcp: 5432}`, `{redis: 6379}`, `{postgres: 5432}`, `{mysql: 3306}`"),
     "writable": yes("paths that get a tmpfs in the read-only root"),
     "allow": yes(
-        "what the lint may find in the image, each with its reason: `{shell: the report calls sh}`; kinds: "
+        "who of other apps may reach it: `[report.job, billing]`, a service or a whole app (docs/isolation.md); and what the lint may "
+        "find in the image, each with its reason: `{shell: the report calls sh}`; both: `[report.job, {shell: it calls sh}]`; kinds: "
         + ", ".join(f"`{kind}`" for kind in ALLOWABLE)
+    ),
+    "agents": yes(
+        "`true`: it may connect to the agents of other hosts, port 7077, as the API does; what it may ask there its key says"
     ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
     "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),

@@ -150,8 +150,12 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["writable"] = list(service.writable)
     if service.drain_s != 0.2:
         own["drain"] = seconds(service.drain_s)
-    if service.allow:
+    if service.callers:
+        own["allow"] = [*service.callers, *([dict(service.allow)] if service.allow else [])]
+    elif service.allow:
         own["allow"] = dict(service.allow)
+    if service.agents:
+        own["agents"] = True
     if service.probe is not None:
         own["probe"] = _probe(service.probe)
     if (endpoint := service.metrics) is not None:

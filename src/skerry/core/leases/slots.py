@@ -6,7 +6,7 @@ the container under the lease's number, and lets the lease go when nothing of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from skerry.core.constraints import name_of
 from skerry.core.effects import Fence, Fenced
@@ -78,7 +78,7 @@ def review_fence(s: Situation) -> None:
         before, now = s.fenced.get(slot), s.leases.holder_of(s, lease)
         if now is not None and (before is None or now.number > before.number):
             found[slot] = Fenced(slot, now.holder, now.number)
-            s.touch(slot.app, slot.service)
+            s.touch_slot(slot)
         elif before is not None:
             found[slot] = before
     refused = overtaken(s, found)
@@ -120,14 +120,17 @@ def successor(s: Situation, slot: Slot, own: Grant | None) -> str:
     return ""
 
 
-def holds_instead(s: Situation, slot: Slot) -> str:
-    """Why another's lease means that our claim is in vain, "" if it doesn't."""
+def holds_instead(s: Situation, slot: Slot, leaving: Collection[str]) -> str:
+    """Why another's lease means that our claim is in vain, "" if it doesn't. `leaving`: nodes whose claim keeps nobody away."""
     held = s.fenced.get(slot)
-    if held is None or held.node == s.me or not s.presence.is_up(held.node) or s.claim_of(held.node, slot) is None:
+    if (
+        held is None
+        or held.node == s.me
+        or held.node in leaving
+        or not s.presence.is_up(held.node)
+        or s.claim_of(held.node, slot) is None
+    ):
         return ""
     if s.leases.asks(s, str(slot), held.node) != held.number:
         return ""
-    state = s.state_of(held.node, slot)
-    if not s.is_active(held.node) or held.node not in s.order(slot) or (state is not None and state.healthy is False):
-        return ""  # it yields as soon as another asks: whoever is to go on has to stand ready
     return f"{name_of(held.node)} holds it, with lease {held.number}"
