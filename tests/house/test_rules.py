@@ -53,6 +53,7 @@ ENTRY_POINTS = {
     "skerry.agent.main",
     "skerry.client.bundling",
     "skerry.observe.look.child",
+    "skerry.guarding.guard",  # systemd starts it
     "skerry.runtime.cores.handler",  # the kernel starts it
     "skerry.sim.run",
     "skerry.sim.contest",

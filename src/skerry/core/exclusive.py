@@ -28,7 +28,10 @@ def begin(s: Situation) -> None:
         if slot is None:
             continue
         s.leases.holder.take(lease, number, s.now, resumed=True)
-        if not any(r.phase == "running" for r in s.replicas.of(slot).values()):
+        running = [r for r in s.replicas.of(slot).values() if r.phase == "running"]
+        for r in running:
+            r.fencing = number
+        if not running:
             s.leases.holder.free(lease, s.now)
     s.leases.due = True
 

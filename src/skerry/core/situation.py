@@ -77,6 +77,7 @@ class Situation:
         self.alerting = Alerting()
         self.leases = Leases(timing)
         self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
+        self.refused: tuple[str, ...] = ()  # addresses of their containers that another lease has overtaken
         self.fence_due = True
         self.guarded: dict[Slot, tuple[int, float]] = {}  # own: what the guard was told last, number and until
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)

@@ -163,7 +163,7 @@ def _fact_body(body: FactBody, author: Node) -> None:
             image(body.image, "image")
         if body.address:  # else a captured node could draw other hosts' traffic, or send it to strangers
             need(_is_in(body.address, author.subnet), "address", "must be in the node's own subnet")
-        for field in ("restarts", "since"):
+        for field in ("restarts", "since", "fencing"):
             within(getattr(body, field), field, 0, NUMBER_MAX)
     elif isinstance(body, Claim):
         image(body.image, "image")
