@@ -17,6 +17,7 @@ from skerry.core.records import Document
 from skerry.core.timing import Timing
 from skerry.sim.clock import Clock
 from skerry.sim.machine import Letter, Machine
+from skerry.sim.still import Container
 from skerry.sim.wires import Wires
 
 
@@ -36,6 +37,8 @@ class World(msgspec.Struct):
     fetch_s: float = 0.1
     dial_s: float = 0.2
     letter_s: float = 0.3  # to a receiver of alerts, and its answer
+    twice: float = 0.0  # share of frames that arrive twice
+    overtake: float = 0.0  # share of frames that don't wait for those before them
 
 
 class Life(msgspec.Struct):
@@ -53,6 +56,7 @@ class Cluster:
         world: World | None = None,
         timing: Timing | None = None,
         make: Callable[[Cluster, str], Machine] = Machine,
+        wires: Callable[[Cluster], Wires] = Wires,
     ) -> None:
         self._make = make
         self.clock = Clock()
@@ -71,8 +75,9 @@ class Cluster:
         self.posted = 0  # in so many letters
         self.deaf: set[str] = set()  # receivers that answer nothing
         self.fatal: dict[str, str] = {}  # node -> "before" or "after": its power goes then when it sends a letter
+        self.begins: list[Callable[[Machine, Container], None]] = []  # told of each container that begins to run
         self.steps = 0
-        self.wires = Wires(self)
+        self.wires = wires(self)
 
     # --- building and breaking ----------------------------------------------------------------------------------------
 
