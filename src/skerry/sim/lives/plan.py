@@ -80,7 +80,7 @@ def draw(seed: int, nodes: int = 0) -> Plan:
     return Plan(
         seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, bool(_scaled(services)), bool(keepers)),
         captured=_captured(chance, many) if hostile else (), laptops=chance.randint(1, 3), real=seed % REAL_EVERY == 0,
-        reboot=chance.random() < 0.3, gone=chance.choice([0, 0, 0, 1, 2]),
+        reboot=chance.random() < 0.3 and world.loss < 0.1, gone=chance.choice([0, 0, 0, 1, 2]),
         rates=tuple(1 + chance.uniform(-0.01, 0.01) for _ in range(many)) if chance.random() < 0.5 else (),
         age_s=chance.choice([5.0, 5.0, 5.0, 22.0]), keepers=keepers, trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
     )  # fmt: skip
