@@ -13,6 +13,7 @@ import msgspec
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
 from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
+from skerry.core.leases.slots import is_holder
 from skerry.core.records import Slot
 from skerry.core.restarts import again
 from skerry.core.situation import Situation, Unwell
@@ -134,6 +135,8 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             s.unwell.pop((slot, node), None)
             continue
         judgement = judged(s, slot, node, order)
+        if want.service.exclusive and judgement.healthy and not is_holder(s, slot, node):
+            judgement = Judgement(False, "has not its lease")
         claimants.append(
             Claimant(
                 node=node,
@@ -147,15 +150,20 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             )
         )
     if len(claimants) > 1:
-        claimants.sort(
-            key=lambda c: (not c.done, bool(s.drops.until(slot, c.node, s.now)), c.spec != want.spec, c.rank, c.node)
-        )
+        claimants.sort(key=lambda c: _merit(s, slot, want, c))
+        if len({_merit(s, slot, want, c) for c in claimants}) < len(claimants):
+            claimants.sort(key=lambda c: (*_merit(s, slot, want, c), c.rank, c.node))
     vacant = all(claimant.against for claimant in claimants)
     if not vacant:
         s.vacant.pop(slot, None)
     else:
         s.vacant.setdefault(slot, s.now)
     return Standing(slot, order, tuple(claimants), vacant, _why_open(s, claimants, dead), home, tuple(dead))
+
+
+def _merit(s: Situation, slot: Slot, want: Want, claimant: Claimant) -> tuple[bool, bool, bool]:
+    """What counts before a claimant's rank; the least is the best."""
+    return not claimant.done, bool(s.drops.until(slot, claimant.node, s.now)), claimant.spec != want.spec
 
 
 def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
