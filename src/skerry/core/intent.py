@@ -239,6 +239,7 @@ class Node(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
     image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
     boxes: dict[str, str] = {}
+    voter_only: bool = False  # it grants leases and runs nothing
 
 
 MANUAL = "manual"  # a provider: its machines are brought and taken away by people
@@ -363,6 +364,9 @@ class Policy(Shape, frozen=True, kw_only=True):
     """`policy`: all roles, barred keys, and an epoch per path, exact or "app/*" (absent: 0; of several the highest).
 
     `readmitted`: keys that an expulsion barred and that may be enrolled again.
+
+    `voters`: fixed hosts; more than half of them grant leases. While they change, more than half of `voters_before` too;
+    `voting`: how often they have changed.
     """
 
     roles: tuple[Role, ...]
@@ -370,6 +374,8 @@ class Policy(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()
     readmitted: tuple[str, ...] = ()
     voters: tuple[str, ...] = ()
+    voters_before: tuple[str, ...] = ()
+    voting: int = 0
 
 
 class Secret(Shape, frozen=True, kw_only=True):
