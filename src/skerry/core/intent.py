@@ -349,6 +349,9 @@ class Policy(Shape, frozen=True, kw_only=True):
     """`policy`: all roles, barred keys, and an epoch per path, exact or "app/*" (absent: 0; of several the highest).
 
     `readmitted`: keys that an expulsion barred and that may be enrolled again.
+
+    `voters`: fixed hosts; more than half of them grant leases. While they change, more than half of `voters_before` too;
+    `voting`: how often they have changed.
     """
 
     roles: tuple[Role, ...]
@@ -356,6 +359,8 @@ class Policy(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()
     readmitted: tuple[str, ...] = ()
     voters: tuple[str, ...] = ()
+    voters_before: tuple[str, ...] = ()
+    voting: int = 0
 
 
 class Secret(Shape, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view, wishing
+from skerry.core import exclusive, tending, view, wishing
 from skerry.core.alerting import alerting
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
@@ -66,11 +66,16 @@ class NodeCore:
             self._alive = True
             self._refresh_apps()
             awaken(s)
+            exclusive.begin(s)
         self._review_presence()
         wishing.review(s)
         self._refresh_apps()
         wishing.measure(s)
+        exclusive.review(s)
         self._decide()
+        exclusive.review(s)
+        if s.dirty:
+            self._decide()  # a vote of our own, or nobody needed for one
         self._publish_up(at_once=isinstance(event, LinkUp))
         return self._effects()
 
@@ -263,6 +268,7 @@ class NodeCore:
             s.renting.next_s,
             s.wishing.next_s,
             s.alerting.next_s,
+            s.leases.next_s,
             min(s.due.values(), default=_FOREVER),
         )
         wake = max(wake, s.now)

@@ -14,11 +14,12 @@ from skerry.core.alerting.alerting import Alerting
 from skerry.core.bars import Bars
 from skerry.core.claims import Room
 from skerry.core.constraints import unmet
-from skerry.core.effects import Effect, Note, Publish
+from skerry.core.effects import Effect, Fenced, Note, Publish
 from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
+from skerry.core.leases.desk import Leases
 from skerry.core.order import order_by_name, order_for
 from skerry.core.presence import Presence
 from skerry.core.records import MachineSlot, Slot
@@ -71,6 +72,10 @@ class Situation:
         self.renting = Renting()
         self.wishing = Wishing()
         self.alerting = Alerting()
+        self.leases = Leases(timing)
+        self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
+        self.fence_due = True
+        self.guarded: dict[Slot, tuple[int, float]] = {}  # own: what the guard was told last, number and until
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s

@@ -6,6 +6,7 @@ from skerry.core.effects import Start, Stop, Unwatch, Watch
 from skerry.core.facts import SlotState
 from skerry.core.health import start_limit_s
 from skerry.core.intent import Restart, Service
+from skerry.core.leases import slots as lease
 from skerry.core.records import Slot
 from skerry.core.replicas import Phase, Replica
 from skerry.core.restarts import again, next_backoff, told
@@ -142,6 +143,9 @@ def learn(s: Situation, r: Replica) -> None:
 
 def start(s: Situation, r: Replica, reason: str) -> None:
     assert r.service is not None
+    if r.service.exclusive and (why := lease.gate(s, r)):
+        to(s, r, "waiting", why)
+        return
     if r.container:  # what is left of the last run; its logs stay
         s.out.append(Stop(slot=r.slot, spec=r.spec, container=r.container, signal="SIGKILL", drain_s=0.0, grace_s=0.0,
                           reason="cleared away before the next start"))  # fmt: skip
@@ -152,7 +156,8 @@ def start(s: Situation, r: Replica, reason: str) -> None:
     r.again_s, r.healthy, r.exit_code, r.oom = None, None, None, False
     to(s, r, "starting", reason)
     s.out.append(
-        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, init=r.init, reason=reason)
+        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, init=r.init, reason=reason,
+              fencing=lease.number_of(s, r.slot) if r.service.exclusive else 0)
     )  # fmt: skip
 
 
@@ -173,7 +178,8 @@ def started(s: Situation, r: Replica, container: str, address: str) -> None:
     s.note("started", r.slot, f"{r.image[:19]} at {address}")
     watch(s, r)
     if r.stop_asked:
-        stop(s, r, r.why or "no longer wanted")
+        without = r.service is not None and r.service.exclusive and s.leases.held(str(r.slot), s.now) is None
+        stop(s, r, r.why or "no longer wanted", at_once=without)
 
 
 def watch(s: Situation, r: Replica) -> None:
@@ -236,6 +242,9 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     r.exits_s = [*r.exits_s[-99:], s.now]
     r.last_end = how
     to(s, r, "exited", how)
+    if r.service is not None and r.service.exclusive and s.leases.held(str(r.slot), s.now) is None:
+        to(s, r, "waiting", f"its lease ended: {how}")  # the guard has ended it: no failure of its own
+        return
     policy = r.service.restart if r.service is not None else Restart()
     if not again(policy, exit_code, r.exits_s, s.now):
         r.again_s = None
@@ -299,8 +308,8 @@ def cannot(s: Situation, slot: Slot, spec: str, why: str) -> float:
     return until
 
 
-def stop(s: Situation, r: Replica, reason: str) -> None:
-    """End it for good, or (then_again) to start it anew."""
+def stop(s: Situation, r: Replica, reason: str, *, at_once: bool = False) -> None:
+    """End it for good, or (then_again) to start it anew. `at_once`: it is killed, whatever time its service gives it."""
     if r.phase == "stopping":
         return
     if r.phase == "starting":
@@ -316,8 +325,9 @@ def stop(s: Situation, r: Replica, reason: str) -> None:
     to(s, r, "stopping", reason)
     s.out.append(
         Stop(
-            slot=r.slot, spec=r.spec, container=r.container, signal=service.stop_signal,
-            drain_s=service.drain_s if routed else 0.0, grace_s=service.stop_grace_s, reason=reason,
+            slot=r.slot, spec=r.spec, container=r.container, signal="SIGKILL" if at_once else service.stop_signal,
+            drain_s=service.drain_s if routed and not at_once else 0.0, grace_s=0.0 if at_once else service.stop_grace_s,
+            reason=reason,
         )
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ class Container(msgspec.Struct):
     answers_s: float = 0.0
     exit_code: int | None = None
     stopping: bool = False
+    fencing: int = 0
 
 
 class Letter(NamedTuple):
@@ -71,6 +72,9 @@ class Machine:
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
+        self.rate = 1.0  # seconds of its monotonic clock in a second
+        self.guards: dict[Slot, do.Guard] = {}  # they outlive the agent
+        self.fence: dict[Slot, do.Fenced] = {}
         self.peers: do.Peers | None = None
         self.watches: dict[tuple[Slot, str, str], tuple[do.Watch, bool | None]] = {}
         self.life = 0
@@ -91,6 +95,7 @@ class Machine:
         self.core = NodeCore(self.cluster.timing)
         self.linked, self.watches, self.route, self.gauges = {}, {}, None, ()
         now = self.cluster.clock.now_s
+        self.fence = {}
         self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
                             agent="sim", clock=CLOCK_AT_ZERO + self.clock_off_s + now, new=self.new))  # fmt: skip
         self._load()
@@ -123,6 +128,7 @@ class Machine:
         """All is lost but the disk. Nobody is told."""
         self._off()
         self.containers.clear()
+        self.guards.clear()
 
     def _off(self) -> None:
         self.on, self.core, self.life = False, None, self.life + 1
@@ -153,12 +159,15 @@ class Machine:
     def heard(self, peer: str, data: bytes) -> None:
         """Frames are for machines with a whole agent (sim/whole.py)."""
 
+    def mono_s(self) -> float:
+        return self.cluster.clock.now_s * self.rate
+
     # --- events in, effects out ---------------------------------------------------------------------------------------
 
     def step(self, event: ev.Event) -> None:
         if self.core is None:
             return
-        now = self.cluster.clock.now_s
+        now = self.mono_s()
         self.cluster.steps += 1
         # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
         for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
@@ -175,7 +184,7 @@ class Machine:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
-        self.soon(effect.at_s - self.cluster.clock.now_s, ring)
+        self.soon((effect.at_s - self.mono_s()) / self.rate, ring)
 
     def _do_publish(self, effect: do.Publish) -> None:
         self._n += 1
@@ -226,7 +235,7 @@ class Machine:
         trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
         self._ids += 1
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
-                              address=f"10.77.{self.number}.{2 + self._ids % 250}")  # fmt: skip
+                              address=f"10.77.{self.number}.{2 + self._ids % 250}", fencing=effect.fencing)  # fmt: skip
         if not {effect.image, effect.init} <= {*self.images, ""}:
             raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:
@@ -260,6 +269,9 @@ class Machine:
                 return
             now = self.cluster.clock.now_s
             ill = self.cluster.ill(self.path, word_of(effect.image))
+            if container.fencing and not self._is_guarded(container):
+                self.step(ev.StartFailed(slot=effect.slot, spec=effect.spec, why="its lease has ended"))
+                return
             container.answers_s = now + (1e9 if ill else self.cluster.world.first_answer_s)
             self.containers[container.id] = container
             self.step(
@@ -286,6 +298,30 @@ class Machine:
             self.step(ev.ContainerStopped(slot=effect.slot, spec=effect.spec, container=effect.container))
 
         self.soon(effect.drain_s + self.cluster.spread(self.cluster.world.stop_s), end)
+
+    # --- the guard: a process of its own ------------------------------------------------------------------------------
+
+    def _do_guard(self, effect: do.Guard) -> None:
+        if not effect.until_s:
+            self.guards.pop(effect.slot, None)
+            return
+        self.guards[effect.slot] = effect
+        self.cluster.clock.after((effect.until_s - self.mono_s()) / self.rate, lambda: self._guard_looks(effect.slot))
+
+    def _is_guarded(self, container: Container) -> bool:
+        guard = self.guards.get(container.slot)
+        return guard is not None and guard.number == container.fencing and self.mono_s() < guard.until_s
+
+    def _guard_looks(self, slot: Slot) -> None:
+        """Kills what has no time left, also while the agent does not run, or is stopped."""
+        for c in list(self.containers.values()):
+            if c.slot == slot and c.fencing and c.running and not self._is_guarded(c):
+                c.running, c.exit_code = False, 137
+                if not c.stopping:
+                    self.step(ev.ContainerExited(slot=c.slot, spec=c.spec, container=c.id, exit_code=137))
+
+    def _do_fence(self, effect: do.Fence) -> None:
+        self.fence = {fenced.slot: fenced for fenced in effect.leases}
 
     def kill(self, container_id: str, exit_code: int, *, oom: bool = False) -> None:
         """It ends by itself."""
