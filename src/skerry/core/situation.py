@@ -19,6 +19,7 @@ from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
+from skerry.core.leases.apps import AppLeases
 from skerry.core.leases.desk import Leases
 from skerry.core.order import order_by_name, order_for
 from skerry.core.presence import Presence
@@ -73,6 +74,7 @@ class Situation:
         self.wishing = Wishing()
         self.alerting = Alerting()
         self.leases = Leases(timing)
+        self.app_leases = AppLeases(timing)
         self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
         self.fence_due = True
         self.guarded: dict[Slot, tuple[int, float]] = {}  # own: what the guard was told last, number and until

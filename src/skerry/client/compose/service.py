@@ -74,6 +74,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     command = _command(section.get("command"))
     allowed, callers = allowed_of(own.get("allow") if own else None)
     agents = own.get("agents") if own else None
+    leases = own.get("leases") if own else None
     service = Service(
         replicas=replicas,
         command=command if entrypoint or recipe is None else _without_program(command, recipe),
@@ -99,6 +100,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         allow=allowed,
         callers=callers,
         agents=bool(agents.flag()) if agents else False,
+        leases=bool(leases.flag()) if leases else False,
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
         core_bytes=deployment.core_bytes_of(section.section("ulimits", ULIMITS)),

@@ -40,6 +40,11 @@ class Holder:
         """`turn`: one that no earlier life has used, such as milliseconds of a wall clock."""
         self.life, self._turn = life, turn
 
+    @property
+    def asked_s(self) -> float:
+        """When it was asked last."""
+        return self._asked.get(self._turn, float("-inf"))
+
     def take(self, lease: str, number: int, now_s: float, *, resumed: bool = False) -> Mine:
         self.freed.pop(lease, None)
         self.leases[lease] = mine = Mine(number, now_s, resumed=resumed)
