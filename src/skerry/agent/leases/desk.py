@@ -91,7 +91,8 @@ class LeaseDesk:
                 waiter.got.cancel()
                 queue.remove(waiter)
             self._forget_if_empty(of, name)
-        for name in [name for name, claim in of.claims.items() if claim.container == container]:
+        for name, claim in [(name, claim) for name, claim in of.claims.items() if claim.container == container]:
+            claim.waiter.got.cancel()
             self._end(app, name)
 
     async def acquire(self, app: str, container: str, name: str, wait_s: float) -> Had:
@@ -209,6 +210,7 @@ class LeaseDesk:
 
     def _leave(self, app: str, name: str, waiter: _Waiter) -> None:
         of = self._apps[app]
+        waiter.got.cancel()
         if (queue := of.queues.get(name)) is not None and waiter in queue:
             queue.remove(waiter)
             self._forget_if_empty(of, name)

@@ -225,7 +225,7 @@ class AppLeases:
                         if asked.number <= floor:
                             continue  # it sees that, and asks again above it
                     grants[name] = asked
-        said = _votes(app, grants, fresh, floor, self.voters.turn)
+        said = _votes(app, grants, fresh, own, floor, self.voters.turn)
         if own == said or (own is None and not said.granted):
             return
         for name, grant in grants.items():
@@ -337,11 +337,24 @@ class _Told(NamedTuple):
         return cls(*votes.turns[at], leases, votes.voting)
 
 
-def _votes(app: str, grants: Mapping[str, Grant], fresh: Mapping[str, Ask], floor: int, voting: int) -> Votes:
+def _votes(
+    app: str, grants: Mapping[str, Grant], fresh: Mapping[str, Ask], own: Votes | None, floor: int, voting: int
+) -> Votes:
+    """An ask that holds nothing of what is granted needs no answer: what was said last stays."""
     nodes = sorted({grant.holder for grant in grants.values()})
-    turns = tuple((fresh[node].life, fresh[node].turn) if node in fresh else (0, 0) for node in nodes)
+    turns = dict(zip(own.nodes, own.turns, strict=True)) if own is not None else {}
+    for name, grant in grants.items():
+        ask = fresh.get(grant.holder)
+        if ask is not None and ask.leases.get(f"{app}/{name}") == grant.number:
+            turns[grant.holder] = (ask.life, ask.turn)
     of = {name: (grant.number, nodes.index(grant.holder)) for name, grant in sorted(grants.items())}
-    return Votes(nodes=tuple(nodes), turns=turns, granted=of, floor=floor, voting=voting)
+    return Votes(
+        nodes=tuple(nodes),
+        turns=tuple(turns.get(node, (0, 0)) for node in nodes),
+        granted=of,
+        floor=floor,
+        voting=voting,
+    )
 
 
 def _full(app: str, ask: Ask) -> Ask:
