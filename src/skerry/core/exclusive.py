@@ -48,7 +48,6 @@ def review(s: Situation) -> None:
             _free(s, slot, mine)
         elif mine.held and s.guarded.get(slot) != (mine.number, mine.until_s):
             _guard(s, slot, mine)
-    _end_what_has_none(s)
     if s.fence_due:
         s.fence_due = False
         slots.review_fence(s)
@@ -87,19 +86,6 @@ def _lost(s: Situation, slot: Slot, mine: Mine) -> None:
             r.then_again = True
             stop(s, r, why, at_once=True)
     s.touch(slot.app, slot.service)
-
-
-def _end_what_has_none(s: Situation) -> None:
-    """A container of an exclusive slot that runs without a lease is one that we found at our start, and know no number of."""
-    for r in list(s.replicas):
-        if (
-            r.service is not None
-            and r.service.exclusive
-            and r.phase == "running"
-            and str(r.slot) not in s.leases.leases
-        ):
-            r.then_again = True
-            stop(s, r, "it runs, and no lease that is known here says so", at_once=True)
 
 
 def yields(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:

@@ -225,6 +225,7 @@ class Node(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
     image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
     boxes: dict[str, str] = {}
+    voter_only: bool = False  # it grants leases and runs nothing
 
 
 MANUAL = "manual"  # a provider: its machines are brought and taken away by people

@@ -190,6 +190,7 @@ class NodeCore:
             self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
         s.forget_orders()
+        s.fence_due = True
         for service, want in now.services.items():
             old = before.services.get(service) if before is not None else None
             if old is not None and old.spec != want.spec:

@@ -284,7 +284,8 @@ class Situation:
             found = {
                 path: node
                 for path, node in self.known.nodes.items()
-                if not unmet(constraints, path, node)
+                if not node.voter_only
+                and not unmet(constraints, path, node)
                 and self.known.may_read(app, path)
                 and not (want is not None and MachineSlot.of_path(path) and self.stays_with_data(app, want.service))
             }

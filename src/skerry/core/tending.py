@@ -213,6 +213,10 @@ def probed(s: Situation, r: Replica, ok: bool, detail: str) -> None:
 
 
 def _look_after(s: Situation, r: Replica) -> None:
+    if r.service is not None and r.service.exclusive and str(r.slot) not in s.leases.leases:
+        r.then_again = True
+        stop(s, r, "it runs, and no lease that is known here says so", at_once=True)  # it was found here at our start
+        return
     if r.service is None or r.service.probe is None:
         _when(s, r, r.started_s + s.timing.running_is_well_s, lambda: probed(s, r, True, ""))
     if not r.well_once:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -10,6 +12,7 @@ from skerry.core.constraints import name_of, unmet
 from skerry.core.deciding import waits_for_home
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
+from skerry.core.leases.quorum import voters_of
 from skerry.core.records import Slot
 from skerry.core.rings import place
 from skerry.core.situation import Situation
@@ -45,6 +48,8 @@ class Row(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     pinned: bool = False  # its data is on this node: it is never moved
     allows: dict[str, str] = {}  # what the lint may find in its image -> why, as operators signed it
+    lease: int = 0  # of an exclusive slot: the number of the newest lease, granted to `leased_to`
+    leased_to: str = ""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -59,6 +64,9 @@ class Host(msgspec.Struct, frozen=True):
     free: dict[str, int | float]
     agent: str = ""
     why: str = ""
+    votes: str = ""  # "yes", or "only": it grants leases and runs nothing
+    leases: int = 0  # that it holds
+    policy: int = 0  # version that it holds
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -184,7 +192,7 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
                    wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot),
-                   allows=want.service.allow)  # fmt: skip
+                   allows=want.service.allow, **_lease(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
@@ -194,8 +202,13 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         restarts=state.restarts, outdated=want is None or state.spec != want.spec, wanted=_newest(s, slot),
         failed=_failed(s, slot), verdict=_verdict(s, slot), exit_code=state.exit_code,
         finished=best is not None and best.done and not best.healthy,
-        pinned=standing is not None and node in standing.home, allows=_allows(s, slot, state.spec),
+        pinned=standing is not None and node in standing.home, allows=_allows(s, slot, state.spec), **_lease(s, slot),
     )  # fmt: skip
+
+
+def _lease(s: Situation, slot: Slot) -> dict[str, Any]:
+    held = s.fenced.get(slot)
+    return {"lease": held.number, "leased_to": name_of(held.node)} if held is not None else {}
 
 
 def _allows(s: Situation, slot: Slot, spec: str) -> dict[str, str]:
@@ -243,6 +256,7 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
 
 def hosts(s: Situation) -> list[Host]:
     found = []
+    voters, held = voters_of(s.known), Counter(fenced.node for fenced in s.fenced.values())
     for path, node in sorted(s.known.nodes.items()):
         up = s.known.of(path, "up", "", Up)
         state = s.presence.status(path)
@@ -261,6 +275,8 @@ def hosts(s: Situation) -> list[Host]:
                 name=name_of(path), state="draining" if node.state == "draining" and state == "up" else state,
                 address=node.addresses[0] if node.addresses else "", labels=node.labels, zone=node.zone,
                 capacity=capacity, free=free, agent=s.agent if path == s.me else (up.agent if up else ""), why=why,
+                votes="only" if node.voter_only else "yes" if path in voters.all else "", leases=held[path],
+                policy=s.known.version("policy") if path == s.me else up.policy if up is not None else 0,
             )
         )  # fmt: skip
     return found
@@ -278,7 +294,8 @@ def explain(s: Situation, slot: Slot) -> Explanation:
         Answer(name_of(node), rank, *_answer(s, standing, node, want.spec)) for rank, node in enumerate(standing.order)
     ]
     for node in sorted(set(s.known.nodes) - set(standing.order)):
-        fails = unmet(want.service.constraints, node, s.known.nodes[node])
+        enrolled = s.known.nodes[node]
+        fails = "it votes and runs nothing" if enrolled.voter_only else unmet(want.service.constraints, node, enrolled)
         answers.append(
             Answer(name_of(node), -1, "no candidate", fails or f"the secrets of {slot.app} are not sealed to it")
         )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from skerry.core import effects as do
 from skerry.core.records import Slot
 from skerry.sim.cluster import Cluster
-from skerry.sim.machine import Container, Machine
-
-LOOK_S = 0.01
+from skerry.sim.machine import Machine
+from skerry.sim.still import Container
 
 
 class OneHolder:
-    """Looks a hundred times a second, and at every effect. `gaps`: slot -> the longest time in which nothing of it served."""
+    """Looks at every effect, and whenever a container begins."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -23,7 +22,7 @@ class OneHolder:
         self._fences: dict[tuple[str, Slot], int] = {}
         self._numbers: dict[tuple[Slot, int], str] = {}
         cluster.watchers.append(self._see)
-        self._look()
+        cluster.begins.append(self._begun)
 
     def running(self, slot: Slot) -> list[tuple[Machine, Container]]:
         return [
@@ -33,16 +32,13 @@ class OneHolder:
             if c.slot == slot and c.running
         ]
 
-    def _look(self) -> None:
-        holders: dict[Slot, list[tuple[str, int]]] = {}
-        for machine in self.cluster.machines.values():
-            for c in machine.containers.values():
-                if c.running and c.fencing and machine.path not in self.frozen:
-                    holders.setdefault(c.slot, []).append((machine.path, c.fencing))
-        for slot, found in holders.items():
-            if len(found) > 1:
-                self._say(f"{slot} runs more than once: {sorted(found)}")
-        self.cluster.clock.after(LOOK_S, self._look)
+    def _begun(self, machine: Machine, container: Container) -> None:
+        """Two at once are two from the moment in which the later one begins."""
+        if not container.fencing:
+            return
+        found = sorted((m.path, c.fencing) for m, c in self.running(container.slot) if m.path not in self.frozen)
+        if len(found) > 1:
+            self._say(f"{container.slot} runs more than once: {found}")
 
     def _see(self, machine: Machine, effect: do.Effect) -> None:
         if isinstance(effect, do.Fence):

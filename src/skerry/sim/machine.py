@@ -6,33 +6,19 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Document, Fact, Record, Slot
 from skerry.sim.documents import word_of
+from skerry.sim.still import Container, Still
 from skerry.trust import checks_fact
 
 if TYPE_CHECKING:
     from skerry.sim.cluster import Cluster
 
 CLOCK_AT_ZERO = 1_800_000_000.0
-
-
-class Container(msgspec.Struct):
-    id: str
-    slot: Slot
-    spec: str
-    image: str
-    address: str
-    running: bool = True
-    answers_s: float = 0.0
-    exit_code: int | None = None
-    stopping: bool = False
-    fencing: int = 0
 
 
 class Letter(NamedTuple):
@@ -49,22 +35,19 @@ class Letter(NamedTuple):
     fixed: int
 
 
-class Machine:
+class Machine(Still):
     """One node: its disk, its containers, its core while the agent runs."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster = cluster
+        super().__init__(cluster)
         self.path = f"node/{name}"
         self.disk: dict[str, Record] = {}
         self.older: list[Document] = []
         self.images: set[str] = set()
-        self.containers: dict[str, Container] = {}
         self.called_off: set[str] = set()  # containers that were stopped, some of them before they were made
         self.initialised: set[Slot] = set()  # their volumes hold data
         self.boots = 0
-        self.on = False
         self.new = False  # it has not yet compared with anybody what it was given
-        self.core: NodeCore | None = None
         self.booted_s = 0.0
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
@@ -72,14 +55,9 @@ class Machine:
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
-        self.rate = 1.0  # seconds of its monotonic clock in a second
-        self.guards: dict[Slot, do.Guard] = {}  # they outlive the agent
-        self.fence: dict[Slot, do.Fenced] = {}
         self.peers: do.Peers | None = None
         self.watches: dict[tuple[Slot, str, str], tuple[do.Watch, bool | None]] = {}
-        self.life = 0
         self._n = 0
-        self._wake_s = float("inf")
         self._ids = 0
         self._seen: dict[str, tuple[int, int, float, str]] = {}
 
@@ -131,6 +109,10 @@ class Machine:
         self.guards.clear()
 
     def _off(self) -> None:
+        if self.frozen:
+            self.thaw()
+        self.stopped = False
+        self._waiting.clear()
         self.on, self.core, self.life = False, None, self.life + 1
         self.linked, self._wake_s = {}, float("inf")
 
@@ -159,13 +141,14 @@ class Machine:
     def heard(self, peer: str, data: bytes) -> None:
         """Frames are for machines with a whole agent (sim/whole.py)."""
 
-    def mono_s(self) -> float:
-        return self.cluster.clock.now_s * self.rate
-
     # --- events in, effects out ---------------------------------------------------------------------------------------
 
     def step(self, event: ev.Event) -> None:
         if self.core is None:
+            return
+        if self.stopped or self.frozen:
+            life = self.life
+            self._waiting.append(lambda: self.step(event) if self.life == life else None)
             return
         now = self.mono_s()
         self.cluster.steps += 1
@@ -180,7 +163,7 @@ class Machine:
         self._wake_s = effect.at_s
 
         def ring() -> None:
-            if self._wake_s == effect.at_s:
+            if self._wake_s == effect.at_s and not self.frozen:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
@@ -205,6 +188,10 @@ class Machine:
 
     def receive(self, record: Record, source: str) -> None:
         """As trust and the store do: newer ones are kept, passed on, and told to core."""
+        if self.stopped or self.frozen:
+            life = self.life
+            self._waiting.append(lambda: self.receive(record, source) if self.life == life else None)
+            return
         if not self._is_of_an_enrolled_key(record):
             return
         held = self.disk.get(record.id)
@@ -274,6 +261,8 @@ class Machine:
                 return
             container.answers_s = now + (1e9 if ill else self.cluster.world.first_answer_s)
             self.containers[container.id] = container
+            for told in self.cluster.begins:
+                told(self, container)
             self.step(
                 ev.ContainerStarted(
                     slot=effect.slot, spec=effect.spec, address=container.address, container=container.id
@@ -298,30 +287,6 @@ class Machine:
             self.step(ev.ContainerStopped(slot=effect.slot, spec=effect.spec, container=effect.container))
 
         self.soon(effect.drain_s + self.cluster.spread(self.cluster.world.stop_s), end)
-
-    # --- the guard: a process of its own ------------------------------------------------------------------------------
-
-    def _do_guard(self, effect: do.Guard) -> None:
-        if not effect.until_s:
-            self.guards.pop(effect.slot, None)
-            return
-        self.guards[effect.slot] = effect
-        self.cluster.clock.after((effect.until_s - self.mono_s()) / self.rate, lambda: self._guard_looks(effect.slot))
-
-    def _is_guarded(self, container: Container) -> bool:
-        guard = self.guards.get(container.slot)
-        return guard is not None and guard.number == container.fencing and self.mono_s() < guard.until_s
-
-    def _guard_looks(self, slot: Slot) -> None:
-        """Kills what has no time left, also while the agent does not run, or is stopped."""
-        for c in list(self.containers.values()):
-            if c.slot == slot and c.fencing and c.running and not self._is_guarded(c):
-                c.running, c.exit_code = False, 137
-                if not c.stopping:
-                    self.step(ev.ContainerExited(slot=c.slot, spec=c.spec, container=c.id, exit_code=137))
-
-    def _do_fence(self, effect: do.Fence) -> None:
-        self.fence = {fenced.slot: fenced for fenced in effect.leases}
 
     def kill(self, container_id: str, exit_code: int, *, oom: bool = False) -> None:
         """It ends by itself."""

@@ -8,6 +8,7 @@ import sys
 import traceback
 
 from skerry.core import effects as do
+from skerry.sim.contest import Contest
 from skerry.sim.scenario import Scenario
 from skerry.sim.siege import Siege
 from skerry.sim.tides import Tides
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--siege", action="store_true", help="one node is captured (sim/siege.py)")
     kind.add_argument("--tides", action="store_true", help="services follow a load that rises and falls (sim/tides.py)")
+    kind.add_argument("--exclusive", action="store_true", help="with exclusive slots (sim/contest.py)")
     parser.add_argument("--whole", action="store_true", help="with real trust and gossip (sim/whole.py)")
     parser.add_argument("--show", action="store_true", help="tell what happened in those that fail")
     given = parser.parse_args(arguments)
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.siege:
             scenario = Siege(seed)
         else:
-            of = Tides if given.tides else Scenario
+            of = Tides if given.tides else Contest if given.exclusive else Scenario
             scenario = of(seed, faults=given.faults, whole=given.whole)
         try:
             wrong = scenario.run()
@@ -41,7 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         if wrong:
             failed += 1
             print(f"seed {seed}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
-            kinds = [word for word, on in (("--whole", given.whole), ("--tides", given.tides)) if on]
+            of_kinds = ("--whole", given.whole), ("--tides", given.tides), ("--exclusive", given.exclusive)
+            kinds = [word for word, on in of_kinds if on]
             which = "--siege " if given.siege else " ".join(["--faults", str(given.faults), *kinds, ""])
             print(f"  again, at this commit: python -m skerry.sim.run {which}--seeds 1 --first {seed} --show")
             if given.show:

@@ -329,6 +329,10 @@ X_SKERRY = {
     ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
     "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),
+    "exclusive": yes(
+        "`true`: each replica runs once or not at all, also in a parted network; needs voters (docs/exclusive.md)"
+    ),
+    "leases": yes("`true`: its containers get a socket for leases of their own (docs/exclusive.md)"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
 }
 X_METRICS = {

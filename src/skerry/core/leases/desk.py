@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from skerry.core.constraints import name_of
 from skerry.core.facts import Ask, Grant, Promise
 from skerry.core.leases.holder import Holder, Mine
-from skerry.core.leases.quorum import Voters, granted_by, grants_of, top, voters_of, winner
+from skerry.core.leases.quorum import Voters, grants_of, top, voters_of, winner
 from skerry.core.leases.voter import Case, Later, Voter, Yes
+from skerry.core.records import Slot
 from skerry.core.timing import Timing
 
 if TYPE_CHECKING:
@@ -32,18 +33,9 @@ class Stand(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """The newest ask of a node in this life of ours."""
+    """The newest ask of a node: what it names, and when it came in this life of ours."""
 
-    life: int
-    turn: int
-    at_s: float
-
-
-class Seen(NamedTuple):
-    """When the present holder of a lease was last seen to be renewed by enough voters: the turns of their promises."""
-
-    grant: Grant
-    turns: tuple[int, int]
+    asked: dict[str, int]
     at_s: float
 
 
@@ -58,7 +50,7 @@ class Leases:
         self.begun = False
         self.lost: list[tuple[str, Mine]] = []  # since the last review
         self._heard: dict[tuple[str, str], Heard] = {}  # (node, key of its ask)
-        self._seen: dict[str, Seen] = {}
+        self._renewed: dict[str, dict[str, tuple[Grant, float]]] = {}  # lease -> voter -> what it renewed when
         self._free_since: dict[str, float] = {}
         self._again: dict[str, float] = {}  # lease -> not asked for before that: others are better placed
 
@@ -82,10 +74,12 @@ class Leases:
             return "others asked at the same moment and are better placed"
         if len(self.leases) >= _LEASES:
             return f"this node has {_LEASES} leases, and can't have more"
-        number = top(grants_of(s.known, self.voters, lease)) + 1
-        self.holder.take(lease, number, s.now)
+        self.holder.take(lease, self._next(s, lease), s.now)
         self.due = True
         return ""
+
+    def _next(self, s: Situation, lease: str) -> int:
+        return max(top(grants_of(s.known, self.voters, lease)), self.voters.first()) + 1
 
     def free(self, s: Situation, lease: str) -> None:
         """Let it go, or give up asking. Only when nothing runs under it any more."""
@@ -134,10 +128,30 @@ class Leases:
 
     def heard(self, s: Situation, node: str, kind: str, key: str, from_disk: bool) -> None:
         """A fact about leases has come."""
-        self.due = True
-        ask = s.known.of(node, "ask", key, Ask) if kind == "ask" else None
+        if kind == "grant":
+            self.due = s.fence_due = True
+            return
+        votes = s.me in self.voters.all
+        if kind == "promise":
+            self.due = self.due or key.endswith(f"@{s.me}")
+            promise = s.known.of(node, "promise", key, Promise)
+            if votes and promise is not None and not from_disk:
+                for lease, number in promise.leases.items():
+                    grant = Grant(number=number, holder=key.rpartition("@")[2])
+                    self._renewed.setdefault(lease, {})[node] = grant, s.now
+            return
+        self.due = self.due or votes
+        ask = s.known.of(node, "ask", key, Ask)
+        before = self._heard.get((node, key))
+        asked = {**ask.leases, **ask.freed} if ask is not None else {}
+        if before is None or before.asked != asked:
+            for lease in {*asked, *(before.asked if before is not None else ())}:
+                if (slot := Slot.read(lease)) is not None and (
+                    lease in self.leases or s.claim_of(s.me, slot) is not None
+                ):
+                    s.touch(slot.app, slot.service)  # somebody may be waiting for it, or has it instead
         if ask is not None and not from_disk:
-            self._heard[node, key] = Heard(ask.life, ask.turn, s.now)
+            self._heard[node, key] = Heard(asked, s.now)
 
     # --- the step -----------------------------------------------------------------------------------------------------
 
@@ -154,9 +168,11 @@ class Leases:
         if voters != self.voters:
             self.voters = voters
             self.voter.changed(s.now)
+            for lease, mine in list(self.leases.items()):
+                if not mine.held and not mine.resumed:
+                    self.holder.take(lease, self._next(s, lease), s.now)
         self._hold(s, stands)
         self._tell(s)
-        self._look_who_lives(s)
         if s.me in voters.all:
             self._vote(s, stands)
             self._hold(s, stands)  # our own vote may have been the one that was missing
@@ -170,7 +186,7 @@ class Leases:
             return
         said = ask if ask.leases or ask.freed else None
         s.publish("ask", "", said, "asks voters for its leases")
-        self._heard[s.me, ""] = Heard(ask.life, ask.turn, s.now)
+        self._heard[s.me, ""] = Heard({**ask.leases, **ask.freed}, s.now)
 
     # --- holding ------------------------------------------------------------------------------------------------------
 
@@ -209,10 +225,9 @@ class Leases:
         if not rivals:
             mine.split_s = None
             return
-        highest = top(grants)
         won = winner(self.voters, grants)
         if won is not None and won.number >= mine.number:
-            self.holder.take(lease, highest + 1, s.now)
+            self.holder.take(lease, self._next(s, lease), s.now)
             return
         if mine.split_s is None:
             mine.split_s = s.now
@@ -222,7 +237,7 @@ class Leases:
             return
         rank = stands(lease, s.me).rank
         if all((rank, s.me) < (stands(lease, other).rank, other) for other in rivals):
-            self.holder.take(lease, highest + 1, s.now)
+            self.holder.take(lease, self._next(s, lease), s.now)
         else:
             self.holder.free(lease, s.now)
             self._again[lease] = s.now + (1 + min(rank, 10)) * s.timing.claim_delay_s
@@ -233,29 +248,13 @@ class Leases:
 
     # --- voting -------------------------------------------------------------------------------------------------------
 
-    def _look_who_lives(self, s: Situation) -> None:
-        """Which holders are renewed: a voter that has promised nothing itself leaves a lease that others keep alive alone."""
-        for lease, by in s.known.facts.get("grant", {}).items():
-            grants = {v: g for v, g in by.items() if isinstance(g, Grant) and v in self.voters.all}
-            settled = winner(self.voters, grants, settled=True)
-            if settled is None:
-                continue
-            of = granted_by(grants)[settled]
-            newest = max(
-                ((p.life, p.turn) for voter in of if (p := self._of_voter(s, voter, lease, settled)) is not None),
-                default=(0, 0),
-            )
-            seen = self._seen.get(lease)
-            if seen is None or seen.grant != settled or newest > seen.turns:
-                self._seen[lease] = Seen(settled, newest, s.now)
-
-    def _of_voter(self, s: Situation, voter: str, lease: str, grant: Grant) -> Promise | None:
-        found = [
-            promise for key, about in s.known.facts.get("promise", {}).items()
-            if key.endswith(f"@{grant.holder}") and isinstance(promise := about.get(voter), Promise)
-            and promise.leases.get(lease) == grant.number
-        ]  # fmt: skip
-        return max(found, key=lambda promise: (promise.life, promise.turn), default=None)
+    def _alive_s(self, lease: str, settled: Grant | None) -> float:
+        """When enough of those that granted it were last heard to renew it: a voter that has promised nothing leaves it alone, too."""
+        if settled is None:
+            return -1e9
+        heard = self._renewed.get(lease, {})
+        times = {voter: at_s for voter, (grant, at_s) in heard.items() if grant == settled}
+        return self.voters.newest(times) or max(times.values(), default=-1e9)
 
     def _vote(self, s: Situation, stands: Callable[[str, str], Stand]) -> None:
         if self.voter.is_silent(s.now):
@@ -289,11 +288,12 @@ class Leases:
     def _judge(self, s: Situation, lease: str, node: str, number: int, stands: Callable[[str, str], Stand]) -> None:
         own = s.known.of(s.me, "grant", lease, Grant)
         grants = grants_of(s.known, self.voters, lease)
-        settled, seen = winner(self.voters, grants, settled=True), self._seen.get(lease)
+        settled = winner(self.voters, grants, settled=True)
         case = Case(
-            lease, node, number, own=own, own_freed=own is not None and self.is_freed(s, lease, own), settled=settled,
+            lease, node, number, first=self.voters.first(), top=top(grants), own=own,
+            own_freed=own is not None and self.is_freed(s, lease, own), settled=settled,
             settled_freed=settled is not None and self.is_freed(s, lease, settled),
-            alive_s=seen.at_s if seen is not None and seen.grant == settled else -1e9, top=top(grants),
+            alive_s=self._alive_s(lease, settled),
         )  # fmt: skip
         answer = self.voter.answer(case, s.now)
         if (

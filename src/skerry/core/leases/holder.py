@@ -18,6 +18,7 @@ class Mine(msgspec.Struct):
 
     number: int
     since_s: float
+    turn: int  # of its first ask
     held: bool = False
     until_s: float = 0.0
     resumed: bool = False  # held by an earlier life, and not heard of in this one
@@ -46,8 +47,9 @@ class Holder:
         return self._asked.get(self._turn, float("-inf"))
 
     def take(self, lease: str, number: int, now_s: float, *, resumed: bool = False) -> Mine:
-        self.freed.pop(lease, None)
-        self.leases[lease] = mine = Mine(number, now_s, resumed=resumed)
+        """Ask for it anew: under no number that was let go, and nothing that was promised before counts."""
+        freed, _ = self.freed.pop(lease, (0, 0.0))
+        self.leases[lease] = mine = Mine(max(number, freed + 1), now_s, self._turn + 1, resumed=resumed)
         return mine
 
     def free(self, lease: str, now_s: float) -> None:
@@ -89,7 +91,7 @@ class Holder:
         times = {
             voter: self._asked[promise.turn]
             for voter, promise in promises.items()
-            if promise.life == self.life and promise.turn in self._asked
+            if promise.life == self.life and promise.turn >= mine.turn and promise.turn in self._asked
             and promise.leases.get(lease) == mine.number and promise.voting <= voters.turn
         }  # fmt: skip
         newest = voters.newest(times)

@@ -1,6 +1,8 @@
 """Who the voters are, and when enough of them agree. Pure.
 
 While voters change, more than half of the old and of the new have to agree: two holders would need two halves that don't meet.
+A number begins with how often the voters had been changed when it was asked for: what other voters granted before is lower, whether
+or not the present ones ever heard of it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import NamedTuple
 from skerry.core.facts import Grant
 from skerry.core.intent import Policy
 from skerry.core.knowledge import Knowledge
+
+ERA = 10**9  # numbers between two changes of the voters
 
 
 class Voters(NamedTuple):
@@ -32,9 +36,17 @@ class Voters(NamedTuple):
     def agree(self, yes: Collection[str]) -> bool:
         return bool(self.now) and all(_most(group, yes) for group in self.groups)
 
-    def settles(self, yes: Collection[str]) -> bool:
-        """Whether no other can win what these have granted: more than half of one group is enough for that."""
-        return any(_most(group, yes) for group in self.groups)
+    def settles(self, number: int, yes: Collection[str]) -> bool:
+        """Whether no other can win the number that these have granted: more than half of one group that it needs is enough.
+
+        While they change, numbers from before it are the former ones' to settle: the new ones may have heard of a loser first.
+        """
+        groups = (self.before,) if self.before and number // ERA < self.turn else self.groups
+        return any(_most(group, yes) for group in groups)
+
+    def first(self) -> int:
+        """No number of these voters is as low."""
+        return self.turn * ERA
 
     def newest(self, times: Mapping[str, float]) -> float | None:
         """The latest time at or after which enough voters have a time; None: too few have one."""
@@ -71,8 +83,8 @@ def granted_by(grants: Mapping[str, Grant]) -> dict[Grant, set[str]]:
 
 def winner(voters: Voters, grants: Mapping[str, Grant], *, settled: bool = False) -> Grant | None:
     """The newest grant on which enough agree; `settled`: of which no other can win that number."""
-    test = voters.settles if settled else voters.agree
-    won = [grant for grant, by in granted_by(grants).items() if test(by)]
+    by = granted_by(grants)
+    won = [g for g in by if (voters.settles(g.number, by[g]) if settled else voters.agree(by[g]))]
     return max(won, key=lambda grant: grant.number, default=None)
 
 

@@ -68,18 +68,17 @@ def is_holder(s: Situation, slot: Slot, node: str) -> bool:
 def review_fence(s: Situation) -> None:
     """Tell the newest lease of every exclusive slot. A number that was once seen never goes down."""
     found: dict[Slot, Fenced] = {}
-    for app, want in s.wants.items():
-        for service, of in want.services.items():
-            if not of.service.exclusive:
-                continue
-            for index in range(of.service.replicas):
-                slot = Slot(app, service, index)
-                before, now = s.fenced.get(slot), s.leases.holder_of(s, str(slot))
-                if now is not None and (before is None or now.number > before.number):
-                    found[slot] = Fenced(slot, now.holder, now.number)
-                    s.touch(app, service)
-                elif before is not None:
-                    found[slot] = before
+    for lease in s.known.facts.get("grant", {}):
+        slot = Slot.read(lease)
+        want = s.want(slot) if slot is not None else None
+        if slot is None or want is None or not want.service.exclusive:
+            continue
+        before, now = s.fenced.get(slot), s.leases.holder_of(s, lease)
+        if now is not None and (before is None or now.number > before.number):
+            found[slot] = Fenced(slot, now.holder, now.number)
+            s.touch(slot.app, slot.service)
+        elif before is not None:
+            found[slot] = before
     if found != s.fenced:
         s.fenced = found
         s.out.append(

@@ -33,19 +33,19 @@ class Case(NamedTuple):
     """One ask. `own`: what this voter granted last; `own_freed`: whether its holder has let it go.
 
     `settled`: of which no other can win the number; `alive_s`: when that one was last seen to be renewed, `settled_freed`: as above.
-    `top`: the highest number granted by any voter. `not_before_s`: better placed ones go first.
+    `first`: below the numbers of the present voters. `top`: the highest number granted by any voter.
     """
 
     lease: str
     asker: str
     number: int
+    first: int = 0
     own: Grant | None = None
     own_freed: bool = False
     settled: Grant | None = None
     settled_freed: bool = False
     alive_s: float = -1e9
     top: int = 0
-    not_before_s: float = 0.0
 
 
 class Voter:
@@ -90,8 +90,12 @@ class Voter:
         highest = max(own.number if own is not None else 0, settled.number if settled is not None else 0)
         if case.number <= highest:
             return No(f"number {highest} was granted already")
-        if case.number > max(case.top, highest) + LEAP:
-            return No(f"number {case.number} is far above {max(case.top, highest)}, the highest that was granted")
+        if case.number <= case.first:
+            return No("it was asked for before the voters were changed")
+        if case.number > (most := max(case.top, highest, case.first) + LEAP):
+            return No(
+                f"number {case.number} is above {most}: it asks for more than the next one, or knows of newer voters"
+            )
         free_s, why = self._careful_s, "the voters were changed a moment ago"
         if own is not None and own.holder != case.asker and not case.own_freed:
             free_s, why = max((free_s, why), (self._bound.get(case.lease, 0.0), f"promised to {own.holder}"))
@@ -99,6 +103,4 @@ class Voter:
             free_s, why = max((free_s, why), (case.alive_s + self.length_s, f"{settled.holder} holds it"))
         if now_s < free_s:
             return Later(free_s, why)
-        if now_s < case.not_before_s:
-            return Later(case.not_before_s, "better placed ones go first")
         return Yes("it is free")
