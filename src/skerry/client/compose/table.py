@@ -332,7 +332,6 @@ X_SKERRY = {
     "exclusive": yes(
         "`true`: each replica runs once or not at all, also in a parted network; needs voters (docs/exclusive.md)"
     ),
-    "leases": yes("`true`: its containers get a socket for leases of their own (docs/exclusive.md)"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
 }
 X_METRICS = {
