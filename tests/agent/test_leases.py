@@ -60,7 +60,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         image = aside.look(lambda: cloud.give_image(b"program"))
         service = Service(replicas=6, leases=True)
         aside.look(lambda: cloud.deploy("shop", service, image))
-        aside.wait("two on each host", lambda: all(agent.containers.count() == 2 for agent in cloud.agents.values()))
+        aside.wait("two on each host", lambda: all(len(cloud.runtimes[host].disk.specs) == 2 for host in HOSTS))
         yield made
 
 
@@ -126,7 +126,7 @@ def test_a_container_that_ends_lets_go(shop: Shop, name: str) -> None:
     assert time.monotonic() - ended_s < 3.0, "sooner than it would have run out"
     with pytest.raises((OSError, ConnectionError)):
         one.renew(Held(name, 1, 0.0))
-    shop.aside.wait("its slot to run again", lambda: shop.aside.cloud.agents["vps-3"].containers.count() == 2)
+    shop.aside.wait("its slot to run again", lambda: len(shop.aside.cloud.runtimes["vps-3"].disk.specs) == 2)
     shop.ask("vps-1").release(after)
 
 
