@@ -116,20 +116,6 @@ def test_who_waits_has_it_as_soon_as_it_is_free(shop: Shop, name: str) -> None:
     two.release(got[0])
 
 
-def test_a_container_that_ends_lets_go(shop: Shop, name: str) -> None:
-    one = shop.ask("vps-3")
-    _eventually(one, name)
-    shop.end("vps-3")
-    ended_s = time.monotonic()
-    after = shop.ask("vps-1").acquire(name, 10)
-    assert after is not None and after.number > 1
-    assert time.monotonic() - ended_s < 3.0, "sooner than it would have run out"
-    with pytest.raises((OSError, ConnectionError)):
-        one.renew(Held(name, 1, 0.0))
-    shop.aside.wait("its slot to run again", lambda: len(shop.aside.cloud.runtimes["vps-3"].disk.specs) == 2)
-    shop.ask("vps-1").release(after)
-
-
 def test_who_does_not_ask_again_loses_it_when_it_was_told(shop: Shop, name: str) -> None:
     held = _eventually(shop.ask("vps-1"), name)
     after = shop.ask("vps-1", 1).acquire(name, 15)
@@ -208,6 +194,20 @@ def test_an_agent_that_starts_anew_answers_at_the_same_place(shop: Shop, name: s
     after = shop.ask("vps-1").acquire(name, 20)
     assert after is not None and after.number > 1 and time.monotonic() > held.until, "until it had run out"
     aside.wait("links", lambda: all(len(agent.mesh.neighbours()) == 2 for agent in cloud.agents.values()))
+
+
+def test_a_container_that_ends_lets_go(shop: Shop, name: str) -> None:
+    one = shop.ask("vps-3")
+    _eventually(one, name)
+    shop.end("vps-3")
+    ended_s = time.monotonic()
+    after = shop.ask("vps-1").acquire(name, 10)
+    assert after is not None and after.number > 1
+    assert time.monotonic() - ended_s < 3.0, "sooner than it would have run out"
+    with pytest.raises((OSError, ConnectionError)):
+        one.renew(Held(name, 1, 0.0))
+    shop.aside.wait("its slot to run again", lambda: len(shop.aside.cloud.runtimes["vps-3"].disk.specs) == 2)
+    shop.ask("vps-1").release(after)
 
 
 def _eventually(by: Leases, name: str) -> Held:

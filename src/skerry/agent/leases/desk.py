@@ -113,7 +113,10 @@ class LeaseDesk:
             if waiter.got.cancelled():
                 raise Refused("gone", "the container ends")
             if waiter.got.done():
-                return self._told(of.claims[name])
+                claim = of.claims.get(name)
+                if claim is None or claim.waiter is not waiter:
+                    raise Refused("held", "it was lost before it was told")
+                return self._told(claim)
         finally:
             if not waiter.got.done() or waiter.got.cancelled():
                 self._leave(app, name, waiter)
