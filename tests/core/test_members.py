@@ -8,6 +8,8 @@ from skerry.core.effects import Members
 from skerry.core.facts import SlotState
 from skerry.core.intent import Port, Secret, Service
 from skerry.core.lodging import Lodging
+from skerry.core.routes import Routes
+from skerry.core.situation import Situation
 from skerry.core.versions import spec_of
 from skerry.sim import documents as docs
 from skerry.sim.cluster import Cluster
@@ -62,7 +64,7 @@ def test_one_that_is_not_well_yet_belongs_to_its_app_all_the_same() -> None:
     assert lodging.addresses(("shop", "web")) == {"10.77.2.9": "node/a", "10.77.3.9": "node/b"}
     lodging.heard("node/a", "shop.web/0", None)
     lodging.heard("node/b", "shop.web/0", msgspec.structs.replace(body, address="", state="stopping"))
-    assert lodging.services() == set()
+    assert lodging.apps() == set()
 
 
 def test_who_may_reach_it_changes_without_a_restart() -> None:
@@ -92,8 +94,9 @@ def test_a_node_without_the_apps_key_lends_it_no_address() -> None:
     assert "10.77.3.99" not in _addresses(s)
 
 
-def _addresses(s: object) -> tuple[str, ...]:
-    from skerry.core.routes import routes
-
-    (web,) = routes(s).members  # type: ignore[arg-type]
+def _addresses(s: Situation) -> tuple[str, ...]:
+    s.routes_due.add("shop")
+    route = Routes().review(s)
+    assert route is not None
+    (web,) = route.members
     return web.addresses

@@ -22,6 +22,7 @@ from skerry.core.records import Document, MachineSlot
 from skerry.errors import BadFormat, NoSuchSubject, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
+from skerry.outside import UNREADABLE
 from skerry.trust.documents import what_rests_on_what
 from skerry.trust.drafts import rehearse
 from skerry.trust.identity import private_pem
@@ -378,7 +379,7 @@ def _shaped(answer: Any, shape: Any, who: str) -> Any:
     """
     try:
         return msgspec.json.decode(answer, type=shape) if isinstance(answer, bytes) else msgspec.convert(answer, shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadFormat(
             f"{who.removeprefix('node/')} was not understood",
             str(error),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from skerry.core import exclusive, wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
+from skerry.core.concern import is_ours
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
 from skerry.core.rebalance import may_improve
@@ -21,26 +23,32 @@ from skerry.core.witnessing import review_watches
 _DATA_PATIENCE = 4  # where data is made, two first claims at once cost more than a later start
 
 
-def decide_service(s: Situation, app: str, service: str) -> None:
-    """Look at all slots of a service and do what is due. Called again as long as that changes a fact of ours."""
-    s.due.pop((app, service), None)
+def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] | None, own: Collection[Slot]) -> None:
+    """Look at slots of a service (None: at all) and do what is due. Called again as long as that changes a fact of ours.
+
+    `own`: those of this service of which this node runs or tells something. Slots that are not our business are only looked at; those
+    that are, are decided also when another slot of the service has changed.
+    """
     wanted = s.wants[app].services.get(service) if app in s.wants else None
-    slots = [Slot(app, service, index) for index in range(wanted.service.replicas if wanted is not None else 0)]
-    for slot in slots:
-        assert wanted is not None
-        before = s.standings.get(slot)
-        s.standings[slot] = look(s, slot, wanted)
-        if before != s.standings[slot]:
-            s.touch_dependents(app, service)
-        _mark_done(s, s.standings[slot], wanted)
-    mine = {slot for slot in (*s.own_slots(), *s.replicas.slots()) if slot.app == app and slot.service == service}
-    for slot in [slot for slot in s.standings if slot[:2] == (app, service) and slot not in slots]:
-        del s.standings[slot]
-        s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
-    for slot in sorted({*slots, *mine}):
+    numbers = s.numbers(app, service)
+    if some is None:
+        slots = [Slot(app, service, index) for index in numbers]
+        _forget_others(s, app, service, slots)
+    else:
+        slots = [slot for slot in some if slot.index in numbers]
+    changed = _look(s, slots, wanted)
+    if some is not None:
+        more = s.concern.of(app, service) if changed else [slot for slot in own if _waits(s, slot)]
+        more = [slot for slot in more if slot not in some and slot.index in numbers]
+        _look(s, more, wanted)
+        slots += more
+    ours = []
+    for slot in sorted({*slots, *(slot for slot in own if slot.index not in numbers)}):
         want = s.want(slot)
         if want is not None:
-            decide_slot(s, slot, want, s.standings[slot])
+            if is_ours(s, slot, want, s.standings[slot], slot in own):
+                ours.append(slot)
+                decide_slot(s, slot, want, s.standings[slot])
         elif s.is_known(slot):
             let_go(s, slot, "the app is deleted" if s.wants[app].deleted else wishing.unwanted(s, slot))
         else:
@@ -49,8 +57,42 @@ def decide_service(s: Situation, app: str, service: str) -> None:
             if s.state_of(s.me, slot) is not None:
                 publish_state(s, slot, "")
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
-    review_watches(s, slots, app, service)
-    _settle(s, slots, wanted)
+    review_watches(s, ours, slots, app, service)
+    _settle(s, app, service, wanted)
+    s.routes_due.add(app)
+
+
+def _waits(s: Situation, slot: Slot) -> bool:
+    """Whether a container of ours is not started yet: what it waits for may be under way now."""
+    return any(replica.phase in ("waiting", "fetching") for replica in s.replicas.of(slot).values())
+
+
+def _look(s: Situation, slots: Collection[Slot], wanted: Want | None) -> bool:
+    """See how slots stand; whether one stands otherwise than before."""
+    changed = False
+    for slot in sorted(slots):
+        assert wanted is not None
+        s.agenda.forget(slot)
+        before = s.standings.get(slot)
+        now = s.standings[slot] = look(s, slot, wanted)
+        if before is None:
+            s.slots.setdefault((slot.app, slot.service), set()).add(slot)
+        if before != now:
+            changed = True
+            s.touch_dependents(slot.app, slot.service)
+        _mark_done(s, now, wanted)
+    return changed
+
+
+def _forget_others(s: Situation, app: str, service: str, slots: Collection[Slot]) -> None:
+    """Slots that are wanted no more."""
+    held = s.slots.get((app, service), set())
+    for slot in sorted(held.difference(slots)):
+        del s.standings[slot]
+        held.discard(slot)
+        s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
+        s.concern.forget(slot)
+        s.agenda.forget(slot)
 
 
 def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
@@ -369,7 +411,7 @@ def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
     for depends in want.service.depends_on:
         if depends.condition == "completed" and not completed(s, slot.app, depends.service):
             return MayMove(False, f"waits for {depends.service} to be completed")
-    lower = [Slot(slot.app, slot.service, index) for index in range(slot.index)]
+    lower = [Slot(slot.app, slot.service, n) for n in s.numbers(slot.app, slot.service) if n < slot.index]
     return may_move(
         [Lower(str(other), _done_s(s, other, want)) for other in lower],
         parallelism=want.service.update.parallelism,
@@ -401,15 +443,18 @@ def _mark_done(s: Situation, standing: Standing, want: Want) -> None:
         s.done[standing.slot] = (want.spec, s.now)
 
 
-def _settle(s: Situation, slots: list[Slot], want: Want | None) -> None:
+def _settle(s: Situation, app: str, service: str, want: Want | None) -> None:
     """Once all are done and stayed so for the monitor's time, the version has proved itself: failures no longer judge it."""
-    if want is None or not slots or (slots[0].app, slots[0].service, want.spec) in s.settled:
+    if want is None or (app, service, want.spec) in s.settled:
+        return
+    slots = [Slot(app, service, index) for index in s.numbers(app, service)]
+    if not slots:
         return
     since = [s.done[slot][1] for slot in slots if slot in s.done]
     if len(since) < len(slots):
         return
     ripe = max(since) + want.service.update.monitor_s
     if s.now >= ripe:
-        s.settled.add((slots[0].app, slots[0].service, want.spec))
+        s.settled.add((app, service, want.spec))
     else:
         s.later(slots[0], ripe)

@@ -28,7 +28,10 @@ def begin(s: Situation) -> None:
         if slot is None:
             continue
         s.leases.holder.take(lease, number, s.now, resumed=True)
-        if not any(r.phase == "running" for r in s.replicas.of(slot).values()):
+        running = [r for r in s.replicas.of(slot).values() if r.phase == "running"]
+        for r in running:
+            r.fencing = number
+        if not running:
             s.leases.holder.free(lease, s.now)
     s.leases.due = True
 
@@ -66,7 +69,7 @@ def _guard(s: Situation, slot: Slot, mine: Mine) -> None:
     )
     if before is None or before[0] != mine.number:
         s.note("leased", slot, f"lease {mine.number}, from more than half of the voters")
-        s.touch(slot.app, slot.service)
+        s.touch_slot(slot)
 
 
 def _free(s: Situation, slot: Slot, mine: Mine) -> None:
@@ -85,21 +88,22 @@ def _lost(s: Situation, slot: Slot, mine: Mine) -> None:
         if r.phase in _RUNS:
             r.then_again = True
             stop(s, r, why, at_once=True)
-    s.touch(slot.app, slot.service)
+    s.touch_slot(slot)
 
 
 def yields(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     """Why this node lets go of an exclusive slot that it claims, "" if it keeps it: one at a time, so the next starts after it."""
-    if why := slots.holds_instead(s, slot):
+    leaving = [claimant.node for claimant in standing.claimants if claimant.against]
+    if why := slots.holds_instead(s, slot, leaving):
         return why
     if s.leases.held(str(slot), s.now) is None:
         return ""
     own = next((claimant for claimant in standing.claimants if claimant.node == s.me), None)
     ill = any(r.well_once and not r.healthy and r.phase == "running" for r in s.replicas.of(slot).values())
-    leaving = not s.is_active(s.me) or s.me not in standing.order
-    if own is None or not (ill or leaving):
+    must_go = not s.is_active(s.me) or s.me not in standing.order
+    if own is None or not (ill or must_go):
         return ""
     other = slots.successor(s, slot, s.leases.holder_of(s, str(slot)))
     if not other:
         return ""
-    return f"{name_of(other)} could take it at once, and this {'node is being drained' if leaving else 'replica is not healthy'}"
+    return f"{name_of(other)} could take it at once, and this {'node is being drained' if must_go else 'replica is not healthy'}"

@@ -158,7 +158,7 @@ class Images:
         wanted: dict[str, str] = {}
         for app, want in s.wants.items():
             for service, images in want.images.items():
-                if s.me in s.keepers(app, service):
+                if s.keeps(app, service):
                     for image in images:
                         wanted[image] = f"one of those that keep {app}.{service}"
                 elif warms(s, app, service):
@@ -192,7 +192,7 @@ class Images:
     def _say_held(self, s: Situation, referred: set[str]) -> None:
         """What others may ask for first; of the history only as much as leaves room for facts of slots."""
         told = set(sorted(self._held, key=lambda image: (image not in referred, image))[:TOLD_MAX])
-        for image in [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]:
+        for image in s.known.told_by(s.me, "object"):
             if image not in told:
                 s.publish("object", image, None, "no longer held here")
         for image in sorted(told):

@@ -13,25 +13,35 @@ ServiceKey = tuple[str, str]  # (app, service)
 
 class Lodging:
     def __init__(self) -> None:
-        self._of: dict[ServiceKey, dict[tuple[str, str], str]] = {}  # -> (node, key) -> address
+        self._of: dict[str, dict[str, dict[tuple[str, str], str]]] = {}  # app -> service -> (node, key) -> address
+        self.moved: set[str] = set()  # apps of which an address has come or gone since the routes were reckoned
 
     def heard(self, node: str, key: str, body: FactBody | None) -> None:
         """What a node says of a slot now; None: nothing any more."""
         slot = Slot.read(key)
         if slot is None:
             return
-        place = slot.app, slot.service
-        if isinstance(body, SlotState) and body.address:
-            self._of.setdefault(place, {})[node, key] = body.address
-        elif (held := self._of.get(place)) is not None:
-            held.pop((node, key), None)
-            if not held:
-                del self._of[place]
+        services = self._of.setdefault(slot.app, {})
+        held = services.setdefault(slot.service, {})
+        now = body.address if isinstance(body, SlotState) else ""
+        if now != held.pop((node, key), ""):
+            self.moved.add(slot.app)
+        if now:
+            held[node, key] = now
+        if not held:
+            del services[slot.service]
+        if not services:
+            del self._of[slot.app]
 
-    def services(self) -> set[ServiceKey]:
+    def apps(self) -> set[str]:
         """Those that have a container somewhere."""
         return set(self._of)
 
+    def services(self, app: str) -> set[str]:
+        """Those of an app that have a container somewhere."""
+        return set(self._of.get(app, ()))
+
     def addresses(self, place: ServiceKey) -> dict[str, str]:
         """address -> the node that says so."""
-        return {address: node for (node, _), address in self._of.get(place, {}).items()}
+        app, service = place
+        return {address: node for (node, _), address in self._of.get(app, {}).get(service, {}).items()}

@@ -35,7 +35,7 @@ def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     if s.now < since + s.timing.takeover_after_s:
         s.later(slot, since + s.timing.takeover_after_s)
         return ""
-    for index in range(want.service.replicas):
+    for index in s.numbers(slot.app, slot.service):
         other = s.standings.get(Slot(slot.app, slot.service, index))
         if other is None or other.slot == slot:
             continue

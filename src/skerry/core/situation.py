@@ -6,22 +6,26 @@ One mutable value that the deciding files share. It answers small questions; the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from skerry.core.agenda import Agenda, ServiceKey
 from skerry.core.alerting.alerting import Alerting
 from skerry.core.bars import Bars
 from skerry.core.claims import Room
+from skerry.core.concern import Concern
 from skerry.core.constraints import unmet
 from skerry.core.effects import Effect, Fenced, Note, Publish
 from skerry.core.facts import Claim, FactBody, SlotState
+from skerry.core.field import Field, Order
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
 from skerry.core.leases.apps import AppLeases
 from skerry.core.leases.desk import Leases
-from skerry.core.order import order_by_name, order_for
+from skerry.core.order import order_by_name
 from skerry.core.presence import Presence
 from skerry.core.records import MachineSlot, Slot
 from skerry.core.renting.keeping import Renting
@@ -33,7 +37,6 @@ from skerry.core.wishing import Wishing
 if TYPE_CHECKING:
     from skerry.core.standing import Standing
 
-ServiceKey = tuple[str, str]  # (app, service)
 _UNWANTED = AppWant(known=False)
 
 
@@ -76,6 +79,7 @@ class Situation:
         self.leases = Leases(timing)
         self.app_leases = AppLeases(timing)
         self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
+        self.refused: tuple[str, ...] = ()  # addresses of their containers that another lease has overtaken
         self.fence_due = True
         self.guarded: dict[Slot, tuple[int, float]] = {}  # own: what the guard was told last, number and until
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
@@ -105,14 +109,18 @@ class Situation:
         self.standings: dict[Slot, Standing] = {}  # of every wanted slot, as last looked at
         self.whys: dict[Slot, str] = {}  # what a slot waits for, as last decided
         self.out: list[Effect] = []
-        self.dirty: set[ServiceKey] = set()
-        self.due: dict[ServiceKey, float] = {}
+        self.agenda = Agenda()
+        self.concern = Concern()
         self.apps_due: set[str] = set()  # apps with a document that has not been looked at yet
         self.members_changed = False
         self.images_changed = False
-        self.routes_changed = False
-        self._orders: dict[tuple[str, str, int], tuple[str, ...]] = {}
-        self._eligible: dict[ServiceKey, dict[str, Node]] = {}
+        self.routes_due: set[str] = set()  # apps whose routes may have changed
+        self.slots: dict[ServiceKey, set[Slot]] = {}  # those in `standings`
+        self._orders: dict[str, dict[Slot, Order]] = {}  # by app
+        self._fields: dict[str, dict[str, Field]] = {}  # app -> service
+        self._shared: dict[object, Field] = {}  # by what makes nodes eligible
+        self._active: dict[str, bool] = {}
+        self._keeps: dict[str, dict[str, bool]] = {}  # app -> service -> whether this node keeps its images
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -124,7 +132,8 @@ class Situation:
         self.known.put(self.me, kind, key, body)
         if kind in ("claim", "slot", "decline"):
             slot = Slot.parse(key)
-            self.touch(slot.app, slot.service)
+            self.agenda.mark_slot(slot)
+            self.touch_ours(slot.app, slot.service)
         self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason))
 
     def note(self, kind: str, subject: object, reason: str) -> None:
@@ -132,16 +141,28 @@ class Situation:
 
     # --- what to look at again ----------------------------------------------------------------------------------------
 
+    def touch_slot(self, slot: Slot) -> None:
+        """Look at a slot anew; if it stands otherwise than before, those of its service that are our business are decided, too."""
+        self.agenda.mark_slot(slot)
+        self.touch_dependents(slot.app, slot.service)
+
+    def touch_ours(self, app: str, service: str) -> None:
+        """Decide anew about those slots of a service that are our business, and about what depends on it."""
+        for slot in self.concern.of(app, service):
+            self.agenda.mark_slot(slot)
+        self.touch_dependents(app, service)
+
     def touch(self, app: str, service: str) -> None:
-        """Decide anew about a service, and about those of its app that depend on it."""
-        self.dirty.add((app, service))
-        self.routes_changed = True
+        """Look at a whole service anew, and decide about what depends on it."""
+        self.agenda.mark(app, service)
         self.touch_dependents(app, service)
 
     def touch_dependents(self, app: str, service: str) -> None:
+        """Containers of ours may wait for it."""
         for name, want in self.wants.get(app, _UNWANTED).services.items():
             if any(depends.service == service for depends in want.service.depends_on):
-                self.dirty.add((app, name))
+                for slot in self.own_of(app, name):
+                    self.agenda.mark_slot(slot)
 
     def touch_app(self, app: str) -> None:
         for service in self.wants.get(app, _UNWANTED).services:
@@ -149,27 +170,36 @@ class Situation:
         for slot in (*self.replicas.slots(), *self.own_claims()):
             if slot.app == app:
                 self.touch(app, slot.service)
-        self.routes_changed = True
 
     def touch_all(self) -> None:
-        for app in self.wants:
-            self.touch_app(app)
+        for app, want in self.wants.items():
+            for service in want.services:
+                self.agenda.mark(app, service)
         for slot in (*self.replicas.slots(), *self.own_claims()):
-            self.touch(slot.app, slot.service)
+            self.agenda.mark(slot.app, slot.service)
+        self.images_changed = True
+
+    def touch_all_ours(self) -> None:
+        """There is more room here, say."""
+        for slot in (*self.concern.all(), *self.replicas.slots(), *self.own_claims()):
+            self.agenda.mark_slot(slot)
         self.images_changed = True
 
     def later(self, slot: Slot, at_s: float) -> None:
-        """Decide anew about the slot's service at that time; never at once, or rounding could make an endless loop."""
-        key = (slot.app, slot.service)
-        at_s = max(at_s, self.now + 0.001)
-        self.due[key] = min(at_s, self.due.get(key, at_s))
+        """Decide anew about the slot at that time; never at once, or rounding could make an endless loop."""
+        self.agenda.later(slot, max(at_s, self.now + 0.001))
 
     # --- small questions ----------------------------------------------------------------------------------------------
 
     def want(self, slot: Slot) -> Want | None:
         """What the slot shall run; None: it is not wanted, or not known (see `is_known`)."""
         want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
-        return want if want is not None and slot.index < want.service.replicas else None
+        return want if want is not None and slot.index in self.numbers(slot.app, slot.service) else None
+
+    def numbers(self, app: str, service: str) -> Collection[int]:
+        """Of its wanted slots, in order."""
+        want = self.wants.get(app, _UNWANTED).services.get(service)
+        return range(want.service.replicas if want is not None else 0)
 
     def is_known(self, slot: Slot) -> bool:
         """False: documents are missing that would say whether the slot is wanted: leave it alone."""
@@ -191,7 +221,7 @@ class Situation:
     def others_well(self, slot: Slot, spec: str) -> bool:
         """Whether another slot of the service is well in that version: then it is not the version that ails."""
         want = self.want(slot)
-        for index in range(want.service.replicas if want is not None else 0):
+        for index in self.numbers(slot.app, slot.service) if want is not None else ():
             standing = self.standings.get(Slot(slot.app, slot.service, index)) if index != slot.index else None
             if standing is not None and standing.winner is not None and standing.winner.spec == spec:
                 return True
@@ -234,26 +264,37 @@ class Situation:
         return self.known.of(node, "slot", str(slot), SlotState)
 
     def own_claims(self) -> list[Slot]:
-        return [Slot.parse(key) for key, about in self.known.facts.get("claim", {}).items() if self.me in about]
+        return [Slot.parse(key) for key in self.known.told_by(self.me, "claim")]
 
     def own_slots(self) -> list[Slot]:
         """Slots about which we say anything: claimed, running, or their data is here."""
-        facts = self.known.facts
-        keys = {
-            key
-            for kind in ("claim", "slot", "decline")
-            for key, about in facts.get(kind, {}).items()
-            if self.me in about
-        }
+        keys = dict.fromkeys(key for kind in ("claim", "slot", "decline") for key in self.known.told_by(self.me, kind))
         return [Slot.parse(key) for key in keys]
+
+    def own_by_service(self) -> dict[ServiceKey, set[Slot]]:
+        """Those, and what runs here."""
+        found: dict[ServiceKey, set[Slot]] = {}
+        for slot in (*self.own_slots(), *self.replicas.slots()):
+            found.setdefault((slot.app, slot.service), set()).add(slot)
+        return found
+
+    def own_of(self, app: str, service: str) -> set[Slot]:
+        return {slot for slot in (*self.own_slots(), *self.replicas.slots()) if slot[:2] == (app, service)}
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the cloud is so small that every slot is everybody's business."""
+        return len(self.known.nodes) <= self.timing.rank_all
 
     def is_active(self, node: str) -> bool:
         """A machine beyond its pool's bounds is draining by the operator's word, whatever its enrolment says."""
-        body = self.known.nodes.get(node)
-        slot = MachineSlot.of_path(node)
-        if slot is not None and slot.is_beyond(self.known.body(f"pool/{slot.pool}", Pool)):
-            return False
-        return body is not None and body.state == "active"
+        found = self._active.get(node)
+        if found is None:
+            body = self.known.nodes.get(node)
+            slot = MachineSlot.of_path(node)
+            beyond = slot is not None and slot.is_beyond(self.known.body(f"pool/{slot.pool}", Pool))
+            found = self._active[node] = body is not None and body.state == "active" and not beyond
+        return found
 
     def barred_until(self, slot: Slot, node: str) -> float:
         """When the last bar of a node from a slot ends; 0.0 if there is none any more."""
@@ -271,41 +312,68 @@ class Situation:
 
     # --- orders, cached until enrolments or boxes change --------------------------------------------------------------
 
-    def forget_orders(self) -> None:
+    def forget_orders(self, app: str = "") -> None:
+        """Of one app, whose documents have changed; or all."""
+        if app:
+            self._orders.pop(app, None)
+            self._fields.pop(app, None)
+            self._keeps.pop(app, None)
+            return
         self._orders.clear()
-        self._eligible.clear()
+        self._fields.clear()
+        self._shared.clear()
+        self._active.clear()
+        self._keeps.clear()
 
-    def eligible(self, app: str, service: str) -> dict[str, Node]:
-        """Enrolled nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
-        found = self._eligible.get((app, service))
+    def field(self, app: str, service: str) -> Field:
+        """The nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
+        of_app = self._fields.setdefault(app, {})
+        found = of_app.get(service)
         if found is None:
             want = self.wants.get(app, _UNWANTED).services.get(service)
             constraints = want.service.constraints if want is not None else ()
-            found = {
-                path: node
-                for path, node in self.known.nodes.items()
-                if not node.voter_only
-                and not unmet(constraints, path, node)
-                and self.known.may_read(app, path)
-                and not (want is not None and MachineSlot.of_path(path) and self.stays_with_data(app, want.service))
-            }
-            self._eligible[app, service] = found
+            stays = want is not None and self.stays_with_data(app, want.service)
+            key = (constraints, stays, self.known.readers(app))
+            found = self._shared.get(key)
+            if found is None:
+                nodes = {
+                    path: node
+                    for path, node in self.known.nodes.items()
+                    if not node.voter_only
+                    and not unmet(constraints, path, node)
+                    and self.known.may_read(app, path)
+                    and not (stays and MachineSlot.of_path(path))
+                }
+                found = self._shared[key] = Field(nodes, small=self.is_small)
+            of_app[service] = found
         return found
 
-    def order(self, slot: Slot) -> tuple[str, ...]:
-        order = self._orders.get(slot)
+    def eligible(self, app: str, service: str) -> dict[str, Node]:
+        """Enrolled nodes that may run it."""
+        return self.field(app, service).nodes
+
+    def order(self, slot: Slot) -> Order:
+        of_app = self._orders.setdefault(slot.app, {})
+        order = of_app.get(slot)
         if order is None:
-            order = order_for(f"{slot.app}.{slot.service}", slot.index, self.eligible(slot.app, slot.service))
-            self._orders[slot] = order
+            order = of_app[slot] = Order(self.field(slot.app, slot.service), f"{slot.app}.{slot.service}", slot.index)
         return order
+
+    def before(
+        self, order: Sequence[str], enough: int, counts: Callable[[str], bool], of: str = ""
+    ) -> tuple[str, ...] | None:
+        """So many nodes that come before this one (or `of`) in an order, and that count; None: it may be one of the first."""
+        return order.before(of or self.me, enough, counts) if isinstance(order, Order) else None
 
     def keepers(self, app: str, service: str) -> tuple[str, ...]:
         """Who keeps the service's images: the first few of the order computed for its name."""
-        place = (app, service, -1)
-        order = self._orders.get(place)
-        if order is None:
-            nodes = self.eligible(app, service)
-            fixed = {path: node for path, node in nodes.items() if MachineSlot.of_path(path) is None}
-            order = order_by_name(f"{app}.{service}", fixed or nodes)[: self.timing.image_keepers]
-            self._orders[place] = order
-        return order
+        nodes = self.eligible(app, service)
+        fixed = {path: node for path, node in nodes.items() if MachineSlot.of_path(path) is None}
+        return order_by_name(f"{app}.{service}", fixed or nodes)[: self.timing.image_keepers]
+
+    def keeps(self, app: str, service: str) -> bool:
+        """Whether this node is one of those."""
+        of_app = self._keeps.setdefault(app, {})
+        if service not in of_app:
+            of_app[service] = self.field(app, service).keeps(self.me, f"{app}.{service}", self.timing.image_keepers)
+        return of_app[service]

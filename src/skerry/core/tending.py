@@ -155,9 +155,10 @@ def start(s: Situation, r: Replica, reason: str) -> None:
     at_home(s, r)
     r.again_s, r.healthy, r.exit_code, r.oom = None, None, None, False
     to(s, r, "starting", reason)
+    r.fencing = lease.number_of(s, r.slot) if r.service.exclusive else 0
     s.out.append(
         Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, init=r.init, reason=reason,
-              fencing=lease.number_of(s, r.slot) if r.service.exclusive else 0)
+              fencing=r.fencing)
     )  # fmt: skip
 
 
@@ -367,7 +368,7 @@ def publish_state(s: Situation, slot: Slot, wanted_spec: str, rest: str = "") ->
     body = SlotState(
         spec=r.spec, image=r.image, state=r.phase, address=r.address if r.phase == "running" else "",
         healthy=r.healthy, since=s.wall(r.since_s), restarts=r.restarts, exit_code=r.exit_code, oom=r.oom,
-        why=r.why or _last_end(r), versions=r.versions, data=slot in s.homes,
+        why=r.why or _last_end(r), versions=r.versions, data=slot in s.homes, fencing=r.fencing,
     )  # fmt: skip
     s.publish("slot", key, body, f"{r.phase}: {r.why}" if r.why else r.phase)
 

@@ -43,6 +43,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     fetch_retry_most_s: float = 30.0
     mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way
     image_keepers: int = 3  # nodes that keep every wanted image and the fallback's
+    rank_all: int = (
+        64  # of up to so many nodes every slot's whole order is made: in small clouds nothing is saved by less
+    )
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
     # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after.

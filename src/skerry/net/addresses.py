@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.errors import BadInput, Passing
+from skerry.outside import UNREADABLE
 
 
 class NoAddressLeft(Passing):
@@ -121,6 +122,6 @@ class Addresses:
         """What was saved; a file that is missing, damaged or of another subnet counts as empty (`adopt` mends it)."""
         try:
             saved = msgspec.json.decode(path.read_bytes(), type=_Saved)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return cls(subnet)
         return cls(subnet, saved.held, saved.last, saved.of)

@@ -1,11 +1,15 @@
 """A random life of a cloud with exclusive slots: everything that could make two of one, and one checker that looks for that.
 
-`python -m skerry.sim.run --exclusive --seeds N`. Clocks run as wrong as they may, links break one by one and one way, voters
+`python -m skerry.sim.contest --seeds N`. Clocks run as wrong as they may, links break one by one and one way, voters
 start anew or are changed, agents are stopped for minutes, machines are frozen whole; then peace, and each slot runs once.
 """
 
 from __future__ import annotations
 
+import argparse
+import sys
+import traceback
+from collections import Counter
 from collections.abc import Callable
 
 from skerry.core import effects as do
@@ -15,6 +19,7 @@ from skerry.sim.cluster import Life
 from skerry.sim.exclusive import OneHolder
 from skerry.sim.scenario import Scenario
 
+MOST_CLAIMS = 60
 _KINDS = ("ask", "promise")  # a lease is renewed for ever
 
 
@@ -64,7 +69,15 @@ class Contest(Scenario):
         return renews or isinstance(life.effect, do.Guard) or super().may_go_on(life)
 
     def wrong_at_the_end(self) -> list[str]:
-        return [*super().wrong_at_the_end(), *self.one.wrong]
+        return [*super().wrong_at_the_end(), *self.one.wrong, *self._restless()]
+
+    def _restless(self) -> list[str]:
+        """Nobody claims and lets go all the time."""
+        notes = (
+            life for life in self.cluster.history if isinstance(life.effect, do.Note) and life.effect.kind == "claimed"
+        )
+        often = Counter((life.node, life.effect.subject) for life in notes)  # type: ignore[attr-defined]
+        return [f"{node} claimed {subject} {n} times" for (node, subject), n in often.items() if n > MOST_CLAIMS]
 
     # --- what may happen ----------------------------------------------------------------------------------------------
 
@@ -119,7 +132,7 @@ class Contest(Scenario):
     def freeze(self) -> None:
         """What runs there meanwhile only fences keep out: from then on that machine's containers are not counted."""
         name = self._some(True)
-        if name is None or self.cluster[name].frozen:
+        if name is None or self.cluster[name].stands_still:
             return
         machine = self.cluster[name]
         self.say(f"freeze {name}")
@@ -127,7 +140,9 @@ class Contest(Scenario):
         machine.freeze()
         life = machine.life
         long_s = self.chance.choice([0.5, 3.0, 10.0, 60.0])
-        self.cluster.clock.after(long_s, lambda: machine.thaw() if machine.life == life and machine.frozen else None)
+        self.cluster.clock.after(
+            long_s, lambda: machine.thaw() if machine.life == life and machine.stands_still else None
+        )
 
     def cut_one(self) -> None:
         if len(self.names) > 1:
@@ -175,9 +190,10 @@ class Contest(Scenario):
         self.cluster.run(90.0)
 
     def peace(self) -> None:
+        self.cluster.world.loss = 0.0
         for name in self.names:
             machine = self.cluster[name]
-            if machine.frozen:
+            if machine.stands_still:
                 machine.thaw()
             machine.go_on()
         super().peace()
@@ -196,3 +212,31 @@ class Contest(Scenario):
         self.voters = tuple(living[: 3 if len(living) >= 3 else 1])
         self.say("the old majority is dead")
         self._name_voters()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="skerry.sim.contest", description="Live random clouds with exclusive slots.")
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--faults", type=int, default=12)
+    parser.add_argument("--whole", action="store_true", help="with real trust and gossip (sim/whole.py)")
+    parser.add_argument("--show", action="store_true", help="tell what happened in those that fail")
+    given = parser.parse_args(arguments)
+    broken = 0
+    for seed in range(given.first, given.first + given.seeds):
+        life = Contest(seed, faults=given.faults, whole=given.whole)
+        try:
+            wrong = life.run()
+        except Exception:
+            wrong = [traceback.format_exc()]
+        if wrong:
+            broken += 1
+            print(f"seed {seed}: {wrong[0]}", flush=True)
+            if given.show:
+                print("\n".join([*life.log, *wrong]), flush=True)
+    print(f"{given.seeds} seeds, {broken} broken")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

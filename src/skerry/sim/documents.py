@@ -32,6 +32,13 @@ def node(
     return document(f"node/{name}", body, version)
 
 
+def voter_only(name: str, *, version: int = 1) -> Document:
+    """A host that votes and runs nothing."""
+    of = node(name)
+    assert isinstance(of.body, Node)
+    return document(of.path, msgspec.structs.replace(of.body, voter_only=True), version)
+
+
 def machine(slot: MachineSlot, key: str, address: str, *, version: int = 1) -> Document:
     """An enrolment as a keeper of the pool signs it, for the key that a machine made at its first boot."""
     body = Node(

@@ -55,7 +55,7 @@ class OneHolder:
             if other != machine.path:
                 self._say(f"{other} and {machine.path} both had lease {effect.fencing} of {effect.slot}")
             guard = machine.guards.get(effect.slot)
-            if guard is None or guard.number != effect.fencing or guard.until_s <= machine.mono_s():
+            if guard is None or guard.number != effect.fencing or guard.until_s <= machine.now_s():
                 self._say(f"{machine.path} starts {effect.slot} before its guard knows")
 
     def _say(self, what: str) -> None:

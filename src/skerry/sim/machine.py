@@ -52,6 +52,7 @@ class Machine(Still):
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
         self.number = int("".join(filter(str.isdigit, name)) or 0)  # of its /24
+        self.network = "10.77"  # in which that is
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
@@ -98,6 +99,11 @@ class Machine(Still):
                 del other.linked[self.path]
                 other.soon(0.003, lambda other=other: other.unlinked(self.path, "closed", goodbye=True))  # type: ignore[misc]
 
+    def document(self, path: str) -> Document | None:
+        """The newest that it holds."""
+        held = self.disk.get(path)
+        return held if isinstance(held, Document) else None
+
     def _load(self) -> None:
         for record in (*self.older, *self.disk.values()):
             self.step(ev.RecordAccepted(record=record, from_disk=True))
@@ -109,7 +115,7 @@ class Machine(Still):
         self.guards.clear()
 
     def _off(self) -> None:
-        if self.frozen:
+        if self.stands_still:
             self.thaw()
         self.stopped = False
         self._waiting.clear()
@@ -146,11 +152,11 @@ class Machine(Still):
     def step(self, event: ev.Event) -> None:
         if self.core is None:
             return
-        if self.stopped or self.frozen:
+        if self.stopped or self.stands_still:
             life = self.life
             self._waiting.append(lambda: self.step(event) if self.life == life else None)
             return
-        now = self.mono_s()
+        now = self.now_s()
         self.cluster.steps += 1
         # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
         for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
@@ -163,11 +169,11 @@ class Machine(Still):
         self._wake_s = effect.at_s
 
         def ring() -> None:
-            if self._wake_s == effect.at_s and not self.frozen:
+            if self._wake_s == effect.at_s and not self.stands_still:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
-        self.soon((effect.at_s - self.mono_s()) / self.rate, ring)
+        self.soon(self.until(effect.at_s), ring)
 
     def _do_publish(self, effect: do.Publish) -> None:
         self._n += 1
@@ -188,7 +194,7 @@ class Machine(Still):
 
     def receive(self, record: Record, source: str) -> None:
         """As trust and the store do: newer ones are kept, passed on, and told to core."""
-        if self.stopped or self.frozen:
+        if self.stopped or self.stands_still:
             life = self.life
             self._waiting.append(lambda: self.receive(record, source) if self.life == life else None)
             return
@@ -222,7 +228,7 @@ class Machine(Still):
         trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
         self._ids += 1
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
-                              address=f"10.77.{self.number}.{2 + self._ids % 250}", fencing=effect.fencing)  # fmt: skip
+                              address=f"{self.network}.{self.number}.{2 + self._ids % 250}", fencing=effect.fencing)  # fmt: skip
         if not {effect.image, effect.init} <= {*self.images, ""}:
             raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:

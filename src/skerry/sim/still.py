@@ -43,7 +43,7 @@ class Still:
         self._wake_s = float("inf")
         self.rate = 1.0  # seconds of its monotonic clock in a second
         self.stopped = False  # its agent (SIGSTOP); its containers and guards go on
-        self.frozen = False  # all of it, from outside: its clock stands as well
+        self._ice = False  # all of it stands still, from outside, its clock as well
         self._counted = (0.0, 0.0)  # its clock stood at the second when the cluster's stood at the first
         self._waiting: list[Callable[[], None]] = []  # for a stopped agent
         self.guards: dict[Slot, do.Guard] = {}  # they outlive the agent
@@ -57,16 +57,27 @@ class Still:
 
     # --- its clock, and standing still --------------------------------------------------------------------------------
 
-    def mono_s(self) -> float:
+    def now_s(self) -> float:
+        """Of its own monotonic clock."""
         at_s, stood_s = self._counted
-        return stood_s + (0.0 if self.frozen else (self.cluster.clock.now_s - at_s) * self.rate)
+        return stood_s + (0.0 if self._ice else (self.cluster.clock.now_s - at_s) * self.rate)
+
+    def until(self, at_s: float) -> float:
+        """How long it is until then by that clock; seconds of the cluster's. A timer is never early."""
+        exact = self.rate == 1.0 and not self._counted[0]
+        return (at_s - self.now_s()) / self.rate + (0.0 if exact else 1e-6)
+
+    @property
+    def stands_still(self) -> bool:
+        """Nothing goes on, not even what needs no agent."""
+        return self._ice
 
     def set_rate(self, rate: float) -> None:
-        self._counted, self.rate = (self.cluster.clock.now_s, self.mono_s()), rate
+        self._counted, self.rate = (self.cluster.clock.now_s, self.now_s()), rate
 
     @property
     def answers(self) -> bool:
-        return self.on and not self.stopped and not self.frozen
+        return self.on and not self.stopped and not self._ice
 
     def stop_agent(self) -> None:
         """As by SIGSTOP: what comes waits, and all comes late."""
@@ -74,17 +85,17 @@ class Still:
 
     def go_on(self) -> None:
         self.stopped = False
-        if not self.frozen:
+        if not self._ice:
             waiting, self._waiting = self._waiting, []
             for act in waiting:
                 act()
 
     def freeze(self) -> None:
         """The whole machine stands still, its guards and its clock too."""
-        self._counted, self.frozen = (self.cluster.clock.now_s, self.mono_s()), True
+        self._counted, self._ice = (self.cluster.clock.now_s, self.now_s()), True
 
     def thaw(self) -> None:
-        self._counted, self.frozen = (self.cluster.clock.now_s, self.mono_s()), False
+        self._counted, self._ice = (self.cluster.clock.now_s, self.now_s()), False
         for slot in list(self.guards):
             self._guard_later(slot)
         if self._wake_s < float("inf"):
@@ -102,16 +113,17 @@ class Still:
 
     def _guard_later(self, slot: Slot) -> None:
         """A moment late, as a timer is: what it kills must be dead within the time that core leaves it."""
-        left_s = max(0.0, self.guards[slot].until_s - self.mono_s())
-        self.cluster.clock.after(left_s / self.rate + GUARD_S, lambda: self._guard_looks(slot))
+        self.cluster.clock.after(
+            max(0.0, self.until(self.guards[slot].until_s)) + GUARD_S, lambda: self._guard_looks(slot)
+        )
 
     def _is_guarded(self, container: Container) -> bool:
         guard = self.guards.get(container.slot)
-        return guard is not None and guard.number == container.fencing and self.mono_s() < guard.until_s
+        return guard is not None and guard.number == container.fencing and self.now_s() < guard.until_s
 
     def _guard_looks(self, slot: Slot) -> None:
         """Kills what has no time left, also while the agent does not run, or is stopped."""
-        if self.frozen:
+        if self.stands_still:
             return
         for c in list(self.containers.values()):
             if c.slot == slot and c.fencing and c.running and not self._is_guarded(c):

@@ -103,6 +103,7 @@ class _Story:
             ),
             restart=Restart(condition="on-failure" if "job" in given else "any"),
             init="init" in given,
+            exclusive="exclusive" in given,
             constraints=tuple(filter(None, given.get("only", "").split(","))),
             scale=_scale(given),
             update=Update(
@@ -132,6 +133,24 @@ class _Story:
             )
         )  # fmt: skip
         self.cluster.accept(node, self.releases[-1], app)
+
+    def do_voters(self, *names: str) -> None:
+        """Who grants leases from now on: `voters vps-1 vps-2 vps-3`, and with whom before: `voters vps-4 before vps-1`."""
+        turn = names.index("before") if "before" in names else len(names)
+        now, before = names[:turn], names[turn + 1 :]
+        self.versions["policy"] = version = self.versions.get("policy", 0) + 1
+        self.cluster.accept(self._any(), docs.policy(*now, before=before, version=version, voting=version - 1))
+
+    def do_leases(self, node: str = "") -> list[str]:
+        """Who holds what, as a node sees it, and what really runs."""
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        running = {(c.slot, c.fencing): _name(m.path) for m in self.cluster.machines.values() for c in m.containers.values()
+                   if c.running and c.fencing}  # fmt: skip
+        return [f"{_short(row.slot)} {row.leased_to} by lease {row.lease}" for row in core.rows() if row.lease] + [
+            f"running: {_short(slot)} on {host} with number {number}"
+            for (slot, number), host in sorted(running.items())
+        ]
 
     def do_scale(self, service: str, replicas: str) -> None:
         self.services[service] = msgspec.structs.replace(self.services[service], replicas=int(replicas))

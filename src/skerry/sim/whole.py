@@ -18,6 +18,7 @@ from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
+from skerry.core.intent import Policy
 from skerry.core.records import Document, Record
 from skerry.errors import TrustRefusal
 from skerry.mesh.links import Mesh
@@ -59,7 +60,7 @@ class WholeMachine(Machine):
         super().__init__(cluster, name)
         self.operator = operator
         self.signer = keys_of(self.path).signer
-        self.records = Disk(self._now_s)
+        self.records = Disk(self.now_s)
         self.skew_s = 0.0
         self.captured = False
         self.mute = False  # captured: passes on nothing, and answers that everybody is well
@@ -67,9 +68,6 @@ class WholeMachine(Machine):
         self.cuts: list[tuple[float, str]] = []  # links that this machine closed for what came over them
         self._events: deque[ev.Event] = deque()
         self._stepping = False
-
-    def _now_s(self) -> float:
-        return self.cluster.clock.now_s
 
     def wall_s(self) -> float:
         return CLOCK_AT_ZERO + self.cluster.clock.now_s + self.skew_s
@@ -80,11 +78,11 @@ class WholeMachine(Machine):
         self.trusted = Trusted(self.operator.cloud)
         self.gossip = Gossip(self.path)
         self.door = Door(
-            self.trusted, cast(RecordStore, self.records), self.gossip, wall_s=self.wall_s, now_s=self._now_s,
+            self.trusted, cast(RecordStore, self.records), self.gossip, wall_s=self.wall_s, now_s=self.now_s,
             post=self._post, send=lambda sends: self.links.carry(sends), report=lambda *event: None,
         )  # fmt: skip
         self.links = Links(
-            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, wall_s=self.wall_s, post=self._post,
+            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self.now_s, wall_s=self.wall_s, post=self._post,
             note=lambda kind, subject, reason: self.refusals.append(f"{subject}: {reason}"), spawn=self._spawn,
             soon=lambda act: self.soon(0.0, act), bundle=lambda peer, message: None,
         )  # fmt: skip
@@ -103,7 +101,7 @@ class WholeMachine(Machine):
     def lose_disk(self) -> None:
         """Nothing of it comes back: its keys are gone as well."""
         super().power_cut()
-        self.records = Disk(self._now_s)
+        self.records = Disk(self.now_s)
         self.images.clear()
         self.initialised.clear()
 
@@ -113,7 +111,7 @@ class WholeMachine(Machine):
 
     def _tick(self) -> None:
         self.links.look_round()
-        self.soon(max(0.05, self.gossip.next_s - self._now_s()), self._tick)
+        self.soon(max(0.05, self.gossip.next_s - self.now_s()), self._tick)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         def go() -> None:
@@ -185,7 +183,7 @@ class WholeMachine(Machine):
         """The agent closes this link; the wires will make it anew, as two agents do."""
         if peer not in self.linked:
             return
-        self.cuts.append((self._now_s(), peer))
+        self.cuts.append((self.now_s(), peer))
         del self.linked[peer]
         self.soon(0.0, lambda: self.unlinked(peer, "it sent what is forged", goodbye=False))
         other = self.cluster.machines[peer]
@@ -195,6 +193,9 @@ class WholeMachine(Machine):
 
     def _do_probepeer(self, effect: do.ProbePeer) -> None:
         self.links.ask_reach(effect.peer, effect.via)
+
+    def document(self, path: str) -> Document | None:
+        return self.trusted.document(path)
 
     # --- documents -----------------------------------------------------------------------------------------------------
 
@@ -207,6 +208,8 @@ class WholeMachine(Machine):
         """As serve.put: judged, synced, and synced by a neighbour. Gives what was accepted, None if it was there."""
         held = self.trusted.document(document.path)
         version = held.version + 1 if held is not None else 1
+        if isinstance(document.body, Policy) and held is not None and isinstance(held.body, Policy):
+            document = msgspec.structs.replace(document, body=_with_roles(document.body, held.body))
         document = msgspec.structs.replace(document, version=version)
         issued = max(self.wall_s() - self.skew_s, held.issued + 0.001 if held is not None else 0.0)
         raw = self.operator.sign(document, prev=held.hash if held is not None else "", issued=issued)
@@ -221,6 +224,12 @@ class WholeMachine(Machine):
                 break
         assert record is None or isinstance(record, Document)
         return record
+
+
+def _with_roles(body: Policy, held: Policy) -> Policy:
+    """What a simulated policy says is who votes; who may sign what stays as it is."""
+    now = body.voters, body.voters_before, body.voting
+    return msgspec.structs.replace(held, voters=now[0], voters_before=now[1], voting=now[2])
 
 
 def whole_cluster_of(count: int, seed: int = 0, world: World | None = None) -> Cluster:

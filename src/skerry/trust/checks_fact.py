@@ -154,7 +154,7 @@ _FACT_KEYS: dict[str, Callable[[str], None]] = {
 
 def _fact_body(body: FactBody, author: Node) -> None:
     if isinstance(body, Up):
-        for field in ("root", "policy", "uptime_s", "memory_bytes", "cpus"):
+        for field in ("root", "policy", "uptime_s", "memory_bytes", "cpus", "clock"):
             within(getattr(body, field), field, 0, NUMBER_MAX)
         within(body.cpus, "cpus", 0, CPUS_MAX)
         within(body.memory_bytes, "memory_bytes", 0, MEMORY_MAX_BYTES)
@@ -165,7 +165,7 @@ def _fact_body(body: FactBody, author: Node) -> None:
             image(body.image, "image")
         if body.address:  # else a captured node could draw other hosts' traffic, or send it to strangers
             need(_is_in(body.address, author.subnet), "address", "must be in the node's own subnet")
-        for field in ("restarts", "since"):
+        for field in ("restarts", "since", "fencing"):
             within(getattr(body, field), field, 0, NUMBER_MAX)
     elif isinstance(body, Claim):
         image(body.image, "image")

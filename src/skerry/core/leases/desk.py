@@ -149,7 +149,7 @@ class Leases:
                 if (slot := Slot.read(lease)) is not None and (
                     lease in self.leases or s.claim_of(s.me, slot) is not None
                 ):
-                    s.touch(slot.app, slot.service)  # somebody may be waiting for it, or has it instead
+                    s.touch_slot(slot)  # somebody may be waiting for it, or has it instead
         if ask is not None and not from_disk:
             self._heard[node, key] = Heard(asked, s.now)
 

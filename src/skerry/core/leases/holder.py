@@ -21,6 +21,7 @@ class Mine(msgspec.Struct):
     turn: int  # of its first ask
     held: bool = False
     until_s: float = 0.0
+    counted_s: float = 0.0  # when the latest ask that enough have answered was made
     resumed: bool = False  # held by an earlier life, and not heard of in this one
     split_s: float | None = None  # since when others have votes of this number too
 
@@ -67,7 +68,7 @@ class Holder:
         self.freed = {lease: at for lease, at in self.freed.items() if now_s < at[1] + self._freed_s}
         leases = {lease: mine.number for lease, mine in self.leases.items()}
         freed = {lease: number for lease, (number, _) in self.freed.items()}
-        if self._told == (leases, freed) and (not leases or now_s < self._asked[self._turn] + self.renew_s):
+        if self._told == (leases, freed) and (not leases or now_s < self._again_s()):
             return None
         if self._told is None and not leases and not freed:
             return None
@@ -81,9 +82,15 @@ class Holder:
     def next_s(self) -> float:
         """When to ask again, or when a lease ends."""
         ends = [mine.until_s for mine in self.leases.values() if mine.held]
-        renew = [self._asked[self._turn] + self.renew_s] if self.leases and self._turn in self._asked else []
+        renew = [self._again_s()] if self.leases and self._turn in self._asked else []
         forget = [at_s + self._freed_s for _, at_s in self.freed.values()]
         return min((*ends, *renew, *forget), default=float("inf"))
+
+    def _again_s(self) -> float:
+        """Sooner where what is held has not been renewed: an ask, or an answer, was lost."""
+        asked_s = self._asked[self._turn]
+        lost = any(mine.held and mine.counted_s < asked_s for mine in self.leases.values())
+        return asked_s + (self.renew_s / 3 if lost else self.renew_s)
 
     def count(self, lease: str, voters: Voters, promises: Mapping[str, Promise]) -> float:
         """Until when the lease is ours by these promises; less than before it never gets. 0: too few promise it."""
@@ -96,6 +103,7 @@ class Holder:
         }  # fmt: skip
         newest = voters.newest(times)
         if newest is not None:
+            mine.counted_s = max(mine.counted_s, newest)
             mine.until_s = max(mine.until_s, newest + self._length_s)
         return mine.until_s
 

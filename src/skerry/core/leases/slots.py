@@ -6,9 +6,11 @@ the container under the lease's number, and lets the lease go when nothing of th
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from skerry.core.constraints import name_of
 from skerry.core.effects import Fence, Fenced
-from skerry.core.facts import Decline, Grant
+from skerry.core.facts import Decline, Grant, SlotState
 from skerry.core.leases.desk import Stand
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
@@ -76,14 +78,32 @@ def review_fence(s: Situation) -> None:
         before, now = s.fenced.get(slot), s.leases.holder_of(s, lease)
         if now is not None and (before is None or now.number > before.number):
             found[slot] = Fenced(slot, now.holder, now.number)
-            s.touch(slot.app, slot.service)
+            s.touch_slot(slot)
         elif before is not None:
             found[slot] = before
-    if found != s.fenced:
-        s.fenced = found
-        s.out.append(
-            Fence(leases=tuple(found[slot] for slot in sorted(found)), reason="the voters granted a newer lease")
+    refused = overtaken(s, found)
+    if found != s.fenced or refused != s.refused:
+        s.fenced, s.refused = found, refused
+        leases = tuple(found[slot] for slot in sorted(found))
+        s.out.append(Fence(leases=leases, refused=refused, reason="the voters granted a newer lease"))
+
+
+def overtaken(s: Situation, leases: Mapping[Slot, Fenced]) -> tuple[str, ...]:
+    """Addresses of containers of these slots that run, as their nodes say, without the newest lease. A node that stands still
+    says what it said before it did. That each is of its node's own subnet, trust has seen to.
+    """
+    return tuple(
+        sorted(
+            {
+                state.address
+                for slot, lease in leases.items()
+                for node, state in s.known.about("slot", str(slot)).items()
+                if isinstance(state, SlotState)
+                and state.address
+                and (node != lease.node or state.fencing < lease.number)
+            }
         )
+    )
 
 
 def successor(s: Situation, slot: Slot, own: Grant | None) -> str:
@@ -100,10 +120,16 @@ def successor(s: Situation, slot: Slot, own: Grant | None) -> str:
     return ""
 
 
-def holds_instead(s: Situation, slot: Slot) -> str:
-    """Why another's lease means that our claim is in vain, "" if it doesn't."""
+def holds_instead(s: Situation, slot: Slot, leaving: Collection[str]) -> str:
+    """Why another's lease means that our claim is in vain, "" if it doesn't. `leaving`: nodes whose claim keeps nobody away."""
     held = s.fenced.get(slot)
-    if held is None or held.node == s.me or not s.presence.is_up(held.node) or s.claim_of(held.node, slot) is None:
+    if (
+        held is None
+        or held.node == s.me
+        or held.node in leaving
+        or not s.presence.is_up(held.node)
+        or s.claim_of(held.node, slot) is None
+    ):
         return ""
     if s.leases.asks(s, str(slot), held.node) != held.number:
         return ""
