@@ -27,6 +27,7 @@ pytestmark = pytest.mark.e2e
 NAME = "exclusive"
 VOTERS = ("vps-1", "vps-2", "vps-3")
 TAKEN_OVER_S = 10.0
+MORE_THAN_A_LEASE_S = 5.0
 APP = """\
 name: solo
 services:
@@ -118,7 +119,7 @@ class Solo(Hosts):
     """The cloud, with an exclusive slot that writes to the store."""
 
     store: Store
-    begun_s: float
+    late: Late
 
     def host_of(self, address: str) -> str:
         return next(machine.name for machine in self.lab.status() if machine.address == address)
@@ -153,7 +154,8 @@ class Solo(Hosts):
         until_s = time.monotonic() + for_s
         while time.monotonic() < until_s:
             last = self.last()
-            assert last is not None and last.number == number and time.monotonic() - last.time_s < 1.5, last
+            assert last is not None and last.number == number, last
+            assert time.monotonic() - last.time_s < 1.5 + 3 * self.late.most_s, last
             time.sleep(0.05)
 
     def check(self) -> None:
@@ -211,6 +213,7 @@ def solo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Solo]:
         for machine in made.lab.status():
             made.add(machine.name)
         solo = Solo(made.lab, made.skerry, made.work)
+        solo.late = Late()
         store = solo.store = Store(made.lab.status()[0].address.rpartition(".")[0] + ".254")
         folder = made.work / "solo"
         folder.mkdir()
@@ -236,25 +239,24 @@ def whole_before_and_never_twice_after(solo: Solo) -> Iterator[None]:
 
 def test_a_power_cut_is_taken_over_within_ten_seconds(solo: Solo) -> None:
     holder, number = solo.holder()
-    late, cut_s = Late(), time.monotonic()
+    cut_s = time.monotonic()
     solo.lab.kill(holder)
-    assert solo.taken_over(number, cut_s) < TAKEN_OVER_S + 3 * late.most_s
+    assert solo.taken_over(number, cut_s) < TAKEN_OVER_S + 3 * solo.late.most_s
 
 
-def test_single_links_cut_one_after_another_and_one_way_move_nothing(solo: Solo) -> None:
+def test_single_links_that_are_cut_also_one_way_move_nothing(solo: Solo) -> None:
     holder, number = solo.holder()
-    others = [name for name in VOTERS if name != holder]
-    for other in others:
-        solo.lab.partition([holder], [other])
-        solo.writes_on(number, 5.0)
-        solo.lab.heal(holder)
-        solo.lab.heal(other)
-        solo.all_up()
-    with solo.deaf(holder, others[0]):
-        solo.writes_on(number, 5.0)
+    one, other = [name for name in VOTERS if name != holder][:2]
+    solo.lab.partition([holder], [one])
+    solo.writes_on(number, MORE_THAN_A_LEASE_S)
+    solo.lab.heal(holder)
+    solo.lab.heal(one)
     solo.all_up()
-    with solo.deaf(others[1], holder):
-        solo.writes_on(number, 5.0)
+    with solo.deaf(holder, other):
+        solo.writes_on(number, MORE_THAN_A_LEASE_S)
+    solo.all_up()
+    with solo.deaf(one, holder):
+        solo.writes_on(number, MORE_THAN_A_LEASE_S)
 
 
 def test_a_holder_that_loses_all_others_ends_before_another_begins(solo: Solo) -> None:
@@ -264,17 +266,13 @@ def test_a_holder_that_loses_all_others_ends_before_another_begins(solo: Solo) -
     solo.taken_over(number, cut_s)
 
 
-def test_restarts_of_agents_and_voters_and_clocks_that_jump_move_nothing(solo: Solo) -> None:
+def test_agents_that_are_restarted_one_by_one_with_clocks_that_jump_move_nothing(solo: Solo) -> None:
+    """A voter that was restarted says nothing for as long as a lease. Clocks stay wrong for the tests that follow."""
     holder, number = solo.holder()
-    for name, offset in ((holder, "86400"), (next(voter for voter in VOTERS if voter != holder), "-7200")):
-        solo.said(name, "sh", "-c", f"echo {offset} > /var/lib/skerry/clock-offset; systemctl restart skerry")
-        solo.writes_on(number, 3.0)
-        solo.said(name, "sh", "-c", "rm /var/lib/skerry/clock-offset; systemctl restart skerry")
-        solo.writes_on(number, 3.0)
-    for voter in VOTERS:
-        if voter != holder:
-            solo.said(voter, "systemctl", "restart", "skerry")
-    solo.writes_on(number, 3.0)
+    others = [name for name in VOTERS if name != holder][:2]
+    for name, offset_s in zip((holder, *others), (86_400, -7200, 0), strict=True):
+        solo.said(name, "sh", "-c", f"echo {offset_s} > /var/lib/skerry/clock-offset; systemctl restart skerry")
+        solo.writes_on(number, MORE_THAN_A_LEASE_S)
 
 
 def test_a_guard_that_is_killed_or_stands_still_moves_nothing(solo: Solo) -> None:
@@ -326,5 +324,5 @@ def test_a_drain_moves_it_without_waiting_for_its_lease(solo: Solo) -> None:
     holder, number = solo.holder()
     begun_s = time.monotonic()
     solo.skerry.run("host", "drain", holder)
-    assert solo.taken_over(number, begun_s) < 4.0
+    assert solo.taken_over(number, begun_s) < 4.0 + 3 * solo.late.most_s, "sooner than its lease would end"
     solo.skerry.run("host", "undrain", holder)

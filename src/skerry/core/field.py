@@ -200,9 +200,14 @@ class Order(Sequence[str]):
         if self._field.small:
             return None
         if self._all is not None:
-            found = [node for node in self._all[: self._all.index(me)] if counts(node)] if me in self else []
-            return tuple(found[:enough]) if len(found) >= enough or me not in self else None
-        return self._field.before(me, self._service, self._index, enough, counts)
+            if me not in self:
+                return ()
+            ahead = [node for node in self._all[: self._all.index(me)] if counts(node)]
+            return tuple(ahead[:enough]) if len(ahead) >= enough else None
+        found = self._field.before(me, self._service, self._index, enough, counts)
+        if found is None:
+            self.all()  # it will be asked for again, and the whole is quicker to look through
+        return found
 
 
 def _from(all_: Sequence[T], at: int) -> Iterator[T]:

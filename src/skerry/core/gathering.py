@@ -364,6 +364,8 @@ def awaken(s: Situation) -> None:
         state = s.state_of(s.me, slot)
         if state is not None and state.data:
             s.homes.add(slot)
+        if state is not None and state.proved:
+            s.settled.add((slot.app, slot.service, state.spec))
     for r in s.replicas:
         claim, state = s.claim_of(s.me, r.slot), s.state_of(s.me, r.slot)
         _adopt(s, r, state if claim is not None else None)

@@ -54,13 +54,24 @@ class Restart(Shape, frozen=True, kw_only=True):
 
 
 class Update(Shape, frozen=True, kw_only=True):
-    """How a service goes from one version to the next (compose `update_config`)."""
+    """How a service goes from one version to the next (compose `update_config`), or back (`rollback_config`).
+
+    `max_failure_ratio`: the share (0 to 1) of its slots that may fail before `failure_action` is taken.
+    """
 
     parallelism: int = 1
     delay_s: float = 0.0
     monitor_s: float = 5.0
     order: Literal["start-first", "stop-first"] = "stop-first"
     failure_action: Literal["rollback", "pause", "continue"] = "rollback"
+    max_failure_ratio: float = 0.0
+
+
+class CanaryStep(Shape, frozen=True, kw_only=True):
+    """The first `share` (0 to 1) of a service's slots, at least one, runs a new version well for `hold_s` before more follow."""
+
+    share: float
+    hold_s: float
 
 
 class Needs(Shape, frozen=True, kw_only=True):
@@ -145,6 +156,8 @@ class Service(Shape, frozen=True, kw_only=True):
     needs: Needs = Needs()
     restart: Restart = Restart()
     update: Update = Update()
+    rollback: Update | None = None  # None: it goes back as it goes on
+    canary: tuple[CanaryStep, ...] = ()
     constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
     depends_on: tuple[Depends, ...] = ()
     aliases: tuple[str, ...] = ()  # further names inside the app
@@ -189,13 +202,14 @@ class Release(Shape, frozen=True, kw_only=True):
     `images`: service -> "sha256:<hex>" of the OCI manifest; "<service>.init" -> the image that makes the service's data
     before its first start, where it needs one (docs/decisions/0009). `fits`: the app version it was made with, the lowest it may run
     with. `fallback`: payload hash of the release to turn back to ("" for none). `earlier`: what the releases before it ran,
-    see core/history.py.
+    see core/history.py. `back`: somebody went back to what ran before: it goes as `rollback_config` says, and is no canary.
     """
 
     images: dict[str, str]
     fits: int
     fallback: str = ""
     earlier: tuple[str, ...] = ()
+    back: bool = False
 
 
 class Node(Shape, frozen=True, kw_only=True):
@@ -479,6 +493,7 @@ def spec_of(service: Service, image: str, init: str = "") -> str:
     How many replicas there are, how an update goes and who may reach it is not part of it: changing these restarts nothing.
     """
     same = msgspec.structs.replace(
-        service, replicas=1, update=Update(), constraints=(), scale=None, metrics=None, callers=(), agents=False
+        service, replicas=1, update=Update(), rollback=None, canary=(), constraints=(), scale=None
     )
+    same = msgspec.structs.replace(same, metrics=None, callers=(), agents=False)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

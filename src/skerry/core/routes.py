@@ -123,7 +123,7 @@ def _part(s: Situation, app: str) -> _Part:
     for service, want in sorted(s.wants[app].services.items() if app in s.wants else ()):
         targets = []
         for index in s.numbers(app, service):
-            target = _target(s, Slot(app, service, index))
+            target = s.targets.get(Slot(app, service, index))
             names[f"{index}.{service}.{app}.{DOMAIN}"] = (target.address,) if target is not None else ()
             if target is not None:
                 targets.append(target)
@@ -159,6 +159,14 @@ def _members(s: Situation, app: str) -> tuple[Members, ...]:
 
 def _names(app: str, service: str, want: Want) -> list[str]:
     return [f"{name}.{app}.{DOMAIN}" for name in dict.fromkeys((service, *want.service.aliases))]
+
+
+def leads_elsewhere(s: Situation, slot: Slot, want: Want) -> bool:
+    """Find out where a slot leads that was just looked at, and whether routes may differ by that."""
+    before, now = s.targets.get(slot), _target(s, slot)
+    if now != before:
+        s.targets[slot] = now
+    return now != before or may_sleep(want.service)
 
 
 def _target(s: Situation, slot: Slot) -> Target | None:

@@ -150,15 +150,20 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             )
         )
     if len(claimants) > 1:
-        claimants.sort(
-            key=lambda c: (not c.done, bool(s.drops.until(slot, c.node, s.now)), c.spec != want.spec, c.rank, c.node)
-        )
+        claimants.sort(key=lambda c: _merit(s, slot, want, c))
+        if len({_merit(s, slot, want, c) for c in claimants}) < len(claimants):
+            claimants.sort(key=lambda c: (*_merit(s, slot, want, c), c.rank, c.node))
     vacant = all(claimant.against for claimant in claimants)
     if not vacant:
         s.vacant.pop(slot, None)
     else:
         s.vacant.setdefault(slot, s.now)
     return Standing(slot, order, tuple(claimants), vacant, _why_open(s, claimants, dead), home, tuple(dead))
+
+
+def _merit(s: Situation, slot: Slot, want: Want, claimant: Claimant) -> tuple[bool, bool, bool]:
+    """What counts before a claimant's rank; the least is the best."""
+    return not claimant.done, bool(s.drops.until(slot, claimant.node, s.now)), claimant.spec != want.spec
 
 
 def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:

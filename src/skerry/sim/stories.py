@@ -17,6 +17,7 @@ from skerry.core import events as ev
 from skerry.core.alerting.sending import ROUNDS_A_DAY
 from skerry.core.intent import (
     Alert,
+    CanaryStep,
     Depends,
     Needs,
     Port,
@@ -84,7 +85,7 @@ class _Story:
     def do_service(self, name: str, *settings: str) -> None:
         """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
 
-        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
+        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image; `canary=25%:60s`."""
         given = dict(setting.partition("=")[::2] for setting in settings)
         if "init" in given:
             self.inits.add(name)
@@ -111,6 +112,7 @@ class _Story:
                 parallelism=int(given.get("parallelism", "1")),
                 failure_action="pause" if "pause" in given else "rollback",
             ),
+            canary=tuple(_step(word) for word in filter(None, given.get("canary", "").split(","))),
         )
 
     def do_deploy(self, version: str, via: str = "", node: str = "vps-1") -> None:
@@ -214,6 +216,10 @@ class _Story:
         """Containers of this image can't start, or, an init image, end badly: `bad init-v1 no password`; without words: mended."""
         self.cluster.bad_start[("", image)] = " ".join(why)
 
+    def do_dies(self, image: str, seconds: str) -> None:
+        """Containers of this image end by themselves after so long: `dies web-v2 20`."""
+        self.cluster.bad_life["", image] = float(seconds)
+
     def do_hang(self, slot: str) -> None:
         """The container of a slot runs on and answers no more."""
         for machine in self.cluster.machines.values():
@@ -314,6 +320,12 @@ def _scale(given: dict[str, str]) -> Scale | None:
         min=int(low), max=int(high), connections=float(given.get("per", "0")), step_s=float(given.get("step", "60")),
         down_s=float(given.get("down", "60")), up_s=float(given.get("up", "0")), idle_s=float(given.get("idle", "60")),
     )  # fmt: skip
+
+
+def _step(word: str) -> CanaryStep:
+    """ "25%:60s"."""
+    share, _, hold = word.partition(":")
+    return CanaryStep(share=float(share.rstrip("%")) / 100, hold_s=float(hold.rstrip("s")))
 
 
 def _name(path: str) -> str:

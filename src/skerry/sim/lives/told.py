@@ -51,7 +51,7 @@ def of_one(path: Path | None, seed: int, nodes: int, *, story: bool) -> tuple[di
 def read(path: Path) -> Plan:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadFormat(
             f"{path} was not read", str(error), "a plan is what skerry sim run --json shows of a story"
         ) from None
