@@ -49,7 +49,7 @@ class Holders:
         return [
             path.removeprefix("node/")
             for (path, of), until_s in self.until.items()
-            if of == name and until_s > self.cluster.machines[path].mono_s()
+            if of == name and until_s > self.cluster.machines[path].now_s()
         ]
 
     def run(self, seconds: float) -> None:
