@@ -27,6 +27,7 @@ from skerry.guarding.table import Table
 from skerry.guarding.words import PACKET_MAX_BYTES, Answer, read_ask, socket_path, state_path
 from skerry.net.commands import CommandFailed
 from skerry.net.nft import Nft
+from skerry.outside import UNREADABLE
 from skerry.runtime.cgroups import Cgroups
 
 TICK_S = 0.2  # at most between two looks; the watchdog is told at each
@@ -62,7 +63,7 @@ class Guard:
         with contextlib.suppress(FileNotFoundError):
             try:
                 self._table = Table.decode(self._state.read_bytes())
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 log.error(
                     "%s can't be read (%s); the kernel's rules stand until the agent says anew", self._state, error
                 )

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from skerry.errors import BadFormat
+from skerry.outside import UNREADABLE
 
 FOLDER = "leases"  # in the agent's run directory: socket and state
 PACKET_MAX_BYTES = 128 << 10
@@ -68,7 +69,7 @@ def read_ask(packet: bytes, now_s: float) -> Ask:
     """Raises BadFormat: a guard takes orders from root, but not every order of root's makes sense."""
     try:
         ask = msgspec.json.decode(packet, type=Ask)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat("the guard was told nothing", str(error)) from None
     if len(ask.wanted or ()) > KEPT_MAX:
         raise BadFormat("the guard was told too much", f"more than {KEPT_MAX} containers")

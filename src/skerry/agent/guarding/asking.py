@@ -18,6 +18,7 @@ from skerry.errors import Passing
 from skerry.guarding.cutting import removed
 from skerry.guarding.words import PACKET_MAX_BYTES, Answer, Ask, Kept, socket_path
 from skerry.net.nft import Nft
+from skerry.outside import UNREADABLE
 
 UNIT = "skerry-leases"
 ANSWER_WITHIN_S = 0.5  # it needs some milliseconds; one that stands still is begun anew by systemd meanwhile
@@ -48,7 +49,7 @@ async def ask(run: Path, wanted: tuple[Kept, ...] | None = None, within_s: float
         answer = msgspec.json.decode(packet, type=Answer)
     except TimeoutError:
         raise _silent(f"no answer within {within_s:g} s") from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise _silent(str(error)) from None
     if answer.refused:
         raise _silent(answer.refused)
