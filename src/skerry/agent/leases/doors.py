@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from skerry.agent.leases.desk import LOOK_S, Had, LeaseDesk, Refused
+from skerry.outside import UNREADABLE
 
 INSIDE = "/run/skerry"  # in the container; the variable SKERRY_LEASES names the socket in it
 SOCKET = "leases.sock"
@@ -162,7 +163,7 @@ class LeaseDoors:
     async def _answer(self, door: _Door, line: bytes) -> bytes:
         try:
             request = _decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             return _refusal("not-understood", str(error)[:200])
         try:
             return await self._done(door, request)
