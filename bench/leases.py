@@ -38,7 +38,7 @@ kind, single, pause_s, clients, first_s, later_s = sys.argv[1], int(sys.argv[2])
 class Skerry:
     def __init__(self):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(sorted(glob.glob("/run/skerry/leases/*/leases.sock"))[0])
+        self.socket.connect(sorted(glob.glob("/run/skerry/app-leases/*/leases.sock"))[0])
         self.lines = self.socket.makefile("rb")
     def ask(self, **what):
         self.socket.sendall(json.dumps(what).encode() + b"\\n")

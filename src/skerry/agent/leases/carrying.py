@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class LeasesHere:
     def __init__(self, me: str, run: Path, loop: Loop) -> None:
         self.desk = LeaseDesk(me=me, post=loop.post, now_s=loop.now_s)
-        self.doors = LeaseDoors(run / "leases", self.desk)
+        self.doors = LeaseDoors(run / "app-leases", self.desk)
         loop.spawn(self._look())
 
     def carriers(self) -> dict[type[do.Effect], Callable[[Any], Any]]:
