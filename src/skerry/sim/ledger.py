@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from skerry.core.records import Document
 from skerry.sim.cluster import Cluster
 from skerry.sim.machine import Machine
 from skerry.sim.whole import WholeMachine
 
-RENEWED = ("up", "ask", "promise")
+LEASES = ("ask", "grant", "promise")  # facts that are told anew while a lease is held
+
+
+def said(machine: WholeMachine, without: Collection[str]) -> dict[str, tuple[int, int, str]]:
+    """The heads of all facts that a machine holds, but for these kinds."""
+    return {id: head for id, head in machine.trusted.fact_heads().items() if id.split("|")[1] not in without}
 
 
 class Ledger:
@@ -47,14 +54,11 @@ class Ledger:
         for machine in machines[1:]:
             if machine.trusted.heads() != machines[0].trusted.heads():
                 found.append(f"{machine.path} and {machines[0].path} hold different documents")
-            if machine.gossip.digest != machines[0].gossip.digest and _said(machine) != _said(machines[0]):
+            if machine.gossip.digest != machines[0].gossip.digest and said(machine, LEASES) != said(
+                machines[0], LEASES
+            ):
                 found.append(f"{machine.path} and {machines[0].path} hold different records")
         return found
 
     def _whole(self) -> list[WholeMachine]:
         return [m for m in self._cluster.machines.values() if isinstance(m, WholeMachine) and m.on]
-
-
-def _said(machine: WholeMachine) -> dict[str, tuple[int, int, str]]:
-    """Its facts, but those of leases: they are renewed all the time, and some are always on their way."""
-    return {id: head for id, head in machine.trusted.fact_heads().items() if id.split("|")[1] not in RENEWED}
