@@ -48,9 +48,8 @@ def test_one_leads_and_another_follows_it_when_it_is_killed(election: Cloud) -> 
     ((first, number),) = leaders(election).items()
     slot = int(first.rpartition("-")[2])
     host = next(row["node"] for row in election.ps("election") if row["slot"].endswith(f"/{slot}"))
-    kill = f"kill -9 $(cat /run/skerry/containers/election-web-{slot}-*/pid)"
     killed_s = time.monotonic()
-    election.inside(host, "sh", "-c", kill)
+    election.inside(host, "pkill", "-9", "-f", "^[^ ]*python3 -m election$")
 
     def another() -> bool:
         found = leaders(election)
