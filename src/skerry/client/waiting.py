@@ -127,7 +127,8 @@ def trying(row: dict[str, Any]) -> str:
         return f"{told} get version {row['wanted']}"
     left_s = at["left_s"]
     grid_s = next((grid for over, grid in ((3600, 1800), (600, 300), (60, 60), (10, 10)) if left_s > over), 5)
-    return f"{told} well in version {row['wanted']}, {duration(-(-left_s // grid_s) * grid_s)} to go"
+    left_s = min(-(-left_s // grid_s) * grid_s, max(left_s, round(at["hold_s"])))
+    return f"{told} well in version {row['wanted']}, {duration(left_s)} to go"
 
 
 def duration(seconds: float) -> str:
