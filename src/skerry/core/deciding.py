@@ -8,6 +8,7 @@ from skerry.core import wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
+from skerry.core.placement import lacks
 from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
@@ -25,7 +26,7 @@ def decide_service(s: Situation, app: str, service: str) -> None:
     """Look at all slots of a service and do what is due. Called again as long as that changes a fact of ours."""
     s.due.pop((app, service), None)
     wanted = s.wants[app].services.get(service) if app in s.wants else None
-    slots = [Slot(app, service, index) for index in range(wanted.service.replicas if wanted is not None else 0)]
+    slots = [Slot(app, service, index) for index in s.numbers(app, service)]
     for slot in slots:
         assert wanted is not None
         before = s.standings.get(slot)
@@ -105,7 +106,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
         cannot(s, slot, want.spec, why)  # as every node will say: nobody need claim it to find out
         return
     answer = consider(
-        s.lacks(want),
+        lacks(s, slot, want),
         len(ahead(s, standing, want)) if standing.vacant else 0,
         vacant_s=s.vacant.get(slot, s.now),
         now_s=s.now,
@@ -167,11 +168,11 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
         s.later(slot, failing.until_s)
         decline = Decline(spec=failing.spec, reason=failing.why[:400], failed=True)
     elif standing.vacant and s.is_active(s.me) and s.me in standing.order and s.claim_of(s.me, slot) is None:
-        lacks = "" if standing.home else s.lacks(want)
-        if lacks:
-            decline = Decline(spec=want.spec, reason=lacks)
+        why = "" if standing.home else lacks(s, slot, want)
+        if why:
+            decline = Decline(spec=want.spec, reason=why)
             if s.known.about("decline", str(slot)).get(s.me) is None:
-                s.note("declined", slot, lacks)
+                s.note("declined", slot, why)
     elif (too_large := s.images.too_large(want.images)) and s.claim_of(s.me, slot) is not None:
         decline = Decline(spec=want.spec, reason=too_large[:400])
     s.publish("decline", str(slot), decline, decline.reason if decline is not None else "no longer so")
@@ -367,7 +368,7 @@ def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
     for depends in want.service.depends_on:
         if depends.condition == "completed" and not completed(s, slot.app, depends.service):
             return MayMove(False, f"waits for {depends.service} to be completed")
-    lower = [Slot(slot.app, slot.service, index) for index in range(slot.index)]
+    lower = [Slot(slot.app, slot.service, n) for n in s.numbers(slot.app, slot.service) if n < slot.index]
     return may_move(
         [Lower(str(other), _done_s(s, other, want)) for other in lower],
         parallelism=want.service.update.parallelism,

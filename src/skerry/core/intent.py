@@ -126,6 +126,26 @@ class Depends(Shape, frozen=True, kw_only=True):
     condition: Literal["started", "healthy", "completed"] = "started"
 
 
+class Placement(Shape, frozen=True, kw_only=True):
+    """Where a service's replicas go, beside its constraints (core/placement.py). `max_per_node` (0: no limit) and `apart` are
+    rules and may leave a slot empty; `spread`, `near` and `away` are wishes and never do.
+
+    `spread`: "zone" or "label.<key>", the most important first; empty: zone. `every_node`: one replica on each host instead of
+    `replicas`. Services of one's own app are named "web", others "app.web": hosts that run one of `near` come first, hosts that run
+    one of `away` last, and no host runs one of `apart` beside it, whichever of the two says so.
+    """
+
+    every_node: bool = False
+    max_per_node: int = 0
+    spread: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
+
+
+ANYWHERE = Placement()  # this very value is left out of a document: what says nothing of it reads as before
+
+
 class Service(Shape, frozen=True, kw_only=True):
     """One image of an app and all that running it needs, except the image's digest, which the release names."""
 
@@ -146,6 +166,7 @@ class Service(Shape, frozen=True, kw_only=True):
     restart: Restart = Restart()
     update: Update = Update()
     constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
+    placement: Placement = ANYWHERE
     depends_on: tuple[Depends, ...] = ()
     aliases: tuple[str, ...] = ()  # further names inside the app
     stop_signal: str = ""  # "": the image's own, else SIGTERM
@@ -466,7 +487,9 @@ def init_of(service: str) -> str:
 def spec_of(service: Service, image: str, init: str = "") -> str:
     """The name of what one replica runs: 16 hex digits over the service and the digests of its image and init image.
 
-    How many replicas there are, and how an update goes, is not part of it: changing these restarts nothing.
+    How many replicas there are, where, and how an update goes, is not part of it: changing these restarts nothing.
     """
-    same = msgspec.structs.replace(service, replicas=1, update=Update(), constraints=(), scale=None, metrics=None)
+    same = msgspec.structs.replace(
+        service, replicas=1, update=Update(), constraints=(), placement=ANYWHERE, scale=None, metrics=None
+    )
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

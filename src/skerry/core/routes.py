@@ -22,7 +22,7 @@ def routes(s: Situation) -> Route:
     for app, app_want in sorted(s.wants.items()):
         for service, want in sorted(app_want.services.items()):
             targets = targets_of[app, service] = []
-            for index in range(want.service.replicas):
+            for index in s.numbers(app, service):
                 target = _target(s, Slot(app, service, index))
                 names[f"{index}.{service}.{app}.{DOMAIN}"] = (target.address,) if target is not None else ()
                 if target is not None:
@@ -82,7 +82,7 @@ def _dormant(
 def _rising(s: Situation, app: str, service: str, want: Want) -> tuple[str, ...]:
     """Addresses of what runs and has not yet run for long enough to be called healthy: its port says whether it is up."""
     found = []
-    for index in range(want.service.replicas):
+    for index in s.numbers(app, service):
         slot = Slot(app, service, index)
         standing = s.standings.get(slot)
         for claimant in standing.claimants if standing is not None else ():

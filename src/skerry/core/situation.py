@@ -6,6 +6,7 @@ One mutable value that the deciding files share. It answers small questions; the
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -19,7 +20,8 @@ from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
-from skerry.core.order import order_by_name, order_for
+from skerry.core.order import order_by_name, order_for, zones_of
+from skerry.core.placing import Placing, numbered
 from skerry.core.presence import Presence
 from skerry.core.records import MachineSlot, Slot
 from skerry.core.renting.keeping import Renting
@@ -104,8 +106,10 @@ class Situation:
         self.members_changed = False
         self.images_changed = False
         self.routes_changed = False
+        self.placing = Placing()  # what wishes and rules between services come to
         self._orders: dict[tuple[str, str, int], tuple[str, ...]] = {}
         self._eligible: dict[ServiceKey, dict[str, Node]] = {}
+        self._numbered: dict[ServiceKey, dict[int, str]] = {}  # of services with a replica on every host
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -132,6 +136,7 @@ class Situation:
         self.touch_dependents(app, service)
 
     def touch_dependents(self, app: str, service: str) -> None:
+        self.dirty |= self.placing.followers(self.wants, app, service)
         for name, want in self.wants.get(app, _UNWANTED).services.items():
             if any(depends.service == service for depends in want.service.depends_on):
                 self.dirty.add((app, name))
@@ -162,7 +167,21 @@ class Situation:
     def want(self, slot: Slot) -> Want | None:
         """What the slot shall run; None: it is not wanted, or not known (see `is_known`)."""
         want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
-        return want if want is not None and slot.index < want.service.replicas else None
+        return want if want is not None and slot.index in self.numbers(slot.app, slot.service) else None
+
+    def numbers(self, app: str, service: str) -> Collection[int]:
+        """Of its wanted slots, in order: those below `replicas`, or, with one on every host, each host's own number."""
+        want = self.wants.get(app, _UNWANTED).services.get(service)
+        if want is None or not want.service.placement.every_node:
+            return range(want.service.replicas if want is not None else 0)
+        return self._hosts_of(app, service)
+
+    def _hosts_of(self, app: str, service: str) -> dict[int, str]:
+        found = self._numbered.get((app, service))
+        if found is None:
+            nodes = {path: node for path, node in self.eligible(app, service).items() if self.is_active(path)}
+            found = self._numbered[app, service] = numbered(nodes)
+        return found
 
     def is_known(self, slot: Slot) -> bool:
         """False: documents are missing that would say whether the slot is wanted: leave it alone."""
@@ -184,7 +203,7 @@ class Situation:
     def others_well(self, slot: Slot, spec: str) -> bool:
         """Whether another slot of the service is well in that version: then it is not the version that ails."""
         want = self.want(slot)
-        for index in range(want.service.replicas if want is not None else 0):
+        for index in self.numbers(slot.app, slot.service) if want is not None else ():
             standing = self.standings.get(Slot(slot.app, slot.service, index)) if index != slot.index else None
             if standing is not None and standing.winner is not None and standing.winner.spec == spec:
                 return True
@@ -267,6 +286,8 @@ class Situation:
     def forget_orders(self) -> None:
         self._orders.clear()
         self._eligible.clear()
+        self._numbered.clear()
+        self.placing.forget()
 
     def eligible(self, app: str, service: str) -> dict[str, Node]:
         """Enrolled nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
@@ -285,10 +306,29 @@ class Situation:
         return found
 
     def order(self, slot: Slot) -> tuple[str, ...]:
+        """By signed documents alone. Wishes that depend on where others run come in later: placement.ranked."""
         order = self._orders.get(slot)
         if order is None:
-            order = order_for(f"{slot.app}.{slot.service}", slot.index, self.eligible(slot.app, slot.service))
-            self._orders[slot] = order
+            order = self._orders[slot] = self._order(slot)
+        return order
+
+    def _order(self, slot: Slot) -> tuple[str, ...]:
+        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
+        if want is not None and want.service.placement.every_node:
+            host = self._hosts_of(slot.app, slot.service).get(slot.index)
+            return (host,) if host is not None else ()
+        levels = zones_of(want.service.placement.spread if want is not None else ())
+        return order_for(f"{slot.app}.{slot.service}", slot.index, self.eligible(slot.app, slot.service), levels)
+
+    def watchers(self, slot: Slot) -> tuple[str, ...]:
+        """In which order nodes are asked to be witnesses of the slot."""
+        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
+        if want is None or not want.service.placement.every_node:
+            return self.order(slot)
+        place = (slot.app, slot.service, -2 - slot.index)
+        order = self._orders.get(place)
+        if order is None:
+            order = self._orders[place] = order_by_name(str(slot), self.known.nodes)
         return order
 
     def keepers(self, app: str, service: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
 from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
+from skerry.core.placement import forbids, is_surplus, ranked
 from skerry.core.records import Slot
 from skerry.core.restarts import again
 from skerry.core.situation import Situation, Unwell
@@ -94,7 +95,7 @@ def _word(saw: object, spec: str) -> bool | None:
 
 
 def look(s: Situation, slot: Slot, want: Want) -> Standing:
-    order = s.order(slot)
+    order, watchers = ranked(s, slot), s.watchers(slot)
     home = home_of(s, slot, want)
     claimants, dead = [], []
     for node, claim in s.known.about("claim", str(slot)).items():
@@ -112,17 +113,20 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             dead.append(node)
             s.unwell.pop((slot, node), None)
             continue
-        judgement = judged(s, slot, node, order)
+        judgement = judged(s, slot, node, watchers)
         rank = order.index(node) if node in order else _LAST
+        surplus = is_surplus(s, slot, want, node)
         claimants.append(
             Claimant(
                 node=node,
-                rank=rank if s.is_active(node) else rank + _LAST,
+                rank=rank if s.is_active(node) and not surplus else rank + _LAST,
                 spec=state.spec if judgement.healthy and state is not None else claim.spec,
                 healthy=judgement.healthy,
                 done=judgement.healthy or ended_well,
                 why=judgement.why,
-                against=_against(s, slot, want, node, claim, state, judgement.healthy or ended_well, order, home),
+                against=_against(
+                    s, slot, want, node, claim, state, judgement.healthy or ended_well, order, home, surplus
+                ),
             )
         )
     claimants.sort(
@@ -149,7 +153,7 @@ def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
 
 def _against(
     s: Situation, slot: Slot, want: Want, node: str, claim: Claim, state: SlotState | None, well: bool,
-    order: tuple[str, ...], home: tuple[str, ...],
+    order: tuple[str, ...], home: tuple[str, ...], surplus: str,
 ) -> str:  # fmt: skip
     """Why a live node's claim leaves the slot open for others, "" if it keeps it."""
     mark = s.unwell.get((slot, node))
@@ -164,6 +168,8 @@ def _against(
         return "is being drained"
     if node not in order:
         return "may no longer run it"
+    if surplus:
+        return surplus
     decline = s.known.of(node, "decline", str(slot), Decline)
     cannot = decline is not None and decline.spec == want.spec and (decline.failed or claim.spec != want.spec)
     if decline is not None and cannot and not s.paused(slot, want):
@@ -214,6 +220,7 @@ def ahead(s: Situation, standing: Standing, want: Want) -> list[str]:
             or (isinstance(decline, Decline) and decline.spec == want.spec)
             or s.barred_until(standing.slot, node)
             or any(claimant.node == node for claimant in standing.claimants)
+            or forbids(s, standing.slot, want, node)
         ):
             continue
         found.append(node)

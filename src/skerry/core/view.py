@@ -277,7 +277,8 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     answers = [
         Answer(name_of(node), rank, *_answer(s, standing, node, want.spec)) for rank, node in enumerate(standing.order)
     ]
-    for node in sorted(set(s.known.nodes) - set(standing.order)):
+    others = set(s.known.nodes) - set(standing.order) if not want.service.placement.every_node else ()
+    for node in sorted(others):
         fails = unmet(want.service.constraints, node, s.known.nodes[node])
         answers.append(
             Answer(name_of(node), -1, "no candidate", fails or f"the secrets of {slot.app} are not sealed to it")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from skerry.client.compose import deployment, mounts, values
 from skerry.client.compose.endpoint import endpoint_of
 from skerry.client.compose.environment import environment_of
+from skerry.client.compose.placement import placement_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.scaling import check_scale, scale_of
@@ -88,6 +89,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         restart=deployment.restart_of(section.get("restart"), deploy),
         update=deployment.update_of(deploy, replicas),
         constraints=deployment.constraints_of(deploy),
+        placement=placement_of(deploy, own, replicas if scale is None else scale.max, scaled is not None),
         depends_on=_depends(section.get("depends_on"), context, name),
         aliases=tuple(alias for alias in aliases if alias != name),
         stop_signal=_text(section, "stop_signal", values.signal_name),
