@@ -58,20 +58,21 @@ def _order_among(service: str, index: int, nodes: Mapping[str, Node], levels: tu
     def best(group: Sequence[str], of: Mapping[str, float]) -> float:
         return max(of[path] for path in group)
 
-    def arrange(paths: list[str], turn: int, level: int) -> list[str]:
-        """These nodes for the `turn`-th of those slots that begin among them: group after group by turns."""
+    def arrange(paths: list[str], turn: int | None, level: int) -> list[str]:
+        """These nodes, group after group by turns. `turn`: among the slots that begin here; None: this one does not."""
         if len(paths) < 2:
             return paths
         groups: dict[str, list[str]] = {}
         for path in paths:
             value = _value(path, nodes[path], levels[level]) if level < len(levels) else path
             groups.setdefault(value, []).append(path)
-        by_service = sorted(groups, key=lambda name: (-best(groups[name], of_service), name))
-        first = by_service[turn % len(groups)]
-        inner = {name: arrange(group, turn // len(groups), level + 1) for name, group in groups.items()}
         # What follows the first zone is drawn anew for each slot: a lost node's slots scatter over all that are left.
-        rest = sorted((name for name in groups if name != first), key=lambda name: -best(groups[name], of_slot))
-        turns = [inner[name] for name in (first, *rest)]
+        names = sorted(groups, key=lambda name: -best(groups[name], of_slot))
+        if turn is not None:
+            first = sorted(groups, key=lambda name: (-best(groups[name], of_service), name))[turn % len(groups)]
+            names = [first, *(name for name in names if name != first)]
+        inner = turn // len(groups) if turn is not None else None
+        turns = [arrange(groups[name], inner if at == 0 else None, level + 1) for at, name in enumerate(names)]
         longest = max(len(members) for members in turns)
         return [members[at] for at in range(longest) for members in turns if at < len(members)]
 
