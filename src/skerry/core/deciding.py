@@ -8,6 +8,7 @@ from skerry.core import wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
+from skerry.core.homes import DATA_PATIENCE, keep_words
 from skerry.core.placement import lacks
 from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
@@ -18,8 +19,6 @@ from skerry.core.standing import Standing, ahead, has_data, look
 from skerry.core.tending import cannot, completed, publish_state, stop, tend
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
-
-_DATA_PATIENCE = 4  # where data is made, two first claims at once cost more than a later start
 
 
 def decide_service(s: Situation, app: str, service: str) -> None:
@@ -51,6 +50,7 @@ def decide_service(s: Situation, app: str, service: str) -> None:
                 publish_state(s, slot, "")
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
     review_watches(s, slots, app, service)
+    keep_words(s, app, service, slots)
     _settle(s, slots, wanted)
 
 
@@ -61,7 +61,12 @@ def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> Non
             let_go(s, slot, reason)
         else:
             hold(s, slot, want, standing)
-    elif slot in s.homes and standing.winner is None and (running := list(s.replicas.of(slot).values())):
+    elif (
+        slot in s.homes
+        and s.me in standing.home
+        and standing.winner is None
+        and (running := list(s.replicas.of(slot).values()))
+    ):
         reason, of = "it runs here, and its data is here", running[0]
         rank = standing.order.index(s.me) if s.me in standing.order else 0
         s.note("claimed", slot, reason)
@@ -110,7 +115,7 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
         len(ahead(s, standing, want)) if standing.vacant else 0,
         vacant_s=s.vacant.get(slot, s.now),
         now_s=s.now,
-        delay_s=s.timing.claim_delay_s * (_DATA_PATIENCE if has_data(s, slot, want) else 1),
+        delay_s=s.timing.claim_delay_s * (DATA_PATIENCE if has_data(s, slot, want) else 1),
         not_before_s=_not_before(s, slot, want, standing),
         why=reason or standing.why,
     )
@@ -200,6 +205,8 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
                 return f"{says}: rank {winner.rank}, healthy" + (", and ours no longer is" if ill else "")
     if s.me not in s.known.nodes:
         return "this node is no longer enrolled"
+    if standing.home and s.me not in standing.home:
+        return f"its data is on {name_of(standing.home[0])}"
     if not running and not standing.home:
         if not s.is_active(s.me):
             return "this node is being drained"

@@ -62,6 +62,12 @@ class SlotState(Shape, frozen=True, kw_only=True):
     data: bool = False  # a volume of it that is not disposable is here: the slot stays with this node
 
 
+class Home(Shape, frozen=True, kw_only=True):
+    """As a fixed node: I know the slot's data to be on `node`. Key: slot. Not withdrawn at a start: it is a memory (homes.py)."""
+
+    node: str
+
+
 class Saw(Shape, frozen=True, kw_only=True):
     """As a witness: what my probe of another node's slot said. Key: "slot@node"."""
 
@@ -217,6 +223,7 @@ FactBody = (
     | Claim
     | Decline
     | SlotState
+    | Home
     | Saw
     | Lost
     | Verdict
@@ -227,6 +234,7 @@ FACTS: dict[str, type[FactBody]] = {
     "claim": Claim,
     "decline": Decline,
     "slot": SlotState,
+    "home": Home,
     "saw": Saw,
     "lost": Lost,
     "verdict": Verdict,

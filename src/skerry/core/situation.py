@@ -87,7 +87,8 @@ class Situation:
         self.settled: set[tuple[str, str, str]] = set()  # versions whose rollout was once complete
         self.vacant: dict[Slot, float] = {}  # since when nobody holds it
         self.homes: set[Slot] = set()  # slots whose data is here: a volume that is not disposable was made for them
-        self.first_home: dict[Slot, str] = {}  # who was the only one to say that it has the slot's data
+        self.first_home: dict[Slot, str] = {}  # who is believed to have the slot's data
+        self.unseen_then: dict[Slot, frozenset[str]] = {}  # who was not up when this node came by a slot's data
         self.republish: set[tuple[str, str]] = (
             set()
         )  # facts of an earlier life, to be said anew even if they are the same

@@ -11,6 +11,7 @@ import msgspec
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
 from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
+from skerry.core.homes import home_of, is_early
 from skerry.core.placement import forbids, is_surplus, ranked
 from skerry.core.records import Slot
 from skerry.core.restarts import again
@@ -51,22 +52,6 @@ def has_data(s: Situation, slot: Slot, want: Want) -> bool:
     return s.stays_with_data(slot.app, want.service)
 
 
-def home_of(s: Situation, slot: Slot, want: Want) -> tuple[str, ...]:
-    if not has_data(s, slot, want):
-        return ()
-    told = s.known.about("slot", str(slot))
-    nodes = [node for node, state in told.items() if isinstance(state, SlotState) and state.data]
-    home = tuple(sorted(node for node in nodes if node in s.known.nodes or node == s.me))
-    first = s.first_home.get(slot)
-    if first in home:
-        return (
-            first,
-        )  # a second one that says so may lie, or have lost a race: it changes nothing as long as the first says it
-    if len(home) == 1:
-        s.first_home[slot] = home[0]
-    return home
-
-
 def judged(s: Situation, slot: Slot, node: str, order: tuple[str, ...]) -> Judgement:
     """Whether the replica of `slot` on `node` is healthy, by its own word and its witnesses'."""
     state = s.state_of(node, slot)
@@ -101,6 +86,8 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
     for node, claim in s.known.about("claim", str(slot)).items():
         if not isinstance(claim, Claim) or (node not in s.known.nodes and node != s.me):
             continue
+        if home and node not in home:
+            continue  # its data is elsewhere: whatever it says it runs is not the slot
         state = s.state_of(node, slot)
         ended_well = (
             state is not None
@@ -166,6 +153,8 @@ def _against(
         return ""  # its data is there: it waits for it whatever happens
     if not s.is_active(node):
         return "is being drained"
+    if has_data(s, slot, want) and is_early(s, slot, want, node):
+        return "claims it before its turn"
     if node not in order:
         return "may no longer run it"
     if surplus:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from skerry.core.effects import Start, Stop, Unwatch, Watch
 from skerry.core.facts import SlotState
 from skerry.core.health import start_limit_s
+from skerry.core.homes import home_of
 from skerry.core.intent import Restart, Service
 from skerry.core.records import Slot
 from skerry.core.replicas import Phase, Replica
 from skerry.core.restarts import again, next_backoff, told
 from skerry.core.situation import Failing, Situation
-from skerry.core.standing import home_of
 from skerry.core.waking import at_zero
 from skerry.core.words import with_words
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Decline, Verdict
+from skerry.core.homes import home_of
 from skerry.core.records import Slot
 from skerry.core.rollout import has_failed
 from skerry.core.situation import Situation
-from skerry.core.standing import home_of
 from skerry.core.versions import AppWant
 
 

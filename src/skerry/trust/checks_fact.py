@@ -15,6 +15,7 @@ from skerry.core.facts import (
     Audit,
     Claim,
     FactBody,
+    Home,
     Load,
     Lost,
     Machine,
@@ -116,7 +117,7 @@ def _alert(record: Fact) -> None:
 
 
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
-    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
+    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "home": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
     "machine": _machine_slot, "rent": lambda text: name(text, "key"), "audit": _nothing,
     "alarm": _rule_and_subject, "sent": _rule_and_subject,
@@ -141,6 +142,8 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Claim):
         image(body.image, "image")
         within(body.rank, "rank", 0, 1_000_000)
+    elif isinstance(body, Home):
+        node_path(body.node, "node")
     elif isinstance(body, Lost):
         within(body.boot, "boot", 0, NUMBER_MAX)
         within(body.beat, "beat", 0, NUMBER_MAX)
