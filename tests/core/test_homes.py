@@ -8,6 +8,7 @@ from skerry.core.intent import Probe, Service, VolumeMount
 from skerry.core.records import Slot
 from skerry.sim import documents as docs
 from skerry.sim.captured import Captured
+from skerry.sim.cluster import World
 from skerry.sim.scenario import give_image
 from skerry.sim.whole import WholeMachine, whole_cluster_of
 
@@ -20,15 +21,22 @@ SLOT = Slot("shop", "keep", 0)
 class Kept:
     """A cloud with one slot of data; `home` and another that will lie about it."""
 
-    def __init__(self, nodes: int = 4, *, liar_before: bool = False) -> None:
-        self.cluster = whole_cluster_of(nodes)
+    def __init__(self, nodes: int = 4, *, liar_before: bool = False, home_rank: int = 0) -> None:
+        """`home_rank`: those before it are off when the slot is first claimed, and back soon after."""
+        self.cluster = whole_cluster_of(nodes, 0, World(fetch_s=3.0))
         order = self._order()
         self.liar = ""
         if liar_before:
             self.take(order[-1])
+        for path in order[:home_rank]:
+            self.cluster.machines[path].power_cut()
+        self.cluster.run(10.0 if home_rank else 0.0)
         give_image(self.cluster, "vps-1", "keep")
         self.cluster.accept("vps-1", docs.release("shop", {"keep": "keep"}), docs.app("shop", {"keep": KEEP}, volumes={"data": False}))
         self.cluster.run(20.0)
+        for path in order[:home_rank]:
+            self.cluster.machines[path].boot()
+        self.cluster.run(30.0 if home_rank else 0.0)
         self.home = f"node/{self.seen()['vps-1']}"
         if not liar_before:
             self.take(next(path for path in order if path != self.home))
@@ -112,7 +120,7 @@ def test_nor_when_the_home_is_down_and_every_other_honest_node_starts_anew() -> 
 
 
 def test_a_node_that_lost_its_disk_hears_from_the_others_where_the_data_is() -> None:
-    kept = Kept(5)
+    kept = Kept(5, home_rank=1)  # the liar has the better rank
     kept.cluster.run(30.0)
     late = next(path for path in kept.cluster.machines if path not in (kept.home, kept.liar, "node/vps-1"))
     kept.cluster.machines[kept.home].power_cut()
@@ -130,3 +138,16 @@ def test_who_takes_a_slot_of_data_before_its_turn_does_not_keep_it() -> None:
     kept = Kept(liar_before=True)
     kept.cluster.run(60.0)
     assert kept.home != kept.liar and everywhere(kept, kept.home)
+
+
+def test_a_home_of_a_worse_rank_keeps_its_slot_from_a_liar_of_a_better_one_over_a_reboot_of_all() -> None:
+    kept = Kept(4, home_rank=1)
+    kept.cluster.run(30.0)
+    honest = [machine for path, machine in kept.cluster.machines.items() if path != kept.liar]
+    for machine in honest:
+        machine.power_cut()
+    kept.cluster.run(1.0)
+    for machine in honest:
+        machine.boot()
+    kept.cluster.run(90.0)
+    assert everywhere(kept, kept.home)

@@ -63,7 +63,7 @@ def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> Non
             hold(s, slot, want, standing)
     elif (
         slot in s.homes
-        and s.me in standing.home
+        and s.me in (standing.home or (s.me,))
         and standing.winner is None
         and (running := list(s.replicas.of(slot).values()))
     ):
