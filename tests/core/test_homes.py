@@ -32,7 +32,9 @@ class Kept:
             self.cluster.machines[path].power_cut()
         self.cluster.run(10.0 if home_rank else 0.0)
         give_image(self.cluster, "vps-1", "keep")
-        self.cluster.accept("vps-1", docs.release("shop", {"keep": "keep"}), docs.app("shop", {"keep": KEEP}, volumes={"data": False}))
+        self.cluster.accept(
+            "vps-1", docs.release("shop", {"keep": "keep"}), docs.app("shop", {"keep": KEEP}, volumes={"data": False})
+        )
         self.cluster.run(20.0)
         for path in order[:home_rank]:
             self.cluster.machines[path].boot()

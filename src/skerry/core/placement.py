@@ -7,6 +7,8 @@ nothing. Wishes only sort the order of nodes; they never keep one from a slot th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim
 from skerry.core.placing import Key
@@ -99,15 +101,19 @@ def _told(key: Key, slot: Slot) -> str:
 
 def forbids(s: Situation, slot: Slot, want: Want, node: str) -> str:
     """Which rule keeps a node from taking a slot, by what it claims already; "" if none does."""
+    return next(forbidden(s, slot, want, node), "")
+
+
+def forbidden(s: Situation, slot: Slot, want: Want, node: str) -> Iterator[str]:
+    """All such rules."""
     most = want.service.placement.max_per_node
     if most and not want.service.placement.every_node:
         held = [other for other in _claimed(s, slot[:2], node) if other != slot]
         if len(held) >= most:
-            return f"max_replicas_per_node: {len(held)} of {slot.service} are there, and no more than {most} may be"
+            yield f"max_replicas_per_node: {len(held)} of {slot.service} are there, and no more than {most} may be"
     for key in s.placing.ties(s.wants, slot.app, slot.service).apart:
         if beside := _claimed(s, key, node):
-            return f"apart: {_short(beside[0], slot)} is there, and the two may not be on one host"
-    return ""
+            yield f"apart: {_short(beside[0], slot)} is there, and the two may not be on one host"
 
 
 def is_surplus(s: Situation, slot: Slot, want: Want, node: str) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from skerry.core.constraints import name_of, unmet
 from skerry.core.deciding import waits_for_home
+from skerry.core.explaining import Advice, advice, because
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
 from skerry.core.records import Slot
@@ -77,6 +78,8 @@ class Explanation(msgspec.Struct, frozen=True):
     order: tuple[Answer, ...]
     holder: str
     awaits: str
+    because: str = ""  # why the holder has it
+    advice: tuple[Advice, ...] = ()  # what would let it run, of one that nobody holds
 
 
 class KeepersWish(msgspec.Struct, frozen=True):
@@ -289,7 +292,8 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     failed = _verdict(s, slot)
     return Explanation(
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
-        awaits="; ".join(part for part in (awaits, failed) if part),
+        awaits="; ".join(part for part in (awaits, failed) if part), because=because(s, slot, want, standing),
+        advice=advice(s, slot, want, standing),
     )  # fmt: skip
 
 
