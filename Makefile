@@ -17,7 +17,7 @@ APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2
 unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e bench bench-images bench-elastic guest guests soak sim fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e bench bench-images bench-elastic guest guests soak sim seeds fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -159,13 +159,14 @@ MINUTES ?= 60
 SEEDS ?= 1000
 FIRST ?= 0
 
-sim: venv        ## random clouds, and keepers with every fault of a provider, on virtual time: make sim SEEDS=5000 FIRST=0
-	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --first $(FIRST) --faults 8
-	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 4)) --first $(FIRST) --faults 8 --whole
-	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --siege
-	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 5)) --first $(FIRST) --tides
-	$(BIN)/python -m skerry.sim.run --seeds $$(($(SEEDS) / 20)) --first $(FIRST) --tides --whole
+sim: venv        ## random lives of clouds, and keepers with every fault of a provider, on virtual time: make sim SEEDS=5000 FIRST=0
+	$(BIN)/python -m skerry.sim.run --seeds $(SEEDS) --from $(FIRST)
 	$(BIN)/python -m skerry.sim.faults --random $(SEEDS) --first $(FIRST) --json build/faults.json
+
+seeds: venv      ## lives, on and on, with a running count in build/seeds.json: make seeds HOURS=8
+	$(IDLY) $(BIN)/python -m soak.seeds --hours $(HOURS)
+
+HOURS ?= 1
 
 FUZZ_S ?= 60
 fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target

@@ -46,7 +46,7 @@ class Wires(NoNetwork):
         super().__init__(SUBNET)
         self._veths = Veths(folder, prefix="lkv", gateway=GATEWAY, mtu=1420)
 
-    async def attach(self, container_id: str) -> Attachment:
+    async def attach(self, container_id: str, of: str = "") -> Attachment:
         return await self._veths.attach(container_id, (await super().attach(container_id)).address)
 
     async def detach(self, container_id: str) -> None:

@@ -28,7 +28,7 @@ from skerry.agent.newcomer import MET
 from skerry.agent.renting.asking import Answer, Question, Trouble
 from skerry.client.home import CloudFile, CloudHome, Home
 from skerry.client.identity import RootKeys, write_operator, write_root
-from skerry.core.effects import Target
+from skerry.core.effects import Members, Target
 from skerry.core.events import ImageReady
 from skerry.core.intent import App, Node, Offer, Pool, Port, Release, Service
 from skerry.image.archive import import_archive
@@ -68,14 +68,14 @@ class NoNetwork:
     async def set_peers(self, peers: Iterable[Any]) -> None:
         pass
 
-    async def attach(self, container_id: str) -> Attachment:
+    async def attach(self, container_id: str, of: str = "") -> Attachment:
         self._next += 1
         return Attachment(netns="", address=str(self._subnet[1 + self._next]))
 
     async def detach(self, container_id: str) -> None:
         pass
 
-    def adopt(self, container_id: str, address: str) -> None:
+    def adopt(self, container_id: str, address: str, of: str = "") -> None:
         pass
 
     def host_end(self, container_id: str) -> str:
@@ -95,6 +95,7 @@ class NoNetwork:
         ports: Sequence[tuple[Port, Sequence[Target]]],
         names: Mapping[str, Sequence[str]],
         asleep: Asleep = Asleep(),  # noqa: B008 - frozen
+        members: Sequence[Members] = (),
     ) -> None:
         self.ports, self.names, self.asleep = ports, names, asleep
 

@@ -63,7 +63,7 @@ class OwnNetworks(NoNetwork):
         self._folder = folder
         self._of: dict[str, OwnNetwork] = {}
 
-    async def attach(self, container_id: str) -> Attachment:
+    async def attach(self, container_id: str, of: str = "") -> Attachment:
         """Mounted where hosts mount them, too: a path below /proc leads elsewhere in the container's outer pid namespace."""
         attachment = await super().attach(container_id)
         network = self._of[container_id] = OwnNetwork()

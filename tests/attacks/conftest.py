@@ -23,6 +23,7 @@ class Scene:
     thief: Thief
     world: World
     image: str
+    since_s: float = 0.0  # events before that are of an attack before
 
     @property
     def cloud(self) -> SmallCloud:

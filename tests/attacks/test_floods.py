@@ -17,19 +17,34 @@ from pathlib import Path
 import pytest
 
 from attacks.conftest import HONEST, Scene
+from attacks.flood import OWN
+from skerry.agent import complaints
 from skerry.core.facts import Decline
 from skerry.core.intent import Node
+from skerry.mesh import door, links
 
 SECONDS = 1.0
 BUSY_S = 0.3  # of the thread's own processor time, which a busy machine doesn't stretch, between two turns of the loop
 ANSWER_S = 10.0  # a host that hangs never answers
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["facts", "unknown", "stale", "messages", "garbage", "huge", "handshakes", "reconnect", "streams"],
-)
-def test_a_flood_leaves_the_others_responsive_linked_and_unchanged(scene: Scene, kind: str) -> None:
+KINDS = {  # and what each is told as
+    "facts": complaints.TOO_FAST, "unknown": complaints.NOT_TO_SIGN, "stale": complaints.TOO_FAST,
+    "messages": "",  # as many of them as are taken are within the rate
+    "garbage": complaints.NO_FRAME, "huge": links.GIANT,
+    "handshakes": door.TURNED_AWAY, "reconnect": door.TURNED_AWAY, "streams": links.STREAM_ENDED,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flood_leaves_the_others_responsive_linked_and_unchanged(
+    scene: Scene, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(complaints.FROM, complaints.TOO_FAST, 5)  # the flood is a short one
+    if kind == "reconnect":
+        monkeypatch.setattr(door, "AN_ADDRESS_BURST", 20.0)
+        monkeypatch.setattr(door, "AN_ADDRESS_PER_S", 5.0)
+    forget(scene)
     agents = scene.cloud.agents
     before = scene.world.look()
     downs = scene.aside.look(lambda: honest_downs(scene))
@@ -56,6 +71,30 @@ def test_a_flood_leaves_the_others_responsive_linked_and_unchanged(scene: Scene,
     after = scene.aside.look(lambda: sum(f.stat().st_size for f in agents["vps-1"].files.state.rglob("events*.jsonl")))
     assert after - diary < 30_000, "the diary still tells what happened before"
     assert grown < 300
+    who = "node/vps-3" if kind not in ("handshakes", "reconnect") else "strangers" if kind == "handshakes" else OWN
+    if KINDS[kind]:
+        named(scene, who, KINDS[kind])
+
+
+def forget(scene: Scene) -> None:
+    """What was told of anybody in the minute before."""
+    complaints_of = scene.cloud.agents["vps-1"].links.complaints
+    scene.aside.look(lambda: setattr(complaints_of, "_together_s", -1e9))
+    for doers in (complaints_of._doers, complaints_of._strangers, complaints_of._named_s):
+        scene.aside.look(doers.clear)
+    scene.aside.look(scene.cloud.agents["vps-1"].mesh._door._rates.clear)
+    scene.since_s = time.time()
+
+
+def named(scene: Scene, who: str, deed: str) -> None:
+    """Wait until vps-1 says of these that they did this."""
+    events = scene.cloud.agents["vps-1"].events
+
+    def told() -> bool:
+        entries = [entry for entry in events.tail(500) if entry.kind == "misdeed" and entry.time >= scene.since_s]
+        return any(entry.subject.startswith(who) and int(entry.more.get(deed, 0)) > 0 for entry in entries)
+
+    scene.aside.wait(f"a word of {who}: {deed}", told, 10)
 
 
 async def pauses() -> float:

@@ -19,7 +19,7 @@ from skerry.cli import lab as cli_lab
 from skerry.cli import run as cli_run
 from skerry.cli.explain import outline
 from skerry.cli.main import run, skerry
-from skerry.cli.output import Terminal, age, clean, table
+from skerry.cli.output import Terminal, age, as_json, clean, table
 from skerry.cli.ps import _watch
 from skerry.errors import Passing, TrustRefusal, Unreachable
 from skerry.lab.errors import LabAlreadyUp
@@ -233,6 +233,25 @@ def test_nothing_is_coloured_where_nobody_looks(monkeypatch: pytest.MonkeyPatch)
     assert Terminal().paint("x", "red") == "\x1b[31mx\x1b[0m"
     monkeypatch.setenv("NO_COLOR", "1")
     assert Terminal().paint("x", "red") == "x"
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_says_the_same_and_sends_no_control_character(value: object) -> None:
+    """A terminal may take U+009B for the beginning of an escape, which JSON lets pass; and U+202E turns the rest round."""
+    for indent in (None, 2):
+        shown = as_json(value, indent)
+        assert json.loads(shown) == value
+        assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_what_a_command_forgot_to_clean_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+    foreign = "a\x1b[2Jb\x9b8mc\u202ed\x07\r"
+    terminal.answer({}, f"\x1b[31mred\x1b[0m\t{foreign}\n")
+    terminal.line({}, foreign)
+    terminal.text(f"{foreign}\nnext\n")
+    shown = "a\\x1b[2Jb\\x9b8mc\\u202ed\\x07\\r"
+    assert capsys.readouterr().out == f"\x1b[31mred\x1b[0m\t{shown}\n{shown}\n{shown}\nnext\n"
 
 
 @given(st.text())

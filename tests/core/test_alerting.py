@@ -175,6 +175,7 @@ def situation(cluster: Cluster, name: str) -> Situation:
         (Felt(disk=0.9, memory=0.2, clock_off_s=-10), {}),
         (Felt(disk=0.91, memory=0.21, clock_off_s=-11), {"disk": 0.91, "memory": 0.21, "clock": 11}),
         (Felt(refused="brought by vps-2: a record"), {"refused": 0.0}),
+        (Felt(misdeed="vps-2: frames that are none: 3"), {"misdeed": 0.0}),
     ],
 )
 def test_what_a_host_finds_of_itself(felt: Felt, found: dict[str, float]) -> None:

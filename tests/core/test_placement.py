@@ -9,8 +9,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from skerry.core import effects as do
-from skerry.core.intent import Needs, Placement, Probe, Service
+from skerry.core.intent import Needs, Probe, Service
 from skerry.core.order import order_for, zones_of
+from skerry.core.places import Placement
 from skerry.core.placing import Placing, numbered
 from skerry.core.records import Slot
 from skerry.core.versions import AppWant, Want

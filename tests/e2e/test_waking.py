@@ -26,7 +26,7 @@ services:
     ports: ["{port}:80"]
     healthcheck: {{test: curl -f http://localhost:{probe}/, interval: 1s, retries: 1, start_period: 2s}}
     x-skerry:
-      allow: {{shell: it is busybox}}
+      allow: [guestbook, {{shell: it is busybox}}]
       scale: {{min: 0, max: 2, target: {{connections: 100}}, step: 1s, down: 1s, idle: 1s}}
 """
 

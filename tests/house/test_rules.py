@@ -193,3 +193,14 @@ def test_all_that_a_laptop_imports_does_without_posix_too() -> None:
     code = LAPTOP.format(posix=sorted(POSIX_ONLY))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_what_reads_bytes_from_outside_survives_a_deep_text() -> None:
+    """A reader's own RecursionError is what a thousand brackets cost: whoever catches its errors catches that one (outside.py)."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler) and node.type is not None:
+                caught = ast.unparse(node.type)
+                assert "msgspec.DecodeError" not in caught and "msgspec.MsgspecError" not in caught, (
+                    f"{path}:{node.lineno}"
+                )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,16 @@ class Cloud:
             [{"target": 82, "published": 8002, "protocol": "udp"}, addresses],
         ]
         for host in self.hosts:
-            host.call("route", ports=ports, names={"web.shop.internal": addresses, "idle.shop.internal": []})
+            names = {"web.shop.internal": addresses, "idle.shop.internal": []}
+            host.call("route", ports=ports, names=names, members=self.members())
+
+    def members(self) -> list[dict[str, Any]]:
+        """All containers are of one app."""
+        every = sorted(self.address.values())
+        return [
+            {"app": "shop", "service": "web", "addresses": every, "names": ["web.shop.internal"]},
+            {"app": "shop", "service": "idle", "names": ["idle.shop.internal"]},
+        ]
 
 
 def make_cloud(directory: Path, count: int = 3) -> Cloud:

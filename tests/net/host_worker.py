@@ -18,12 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from dnslib import QTYPE, DNSRecord
 from msgspec.structs import replace
 
 from skerry.agent.waking import leading as waking
 from skerry.agent.waking.leading import Activators, led
-from skerry.core.effects import Dormant, Target
+from skerry.core.effects import Dormant, Members, Target
 from skerry.core.intent import Port
 from skerry.core.records import Slot
 from skerry.errors import SkerryError
@@ -131,24 +132,25 @@ class Worker:
             case "peers":
                 await n.set_peers([TunnelPeer(**{**p, "endpoints": tuple(p["endpoints"])}) for p in a["peers"]])
             case "attach":
-                found = await n.attach(a["id"])
+                found = await n.attach(a["id"], a.get("of", "shop.web"))
                 return {"netns": found.netns, "address": found.address}
             case "detach":
                 await n.detach(a["id"])
             case "adopt":
-                n.adopt(a["id"], a["address"])
+                n.adopt(a["id"], a["address"], a.get("of", "shop.web"))
             case "route":
                 routes = [
                     (Port(**port), [Target(slot=Slot("a", "s", 0), node="node/x", address=x) for x in addresses])
                     for port, addresses in a["ports"]
                 ]
-                dormant = [Dormant("shop", name, **of) for name, of in a.get("dormant", {}).items()]
+                dormant = [Dormant(of.pop("app", "shop"), name, **of) for name, of in a.get("dormant", {}).items()]
                 dormant = [replace(of, ports=tuple(Port(**port) for port in of.ports)) for of in dormant]
                 if dormant:
                     self.waking.tell(dormant, n.stand_in)
                     await self.waking.ready()
                 began = time.perf_counter()
-                await n.route(routes, *led(dict(a.get("names", {})), dormant, n.stand_in))
+                members = [msgspec.convert(of, Members) for of in a.get("members", [])]
+                await n.route(routes, *led(dict(a.get("names", {})), dormant, n.stand_in), members)
                 return time.perf_counter() - began
             case "wake":  # the agent's side of the activator
                 self.knocks: list[Any] = []

@@ -8,14 +8,16 @@ import subprocess
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skerry.core.effects import Target
+from skerry.core.effects import Members, Target
 from skerry.core.intent import Port
 from skerry.core.records import Slot
-from skerry.net.ports import Asleep, Ground, chosen, port_rules, render
+from skerry.net.apart import Apart
+from skerry.net.ports import Asleep, Ground, chosen, port_rules, purged, render
 
 GROUND = Ground(
     subnet="10.77.1.0/24", cloud_net="10.77.0.0/16", gateway="10.77.1.1", tunnel="skerry0", veth_prefix="skv"
@@ -41,6 +43,25 @@ CASES = {
         (WEB, []),
         (Port(target=6379, published=6379), [target("10.77.1.9")]),
     ],
+    "two apps apart, one service of which lets a caller in": [(WEB, [target("10.77.2.10")])],
+}
+APART = {
+    "two apps apart, one service of which lets a caller in": Apart(
+        members=(
+            Members("bank", "store", ("10.77.1.20", "10.77.2.20"), ("shop.report", "audit"), ("store.bank.internal",)),
+            Members("bank", "web", ("10.77.3.21",), names=("web.bank.internal",)),
+            Members("shop", "report", ("10.77.3.30",)),
+            Members("shop", "web", ("10.77.1.10", "10.77.2.10", "not an address"), agents=True),
+        ),
+        own={
+            "10.77.1.10": "shop.web",
+            "10.77.1.20": "bank.store",
+            "10.77.1.254": "bank.web",
+            "10.77.1.11": "shop.report",
+        },
+        hosts=("10.93.0.2", "10.93.0.3"),
+        gateways=("10.77.2.1", "10.77.3.1"),
+    ),
 }
 ASLEEP = {
     "two asleep, one of them by its name too, one awake": Asleep(
@@ -52,17 +73,23 @@ ASLEEP = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_whole_table(name: str) -> None:
     file = GOLDEN / f"{name.replace(' ', '-').replace(',', '')}.nft"
-    text = render(CASES[name], GROUND, ASLEEP.get(name, Asleep()))
+    text = render(CASES[name], GROUND, ASLEEP.get(name, Asleep()), APART.get(name, Apart()))
     if os.environ.get("REWRITE"):  # read the difference before you commit it
         file.write_text(text)
     assert text == file.read_text()
+
+
+def test_of_ipv6_containers_have_nothing() -> None:
+    without, with_ = render([], GROUND), render([], msgspec.structs.replace(GROUND, ipv6=True))
+    assert with_.startswith(without.rstrip("\n")) and with_.count('iifname "skv*" drop') == 2 and "ip6" not in without
+    assert purged(msgspec.structs.replace(GROUND, ipv6=True)).count("delete table") == 2
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_nft_takes_it(name: str) -> None:
     if not shutil.which("nft") or os.geteuid():
         pytest.skip("needs nft and root")
-    text = render(CASES[name], GROUND, ASLEEP.get(name, Asleep()))
+    text = render(CASES[name], GROUND, ASLEEP.get(name, Asleep()), APART.get(name, Apart()))
     done = subprocess.run(
         ["unshare", "-n", "nft", "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False
     )

@@ -38,7 +38,8 @@ def published(lone: Cloud, name: str = "web") -> str:
     host = lone.hosts[0]
     if name not in lone.address:
         lone.add(host, name)
-    host.call("route", ports=[[ROUTES[0], [lone.address[name]]]], names={"web.shop.internal": [lone.address[name]]})
+    host.call("route", ports=[[ROUTES[0], [lone.address[name]]]], names={"web.shop.internal": [lone.address[name]]},
+              members=lone.members())  # fmt: skip
     answer: str = lone.outside.call("get", to=host.address, port=8000)
     found = host.call("ask", server=host.gateway, name="web.shop.internal", netns=lone.netns[name])
     assert found["found"] == [lone.address[name]]

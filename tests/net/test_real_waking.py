@@ -32,6 +32,10 @@ def route(cloud: Cloud, *names: str, only: int | None = None) -> None:
                 "route",
                 ports=[[port, addresses] for port in PORTS],
                 names={NAME: addresses},
+                members=[
+                    *cloud.members(),
+                    {"app": "shop", "service": "sleeper", "addresses": addresses, "names": [NAME]},
+                ],
                 dormant={"sleeper": {"ports": PORTS, "names": [NAME], "targets": addresses}},
             )
 

@@ -334,5 +334,9 @@ def test_lapsed_bytes_with_new_signatures_are_taken_again():
 def test_the_clock_that_counts_is_the_median_and_never_before_the_newest_policy():
     assert clock.agreed_s(100.0, (200.0, 300.0)) == 200.0
     assert clock.agreed_s(100.0, (), not_before_s=150.0) == 150.0
+    assert clock.agreed_s(100.0, (9e15,)) == clock.agreed_s(100.0, (0.0,)) == 100.0, (
+        "one neighbour alone decides nothing"
+    )
+    assert clock.agreed_s(100.0, (99.0, 9e15, 104.0)) in (100.0, 104.0)
     assert clock.differs(3600.0, (0.0, 10.0)) == 3590.0
     assert clock.differs(50.0, (0.0, 10.0)) is None

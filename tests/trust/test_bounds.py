@@ -30,6 +30,7 @@ FULL = Service(
     depends_on=(Depends(service="store"),),
     aliases=("front",),
     allow={"shell": "it is a shell", "secret": "r" * 200},
+    callers=("report", "report.job"),
 )
 GOOD = App(services={"web": FULL, "store": Service()}, volumes={"db_data": False})
 
@@ -63,7 +64,8 @@ def test_a_full_app_is_taken():
     app(constraints=("label.a b==c",)),
     app(aliases=("a b",)), app(depends_on=(Depends(service="web"),)), app(depends_on=(Depends(service="gone"),)),
     app(allow={"shell": "\0"}), app(allow={"shell": ""}), app(allow={"shell": "a\nb"}), app(allow={"shell": "r" * 201}),
-    app(allow={"setup-shell": "no"}), app(allow={"undeclared": "no"}),
+    app(callers=("a.b.c",)), app(callers=("",)), app(callers=("a.",)), app(callers=("*",)), app(callers=("a.-b",)),
+    app(callers=tuple(f"a{n}" for n in range(65))), app(allow={"setup-shell": "no"}), app(allow={"undeclared": "no"}),
     app_body(services={"a/b": Service()}), app_body(services={"-x": Service()}), app_body(volumes={"../x": True}),
     app_body(fallback="x"), app_body(services={f"s{n}": Service() for n in range(65)}),
     App(services={"a": Service(ports=(Port(target=1, published=80),)), "b": Service(ports=(Port(target=1, published=80),))}),

@@ -118,7 +118,7 @@ class Containers:
                 await self._clear(container.id)
                 continue
             if container.running:
-                self._network.adopt(container.id, labels.address)
+                self._network.adopt(container.id, labels.address, _service(labels.slot))
             else:
                 self._keep(Exited(id=container.id, exit_code=container.exit_code or 0, oom=container.oom), labels)
                 await self._clear(container.id)
@@ -161,7 +161,7 @@ class Containers:
         if root is None:
             raise NotHere(effect.image)
         config = self._images.config(effect.image)
-        attachment = await self._network.attach(id)
+        attachment = await self._network.attach(id, _service(str(slot)))
         volumes = ",".join(v.volume for v in service.volumes)
         labels = self._known[id] = Labels(str(slot), effect.spec, effect.image, attachment.address, volumes)
         user = service.user or config.user or "0:0"
@@ -343,6 +343,11 @@ def _arguments(entrypoint: tuple[str, ...], command: tuple[str, ...], config: Im
     if entrypoint:
         return (*entrypoint, *command)
     return (*config.entrypoint, *(command or config.cmd))
+
+
+def _service(slot: str) -> str:
+    """ "app.service" of "app.service/0"."""
+    return slot.rpartition("/")[0]
 
 
 def _labels(kept: dict[str, str]) -> Labels | None:

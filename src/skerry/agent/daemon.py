@@ -353,7 +353,7 @@ class Agent:
             self.metrics.sample()
             self.upkeep.look_at_disk()
             self.enrolments.renew()
-            for each in (self.alerts, self.crashes, self.cores):
+            for each in (self.alerts, self.crashes, self.cores, self.links.complaints):
                 each.look()
             if self.budget.look():
                 self.loop.spawn(self.budget.keep())
@@ -439,7 +439,7 @@ class Agent:
         """After the rules are replaced, flows to a host that is gone are cut: clients fail now, not at their time-out."""
         await self.waking.ready()
         names, asleep = led(dict(effect.names), effect.dormant, self.network.stand_in)
-        await self.network.route(effect.ports, names, asleep)
+        await self.network.route(effect.ports, names, asleep, effect.members)
         self.network.free_stand_ins({of.name for of in effect.dormant})
         targets = {t.address: t.node for _, some in effect.ports for t in some}
         linked = {self.me, *self.mesh.neighbours()}

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.errors import TrustRefusal
+from skerry.outside import UNREADABLE
 from skerry.store.disk import replace_synced
 from skerry.trust import drafts
 from skerry.trust.accept import Trusted
@@ -63,7 +64,7 @@ class Drafts:
             try:
                 kept = msgspec.msgpack.decode(path.read_bytes(), type=_Kept)
                 drafts.read(kept.records, self._trusted)
-            except (TrustRefusal, msgspec.MsgspecError):
+            except (TrustRefusal, *UNREADABLE):
                 path.unlink(missing_ok=True)
                 continue
             found[path.name] = kept

@@ -209,8 +209,8 @@ class Place:
         """Of the hosts that see a flow just one counts it, and none if it comes from a host itself: a probe."""
         net, mask = self._mine
         local = flow.target & mask == net
-        if flow.dialled != flow.target:  # translated here; one from a container to another host is a direct one there
-            return local or not self._is_inside(flow.source)
+        if flow.dialled != flow.target:  # translated here, and to another host under this one's name
+            return True
         return local and flow.source not in self._gateways and self._is_inside(flow.source)
 
     def _is_inside(self, address: int) -> bool:

@@ -15,19 +15,21 @@ from typing import Any
 from skerry.core import gossip as g
 from skerry.core import messages as m
 from skerry.core.events import Event, LinkDown, LinkUp, PeerReached
-from skerry.core.records import Document
+from skerry.core.records import Document, Fact
 from skerry.errors import BadFormat, SkerryError, TrustRefusal
 from skerry.mesh.links import Mesh
 from skerry.store.disk import DiskFull
-from skerry.trust.accept import FalseSignature, Stale
+from skerry.trust.accept import FalseSignature, Stale, Twin
 from skerry.trust.refusals import RateExceeded, RootAhead
 
+from .complaints import NO_FRAME, TWICE, Complaints
 from .copies import Copies
 from .door import Door
 
 log = logging.getLogger(__name__)
 REACH_TIMEOUT_S = 1.0
 TOLD_AGAIN_S = 60.0
+SOURCES = 2048  # who is told apart in that time: more than there are hosts
 TOLD_EACH = 20  # different ones of one neighbour in that time
 REACHES_EACH = 2  # at once for one neighbour: each is a handshake with another one
 PAUSE_S = 0.1  # for so long a neighbour that sends too fast isn't read
@@ -63,6 +65,8 @@ class Links:
         self._note = note
         self._spawn = spawn
         self._soon = soon
+        self.complaints = Complaints(note, now_s)
+        mesh.complain = self.complaints.against
         self.copies = Copies(self.carry, lambda: gossip.neighbours, door.holds)
         self._bundle = bundle
         self._waiting: list[g.Send] = []  # goes out in the loop's next turn, what is for one neighbour in one frame
@@ -98,6 +102,7 @@ class Links:
             self.tell(refusal, peer)
             return PAUSE_S
         except BadFormat as error:
+            self.complaints.against(peer, NO_FRAME, str(error))
             self._close(peer, f"sent a malformed frame: {error}")
             return 0.0
         if isinstance(message, m.Push):
@@ -148,6 +153,8 @@ class Links:
 
     def refused(self, refusal: TrustRefusal, source: str) -> None:
         """What to do about a neighbour that brought what trust refuses."""
+        if isinstance(refusal, Twin) and isinstance(refusal.record, Fact):
+            self.complaints.against(refusal.record.node, TWICE, refusal.id)
         if isinstance(refusal, Stale):
             self.carry(self._gossip.outdated(refusal.id, source, self._now_s()))
             return
@@ -163,8 +170,15 @@ class Links:
         A flood must not fill the diary, whatever it consists of.
         """
         now_s = self._now_s()
+        self.complaints.refused(refusal, source)
         if isinstance(refusal, FalseSignature):
             self.forged = (now_s, f"brought by {source.removeprefix('node/')}: {refusal.what}"[:200])
+        if source not in self._told and len(self._told) >= SOURCES:  # strangers come from ever new addresses
+            self._told = {
+                s: t for s, t in self._told.items() if any(now_s - at_s < TOLD_AGAIN_S for at_s in t.values())
+            }
+            if len(self._told) >= SOURCES:
+                return
         told = self._told.setdefault(source, {})
         for what in [what for what, at_s in told.items() if now_s - at_s >= TOLD_AGAIN_S]:
             del told[what]

@@ -28,6 +28,7 @@ from skerry.agent.handover import held
 from skerry.core.intent import Node
 from skerry.core.records import Fact
 from skerry.errors import BadInput, SkerryError, TrustRefusal
+from skerry.outside import UNREADABLE
 from skerry.store.records import RecordStore
 from skerry.trust.accept import AlreadyHeld, Stale, Trusted
 
@@ -110,7 +111,7 @@ def _handover(files: HostFiles) -> None:
 
     try:
         asked = msgspec.json.decode(sys.stdin.buffer.read(1024), type=Asked)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadInput("nothing was handed over", str(error), "use one version of skerry") from None
     print(msgspec.json.encode(handover(files, asked)).decode())
 
@@ -120,7 +121,7 @@ def join(files: HostFiles, data: bytes, *, adopt: bool = False) -> None:
     try:
         asked = msgspec.json.decode(data, type=Join)
         raws = [base64.b64decode(text, validate=True) for text in asked.records]
-    except (msgspec.DecodeError, ValueError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise BadInput(
             "the host was not joined", f"what was handed over can't be read: {error}", "use one version of skerry"
         ) from None

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -20,6 +20,7 @@ from skerry.core.intent import Node
 from skerry.core.records import MachineSlot
 from skerry.errors import SkerryError, TrustRefusal
 from skerry.mesh.messages import recv_bytes, send_bytes
+from skerry.outside import UNREADABLE
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -29,6 +30,9 @@ PATIENCE_S = 10.0  # for further answers, once one is there
 AGAIN_S = 0.5
 ANSWER_S = 10.0
 MET = "compared"  # in the store's notes: it was done once in this host's life
+
+# More than there can be: paths, hosts, claims. An answer of millions of nothings would cost this host a gigabyte.
+Answer = Annotated[list[bytes], msgspec.Meta(max_length=1 << 16)]
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +87,10 @@ async def _ask(agent: Agent, node: str) -> bool:
         stream = await agent.mesh.open(node, "/catch-up")
         try:
             await send_bytes(stream, msgspec.msgpack.encode(ours))
-            raws = msgspec.msgpack.decode(await recv_bytes(stream, timeout_s=ANSWER_S), type=list[bytes])
+            raws = msgspec.msgpack.decode(await recv_bytes(stream, timeout_s=ANSWER_S), type=Answer)
         finally:
             await stream.close()
-    except (SkerryError, OSError, msgspec.DecodeError) as error:
+    except (SkerryError, OSError, *UNREADABLE) as error:
         log.debug("%s did not answer: %s", node, error)
         return False
     for raw in raws:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -13,7 +13,9 @@ from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.links import Handler
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.mesh.streams import receive_objects
+from skerry.outside import UNREADABLE
 from skerry.store.disk import DiskFull, free_bytes
+from skerry.trust.quotas import PATHS_MAX
 from skerry.trust.requests import ATTACHED_BYTES, REQUEST_BYTES
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ CATCH_UP_BYTES = 24 << 20  # the rest comes as everything does, record by record
 UPLOAD_BYTES = 8 << 30  # over one stream
 RESERVE_BYTES = 1 << 30  # of the disk: uploads leave it to containers and records
 
-Heads = dict[str, tuple[int, int]]
+Heads = Annotated[dict[str, tuple[int, int]], msgspec.Meta(max_length=2 * PATHS_MAX + 16)]
 
 
 class NotForYou(TrustRefusal):
@@ -47,6 +49,7 @@ class Streams:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._looking = Looking(agent)
+        self._catching_up: set[str] = set()
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -111,6 +114,15 @@ class Streams:
         Without the latter it could claim one whose data is elsewhere, and start it empty.
         """
         self._only_hosts(who)
+        if who in self._catching_up:  # each is held here until it is read
+            raise NotForYou("nothing was given", "the answer before is still on its way", "read that one")
+        self._catching_up.add(who)
+        try:
+            await send_bytes(stream, await self._newer_here(stream))
+        finally:
+            self._catching_up.discard(who)
+
+    async def _newer_here(self, stream: Stream) -> bytes:
         theirs = _decode(await recv_bytes(stream, timeout_s=WAIT_S, most_bytes=HEADS_BYTES), Heads)
         newer: list[bytes] = []
         size = 0
@@ -119,7 +131,7 @@ class Streams:
             if size > CATCH_UP_BYTES:
                 break
             newer.append(raw)
-        await send_bytes(stream, msgspec.msgpack.encode(newer))
+        return msgspec.msgpack.encode(newer)
 
     def _only_hosts(self, who: str) -> None:
         if not _is_host(who):
@@ -133,5 +145,5 @@ def _is_host(who: str) -> bool:
 def _decode(data: bytes, shape: Any) -> Any:
     try:
         return msgspec.msgpack.decode(data, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadFormat("a message of a host was not taken", str(error)) from None

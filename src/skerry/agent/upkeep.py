@@ -19,6 +19,7 @@ from skerry.agent.door import Door
 from skerry.core.events import Event, ImageGone
 from skerry.errors import SkerryError
 from skerry.image.trees import Images
+from skerry.outside import UNREADABLE
 from skerry.store.disk import DiskFull, Reserve, is_full, replace_synced
 from skerry.store.records import RecordStore
 from skerry.trust import clock
@@ -65,7 +66,7 @@ class Upkeep:
         """The copy of `door.members()`, [] if there is none that can be read: what is in it is judged like anything else."""
         try:
             return msgspec.msgpack.decode(self._spare.read_bytes(), type=list[bytes])
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNREADABLE):
             return []
 
     def begin(self) -> None:

@@ -42,6 +42,7 @@ from skerry.api.routes import ROUTES
 from skerry.api.table import Call, Route, Sent, Start, Stream, Tagged, Text
 from skerry.api.tokens import Bearer, Bearers
 from skerry.errors import Passing, Refusal, SkerryError
+from skerry.outside import UNREADABLE
 from skerry.sdk import AsyncClient
 
 BODY_BYTES = 2 << 20
@@ -309,7 +310,7 @@ def _decoded(route: Route, raw: bytes, request: Request) -> Any:
         raise MediaType("the body was not read", "it is no application/json", "send Content-Type: application/json")
     try:
         return msgspec.json.decode(raw, type=route.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Malformed("the body was not understood", str(error), "see /v1/openapi.json") from None
 
 

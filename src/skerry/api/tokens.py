@@ -20,6 +20,7 @@ import msgspec
 from skerry.api.problems import NotAllowed, NoToken
 from skerry.client.keys import write_atomically
 from skerry.errors import BadFormat, BadInput, Refusal
+from skerry.outside import UNREADABLE
 
 PREFIX = "skt_"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -100,7 +101,7 @@ class Tokens:
             try:
                 with self._file.open("rb") as file:
                     tokens = msgspec.json.decode(file.read(FILE_MAX_BYTES), type=dict[str, Token])
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 raise BadFormat(f"{self._file} can't be read", str(error), "put it back from a backup") from error
             self._tokens, self._read_at = tokens, stamp
         return self._tokens

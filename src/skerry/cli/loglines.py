@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from skerry.cli.output import clean
+from skerry.outside import UNREADABLE
 
 if TYPE_CHECKING:
     from skerry.client.logs import Line
@@ -116,7 +117,7 @@ class Lines:
     def _of_json(self, text: str) -> str:
         try:
             found = _decode(text)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return clean(text)
         keys = tuple(found)
         shape = self._shapes.get(keys)

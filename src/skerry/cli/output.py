@@ -5,7 +5,8 @@
 - stderr is for the rest: which cloud is changed (first line), progress, warnings, questions, errors.
 - An error says what, why and how to mend it; with `--json` the document is {"error": {code, what, why, fix, type}}.
 - Colour only where a person looks (a terminal, and NO_COLOR is not set), and never as the only sign.
-- Text that others wrote (logs, names, reasons) can't move the cursor: control characters are shown, not sent.
+- Text that others wrote (logs, names, reasons) can't move the cursor: control characters are shown, not sent. JSON has them
+  as \\u009b: a terminal may obey more than the format makes one escape.
 - Times are RFC 3339 in JSON, ages ("3m") in tables. Units stand in the header or beside the figure; what is called
   `…_bytes` is a number in JSON and has its unit in tables ("1.5 GiB").
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -23,6 +25,7 @@ from skerry.errors import SkerryError
 from skerry.sizes import size
 
 PROGRESS_S = 0.2
+_STEERS = re.compile("\x1b\\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
@@ -37,9 +40,7 @@ class Terminal:
 
     def answer(self, value: Any, text: str) -> None:
         """The command's answer: `value` with --json, `text` (already cleaned) without."""
-        sys.stdout.write(
-            (json.dumps(value, indent=2, ensure_ascii=False) if self.as_json else text.rstrip("\n")) + "\n"
-        )
+        sys.stdout.write((as_json(value, indent=2) if self.as_json else unsteered(text.rstrip("\n"))) + "\n")
         sys.stdout.flush()
 
     def rows(self, rows: Sequence[dict[str, Any]], columns: Sequence[str], empty: str = "nothing") -> None:
@@ -48,12 +49,12 @@ class Terminal:
 
     def line(self, value: Any, text: str) -> None:
         """One of a stream that may never end."""
-        sys.stdout.write((json.dumps(value, ensure_ascii=False) if self.as_json else text) + "\n")
+        sys.stdout.write((as_json(value) if self.as_json else unsteered(text)) + "\n")
         sys.stdout.flush()
 
     def text(self, text: str) -> None:
         """Several lines at once (already cleaned)."""
-        sys.stdout.write(text)
+        sys.stdout.write(unsteered(text))
         sys.stdout.flush()
 
     # -- stderr
@@ -96,6 +97,20 @@ class Terminal:
     def _error_line(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Readable in any language, and without a character that a terminal might obey or that turns others round."""
+    shown = json.dumps(value, indent=indent, ensure_ascii=False)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in shown)
+
+
+def unsteered(text: str) -> str:
+    """The last look at what goes out: but for colours and line ends nothing is left that a terminal obeys, should a command have
+    forgotten to clean what others wrote."""
+    return _STEERS.sub(lambda found: found[0] if len(found[0]) > 1 else _shown(found[0]), text)
 
 
 def clean(text: object) -> str:

@@ -92,6 +92,52 @@ def elastic(
     terminal.answer(found, table(rows, COLUMNS))
 
 
+@declare(command, name="run", example="skerry sim run --seeds 1000 --from 200", codes=(0, 1, 2), cloud=False)
+@click.option("--seeds", type=click.IntRange(1), default=200, show_default=True, help="How many clouds are lived.")
+@click.option("--from", "first", type=click.IntRange(0), default=0, show_default=True, help="The first seed.")
+@click.option("--nodes", type=click.IntRange(0, 100), default=0, help="Hosts of each; else each seed draws its own.")
+@click.option("--jobs", type=click.IntRange(0, 256), default=0, help="Processes; else one for each processor.")
+@click.option(
+    "--plan", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Live what this file says instead."
+)
+@click.option("--story", is_flag=True, help="Tell also what hosts did (of one seed or plan).")
+def run(terminal: Terminal, seeds: int, first: int, nodes: int, jobs: int, plan: Path | None, story: bool) -> None:
+    """Live random simulated clouds, and look whether what must hold held.
+
+    Each seed draws hosts, network, services, faults, operators and captured hosts, and runs the agent's own rules on virtual time.
+    Of the first broken one a story is told, shrunk to what it takes; its plan can be run again. Exit code 1 if any is broken.
+    """
+    from skerry.sim.lives import told
+
+    if plan is not None or (story and seeds == 1):
+        answer, text = told.of_one(plan, first, nodes, story=story)
+    else:
+        answer, text = told.of_many(first, seeds, nodes=nodes, jobs=jobs, tell=lambda line: terminal.say(line))
+    terminal.answer(answer, text)
+    if answer["broken"]:
+        raise SystemExit(1)
+
+
+@declare(command, name="report", example="skerry sim report --nodes 3,10,30 --json", codes=(0, 2), cloud=False)
+@click.option("--nodes", default="3,10,30", show_default=True, help="Sizes, 1 to 1000 hosts.")
+def report(terminal: Terminal, nodes: str) -> None:
+    """Measure simulated clouds of several sizes: how fast they converge and heal, what moves, what is sent.
+
+    Times are virtual seconds, memory is what the simulator takes for a host. A hundred hosts take minutes.
+    """
+    from skerry.sim.lives import report as reporting
+
+    sizes = [int(word) if word.strip().isdigit() else 0 for word in nodes.split(",")]
+    if not all(1 <= size <= 1000 for size in sizes):
+        raise click.UsageError(f"--nodes is numbers from 1 to 1000 with commas between, not {nodes!r}")
+    rows = []
+    for size in sizes:
+        terminal.say(f"{size} hosts")
+        rows += reporting.report([size])
+    found = [{field: getattr(row, field) for field in row.__struct_fields__} for row in rows]
+    terminal.answer(found, table(found, reporting.Size.__struct_fields__))
+
+
 def _minutes(seconds: float, option: str, least: int, most: int) -> int:
     """The rule goes by minutes here, as it does for machines."""
     minutes = round(seconds / 60)

@@ -19,6 +19,7 @@ from skerry.core.intent import Alert, Body, Node, Receiver, RuleSetting, Silence
 from skerry.core.records import MachineSlot
 from skerry.errors import BadInput, NoSuchSubject, Refusal, Unreachable
 from skerry.observe.metrics import OF_HOST, OF_SLOT
+from skerry.outside import UNREADABLE
 from skerry.trust import seal
 from skerry.trust.bounds import NAME, SUBJECT
 from skerry.trust.refusals import CannotOpen
@@ -204,7 +205,7 @@ def reach_of(session: Session, name: str) -> dict[str, str]:
         raise CannotOpen(f"what reaches {name} was not read", "it is not opened to this operator", "another one has to")
     try:
         return msgspec.json.decode(seal.open_token(session.own.sealing, box), type=dict[str, str])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise CannotOpen(
             f"what reaches {name} was not read", "what is in its box is no address", "add it again"
         ) from None

@@ -21,6 +21,7 @@ from skerry.client.session import Session
 from skerry.core.intent import Node
 from skerry.errors import BadFormat, NoSuchSubject, SkerryError
 from skerry.observe.chain import Head, walk
+from skerry.outside import UNREADABLE
 
 DIARY_BYTES = 64 << 20  # what a host may show as one
 HEADS_MOST = 1000
@@ -91,7 +92,7 @@ async def _read(session: Session, node: str, *, whole: bool) -> Diary | SkerryEr
             diary.lines += data.split(b"\n")[:-1]
     except SkerryError as error:
         return error
-    except (msgspec.MsgspecError, binascii.Error, zlib.error, KeyError, TypeError, ValueError) as error:
+    except (binascii.Error, zlib.error, KeyError, TypeError, ValueError, *UNREADABLE) as error:
         return BadFormat(f"{node.removeprefix('node/')} was not understood", str(error)[:200], "it may be captured")
     return diary if diary is not None else BadFormat(f"{node} was not understood", "it showed nothing", "ask it again")
 
@@ -154,5 +155,5 @@ def _whose(session: Session, node: str) -> str:
 def _seen(session: Session) -> dict[str, Seen]:
     try:
         return msgspec.json.decode(session.home.read_audit(), type=dict[str, Seen])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return {}

@@ -28,6 +28,7 @@ import msgspec
 
 from skerry.client.keys import Passphrase, read_secret, write_atomically, write_secret
 from skerry.errors import BadFormat, BadInput, Passing, Refusal, SkerryError
+from skerry.outside import UNREADABLE
 
 T = TypeVar("T")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -252,7 +253,7 @@ def _read_json(path: Path, shape: type[T]) -> T:
         return msgspec.json.decode(path.read_bytes(), type=shape)
     except FileNotFoundError as error:
         raise NoCloud(f"{path} does not exist", "", "`skerry cloud ls` shows what is here") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat(f"{path} can't be read", str(error), "put it back from a backup") from error
 
 

@@ -12,6 +12,7 @@ from skerry.client.home import CloudHome
 from skerry.client.keys import Passphrase, read_secret, write_secret
 from skerry.core.intent import Operator
 from skerry.errors import BadFormat
+from skerry.outside import UNREADABLE
 from skerry.trust.genesis import operator
 from skerry.trust.identity import SEED_BYTES, certifies, is_key
 from skerry.trust.recovery import OperatorKeys
@@ -56,7 +57,7 @@ def read_root_file(path: Path, passphrase: Passphrase) -> RootKeys:
 def _root_keys(data: bytes, what: str) -> RootKeys:
     try:
         keys = msgspec.json.decode(data, type=RootKeys)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat(f"{what} can't be read", str(error), "recover it: skerry key import") from error
     if not keys.seeds or any(len(seed) != SEED_BYTES for seed in keys.seeds):
         raise BadFormat(f"{what} can't be read", "a key has the wrong length", "recover it: skerry key import")
@@ -86,7 +87,7 @@ def read_public(path: Path) -> Operator:
         with path.open("rb") as file:
             half = msgspec.json.decode(file.read(PUBLIC_MAX_BYTES), type=Operator)
         good = is_key(half.key) and is_key(half.sealing) and certifies(base64.b64decode(half.certificate), half.key)
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, *UNREADABLE) as error:
         raise BadFormat(f"{path} holds no public key", str(error), "make one: skerry key new NAME") from error
     if not good:
         raise BadFormat(f"{path} holds no public key", "key and certificate don't belong together", "copy it again")
@@ -96,7 +97,7 @@ def read_public(path: Path) -> Operator:
 def _keys(data: bytes, what: str) -> OperatorKeys:
     try:
         keys = msgspec.json.decode(data, type=OperatorKeys)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat(f"{what} can't be read", str(error), "recover it: skerry key import") from error
     if len(keys.seed) != SEED_BYTES or len(keys.sealing) != SEED_BYTES:
         raise BadFormat(f"{what} can't be read", "a key has the wrong length", "recover it: skerry key import")

@@ -24,6 +24,7 @@ from skerry.image.lint.verdicts import Verdicts
 from skerry.image.local import resolve_image
 from skerry.image.origin import Origin, Origins
 from skerry.image.trees import Collected, Images
+from skerry.outside import UNREADABLE
 from skerry.sizes import size
 from skerry.store.objects import ObjectStore
 
@@ -314,7 +315,7 @@ def _read_map(path: Path) -> dict[str, str]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
         return {}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         why = f"{path} is damaged: {error}"
         raise BadInput("the local image store can't be read", why, "remove that file: only names are in it") from error
 

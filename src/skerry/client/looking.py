@@ -13,6 +13,7 @@ from skerry.core.records import is_meant
 from skerry.errors import BadFormat, BadInput, NoSuchSubject, Passing, SkerryError
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes
 from skerry.observe.look.job import DATA, ERROR, FRAME_BYTES, ROWS, SUMMARY
+from skerry.outside import UNREADABLE
 
 SILENCE_S = 60.0  # the node itself gives up sooner
 NAMED = 5
@@ -156,7 +157,7 @@ async def rows(session: Session, place: Place, what: str, **args: Any) -> tuple[
 def _read(payload: bytes, shape: Any, who: str) -> Any:
     try:
         return msgspec.json.decode(payload, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         name = who.removeprefix("node/")
         raise BadFormat(
             f"{name} was not understood", str(error), "it may be of another version; skerry host ls"

@@ -23,6 +23,7 @@ from skerry.core.records import Document
 from skerry.errors import SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import recv_bytes, send_bytes
+from skerry.outside import UNREADABLE
 from skerry.trust.accept import Trusted
 from skerry.trust.identity import Signer, private_pem
 from skerry.trust.requests import make_request
@@ -78,7 +79,7 @@ async def _meet(cloud: CloudHome, passphrase: Passphrase, address: str) -> str:
             frame = msgspec.json.decode(await recv_bytes(stream, timeout_s=TIMEOUT_S))
         finally:
             await stream.close()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise NotOurs(f"{address} is no host of cloud {cloud.name}", "it does not speak as a host does") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("item"), list):
         why = frame["error"].get("what", "") if isinstance(frame, dict) and isinstance(frame.get("error"), dict) else ""

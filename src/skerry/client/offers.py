@@ -15,6 +15,7 @@ from skerry.core.intent import MANUAL, Offer, Pool
 from skerry.errors import BadInput, SkerryError
 from skerry.machines.contract import Size
 from skerry.machines.providers import MEETING, provider_of
+from skerry.outside import UNREADABLE
 from skerry.trust import seal
 
 SHOWN = 12  # rows of a table
@@ -124,7 +125,7 @@ def _lines(text: str) -> list[tuple[str, str]]:
     if text.startswith("{"):
         try:
             return list(msgspec.json.decode(text, type=dict[str, str]).items())
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BadInput("the tokens were not taken", str(error), "a JSON object: provider -> token") from None
     return [(label, token) for line in text.splitlines() for label, _, token in [line.partition("=")]]
 

@@ -27,6 +27,7 @@ from skerry.client.identity import (
 from skerry.client.keys import KeyMissing, Passphrase, write_atomically
 from skerry.core.intent import Node
 from skerry.errors import BadFormat, BadInput
+from skerry.outside import UNREADABLE
 from skerry.trust import genesis, recovery
 from skerry.trust.accept import Trusted
 from skerry.trust.identity import SEED_BYTES, Signer
@@ -198,7 +199,7 @@ def _public(path: Path) -> PublicCloud:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(FILE_MAX_BYTES), type=PublicCloud)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise BadFormat(f"{path} is not a cloud", str(error), "give what `skerry key export --public` wrote") from error
 
 

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import functools
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from skerry.core.records import Document, MachineSlot
 from skerry.errors import BadFormat, NoSuchSubject, Passing, Refusal, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh.dial import Identity, dial
 from skerry.mesh.messages import Stream, is_alive, recv_bytes, send_bytes
+from skerry.outside import UNREADABLE
 from skerry.trust.documents import what_rests_on_what
 from skerry.trust.drafts import rehearse
 from skerry.trust.identity import private_pem
@@ -63,6 +64,7 @@ class Session(Known):
 
     def __init__(self, home: CloudHome, passphrase: Passphrase) -> None:
         super().__init__(home, passphrase)
+        self.signed: Callable[[], None] = lambda: None  # whoever holds off others for our sake may let them in again
         self.preferred: str | None = None  # the host that answered last is asked first
         self.answered: dict[str, float] = {}  # host -> when it last answered `everywhere`, by the clock here
         self._silent = home.silent()
@@ -378,7 +380,7 @@ def _shaped(answer: Any, shape: Any, who: str) -> Any:
     """
     try:
         return msgspec.json.decode(answer, type=shape) if isinstance(answer, bytes) else msgspec.convert(answer, shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadFormat(
             f"{who.removeprefix('node/')} was not understood",
             str(error),

@@ -27,9 +27,9 @@ class Bars:
         until = self._held.get((slot, node), (0, 0.0))[1]
         return until if until > now else 0.0
 
-    def ever(self, slot: Slot, node: str) -> bool:
-        """Whether it was barred from this slot at all."""
-        return (slot, node) in self._held
+    def ever(self, slot: Slot) -> list[str]:
+        """Who was barred from this slot at all."""
+        return [node for held, node in self._held if held == slot]
 
     def forget(self, app: str) -> None:
         """A newer version of the app: everybody may try anew."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from skerry.core import wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
+from skerry.core.concern import is_ours
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
 from skerry.core.homes import DATA_PATIENCE, keep_words
@@ -13,34 +15,44 @@ from skerry.core.placement import lacks
 from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
-from skerry.core.rollout import Lower, MayMove, may_move
+from skerry.core.rollout import MayMove
+from skerry.core.routes import leads_elsewhere
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
-from skerry.core.tending import cannot, completed, publish_state, stop, tend
+from skerry.core.tending import cannot, publish_state, stop, tend
+from skerry.core.turns import may_go, review_canary, settle
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
 
 
-def decide_service(s: Situation, app: str, service: str) -> None:
-    """Look at all slots of a service and do what is due. Called again as long as that changes a fact of ours."""
-    s.due.pop((app, service), None)
+def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] | None, own: Collection[Slot]) -> None:
+    """Look at slots of a service (None: at all) and do what is due. Called again as long as that changes a fact of ours.
+
+    `own`: those of this service of which this node runs or tells something. Slots that are not our business are only looked at; those
+    that are, are decided also when another slot of the service has changed.
+    """
     wanted = s.wants[app].services.get(service) if app in s.wants else None
-    slots = [Slot(app, service, index) for index in s.numbers(app, service)]
-    for slot in slots:
-        assert wanted is not None
-        before = s.standings.get(slot)
-        s.standings[slot] = look(s, slot, wanted)
-        if before != s.standings[slot]:
-            s.touch_dependents(app, service)
-        _mark_done(s, s.standings[slot], wanted)
-    mine = {slot for slot in (*s.own_slots(), *s.replicas.slots()) if slot.app == app and slot.service == service}
-    for slot in [slot for slot in s.standings if slot[:2] == (app, service) and slot not in slots]:
-        del s.standings[slot]
-        s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
-    for slot in sorted({*slots, *mine}):
+    if review_canary(s, app, service):
+        some = None  # others are to run another version than a moment ago
+    numbers = s.numbers(app, service)
+    if some is None:
+        slots = [Slot(app, service, index) for index in numbers]
+        _forget_others(s, app, service, slots)
+    else:
+        slots = [slot for slot in some if slot.index in numbers]
+    changed = _look(s, slots)
+    if some is not None:
+        more = s.concern.of(app, service) if changed else [slot for slot in own if _waits(s, slot)]
+        more = [slot for slot in more if slot not in some and slot.index in numbers]
+        _look(s, more)
+        slots += more
+    ours = []
+    for slot in sorted({*slots, *(slot for slot in own if slot.index not in numbers)}):
         want = s.want(slot)
         if want is not None:
-            decide_slot(s, slot, want, s.standings[slot])
+            if is_ours(s, slot, want, s.standings[slot], slot in own):
+                ours.append(slot)
+                decide_slot(s, slot, want, s.standings[slot])
         elif s.is_known(slot):
             let_go(s, slot, "the app is deleted" if s.wants[app].deleted else wishing.unwanted(s, slot))
         else:
@@ -49,9 +61,49 @@ def decide_service(s: Situation, app: str, service: str) -> None:
             if s.state_of(s.me, slot) is not None:
                 publish_state(s, slot, "")
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
-    review_watches(s, slots, app, service)
-    keep_words(s, app, service, slots)
-    _settle(s, slots, wanted)
+    review_watches(s, ours, slots, app, service)
+    keep_words(s, app, service, ours)
+    settle(s, app, service, wanted)
+    if review_canary(s, app, service):
+        s.touch(app, service)
+
+
+def _waits(s: Situation, slot: Slot) -> bool:
+    """Whether a container of ours is not started yet: what it waits for may be under way now."""
+    return any(replica.phase in ("waiting", "fetching") for replica in s.replicas.of(slot).values())
+
+
+def _look(s: Situation, slots: Collection[Slot]) -> bool:
+    """See how slots stand; whether one stands otherwise than before."""
+    changed = False
+    for slot in sorted(slots):
+        want = s.want(slot)
+        assert want is not None
+        s.agenda.forget(slot)
+        before = s.standings.get(slot)
+        now = s.standings[slot] = look(s, slot, want)
+        if before is None:
+            s.slots.setdefault((slot.app, slot.service), set()).add(slot)
+        if before != now:
+            changed = True
+            s.touch_dependents(slot.app, slot.service)
+        if leads_elsewhere(s, slot, want):
+            s.routes_due.add(slot.app)
+        _mark_done(s, now, want)
+    return changed
+
+
+def _forget_others(s: Situation, app: str, service: str, slots: Collection[Slot]) -> None:
+    """Slots that are wanted no more."""
+    held = s.slots.get((app, service), set())
+    for slot in sorted(held.difference(slots)):
+        del s.standings[slot]
+        held.discard(slot)
+        s.vacant.pop(slot, None)  # wanted again, it is vacant from then on: the ranks go in turn
+        s.concern.forget(slot)
+        s.agenda.forget(slot)
+        s.targets.pop(slot, None)
+        s.routes_due.add(app)
 
 
 def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
@@ -366,37 +418,7 @@ def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
     if _fails(s, slot, want):
         failing = s.failing[slot]
         return MayMove(False, f"it failed here: {failing.why}", failing.until_s)
-    if s.paused(slot, want):
-        return MayMove(False, "the new version failed, and the service says to pause then")
-    app = s.wants[slot.app]
-    ripe = s.changed_s.get(slot.app, 0.0) + s.timing.mixed_wait_s
-    if app.mixed and s.now < ripe:
-        return MayMove(False, "a release for the newer app document may be under way", ripe)
-    for depends in want.service.depends_on:
-        if depends.condition == "completed" and not completed(s, slot.app, depends.service):
-            return MayMove(False, f"waits for {depends.service} to be completed")
-    lower = [Slot(slot.app, slot.service, n) for n in s.numbers(slot.app, slot.service) if n < slot.index]
-    return may_move(
-        [Lower(str(other), _done_s(s, other, want)) for other in lower],
-        parallelism=want.service.update.parallelism,
-        delay_s=want.service.update.delay_s,
-        now_s=s.now,
-    )
-
-
-def _done_s(s: Situation, slot: Slot, want: Want) -> float | None:
-    """Since when a slot does not hold up those after it; None: it does."""
-    done = s.done.get(slot)
-    if done is not None and done[0] == want.spec:
-        return done[1]
-    empty = s.vacant.get(slot)
-    if empty is not None and s.now - empty > s.timing.takeover_after_s:
-        return empty  # nobody can have it for now (its data's node is down, no room): the others go on without it
-    goes_on = want.service.update.failure_action == "continue"
-    if goes_on and any(isinstance(d, Decline) and d.failed and d.spec == want.spec for d in
-                       s.known.about("decline", str(slot)).values()):  # fmt: skip
-        return s.now - want.service.update.delay_s
-    return None
+    return may_go(s, slot, want)
 
 
 def _mark_done(s: Situation, standing: Standing, want: Want) -> None:
@@ -405,17 +427,3 @@ def _mark_done(s: Situation, standing: Standing, want: Want) -> None:
         s.done.pop(standing.slot, None)
     elif s.done.get(standing.slot, ("", 0.0))[0] != want.spec:
         s.done[standing.slot] = (want.spec, s.now)
-
-
-def _settle(s: Situation, slots: list[Slot], want: Want | None) -> None:
-    """Once all are done and stayed so for the monitor's time, the version has proved itself: failures no longer judge it."""
-    if want is None or not slots or (slots[0].app, slots[0].service, want.spec) in s.settled:
-        return
-    since = [s.done[slot][1] for slot in slots if slot in s.done]
-    if len(since) < len(slots):
-        return
-    ripe = max(since) + want.service.update.monitor_s
-    if s.now >= ripe:
-        s.settled.add((slots[0].app, slots[0].service, want.spec))
-    else:
-        s.later(slots[0], ripe)

@@ -143,17 +143,37 @@ class Dormant(msgspec.Struct, frozen=True):
         return f"{self.app}.{self.service}"
 
 
+class Members(msgspec.Struct, frozen=True):
+    """The containers of one service, wherever they run: by these, hosts keep apps apart.
+
+    `addresses`: of all that run, well or not, as their nodes say. `callers`: who beside its own app may reach them, "app" or
+    "app.service". `names`: those that lead to it. `agents`: they may connect to the agents of other hosts.
+    """
+
+    app: str
+    service: str
+    addresses: tuple[str, ...] = ()
+    callers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    agents: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.app}.{self.service}"
+
+
 class Route(Effect, frozen=True, kw_only=True):
     """The whole wanted state of published ports and names, replacing what was before.
 
     `ports`: published port -> where it may go, own node's first. `names`: fully qualified ("store.guestbook.internal")
     -> IPv4 addresses of healthy replicas (an empty tuple: the name exists, nothing healthy). `dormant`: every service that
-    may be at zero, whether or not it is.
+    may be at zero, whether or not it is. `members`: every service that is wanted or still runs anywhere.
     """
 
     ports: tuple[tuple[Port, tuple[Target, ...]], ...]
     names: tuple[tuple[str, tuple[str, ...]], ...]
     dormant: tuple[Dormant, ...] = ()
+    members: tuple[Members, ...] = ()
 
 
 class Gauge(msgspec.Struct, frozen=True, kw_only=True):

@@ -207,13 +207,15 @@ class Felt(Event, frozen=True):
     """What this host is like now. None: it can't be told here.
 
     `disk`, `memory`: shares, of the disk that is used and of the last minute in which something waited for memory; `clock_off_s`:
-    from the neighbours' median; `refused`: a false signature that was refused lately, and who brought it.
+    from the neighbours' median; `refused`: a false signature that was refused lately, and who brought it;
+    `misdeed`: who did what lately.
     """
 
     disk: float | None = None
     memory: float | None = None
     clock_off_s: float | None = None
     refused: str = ""
+    misdeed: str = ""
     figures: dict[str, dict[str, float]] = {}  # of those that rules ask for: name -> slot or "node/NAME" -> value
 
 

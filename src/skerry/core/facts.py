@@ -60,6 +60,9 @@ class SlotState(Shape, frozen=True, kw_only=True):
     why: str = ""
     versions: tuple[int, int] = (0, 0)  # (app, release) it was started from
     data: bool = False  # a volume of it that is not disposable is here: the slot stays with this node
+    proved: bool = (
+        False  # that version's rollout was once complete and well, as I saw it: no failure judges it any more
+    )
 
 
 class Home(Shape, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from skerry.core import tending, wishing
 from skerry.core.alerting import alerting, sending
+from skerry.core.concern import touch_presence
 from skerry.core.constraints import name_of
 from skerry.core.events import (
     AlertAnswered,
@@ -58,7 +59,7 @@ def fell_or_rose(s: Situation, change: Change) -> None:
     if change.why:
         s.note("up" if change.up else "down", name_of(change.node), change.why)
     s.renting.next_s = s.now
-    s.touch_all()
+    touch_presence(s, change.node, up=change.up)
     wishing.touch(s)
 
 
@@ -103,7 +104,7 @@ def _dropped(s: Situation, slot: Slot, node: str) -> None:
     if want.service.scale is not None and slot.index >= want.service.scale.min:
         return  # fewer may be wanted by facts that have not come here yet
     heirs = any(claimant.done and claimant.node != node for claimant in standing.claimants)
-    lured = any(s.drops.ever(slot, other) for other in standing.order if other != node)
+    lured = any(other != node and other in standing.order for other in s.drops.ever(slot))
     if not heirs and not lured and s.is_active(node) and node in standing.order:
         s.drops.bar(slot, node, s.now)
 
@@ -132,7 +133,8 @@ def _of_a_former_life(s: Situation, record: Fact) -> None:
             s.resume.discard(slot)
         else:
             s.resume.add(slot)
-    s.touch(slot.app, slot.service)
+    s.touch_slot(slot)
+    s.touch_ours(slot.app, slot.service)
 
 
 def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
@@ -147,12 +149,14 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         # Of any version but the newest nothing follows; so what others send can't fill our memory.
         if isinstance(decline, Decline) and decline.failed and not from_disk and s.newest_spec(slot) == decline.spec:
             s.add_evidence(slot, decline.spec, record.node, decline.reason)
-        s.touch(slot.app, slot.service)
+        s.touch_slot(slot)
+        if record.kind == "decline":
+            s.touch_ours(slot.app, slot.service)  # it may hold up others no longer
         s.verdicts_due |= {slot.app} if s.known.facts.get("verdict") else set()
     elif record.kind == "saw":
         slot = Slot.read(record.key.rpartition("@")[0])
         if slot is not None:
-            s.touch(slot.app, slot.service)
+            s.touch_slot(slot)
     elif record.kind == "verdict":
         s.verdicts_due.add(record.key.partition(".")[0])
     elif record.kind == "lost":
@@ -177,6 +181,7 @@ def _document(s: Situation, record: Document) -> None:
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
+        s.known.lodging.moved |= s.known.lodging.apps()  # who may read an app decides whose addresses count
         s.touch_all()
         wishing.touch(s)
 
@@ -225,7 +230,8 @@ def _of(s: Situation, slot: Slot, spec: str, container: str = "") -> Replica | N
     r = s.replicas.get(slot, spec)
     if r is None or (container and r.container and r.container != container):
         return None  # what is left of an earlier run
-    s.touch(slot.app, slot.service)
+    s.touch_slot(slot)
+    s.touch_ours(slot.app, slot.service)
     return r
 
 
@@ -257,7 +263,7 @@ def _stopped(s: Situation, event: ContainerStopped) -> None:
     r = _of(s, event.slot, event.spec, event.container)
     if r is not None and r.phase == "stopping":
         tending.stopped(s, r)
-        s.touch_all()  # there is room again
+        s.touch_all_ours()  # there is room again
 
 
 def _probed(s: Situation, event: ProbeAnswered) -> None:
@@ -317,7 +323,7 @@ def _image_touched(s: Situation, image: str) -> None:
     for app, app_want in s.wants.items():
         for service, want in app_want.services.items():
             if image in want.images:
-                s.touch(app, service)
+                s.touch_ours(app, service)
 
 
 def _volume_gone(s: Situation, event: VolumeGone) -> None:
@@ -329,19 +335,22 @@ def _volume_gone(s: Situation, event: VolumeGone) -> None:
         others = any(volume in event.left and not disposable.get(volume, False) for volume in mounted)
         if not s.replicas.of(slot) and event.volume in mounted and not others:
             s.homes.discard(slot)
-            s.touch(slot.app, slot.service)
+            s.touch_slot(slot)
+            s.touch_ours(slot.app, slot.service)
 
 
 def awaken(s: Situation) -> None:
     """All that the disk held is in: what of our former life goes on, and what has no meaning any more."""
     for kind in ("saw", "lost", "decline", "wake"):
-        for key in [key for key, about in s.known.facts.get(kind, {}).items() if s.me in about]:
+        for key in s.known.told_by(s.me, kind):
             s.publish(kind, key, None, "this node has started anew")
     s.republish = {("slot", str(slot)) for slot in s.own_slots()}
     for slot in s.own_slots():
         state = s.state_of(s.me, slot)
         if state is not None and state.data:
             s.homes.add(slot)
+        if state is not None and state.proved:
+            s.settled.add((slot.app, slot.service, state.spec))
     for r in s.replicas:
         claim, state = s.claim_of(s.me, r.slot), s.state_of(s.me, r.slot)
         _adopt(s, r, state if claim is not None else None)

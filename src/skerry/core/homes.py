@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from skerry.core.facts import Decline, Home, SlotState
-from skerry.core.order import order_by_name
 from skerry.core.placement import forbids
-from skerry.core.records import MachineSlot, Slot
+from skerry.core.records import Slot
 from skerry.core.situation import Situation
 from skerry.core.versions import Want
 
@@ -115,22 +114,23 @@ def is_early(s: Situation, slot: Slot, want: Want, node: str) -> bool:
 
 def keep_words(s: Situation, app: str, service: str, slots: Sequence[Slot]) -> None:
     """Say where the data of these slots is, if this node is one of those that do; forget what is true of nothing any more."""
-    said = [slot for key, about in s.known.facts.get("home", {}).items() if s.me in about and (slot := Slot.read(key))]
-    for slot in (slot for slot in said if slot[:2] == (app, service) and slot not in slots):
-        if not _told(s, slot):
+    said = [
+        slot
+        for key in s.known.told_by(s.me, "home")
+        if (slot := Slot.read(key)) is not None and slot[:2] == (app, service)
+    ]
+    numbers = s.numbers(app, service)
+    for slot in said:
+        if (slot in slots or slot.index not in numbers) and not _told(s, slot):
             s.publish("home", str(slot), None, "nobody has its data any more")
     want = s.wants[app].services.get(service) if app in s.wants else None
     if want is None or not s.stays_with_data(app, want.service):
         return
-    fixed = {path: node for path, node in s.known.nodes.items() if MachineSlot.of_path(path) is None}
     for slot in slots:
         home = s.first_home.get(slot, "")
         if home == s.me and slot not in s.unseen_then:
             before = _word(s, slot, s.me) == s.me  # from an earlier life: whoever was down then was down long ago
-            unseen = (node for node in fixed if node != s.me and not s.presence.is_up(node))
+            unseen = (node for node in s.known.nodes if node != s.me and not s.presence.is_up(node))
             s.unseen_then[slot] = frozenset(() if before else unseen)
-        if s.me in order_by_name(f"home of {slot}", fixed)[:KEEPERS]:
-            if home:
-                s.publish("home", str(slot), Home(node=home), "this node knows its data to be there")
-            elif slot in said and not _told(s, slot):
-                s.publish("home", str(slot), None, "nobody has its data any more")
+        if home and s.keeps_home(slot, KEEPERS):
+            s.publish("home", str(slot), Home(node=home), "this node knows its data to be there")

@@ -20,9 +20,9 @@ from skerry.core.facts import Have
 from skerry.core.history import short
 from skerry.core.intent import SETUP_SHELL, Service
 from skerry.core.order import order_by_name
+from skerry.core.referring import Referring
 from skerry.core.restarts import next_backoff
 from skerry.core.versions import NOTHING
-from skerry.core.waking import warms
 
 if TYPE_CHECKING:
     from skerry.core.situation import Situation
@@ -56,6 +56,7 @@ class Images:
         self._used: dict[
             str, tuple[int, float]
         ] = {}  # tools image -> how often it runs here now, when it was last used
+        self.referring = Referring()
         self.next_s = float("inf")
 
     def holds(self, image: str) -> bool:
@@ -138,6 +139,7 @@ class Images:
 
     def review(self, s: Situation) -> None:
         """Fetch what is wanted, forget what nothing has referred to for long, and say what is here."""
+        self.referring.review(s)
         wanted = self._wanted(s)
         self.next_s = float("inf")
         for image in sorted(wanted):
@@ -146,23 +148,14 @@ class Images:
         for image in [image for image in self._attempts if image not in wanted]:
             if not self._attempts[image].busy:
                 del self._attempts[image]
-        referred = {image for app in s.wants.values() for images in app.images.values() for image in images}
-        self._too_large = {image: why for image, why in self._too_large.items() if image in referred}
-        earlier = _earlier(s)
-        self._forget(s, wanted, referred, earlier)
-        self._say_held(s, referred)
-        self._say_what_may_go(s, wanted, referred, earlier)
+        self._too_large = {image: why for image, why in self._too_large.items() if self.referring.names(image)}
+        self._forget(s, wanted)
+        self._say_held(s)
+        self._say_what_may_go(s, wanted)
 
     def _wanted(self, s: Situation) -> dict[str, str]:
         """image -> why it shall be here."""
-        wanted: dict[str, str] = {}
-        for app, want in s.wants.items():
-            for service, images in want.images.items():
-                if s.me in s.keepers(app, service):
-                    for image in images:
-                        wanted[image] = f"one of those that keep {app}.{service}"
-                elif warms(s, app, service):
-                    wanted |= dict.fromkeys(images, f"first to run {app}.{service} when it wakes")
+        wanted = self.referring.kept()
         for slot in s.own_claims():
             want_slot = s.want(slot)
             if want_slot is not None:
@@ -189,16 +182,17 @@ class Images:
         attempt.busy, attempt.sources, attempt.why = True, sources, ""
         s.out.append(Fetch(image=image, sources=sources, reason=why))
 
-    def _say_held(self, s: Situation, referred: set[str]) -> None:
+    def _say_held(self, s: Situation) -> None:
         """What others may ask for first; of the history only as much as leaves room for facts of slots."""
-        told = set(sorted(self._held, key=lambda image: (image not in referred, image))[:TOLD_MAX])
-        for image in [image for image, about in s.known.facts.get("object", {}).items() if s.me in about]:
+        names = self.referring.names
+        told = set(sorted(self._held, key=lambda image: (not names(image), image))[:TOLD_MAX])
+        for image in s.known.told_by(s.me, "object"):
             if image not in told:
                 s.publish("object", image, None, "no longer held here")
         for image in sorted(told):
             s.publish("object", image, Have(), "held here")
 
-    def _say_what_may_go(self, s: Situation, wanted: dict[str, str], referred: set[str], earlier: set[str]) -> None:
+    def _say_what_may_go(self, s: Situation, wanted: dict[str, str]) -> None:
         """First what nothing names, then what the history names, last what others keep as well; of each the oldest first.
 
         Never what is wanted or still runs here, nor what a service that has a slot here runs or turns back to.
@@ -206,10 +200,11 @@ class Images:
         here = {
             image for slot in s.own_claims() for image in s.wants.get(slot.app, NOTHING).images.get(slot.service, ())
         }
-        keep = {*wanted, *here, *s.replicas.images(), *(image for image in referred if self._too_few(s, image))}
+        names, before = self.referring.names, self.referring.named_before
+        keep = {*wanted, *here, *s.replicas.images(), *(i for i in self._held if names(i) and self._too_few(s, i))}
         may_go = sorted(
             (image for image in self._held if image not in keep),
-            key=lambda image: (image in referred, short(image) in earlier, self._made_s[image], image),
+            key=lambda image: (names(image), before(short(image)), self._made_s[image], image),
         )
         if tuple(may_go) != self._may_go:
             self._may_go = tuple(may_go)
@@ -220,7 +215,8 @@ class Images:
         others = sum(s.presence.is_up(node) for node in _holders(s, image) if node != s.me)
         return others < s.timing.image_keepers - 1
 
-    def _forget(self, s: Situation, wanted: dict[str, str], referred: set[str], earlier: set[str]) -> None:
+    def _forget(self, s: Situation, wanted: dict[str, str]) -> None:
+        names, before = self.referring.names, self.referring.named_before
         tools = set(self._tools.values())
         self._used = {
             image: used for image, used in self._used.items() if used[0] or s.now - used[1] < s.timing.forget_tools_s
@@ -230,7 +226,7 @@ class Images:
                 self.next_s = min(self.next_s, used_s + s.timing.fetch_tools_s)
         for image, since in list(self._held.items()):
             kept_s = s.timing.forget_tools_s if image in tools else s.timing.forget_image_s
-            if image in wanted or image in referred or short(image) in earlier:
+            if image in wanted or names(image) or before(short(image)):
                 self._held[image] = None
                 self._ages.pop(image, None)
             elif since is None:
@@ -243,11 +239,6 @@ class Images:
             else:
                 self.gone(image)
                 s.out.append(Forget(image=image, reason=f"not wanted here for {s.now - since:.0f} s"))
-
-
-def _earlier(s: Situation) -> set[str]:
-    """Images of the kept history of all apps, in short."""
-    return {name for want in s.wants.values() for name in want.earlier}
 
 
 def _holders(s: Situation, image: str) -> list[str]:

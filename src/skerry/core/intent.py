@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from skerry.core.places import ANYWHERE, Placement
+
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """An immutable value that came from outside, strictly decoded."""
@@ -54,13 +56,24 @@ class Restart(Shape, frozen=True, kw_only=True):
 
 
 class Update(Shape, frozen=True, kw_only=True):
-    """How a service goes from one version to the next (compose `update_config`)."""
+    """How a service goes from one version to the next (compose `update_config`), or back (`rollback_config`).
+
+    `max_failure_ratio`: the share (0 to 1) of its slots that may fail before `failure_action` is taken.
+    """
 
     parallelism: int = 1
     delay_s: float = 0.0
     monitor_s: float = 5.0
     order: Literal["start-first", "stop-first"] = "stop-first"
     failure_action: Literal["rollback", "pause", "continue"] = "rollback"
+    max_failure_ratio: float = 0.0
+
+
+class CanaryStep(Shape, frozen=True, kw_only=True):
+    """The first `share` (0 to 1) of a service's slots, at least one, runs a new version well for `hold_s` before more follow."""
+
+    share: float
+    hold_s: float
 
 
 class Needs(Shape, frozen=True, kw_only=True):
@@ -126,26 +139,6 @@ class Depends(Shape, frozen=True, kw_only=True):
     condition: Literal["started", "healthy", "completed"] = "started"
 
 
-class Placement(Shape, frozen=True, kw_only=True):
-    """Where a service's replicas go, beside its constraints (core/placement.py). `max_per_node` (0: no limit) and `apart` are
-    rules and may leave a slot empty; `spread`, `near` and `away` are wishes and never do.
-
-    `spread`: "zone" or "label.<key>", the most important first; empty: zone. `every_node`: one replica on each host instead of
-    `replicas`. Services of one's own app are named "web", others "app.web": hosts that run one of `near` come first, hosts that run
-    one of `away` last, and no host runs one of `apart` beside it, whichever of the two says so.
-    """
-
-    every_node: bool = False
-    max_per_node: int = 0
-    spread: tuple[str, ...] = ()
-    near: tuple[str, ...] = ()
-    away: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()
-
-
-ANYWHERE = Placement()  # this very value is left out of a document: what says nothing of it reads as before
-
-
 class Service(Shape, frozen=True, kw_only=True):
     """One image of an app and all that running it needs, except the image's digest, which the release names."""
 
@@ -165,6 +158,8 @@ class Service(Shape, frozen=True, kw_only=True):
     needs: Needs = Needs()
     restart: Restart = Restart()
     update: Update = Update()
+    rollback: Update | None = None  # None: it goes back as it goes on
+    canary: tuple[CanaryStep, ...] = ()
     constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
     placement: Placement = ANYWHERE
     depends_on: tuple[Depends, ...] = ()
@@ -182,6 +177,10 @@ class Service(Shape, frozen=True, kw_only=True):
     attempt: int = 0  # raised by a deploy that tries again what failed: another version of the same
     exclusive: bool = False  # each slot runs once or not at all: only under a lease of more than half of the voters
     leases: bool = False  # its containers get a socket at which they take named leases of their own
+    callers: tuple[
+        str, ...
+    ] = ()  # who of other apps may reach its containers: "app" or "app.service" (docs/isolation.md)
+    agents: bool = False  # its containers may connect to the agents of other hosts, as a program with a key of its own
 
 
 class App(Shape, frozen=True, kw_only=True):
@@ -206,13 +205,14 @@ class Release(Shape, frozen=True, kw_only=True):
     `images`: service -> "sha256:<hex>" of the OCI manifest; "<service>.init" -> the image that makes the service's data
     before its first start, where it needs one (docs/decisions/0009). `fits`: the app version it was made with, the lowest it may run
     with. `fallback`: payload hash of the release to turn back to ("" for none). `earlier`: what the releases before it ran,
-    see core/history.py.
+    see core/history.py. `back`: somebody went back to what ran before: it goes as `rollback_config` says, and is no canary.
     """
 
     images: dict[str, str]
     fits: int
     fallback: str = ""
     earlier: tuple[str, ...] = ()
+    back: bool = False
 
 
 class Node(Shape, frozen=True, kw_only=True):
@@ -487,9 +487,10 @@ def init_of(service: str) -> str:
 def spec_of(service: Service, image: str, init: str = "") -> str:
     """The name of what one replica runs: 16 hex digits over the service and the digests of its image and init image.
 
-    How many replicas there are, where, and how an update goes, is not part of it: changing these restarts nothing.
+    How many replicas there are, where, how an update goes and who may reach it is not part of it: changing these restarts nothing.
     """
     same = msgspec.structs.replace(
-        service, replicas=1, update=Update(), constraints=(), placement=ANYWHERE, scale=None, metrics=None
+        service, replicas=1, update=Update(), rollback=None, canary=(), constraints=(), scale=None
     )
+    same = msgspec.structs.replace(same, placement=ANYWHERE, metrics=None, callers=(), agents=False)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from skerry.core.facts import FactBody
 from skerry.core.intent import App, Body, Node, Release, Secret
+from skerry.core.lodging import Lodging
 from skerry.core.records import Document, Fact, MachineSlot, Record
 
 T = TypeVar("T", bound=Body)
@@ -22,6 +23,8 @@ class Knowledge:
         self.older: dict[str, dict[str, Document]] = {}  # path -> hash -> document
         self.nodes: dict[str, Node] = {}  # enrolled and not expelled
         self.facts: dict[str, dict[str, dict[str, FactBody]]] = {}  # kind -> key -> node -> body
+        self._by_node: dict[str, dict[str, dict[str, None]]] = {}  # node -> kind -> keys
+        self.lodging = Lodging()
         self._orders: dict[tuple[str, str, str], tuple[int, int, float, str]] = {}  # (node, kind, key)
         self.membership = 0  # grows when enrolments change: orders are cached under it
 
@@ -79,21 +82,32 @@ class Knowledge:
     def put(self, node: str, kind: str, key: str, body: FactBody | None) -> None:
         """Set or withdraw (None) a fact whatever its number: for our own, which count when they are published."""
         about = self.facts.setdefault(kind, {}).setdefault(key, {})
+        keys = self._by_node.setdefault(node, {}).setdefault(kind, {})
         if body is None:
             about.pop(node, None)
+            keys.pop(key, None)
             if not about:
                 del self.facts[kind][key]
         else:
             about[node] = body
+            keys[key] = None
+        if kind == "slot":
+            self.lodging.heard(node, key, body)
+
+    def told_by(self, node: str, kind: str) -> list[str]:
+        """Keys of all facts of that kind that a node has told."""
+        return list(self._by_node.get(node, {}).get(kind, ()))
 
     def _drop_facts(self, node: str) -> None:
         for place in [place for place in self._orders if place[0] == node]:
             del self._orders[place]
-        for by_key in self.facts.values():
-            for key in [key for key, about in by_key.items() if node in about]:
-                del by_key[key][node]
-                if not by_key[key]:
-                    del by_key[key]
+        for kind, keys in self._by_node.pop(node, {}).items():
+            for key in keys:
+                del self.facts[kind][key][node]
+                if kind == "slot":
+                    self.lodging.heard(node, key, None)
+                if not self.facts[kind][key]:
+                    del self.facts[kind][key]
 
     def body(self, path: str, kind: type[T]) -> T | None:
         """The newest body at `path`, if it is of that kind."""
@@ -137,6 +151,12 @@ class Knowledge:
         enrolment = self.nodes.get(node)
         box = enrolment.boxes.get(app, "") if enrolment is not None else ""
         return secret is None or box.partition(":")[0] == secret.key_id
+
+    def readers(self, app: str) -> object:
+        """What `may_read` depends on, to be compared: apps of one value have the same readers."""
+        secret, asks = self.body(f"secret/{app}", Secret), self.body(f"app/{app}", App)
+        pools = asks.pools if asks is not None else ()
+        return (frozenset(secret.boxes) if secret is not None else None, pools, app if pools else "")
 
     def apps(self) -> list[str]:
         return [path.removeprefix("app/") for path in self.documents if path.startswith("app/")]

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from skerry.errors import BadFormat
+from skerry.outside import UNREADABLE
 
 FRAME_BYTES = 1 << 20  # one message on a link, at most
 PUSH_RECORDS = 512
@@ -142,5 +143,5 @@ def decode(data: bytes) -> AnyMessage:
         raise BadFormat("a link message was not taken", f"it has {len(data)} bytes, the limit is {FRAME_BYTES}")
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat("a link message was not taken", str(error)) from None

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view, wishing
+from skerry.core import tending, turns, view, wishing
 from skerry.core.alerting import alerting
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
-from skerry.core.effects import Effect, Peers, ProbePeer, Route, Stop, Wake
+from skerry.core.effects import Effect, Peers, ProbePeer, Stop, Wake
 from skerry.core.events import Booted, ContainerFound, Event, ImageReady, LinkUp, RecordAccepted
 from skerry.core.facts import Decline, FactBody, Have, Lost, Up, Verdict
 from skerry.core.gathering import awaken, fell_or_rose, gather
@@ -28,7 +28,7 @@ from skerry.core.peers import neighbours
 from skerry.core.records import Slot
 from skerry.core.renting import keeping
 from skerry.core.renting import view as machine_view
-from skerry.core.routes import routes
+from skerry.core.routes import Routes
 from skerry.core.situation import Situation
 from skerry.core.timing import Timing
 from skerry.core.verdicts import review_verdicts
@@ -50,7 +50,7 @@ class NodeCore:
         self._alive = False
         self._up_s = 0.0
         self._wake_s = _FOREVER
-        self._route: Route | None = None
+        self._routes = Routes()
         self._peers: Peers | None = None
 
     def step(self, event: Event, now: float) -> list[Effect]:
@@ -176,16 +176,22 @@ class NodeCore:
             s.failing = {slot: failing for slot, failing in s.failing.items() if slot.app != app}
         newest = {(app, service, spec) for service, spec in now.newest.items()}
         s.evidence = {key: seen for key, seen in s.evidence.items() if key[0] != app or key in newest}
+        s.failed_slots = {key: seen for key, seen in s.failed_slots.items() if key[0] != app or key in newest}
+        # What is newly wanted is judged anew, also if it ran well here once; of what no document makes any more nothing is known.
+        anew = newest if before is None else {key for key in newest if before.newest.get(key[1]) != key[2]}
+        s.settled = {key for key in s.settled if key[0] != app or (key[2] in now.specs and key not in anew)}
         if before == now:
             return
         s.wants[app] = now
         if documents:
             self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
-        s.forget_orders()
+        s.forget_orders(app)
+        s.routes_due.add(app)
         for service, want in now.services.items():
             old = before.services.get(service) if before is not None else None
             if old is not None and old.spec != want.spec:
+                turns.turned(s, app, service)
                 s.note("turned-back" if now.turned_back else "rollout", f"{app}.{service}",
                        now.turned_back or f"version {want.versions[0]}.{want.versions[1]} is wanted")  # fmt: skip
         for replica in s.replicas:
@@ -209,29 +215,27 @@ class NodeCore:
 
     def _decide(self) -> None:
         s = self._s
-        for key in [key for key, at in s.due.items() if at <= s.now]:
-            s.dirty.add(key)
+        for slot in s.agenda.due(s.now):
+            s.touch_slot(slot)
+            s.touch_ours(slot.app, slot.service)
         for _ in range(_PASSES):
-            if not s.dirty:
+            if not s.agenda:
                 break
-            keys, s.dirty = sorted(s.dirty), set()
-            for app, service in keys:
-                decide_service(s, app, service)
+            own = s.own_by_service()
+            for (app, service), slots in s.agenda.take():
+                decide_service(s, app, service, slots, own.get((app, service), ()))
             self._refresh_apps()
         else:
-            for app, service in s.dirty:
-                s.due[app, service] = s.now + 0.1
-            s.dirty = set()
+            for app, service in s.agenda.services():
+                s.later(Slot(app, service, 0), s.now + 0.1)
         if s.images_changed or s.now >= s.images.next_s:
             s.images_changed = False
             s.images.review(s)
         keeping.review(s)
         alerting.review(s)
-        if s.routes_changed:
-            s.routes_changed = False
-            route = routes(s)
-            if route != self._route:
-                self._route = route
+        if s.routes_due or s.known.lodging.moved:
+            route = self._routes.review(s)
+            if route is not None:
                 s.out.append(route)
 
     def _publish_up(self, *, at_once: bool) -> None:
@@ -263,7 +267,7 @@ class NodeCore:
             s.renting.next_s,
             s.wishing.next_s,
             s.alerting.next_s,
-            min(s.due.values(), default=_FOREVER),
+            s.agenda.next_s(),
         )
         wake = max(wake, s.now)
         if wake != self._wake_s or wake <= s.now + s.timing.up_every_s:

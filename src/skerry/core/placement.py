@@ -7,7 +7,7 @@ nothing. Wishes only sort the order of nodes; they never keep one from a slot th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim
@@ -24,7 +24,7 @@ def lacks(s: Situation, slot: Slot, want: Want) -> str:
     return forbids(s, slot, want, s.me) or s.lacks(want)
 
 
-def ranked(s: Situation, slot: Slot) -> tuple[str, ...]:
+def ranked(s: Situation, slot: Slot) -> Sequence[str]:
     """The slot's order, sorted by its service's wishes: away from some hosts before near others. Fixed hosts stay first."""
     order, ties = s.order(slot), s.placing.ties(s.wants, slot.app, slot.service)
     if not ties.near and not ties.away:

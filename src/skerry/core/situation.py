@@ -6,17 +6,20 @@ One mutable value that the deciding files share. It answers small questions; the
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from skerry.core.agenda import Agenda, ServiceKey
 from skerry.core.alerting.alerting import Alerting
 from skerry.core.bars import Bars
 from skerry.core.claims import Room
+from skerry.core.concern import Concern
 from skerry.core.constraints import unmet
-from skerry.core.effects import Effect, Note, Publish
+from skerry.core.effects import Effect, Note, Publish, Target
 from skerry.core.facts import Claim, FactBody, SlotState
+from skerry.core.field import Field, Order
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
@@ -33,7 +36,6 @@ from skerry.core.wishing import Wishing
 if TYPE_CHECKING:
     from skerry.core.standing import Standing
 
-ServiceKey = tuple[str, str]  # (app, service)
 _UNWANTED = AppWant(known=False)
 
 
@@ -84,7 +86,11 @@ class Situation:
             tuple[str, str, str], dict[str, str]
         ] = {}  # (app, service, spec) -> node -> why it failed there
         self.failed: set[tuple[str, str, str]] = set()  # versions with a verdict that counts here
+        self.failed_slots: dict[tuple[str, str, str], set[Slot]] = {}  # the same: in which slots
         self.settled: set[tuple[str, str, str]] = set()  # versions whose rollout was once complete
+        self.turned_s: dict[ServiceKey, float] = {}  # since when another version of it is wanted than before
+        self.took_over_s: dict[ServiceKey, float] = {}  # the same, where it was in the midst of going to another one
+        self.held_back: dict[ServiceKey, int] = {}  # slots from this number on stay with the version before for now
         self.vacant: dict[Slot, float] = {}  # since when nobody holds it
         self.homes: set[Slot] = set()  # slots whose data is here: a volume that is not disposable was made for them
         self.first_home: dict[Slot, str] = {}  # who is believed to have the slot's data
@@ -101,16 +107,22 @@ class Situation:
         self.standings: dict[Slot, Standing] = {}  # of every wanted slot, as last looked at
         self.whys: dict[Slot, str] = {}  # what a slot waits for, as last decided
         self.out: list[Effect] = []
-        self.dirty: set[ServiceKey] = set()
-        self.due: dict[ServiceKey, float] = {}
+        self.agenda = Agenda()
+        self.concern = Concern()
         self.apps_due: set[str] = set()  # apps with a document that has not been looked at yet
         self.members_changed = False
         self.images_changed = False
-        self.routes_changed = False
+        self.routes_due: set[str] = set()  # apps whose routes may have changed
+        self.targets: dict[Slot, Target | None] = {}  # where routes lead
+        self.slots: dict[ServiceKey, set[Slot]] = {}  # those in `standings`
         self.placing = Placing()  # what wishes and rules between services come to
-        self._orders: dict[tuple[str, str, int], tuple[str, ...]] = {}
-        self._eligible: dict[ServiceKey, dict[str, Node]] = {}
-        self._numbered: dict[ServiceKey, dict[int, str]] = {}  # of services with a replica on every host
+        self._orders: dict[str, dict[Slot, Sequence[str]]] = {}  # by app
+        self._fields: dict[str, dict[str, Field]] = {}  # app -> service
+        self._shared: dict[object, Field] = {}  # by what makes nodes eligible
+        self._numbered: dict[str, dict[str, dict[int, str]]] = {}  # app -> service with a replica on every host
+        self._active: dict[str, bool] = {}
+        self._keeps: dict[str, dict[str, bool]] = {}  # app -> service -> whether this node keeps its images
+        self._keeps_home: dict[Slot, bool] = {}
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -122,7 +134,8 @@ class Situation:
         self.known.put(self.me, kind, key, body)
         if kind in ("claim", "slot", "decline"):
             slot = Slot.parse(key)
-            self.touch(slot.app, slot.service)
+            self.agenda.mark_slot(slot)
+            self.touch_ours(slot.app, slot.service)
         self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason))
 
     def note(self, kind: str, subject: object, reason: str) -> None:
@@ -130,17 +143,30 @@ class Situation:
 
     # --- what to look at again ----------------------------------------------------------------------------------------
 
+    def touch_slot(self, slot: Slot) -> None:
+        """Look at a slot anew; if it stands otherwise than before, those of its service that are our business are decided, too."""
+        self.agenda.mark_slot(slot)
+        self.touch_dependents(slot.app, slot.service)
+
+    def touch_ours(self, app: str, service: str) -> None:
+        """Decide anew about those slots of a service that are our business, and about what depends on it."""
+        for slot in self.concern.of(app, service):
+            self.agenda.mark_slot(slot)
+        self.touch_dependents(app, service)
+
     def touch(self, app: str, service: str) -> None:
-        """Decide anew about a service, and about those of its app that depend on it."""
-        self.dirty.add((app, service))
-        self.routes_changed = True
+        """Look at a whole service anew, and decide about what depends on it."""
+        self.agenda.mark(app, service)
         self.touch_dependents(app, service)
 
     def touch_dependents(self, app: str, service: str) -> None:
-        self.dirty |= self.placing.followers(self.wants, app, service)
+        """Containers of ours may wait for it; and others' places may follow from where it is."""
+        for key in self.placing.followers(self.wants, app, service):
+            self.agenda.mark(*key)
         for name, want in self.wants.get(app, _UNWANTED).services.items():
             if any(depends.service == service for depends in want.service.depends_on):
-                self.dirty.add((app, name))
+                for slot in self.own_of(app, name):
+                    self.agenda.mark_slot(slot)
 
     def touch_app(self, app: str) -> None:
         for service in self.wants.get(app, _UNWANTED).services:
@@ -148,27 +174,38 @@ class Situation:
         for slot in (*self.replicas.slots(), *self.own_claims()):
             if slot.app == app:
                 self.touch(app, slot.service)
-        self.routes_changed = True
 
     def touch_all(self) -> None:
-        for app in self.wants:
-            self.touch_app(app)
+        for app, want in self.wants.items():
+            for service in want.services:
+                self.agenda.mark(app, service)
         for slot in (*self.replicas.slots(), *self.own_claims()):
-            self.touch(slot.app, slot.service)
+            self.agenda.mark(slot.app, slot.service)
+        self.images_changed = True
+
+    def touch_all_ours(self) -> None:
+        """There is more room here, say."""
+        for slot in (*self.concern.all(), *self.replicas.slots(), *self.own_claims()):
+            self.agenda.mark_slot(slot)
         self.images_changed = True
 
     def later(self, slot: Slot, at_s: float) -> None:
-        """Decide anew about the slot's service at that time; never at once, or rounding could make an endless loop."""
-        key = (slot.app, slot.service)
-        at_s = max(at_s, self.now + 0.001)
-        self.due[key] = min(at_s, self.due.get(key, at_s))
+        """Decide anew about the slot at that time; never at once, or rounding could make an endless loop."""
+        self.agenda.later(slot, max(at_s, self.now + 0.001))
 
     # --- small questions ----------------------------------------------------------------------------------------------
 
     def want(self, slot: Slot) -> Want | None:
         """What the slot shall run; None: it is not wanted, or not known (see `is_known`)."""
-        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
-        return want if want is not None and slot.index in self.numbers(slot.app, slot.service) else None
+        app = self.wants.get(slot.app, _UNWANTED)
+        want = app.services.get(slot.service)
+        if want is None or slot.index not in self.numbers(slot.app, slot.service):
+            return None
+        if slot.index >= self.held_back.get((slot.app, slot.service), slot.index + 1) and slot.service in app.before:
+            claims = self.known.about("claim", str(slot)).values()
+            if not any(isinstance(claim, Claim) and claim.spec == want.spec for claim in claims):
+                return app.before[slot.service]  # what has gone on before this node started is not turned back by it
+        return want
 
     def numbers(self, app: str, service: str) -> Collection[int]:
         """Of its wanted slots, in order: those below `replicas`, or, with one on every host, each host's own number."""
@@ -178,10 +215,11 @@ class Situation:
         return self._hosts_of(app, service)
 
     def _hosts_of(self, app: str, service: str) -> dict[int, str]:
-        found = self._numbered.get((app, service))
+        of_app = self._numbered.setdefault(app, {})
+        found = of_app.get(service)
         if found is None:
             nodes = {path: node for path, node in self.eligible(app, service).items() if self.is_active(path)}
-            found = self._numbered[app, service] = numbered(nodes)
+            found = of_app[service] = numbered(nodes)
         return found
 
     def is_known(self, slot: Slot) -> bool:
@@ -222,7 +260,9 @@ class Situation:
     def add_evidence(self, slot: Slot, spec: str, node: str, why: str) -> None:
         """A version failed on a node: whoever has seen it on enough nodes says so (see verdicts)."""
         self.evidence.setdefault((slot.app, slot.service, spec), {})[node] = why[:200]
+        self.failed_slots.setdefault((slot.app, slot.service, spec), set()).add(slot)
         self.verdicts_due.add(slot.app)
+        self.touch_ours(slot.app, slot.service)  # how many have failed may let others go on
 
     def wall(self, at_s: float) -> float:
         """Unix seconds of a time of our monotonic clock."""
@@ -247,26 +287,37 @@ class Situation:
         return self.known.of(node, "slot", str(slot), SlotState)
 
     def own_claims(self) -> list[Slot]:
-        return [Slot.parse(key) for key, about in self.known.facts.get("claim", {}).items() if self.me in about]
+        return [Slot.parse(key) for key in self.known.told_by(self.me, "claim")]
 
     def own_slots(self) -> list[Slot]:
         """Slots about which we say anything: claimed, running, or their data is here."""
-        facts = self.known.facts
-        keys = {
-            key
-            for kind in ("claim", "slot", "decline")
-            for key, about in facts.get(kind, {}).items()
-            if self.me in about
-        }
+        keys = dict.fromkeys(key for kind in ("claim", "slot", "decline") for key in self.known.told_by(self.me, kind))
         return [Slot.parse(key) for key in keys]
+
+    def own_by_service(self) -> dict[ServiceKey, set[Slot]]:
+        """Those, and what runs here."""
+        found: dict[ServiceKey, set[Slot]] = {}
+        for slot in (*self.own_slots(), *self.replicas.slots()):
+            found.setdefault((slot.app, slot.service), set()).add(slot)
+        return found
+
+    def own_of(self, app: str, service: str) -> set[Slot]:
+        return {slot for slot in (*self.own_slots(), *self.replicas.slots()) if slot[:2] == (app, service)}
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the cloud is so small that every slot is everybody's business."""
+        return len(self.known.nodes) <= self.timing.rank_all
 
     def is_active(self, node: str) -> bool:
         """A machine beyond its pool's bounds is draining by the operator's word, whatever its enrolment says."""
-        body = self.known.nodes.get(node)
-        slot = MachineSlot.of_path(node)
-        if slot is not None and slot.is_beyond(self.known.body(f"pool/{slot.pool}", Pool)):
-            return False
-        return body is not None and body.state == "active"
+        found = self._active.get(node)
+        if found is None:
+            body = self.known.nodes.get(node)
+            slot = MachineSlot.of_path(node)
+            beyond = slot is not None and slot.is_beyond(self.known.body(f"pool/{slot.pool}", Pool))
+            found = self._active[node] = body is not None and body.state == "active" and not beyond
+        return found
 
     def barred_until(self, slot: Slot, node: str) -> float:
         """When the last bar of a node from a slot ends; 0.0 if there is none any more."""
@@ -284,61 +335,100 @@ class Situation:
 
     # --- orders, cached until enrolments or boxes change --------------------------------------------------------------
 
-    def forget_orders(self) -> None:
-        self._orders.clear()
-        self._eligible.clear()
-        self._numbered.clear()
+    def forget_orders(self, app: str = "") -> None:
+        """Of one app, whose documents have changed; or all."""
+        self.images.referring.forget(app)
         self.placing.forget()
+        if app:
+            self._orders.pop(app, None)
+            self._fields.pop(app, None)
+            self._numbered.pop(app, None)
+            self._keeps.pop(app, None)
+            return
+        self._orders.clear()
+        self._fields.clear()
+        self._shared.clear()
+        self._numbered.clear()
+        self._active.clear()
+        self._keeps.clear()
+        self._keeps_home.clear()
 
-    def eligible(self, app: str, service: str) -> dict[str, Node]:
-        """Enrolled nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
-        found = self._eligible.get((app, service))
+    def field(self, app: str, service: str) -> Field:
+        """The nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
+        of_app = self._fields.setdefault(app, {})
+        found = of_app.get(service)
         if found is None:
             want = self.wants.get(app, _UNWANTED).services.get(service)
             constraints = want.service.constraints if want is not None else ()
-            found = {
-                path: node
-                for path, node in self.known.nodes.items()
-                if not unmet(constraints, path, node)
-                and self.known.may_read(app, path)
-                and not (want is not None and MachineSlot.of_path(path) and self.stays_with_data(app, want.service))
-            }
-            self._eligible[app, service] = found
+            stays = want is not None and self.stays_with_data(app, want.service)
+            key = (constraints, stays, self.known.readers(app))
+            found = self._shared.get(key)
+            if found is None:
+                nodes = {
+                    path: node
+                    for path, node in self.known.nodes.items()
+                    if not unmet(constraints, path, node)
+                    and self.known.may_read(app, path)
+                    and not (stays and MachineSlot.of_path(path))
+                }
+                found = self._shared[key] = Field(nodes, small=self.is_small)
+            of_app[service] = found
         return found
 
-    def order(self, slot: Slot) -> tuple[str, ...]:
+    def eligible(self, app: str, service: str) -> dict[str, Node]:
+        """Enrolled nodes that may run it."""
+        return self.field(app, service).nodes
+
+    def order(self, slot: Slot) -> Sequence[str]:
         """By signed documents alone. Wishes that depend on where others run come in later: placement.ranked."""
-        order = self._orders.get(slot)
+        of_app = self._orders.setdefault(slot.app, {})
+        order = of_app.get(slot)
         if order is None:
-            order = self._orders[slot] = self._order(slot)
+            order = of_app[slot] = self._order(slot)
         return order
 
-    def _order(self, slot: Slot) -> tuple[str, ...]:
-        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
-        if want is not None and want.service.placement.every_node:
+    def _order(self, slot: Slot) -> Sequence[str]:
+        name, want = f"{slot.app}.{slot.service}", self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
+        placement = want.service.placement if want is not None else None
+        if placement is not None and placement.every_node:
             host = self._hosts_of(slot.app, slot.service).get(slot.index)
             return (host,) if host is not None else ()
-        levels = zones_of(want.service.placement.spread if want is not None else ())
-        return order_for(f"{slot.app}.{slot.service}", slot.index, self.eligible(slot.app, slot.service), levels)
+        if placement is not None and placement.spread:
+            nodes = self.eligible(slot.app, slot.service)
+            return order_for(name, slot.index, nodes, zones_of(placement.spread))
+        return Order(self.field(slot.app, slot.service), name, slot.index)
 
-    def watchers(self, slot: Slot) -> tuple[str, ...]:
+    def watchers(self, slot: Slot) -> Sequence[str]:
         """In which order nodes are asked to be witnesses of the slot."""
         want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
         if want is None or not want.service.placement.every_node:
             return self.order(slot)
-        place = (slot.app, slot.service, -2 - slot.index)
-        order = self._orders.get(place)
-        if order is None:
-            order = self._orders[place] = order_by_name(str(slot), self.known.nodes)
-        return order
+        return order_by_name(str(slot), self.known.nodes)
+
+    def keeps_home(self, slot: Slot, most: int) -> bool:
+        """Whether this node is one of those fixed ones that keep a word about where the slot's data is (homes.py)."""
+        found = self._keeps_home.get(slot)
+        if found is None:
+            fixed = {path: node for path, node in self.known.nodes.items() if MachineSlot.of_path(path) is None}
+            first = order_by_name(f"home of {slot}", fixed) if self.is_small else self.order(slot)
+            found = self._keeps_home[slot] = self.me in first[:most] and self.me in fixed
+        return found
+
+    def before(
+        self, order: Sequence[str], enough: int, counts: Callable[[str], bool], of: str = ""
+    ) -> tuple[str, ...] | None:
+        """So many nodes that come before this one (or `of`) in an order, and that count; None: it may be one of the first."""
+        return order.before(of or self.me, enough, counts) if isinstance(order, Order) else None
 
     def keepers(self, app: str, service: str) -> tuple[str, ...]:
         """Who keeps the service's images: the first few of the order computed for its name."""
-        place = (app, service, -1)
-        order = self._orders.get(place)
-        if order is None:
-            nodes = self.eligible(app, service)
-            fixed = {path: node for path, node in nodes.items() if MachineSlot.of_path(path) is None}
-            order = order_by_name(f"{app}.{service}", fixed or nodes)[: self.timing.image_keepers]
-            self._orders[place] = order
-        return order
+        nodes = self.eligible(app, service)
+        fixed = {path: node for path, node in nodes.items() if MachineSlot.of_path(path) is None}
+        return order_by_name(f"{app}.{service}", fixed or nodes)[: self.timing.image_keepers]
+
+    def keeps(self, app: str, service: str) -> bool:
+        """Whether this node is one of those."""
+        of_app = self._keeps.setdefault(app, {})
+        if service not in of_app:
+            of_app[service] = self.field(app, service).keeps(self.me, f"{app}.{service}", self.timing.image_keepers)
+        return of_app[service]

@@ -6,6 +6,8 @@ since when a slot is vacant and since when another's replica is unwell, for both
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from skerry.core.constraints import name_of
@@ -25,17 +27,24 @@ class Claimant(msgspec.Struct, frozen=True):
     """A node that claims the slot. `against`: why its claim doesn't keep others from claiming, "" if it does."""
 
     node: str
-    rank: int
+    order: Sequence[str]
+    active: bool
     spec: str
     healthy: bool
     done: bool  # healthy, or a job that ended well
     why: str
     against: str
 
+    @property
+    def rank(self) -> int:
+        """Its place in the order; behind all others if it is drained. Asked for only where several claim a slot."""
+        place = self.order.index(self.node) if self.node in self.order else _LAST
+        return place if self.active else place + _LAST
+
 
 class Standing(msgspec.Struct, frozen=True):
     slot: Slot
-    order: tuple[str, ...]
+    order: Sequence[str]
     claimants: tuple[Claimant, ...]  # best first
     vacant: bool
     why: str  # why it is vacant; of one that is claimed, why nobody holds it yet, "" if somebody does
@@ -52,7 +61,7 @@ def has_data(s: Situation, slot: Slot, want: Want) -> bool:
     return s.stays_with_data(slot.app, want.service)
 
 
-def judged(s: Situation, slot: Slot, node: str, order: tuple[str, ...]) -> Judgement:
+def judged(s: Situation, slot: Slot, node: str, order: Sequence[str]) -> Judgement:
     """Whether the replica of `slot` on `node` is healthy, by its own word and its witnesses'."""
     state = s.state_of(node, slot)
     if state is None or state.state != "running" or not state.address:
@@ -60,11 +69,23 @@ def judged(s: Situation, slot: Slot, node: str, order: tuple[str, ...]) -> Judge
     if not s.presence.counts(node, s.known.boot_of(node, "slot", str(slot))):
         return Judgement(False, "has not yet said since it came back how it is")
     saws = s.known.about("saw", f"{slot}@{node}")
+    against = [witness for witness, saw in saws.items() if _word(saw, state.spec) is False]
+    if not against:
+        s.concern.doubted.discard(slot)
+        return judge(state.healthy, ())
+    s.concern.doubted.add(slot)
+    if not any(_may_witness(s, witness, node, order) for witness in against):
+        return judge(state.healthy, ())
     words = [_word(saws.get(witness), state.spec) for witness in witnesses(s, node, order)]
     return judge(state.healthy, words)
 
 
-def witnesses(s: Situation, node: str, order: tuple[str, ...]) -> list[str]:
+def _may_witness(s: Situation, witness: str, node: str, order: Sequence[str]) -> bool:
+    """False: others come before it, so that its word doesn't count whatever the whole order is."""
+    return s.before(order, WITNESSES, lambda path: path != node and s.presence.is_up(path), of=witness) is None
+
+
+def witnesses(s: Situation, node: str, order: Sequence[str]) -> list[str]:
     """The next two nodes of the slot's order that are up, the owner left out."""
     found = []
     for other in order:
@@ -101,12 +122,12 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             s.unwell.pop((slot, node), None)
             continue
         judgement = judged(s, slot, node, watchers)
-        rank = order.index(node) if node in order else _LAST
         surplus = is_surplus(s, slot, want, node)
         claimants.append(
             Claimant(
                 node=node,
-                rank=rank if s.is_active(node) and not surplus else rank + _LAST,
+                order=order,
+                active=s.is_active(node) and not surplus,
                 spec=state.spec if judgement.healthy and state is not None else claim.spec,
                 healthy=judgement.healthy,
                 done=judgement.healthy or ended_well,
@@ -116,15 +137,21 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
                 ),
             )
         )
-    claimants.sort(
-        key=lambda c: (not c.done, bool(s.drops.until(slot, c.node, s.now)), c.spec != want.spec, c.rank, c.node)
-    )
+    if len(claimants) > 1:
+        claimants.sort(key=lambda c: _merit(s, slot, want, c))
+        if len({_merit(s, slot, want, c) for c in claimants}) < len(claimants):
+            claimants.sort(key=lambda c: (*_merit(s, slot, want, c), c.rank, c.node))
     vacant = all(claimant.against for claimant in claimants)
     if not vacant:
         s.vacant.pop(slot, None)
     else:
         s.vacant.setdefault(slot, s.now)
     return Standing(slot, order, tuple(claimants), vacant, _why_open(s, claimants, dead), home, tuple(dead))
+
+
+def _merit(s: Situation, slot: Slot, want: Want, claimant: Claimant) -> tuple[bool, bool, bool]:
+    """What counts before a claimant's rank; the least is the best."""
+    return not claimant.done, bool(s.drops.until(slot, claimant.node, s.now)), claimant.spec != want.spec
 
 
 def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
@@ -140,7 +167,7 @@ def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
 
 def _against(
     s: Situation, slot: Slot, want: Want, node: str, claim: Claim, state: SlotState | None, well: bool,
-    order: tuple[str, ...], home: tuple[str, ...], surplus: str,
+    order: Sequence[str], home: tuple[str, ...], surplus: str,
 ) -> str:  # fmt: skip
     """Why a live node's claim leaves the slot open for others, "" if it keeps it."""
     mark = s.unwell.get((slot, node))

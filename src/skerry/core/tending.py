@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skerry.core.effects import Start, Stop, Unwatch, Watch
 from skerry.core.facts import SlotState
+from skerry.core.failures import is_canary, is_on_trial
 from skerry.core.health import start_limit_s
 from skerry.core.homes import home_of
 from skerry.core.intent import Restart, Service
@@ -214,6 +215,13 @@ def _look_after(s: Situation, r: Replica) -> None:
         since = r.first_start_s if r.first_start_s is not None else r.started_s
         ripe = max(since + limit, r.started_s + min(limit, _FAIR_S))
         _when(s, r, ripe, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
+    elif r.healthy is False and is_canary(s, r.slot, r.spec):
+        _when(
+            s,
+            r,
+            r.unwell_s + s.timing.unwell_moves_s,
+            lambda: fail(s, r, f"not healthy any more: {r.detail or 'no answer'}"),
+        )
     elif r.healthy is False:
         _when(s, r, r.unwell_s + s.timing.unwell_restart_s, lambda: _renew(s, r))
 
@@ -230,7 +238,7 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     s.note("exited", r.slot, f"{how}: {last_lines[-300:]}" if last_lines else how)
     if r.well_s is not None and r.healthy and s.now - r.well_s >= s.timing.backoff_reset_s:
         r.backoff_s, r.exits_s = 0.0, []
-    in_monitor = r.well_s is not None and r.service is not None and s.now - r.well_s <= r.service.update.monitor_s
+    on_trial = r.service is not None and is_on_trial(s, r.slot, r.spec, r.well_s, r.service.update.monitor_s)
     r.exit_code, r.oom, r.healthy, r.address = exit_code, oom, None, ""
     r.exits_s = [*r.exits_s[-99:], s.now]
     r.last_end = how
@@ -243,9 +251,9 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
         return
     key = (r.slot.app, r.slot.service, r.spec)
     young = r.first_start_s is not None and s.now - r.first_start_s <= s.timing.start_limit_s
-    if key not in s.settled and (in_monitor or (young and not r.well_once)):
+    if key not in s.settled and (on_trial or (young and not r.well_once)):
         recent = sum(s.now - at <= s.timing.start_limit_s for at in r.exits_s)
-        if in_monitor or recent > s.timing.start_exits:
+        if on_trial or recent > s.timing.start_exits:
             how = f"{how}, {recent} times" if recent > 1 else f"{how} right after its start"
             fail(s, r, with_words(how, last_lines, _WORDS_MAX))
             return
@@ -353,6 +361,7 @@ def publish_state(s: Situation, slot: Slot, wanted_spec: str, rest: str = "") ->
         spec=r.spec, image=r.image, state=r.phase, address=r.address if r.phase == "running" else "",
         healthy=r.healthy, since=s.wall(r.since_s), restarts=r.restarts, exit_code=r.exit_code, oom=r.oom,
         why=r.why or _last_end(r), versions=r.versions, data=slot in s.homes,
+        proved=(slot.app, slot.service, r.spec) in s.settled,
     )  # fmt: skip
     s.publish("slot", key, body, f"{r.phase}: {r.why}" if r.why else r.phase)
 

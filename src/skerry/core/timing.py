@@ -42,7 +42,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     fetch_retry_first_s: float = 1.0
     fetch_retry_most_s: float = 30.0
     mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way
+    superseded_wait_s: float = 0.5  # a rollout that takes over from another one begins when all nodes know of it
     image_keepers: int = 3  # nodes that keep every wanted image and the fallback's
+    rank_all: int = (
+        64  # of up to so many nodes every slot's whole order is made: in small clouds nothing is saved by less
+    )
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
     # Of keepers and the machines that they rent. What an operator decides (join_s, down_s, ...) stands in the pool.

@@ -15,9 +15,22 @@ from skerry.core.records import Slot
 from skerry.core.rings import place
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
+from skerry.core.turns import held_now
 from skerry.core.versions import Want
 from skerry.core.waking import at_zero
 from skerry.core.wishing import number_of, unwanted
+
+
+class Trying(msgspec.Struct, frozen=True):
+    """Where a service's canary stands. `step`: from 1; the first `slots` run the new version. `left_s`: until the step's hold is
+    over; None: not all of them are well yet."""
+
+    step: int
+    steps: int
+    slots: int
+    replicas: int
+    hold_s: float
+    left_s: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -46,6 +59,7 @@ class Row(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     pinned: bool = False  # its data is on this node: it is never moved
     allows: dict[str, str] = {}  # what the lint may find in its image -> why, as operators signed it
+    canary: Trying | None = None  # of its service
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -168,7 +182,7 @@ def _asleep(s: Situation, slot: Slot, want: Want) -> Row:
     """Of a service that is at zero: which version will run when it is woken."""
     return Row(str(slot), slot.app, slot.service, "", "asleep", False, _version(want.versions), want.image, s.wall(s.now),
                (), unwanted(s, slot), wanted=_newest(s, slot), failed=_failed(s, slot),
-               verdict=_verdict(s, slot), allows=want.service.allow)  # fmt: skip
+               verdict=_verdict(s, slot), allows=want.service.allow, canary=_canary(s, slot))  # fmt: skip
 
 
 def _row(s: Situation, slot: Slot) -> Row | None:
@@ -187,18 +201,33 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
                    wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot),
-                   allows=want.service.allow)  # fmt: skip
+                   allows=want.service.allow, canary=_canary(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
         slot=str(slot), app=slot.app, service=slot.service, node=name_of(node), state=state.state,
         healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,
         since=state.since, claims=tuple(name_of(claimant.node) for claimant in claims), why=why, address=state.address,
-        restarts=state.restarts, outdated=want is None or state.spec != want.spec, wanted=_newest(s, slot),
+        restarts=state.restarts, outdated=want is None or state.spec != _spec_for_all(s, slot), wanted=_newest(s, slot),
         failed=_failed(s, slot), verdict=_verdict(s, slot), exit_code=state.exit_code,
         finished=best is not None and best.done and not best.healthy,
         pinned=standing is not None and node in standing.home, allows=_allows(s, slot, state.spec),
+        canary=_canary(s, slot),
     )  # fmt: skip
+
+
+def _spec_for_all(s: Situation, slot: Slot) -> str:
+    """What every slot of the service shall run in the end; a canary lets some have it later."""
+    return s.wants[slot.app].services[slot.service].spec
+
+
+def _canary(s: Situation, slot: Slot) -> Trying | None:
+    want = s.wants[slot.app].services.get(slot.service) if slot.app in s.wants else None
+    held = held_now(s, slot.app, slot.service) if want is not None and want.service.canary else None
+    if want is None or held is None:
+        return None
+    left_s = None if held.until_s is None else math.ceil(held.until_s - s.now)
+    return Trying(held.step, held.steps, held.slots, len(s.numbers(slot.app, slot.service)), held.hold_s, left_s)
 
 
 def _allows(s: Situation, slot: Slot, spec: str) -> dict[str, str]:

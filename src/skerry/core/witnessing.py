@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from skerry.core.effects import Unwatch, Watch
 from skerry.core.facts import Saw
@@ -12,10 +12,12 @@ from skerry.core.situation import Situation
 from skerry.core.standing import witnesses
 
 
-def review_watches(s: Situation, slots: Sequence[Slot], app: str, service: str) -> None:
-    """Watch those replicas of this service for which the order picks us, and no others."""
+def review_watches(s: Situation, ours: Sequence[Slot], seen: Collection[Slot], app: str, service: str) -> None:
+    """Watch those replicas of this service for which the order picks us, and no others. `ours`: slots for which it might, of those
+    that were `seen`; others are watched as before.
+    """
     wanted: dict[tuple[Slot, str], tuple[str, str, Probe]] = {}
-    for slot in slots:
+    for slot in ours:
         standing = s.standings[slot]
         for claimant in standing.claimants:
             state = s.state_of(claimant.node, slot)
@@ -30,7 +32,8 @@ def review_watches(s: Situation, slots: Sequence[Slot], app: str, service: str) 
                 wanted[slot, claimant.node] = (state.spec, state.address, made.probe)
     for place, (spec, address) in list(s.watching.items()):
         slot, node = place
-        if slot[:2] == (app, service) and (place not in wanted or wanted[place][:2] != (spec, address)):
+        looked = slot[:2] == (app, service) and (slot in seen or slot not in s.standings)
+        if looked and (place not in wanted or wanted[place][:2] != (spec, address)):
             del s.watching[place]
             s.out.append(Unwatch(slot=slot, node=node, spec=spec, reason="no longer a witness of it"))
             s.publish("saw", f"{slot}@{node}", None, "no longer a witness of it")
@@ -46,4 +49,4 @@ def witnessed(s: Situation, slot: Slot, node: str, spec: str, ok: bool, detail: 
     if s.watching.get((slot, node), ("", ""))[0] == spec:
         word = "answers" if ok else f"does not answer: {detail}"
         s.publish("saw", f"{slot}@{node}", Saw(spec=spec, ok=ok, detail=detail[:200]), word)
-        s.touch(slot.app, slot.service)
+        s.touch_slot(slot)

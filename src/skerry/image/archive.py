@@ -24,6 +24,7 @@ from skerry.image.lint.judge import judge
 from skerry.image.lint.verdicts import look
 from skerry.image.oci import MAX_JSON_BYTES, assemble, hash_of, parse_config, parse_manifest
 from skerry.image.tars import BROKEN, members, open_tar
+from skerry.outside import UNREADABLE
 
 _T = TypeVar("_T")
 MAX_MEMBERS = 10_000
@@ -95,7 +96,7 @@ def _import(open_part: Open, objects: Objects) -> Imported:
         config, blobs = _read(open_part, images[0].Config), [(name, "") for name in images[0].Layers]
     try:
         diff_ids = msgspec.json.decode(config, type=_Config).rootfs.diff_ids
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadImage("the archive can't be imported", f"its config is not one: {error}") from error
     if len(diff_ids) != len(blobs) or not 1 <= len(blobs) <= 128:
         raise BadImage("the archive can't be imported", f"{len(blobs)} layers, and {len(diff_ids)} names for them")
@@ -133,7 +134,7 @@ def _oci_parts(open_part: Open) -> tuple[bytes, list[tuple[str, str]]]:
             break
         try:
             index = msgspec.json.decode(_blob(open_part, hash_of(fitting[0].digest)), type=_Index)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise BadImage("the archive can't be imported", f"its inner index is not one: {error}") from error
     refs = parse_manifest(_blob(open_part, hash_of(fitting[0].digest)))
     return _blob(open_part, refs.config), [(f"blobs/sha256/{hash}", hash) for hash in refs.layers]
@@ -149,7 +150,7 @@ def _blob(open_part: Open, hash: str) -> bytes:
 def _json(open_part: Open, name: str, type: type[_T]) -> _T:
     try:
         return msgspec.json.decode(_read(open_part, name), type=type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadImage("the archive can't be imported", f"{name}: {error}") from error
 
 

@@ -24,6 +24,7 @@ from skerry.errors import Refusal
 from skerry.image.contract import BadImage
 from skerry.image.manifest import MAX_ENTRIES, MAX_FILE_BYTES, MAX_PATH_BYTES, MODES, Entry, Tree, parse_tree
 from skerry.image.oci import MAX_JSON_BYTES, Read, Refs, hash_of, parse_manifest
+from skerry.outside import UNREADABLE
 
 BUNDLE_BYTES = 24 << 20
 BODY_BYTES = 16 << 20  # unpacked
@@ -395,7 +396,7 @@ def _unpack(frame: bytes, dictionary: bytes, most_bytes: int) -> bytes:
 def _decode(data: bytes, shape: type[T]) -> T:
     try:
         return msgspec.msgpack.decode(data, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadBundle(f"it is not well formed: {error}") from None
 
 

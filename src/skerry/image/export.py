@@ -19,6 +19,7 @@ import msgspec
 from skerry.image.contract import BadImage, ImageNotFound, Objects
 from skerry.image.manifest import Tree, parse_tree
 from skerry.image.oci import MANIFEST_TYPE, hash_of, layer_of, parse_manifest
+from skerry.outside import UNREADABLE
 
 
 class _Sized(msgspec.Struct):
@@ -123,7 +124,7 @@ def _add_layer(tar: tarfile.TarFile, path: str, tree: Tree, objects: Objects, ma
         if error.errno is not None:
             raise
         is_true = False  # tarfile: less came than was said
-    except msgspec.DecodeError:
+    except UNREADABLE:
         is_true = False
     if not is_true:
         raise BadImage("the image can't be exported", f"its manifest says that the layer has {said}, which is not so")

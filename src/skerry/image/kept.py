@@ -19,6 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from skerry.errors import Passing
+from skerry.outside import UNREADABLE
 
 _T = TypeVar("_T")
 _numbers = itertools.count()
@@ -77,7 +78,7 @@ def kept(path: Path, shape: type[_T]) -> _T | None:
         if hashlib.sha256(whole[32:]).digest() != whole[:32]:
             return None
         return msgspec.msgpack.decode(memoryview(whole)[32:], type=shape)
-    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None
 
 

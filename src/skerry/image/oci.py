@@ -18,6 +18,7 @@ import msgspec
 
 from skerry.image.contract import BadImage
 from skerry.image.manifest import Tree
+from skerry.outside import UNREADABLE
 
 TREE_ANNOTATION = "dev.skerry.tree"
 EXECUTABLES_LABEL = "dev.skerry.executables"
@@ -191,7 +192,7 @@ def parse_config(data: bytes) -> ImageConfig:
 def _executables(text: object) -> tuple[str, ...]:
     try:
         return tuple(sorted(msgspec.json.decode(str(text), type=list[str])))
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadImage("an image config was refused", f"its label {EXECUTABLES_LABEL} is no list: {error}") from error
 
 
@@ -245,7 +246,7 @@ def _load(data: bytes, name: str) -> dict[str, Any]:
         raise BadImage(f"an image {name} was refused", f"it has more than {MAX_JSON_BYTES} bytes")
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadImage(f"an image {name} was refused", f"it is not a JSON object: {error}") from error
 
 

@@ -20,6 +20,7 @@ from skerry.image.kept import write_whole
 from skerry.image.licences import of_debian, of_wheel
 from skerry.image.manifest import Tree
 from skerry.image.oci import hash_of
+from skerry.outside import UNREADABLE
 
 MAX_ORIGIN_BYTES = 256 << 20
 Ecosystem = Literal["deb", "pypi", "npm", "apk"]
@@ -75,7 +76,7 @@ class Origins:
             if path.stat().st_size > MAX_ORIGIN_BYTES:
                 return None
             return msgspec.json.decode(path.read_bytes(), type=Origin)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, *UNREADABLE):
             return None
 
     def put(self, digest: str, origin: Origin) -> None:

@@ -16,6 +16,7 @@ from skerry.image.building.pile import merged
 from skerry.image.licences import of_wheel
 from skerry.image.manifest import Entry, Tree
 from skerry.image.origin import Part
+from skerry.outside import UNREADABLE
 
 MAX_DATABASE_BYTES = 64 << 20
 MAX_PARTS = 20_000
@@ -138,7 +139,7 @@ def _modules(tree: Tree) -> dict[str, list[str]]:
 def _node(package: bytes, files: list[str]) -> Iterator[Part]:
     try:
         found = msgspec.json.decode(package, type=_NodePackage)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return
     if found.name and found.version:
         licence = found.license if isinstance(found.license, str) else ""

@@ -15,6 +15,7 @@ import zstandard
 from skerry.image.contract import BadImage
 from skerry.image.manifest import MAX_MANIFEST_BYTES, parse_tree
 from skerry.image.oci import MAX_JSON_BYTES, hash_of, parse_config, parse_manifest
+from skerry.outside import UNREADABLE
 
 PACK_BYTES = 1 << 20  # smaller ones pack worse, larger ones take longer to be of use to others
 WHOLE_BYTES = 4 << 20  # a file that is larger travels in parts
@@ -89,7 +90,7 @@ def unpack_documents(frame: bytes, digest: str) -> tuple[bytes, bytes, bytes]:
             raise BadPack(f"it says to hold documents of {told} bytes")
         data = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
         manifest, config, tree = msgspec.msgpack.decode(data, type=tuple[bytes, bytes, bytes])
-    except (zstandard.ZstdError, msgspec.DecodeError, ValueError, MemoryError) as error:
+    except (zstandard.ZstdError, ValueError, MemoryError, *UNREADABLE) as error:
         raise BadPack(f"its documents can't be read: {error}") from None
     if hashlib.sha256(manifest).hexdigest() != hash_of(digest):
         raise BadPack("its manifest is another image's")

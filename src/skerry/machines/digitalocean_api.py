@@ -29,6 +29,7 @@ from skerry.machines.contract import (
     RateLimited,
 )
 from skerry.machines.digitalocean_shapes import Page
+from skerry.outside import UNREADABLE
 
 ENDPOINT = "https://api.digitalocean.com"
 ANSWER_BYTES = 8 << 20
@@ -102,7 +103,7 @@ class Api:
         body = self.send(call)
         try:
             return msgspec.json.decode(body, type=shape)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ProviderSilent(
                 f"DigitalOcean's answer can't be read: {call.doing}",
                 self._clean(str(error)),
@@ -189,7 +190,7 @@ class Api:
     def _said(self, body: bytes) -> str:
         try:
             return self._clean(msgspec.json.decode(body, type=_Words).message) or "without a word"
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return "without a word"
 
     def _clean(self, text: str) -> str:

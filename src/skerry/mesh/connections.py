@@ -12,7 +12,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 
 # asyncio's buffer of a TLS connection, which it also reads into, twice for each time that something comes. Its own 256 KiB
 # would be most of what a connection costs; a TLS record has 16 at most.
@@ -22,6 +22,8 @@ SSLProtocol.max_size = 64 << 10
 class _Hearing(Connection):
     heard_s: float  # of the loop's clock; any byte counts, a pong too
     heard_bytes = 0
+    patience_s: float | None = None  # how long the other end may leave what is sent unread
+    was_slow = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.heard_s = self.loop.time()
@@ -34,9 +36,17 @@ class _Hearing(Connection):
 
     async def send(self, message: Any, *, text: bool | None = None) -> None:
         """As the library's, but the loop turns each time: a TLS transport whose socket is gone takes every write and
-        says so only in a later turn, so that a sender without a pause would hold up the whole process for ever.
+        says so only in a later turn, so that a sender without a pause would hold up the whole process for ever. Nor does the
+        library end one whose other end does not read: its own ping waits behind what is not read.
         """
-        await super().send(message, text=text)
+        try:
+            async with asyncio.timeout(self.patience_s):
+                await super().send(message, text=text)
+        except TimeoutError:
+            self.was_slow = True
+            self.transport.abort()
+            await self.wait_closed()
+            raise ConnectionClosedError(None, None) from None
         await asyncio.sleep(0)
 
 
@@ -47,17 +57,29 @@ class Outgoing(_Hearing, ClientConnection):
 
 
 class Incoming(_Hearing, ServerConnection):
-    """A link or stream that came in. `who`: the peer or client, set by `arrived` once TLS is done ("": nobody)."""
+    """A link or stream that came in. `who`: the peer or client, set by `arrived` once TLS is done ("": nobody). `unopened` hears
+    of one whose time to ask for something passed.
+    """
 
     who: str = ""
 
-    def __init__(self, arrived: Callable[[Incoming], None], *args: Any, **more: Any) -> None:
+    def __init__(
+        self, arrived: Callable[[Incoming], None], unopened: Callable[[Incoming], None], *args: Any, **more: Any
+    ) -> None:
         super().__init__(*args, **more)
-        self._arrived = arrived
+        self._arrived, self._unopened = arrived, unopened
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._arrived(self)
+
+    async def handshake(self, *args: Any, **more: Any) -> None:
+        try:
+            await super().handshake(*args, **more)
+        except asyncio.CancelledError:  # what the library's own limit looks like in here
+            if self.who and self.request is None:
+                self._unopened(self)
+            raise
 
 
 @dataclass

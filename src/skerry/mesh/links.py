@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from skerry.errors import SkerryError, Unreachable
+from skerry.errors import BadFormat, SkerryError, TrustRefusal, Unreachable
 from skerry.mesh import tls
 from skerry.mesh.beats import BEAT_S, Beats
 from skerry.mesh.connections import Incoming, Link, Outgoing, told
@@ -33,6 +33,10 @@ from skerry.mesh.door import Door
 LINK = "/link"
 OPEN_S = 5.0  # for TLS and the opening request together, each
 QUEUE_BYTES = 4 << 20  # sent and not yet taken by the neighbour
+HOST_PATIENCE_S, CLIENT_PATIENCE_S = (
+    60.0,
+    600.0,
+)  # a stream that isn't read; a person may have stopped `skerry logs` to read
 STREAMS_EACH = 16  # at once, of one neighbour or client
 REDIAL_FIRST_S = 0.2
 REDIAL_MOST_S = 10.0
@@ -43,6 +47,15 @@ SWAP_S = 1.0  # the other link of a crossing pair may finish so much later
 GOODBYE = 1001  # close codes: 1001 is the protocol's own "going away"
 CROSSED = 4001
 ENDED = 4002  # a stream: the reason says why
+NOT_OURS = {1002, 1003, 1007, 1009}  # what we close with when the other end sends what is no frame, or too big a one
+
+# What the other end did wrong, for `Mesh.complain`.
+TOO_SLOW = "let pile up what was sent to it"
+GIANT = "frames that are too big, or none"
+STREAMS = "streams that it may not have, or too many"
+STREAM_ENDED = "streams that made no sense"
+CONNECTIONS = "connections"
+HALF_OPEN = "connections on which nothing was asked for"
 
 log = logging.getLogger("skerry.mesh")
 
@@ -63,7 +76,8 @@ class Mesh:
     `on_link(peer, up, why, goodbye)`: a link came or went; `goodbye`: the other end closed it (its process ended),
     rather than falling silent or being cut off by us. `on_frame(peer, data)`: one frame from a neighbour; it may give
     seconds after which it wants the same frame again, and no other before. `handlers`: path -> what serves a stream
-    opened on it, called with the stream and who opened it; it may raise what it likes.
+    opened on it, called with the stream and who opened it; it may raise what it likes. `complain(who, what)` may be set: a
+    neighbour (node/vps-1), a client (client 1a2b…) or an address did what none should; `what` is a constant of this folder.
     """
 
     def __init__(
@@ -98,10 +112,11 @@ class Mesh:
         self._server: Server | None = None
         self._beats: Beats | None = None
         self._closing = False
+        self.complain: Callable[[str, str], None] = lambda who, what: None
 
     async def serve(self, host: str, port: int) -> int:
         """Listen, and keep links alive from now on. Gives the port (for 0: the one that was free). Raises OSError."""
-        self._door = Door(host, port)
+        self._door = Door(host, port, now_s=self._now, complain=self._of_stranger)
         self._door.known = self._known_hosts()
         self._server = await serve(
             self._serve_one,
@@ -118,7 +133,7 @@ class Mesh:
             max_size=FRAME_BYTES,
             max_queue=QUEUED_FRAMES,
             write_limit=WRITE_BYTES,
-            create_connection=cast(type[ServerConnection], partial(Incoming, self._arrived)),
+            create_connection=cast(type[ServerConnection], partial(Incoming, self._arrived, self._unopened)),
             logger=wire_log,
         )
         self._beats = Beats(self._links, self._cut)
@@ -169,6 +184,8 @@ class Mesh:
         broadcast([link.connection], data)
         link.sent_s = self._now()
         if link.connection.transport.get_write_buffer_size() > QUEUE_BYTES:
+            if self._lives(peer):  # else it is gone, and we are about to notice
+                self.complain(peer, TOO_SLOW)
             self._cut(link, f"it was too slow: {QUEUE_BYTES >> 20} MiB waited to be read")
             return False
         return True
@@ -231,16 +248,26 @@ class Mesh:
         connection.who = self._who.get(tls.peer_fingerprint(transport.get_extra_info("ssl_object")), "")
         if not connection.who:
             transport.abort()
+        else:
+            connection.patience_s = HOST_PATIENCE_S if connection.who in self._peers else CLIENT_PATIENCE_S
+            self.complain(_named(connection.who), CONNECTIONS)
+
+    def _unopened(self, connection: Incoming) -> None:
+        """It had its handshake, and for as long as it could it asked for nothing."""
+        self.complain(_named(connection.who), HALF_OPEN)
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Incoming)
+        if request.path == LINK and connection.who in self._peers:
+            return None
+        if request.path in self._handlers and Counter(self._streams.values())[connection.who] < STREAMS_EACH:
+            return None
+        self.complain(_named(connection.who), STREAMS)
         if request.path == LINK:
-            return None if connection.who in self._peers else connection.respond(403, "links are for nodes\n")
+            return connection.respond(403, "links are for nodes\n")
         if request.path not in self._handlers:
             return connection.respond(404, "no such stream\n")
-        if Counter(self._streams.values())[connection.who] >= STREAMS_EACH:
-            return connection.respond(429, "too many streams\n")
-        return None
+        return connection.respond(429, "too many streams\n")
 
     async def _serve_one(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Incoming) and connection.request is not None
@@ -265,6 +292,8 @@ class Mesh:
             await asyncio.wait_for(serving, LINGER_S if gone.done() else None)
         except (ConnectionClosed, TimeoutError, SkerryError) as error:
             log.debug("stream %s of %s ended: %s", path, stream.who, error)
+            if isinstance(error, TrustRefusal | BadFormat):
+                self.complain(_named(stream.who), STREAM_ENDED)
             await stream.close(ENDED, str(error).encode()[:120].decode(errors="ignore"))
         except Exception:
             log.exception("stream %s of %s failed", path, stream.who)
@@ -273,6 +302,27 @@ class Mesh:
             serving.cancel()
             gone.cancel()
             del self._streams[stream]
+            self._judge_end(stream)
+
+    def _judge_end(self, stream: Incoming) -> None:
+        """Why the stream ended, as far as it tells of who was at its other end."""
+        closed = stream.protocol.close_sent
+        if stream.was_slow:
+            if not stream.who.startswith("node/") or self._lives(
+                stream.who
+            ):  # else it is gone, and we are about to notice
+                self.complain(_named(stream.who), TOO_SLOW)
+        elif closed is not None and closed.code in NOT_OURS and not stream.protocol.close_rcvd_then_sent:
+            self.complain(_named(stream.who), GIANT)
+
+    def _lives(self, peer: str) -> bool:
+        link = self._links.get(peer)
+        return link is not None and self._now() - link.connection.heard_s < 2 * BEAT_S
+
+    def _of_stranger(self, address: str, what: str) -> None:
+        """Who showed no key. An enrolled host's address may have others behind it, too."""
+        at = [name for name, peer in self._peers.items() if any(_host(a) == address for a in peer.addresses)]
+        self.complain(f"{address}, where {at[0].removeprefix('node/')} is" if len(at) == 1 else address, what)
 
     def _cut_off_strangers(self) -> None:
         peers = {tls.fingerprint(peer.certificate_der): name for name, peer in self._peers.items()}
@@ -288,8 +338,7 @@ class Mesh:
         return self._who.get(tls.peer_fingerprint(connection.transport.get_extra_info("ssl_object")))
 
     def _known_hosts(self) -> frozenset[str]:
-        addresses = (address for peer in self._peers.values() for address in peer.addresses)
-        return frozenset(address.rpartition(":")[0].strip("[]") for address in addresses)
+        return frozenset(_host(address) for peer in self._peers.values() for address in peer.addresses)
 
     def _fingerprint(self, peer: str) -> str:
         return tls.fingerprint(self._peers[peer].certificate_der)
@@ -330,6 +379,8 @@ class Mesh:
                 heard_s = connection.heard_s
         except ConnectionClosed as error:
             why, goodbye = told(error)
+            if error.sent is not None and error.sent.code in NOT_OURS and not error.rcvd_then_sent:
+                self.complain(peer, GIANT)
         except Exception:
             log.exception("a frame of %s could not be handled", peer)
             why = "a frame could not be handled"
@@ -432,3 +483,12 @@ class Mesh:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _named(who: str) -> str:
+    """A node by its path; a client by its key, as much of it as events show."""
+    return who if who.startswith("node/") else f"client {who[:16]}"
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")

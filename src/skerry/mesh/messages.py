@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from skerry.errors import BadFormat, Unreachable
 from skerry.mesh.connections import told
+from skerry.outside import UNREADABLE
 
 PART_BYTES = 512 * 1024
 MESSAGE_BYTES = 32 << 20
@@ -81,7 +82,7 @@ def decoded(decoder: msgspec.msgpack.Decoder[Any], data: bytes, who: str, *kinds
     """The message in these bytes of `who`, which must be one of these kinds. Raises BadFormat."""
     try:
         message = decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat(f"a message of {who} was not taken", str(error)) from None
     if not isinstance(message, kinds):
         raise BadFormat(f"a message of {who} was not taken", f"a {type(message).__name__} out of turn")

@@ -14,6 +14,7 @@ import msgspec
 
 from skerry.errors import BadFormat
 from skerry.mesh.messages import Stream, recv_bytes, send_bytes, who_has
+from skerry.outside import UNREADABLE
 
 PIECE_BYTES = 64 << 10  # of a stream, in one message
 MESSAGE_BYTES = PIECE_BYTES + 1
@@ -80,5 +81,5 @@ async def recv(stream: Stream, channels: bytes) -> Piece:
 def _read(decoder: msgspec.json.Decoder[Any], piece: Piece) -> Any:
     try:
         return decoder.decode(piece.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadFormat("a message of the other end was not taken", str(error)) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.errors import BadInput, Passing
+from skerry.outside import UNREADABLE
 
 
 class NoAddressLeft(Passing):
@@ -30,6 +31,7 @@ class NoAddressLeft(Passing):
 class _Saved(msgspec.Struct):
     last: int  # offset in the subnet of the one given out last
     held: dict[str, str]  # container id -> address
+    of: dict[str, str] = {}  # container id -> "app.service"
 
 
 def network_of(text: str) -> ipaddress.IPv4Network:
@@ -49,9 +51,12 @@ class Addresses:
     The first of the subnet is the gateway's; network and broadcast address stay unused.
     """
 
-    def __init__(self, subnet: str, held: dict[str, str] | None = None, last: int = 1) -> None:
+    def __init__(
+        self, subnet: str, held: dict[str, str] | None = None, last: int = 1, of: dict[str, str] | None = None
+    ) -> None:
         self._network = network_of(subnet)
         self._held: dict[str, str] = {}
+        self._of = dict(of or {})
         self._last = last if 1 <= last < self._network.num_addresses - 1 else 1
         for container_id, address in (held or {}).items():
             if self._is_ours(address) and address not in self._held.values():
@@ -62,6 +67,14 @@ class Addresses:
 
     def held(self) -> dict[str, str]:
         return dict(self._held)
+
+    def owners(self) -> dict[str, str]:
+        """address -> "app.service", of those of which that was told."""
+        return {address: self._of[id] for id, address in self._held.items() if id in self._of}
+
+    def is_of(self, container_id: str, service: str) -> None:
+        """Whose container it is: "app.service"."""
+        self._of[container_id] = service
 
     def take(self, container_id: str) -> str:
         """The one that it has, else the next free one after the one given out last. Raises NoAddressLeft."""
@@ -86,6 +99,7 @@ class Addresses:
         self._held[container_id] = address
 
     def free(self, container_id: str) -> str | None:
+        self._of.pop(container_id, None)
         return self._held.pop(container_id, None)
 
     def _is_ours(self, address: str) -> bool:
@@ -100,7 +114,7 @@ class Addresses:
 
     def save(self, path: Path) -> None:
         new = path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(_Saved(last=self._last, held=self._held)))
+        new.write_bytes(msgspec.json.encode(_Saved(last=self._last, held=self._held, of=self._of)))
         new.replace(path)
 
     @classmethod
@@ -108,6 +122,6 @@ class Addresses:
         """What was saved; a file that is missing, damaged or of another subnet counts as empty (`adopt` mends it)."""
         try:
             saved = msgspec.json.decode(path.read_bytes(), type=_Saved)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return cls(subnet)
-        return cls(subnet, saved.held, saved.last)
+        return cls(subnet, saved.held, saved.last, saved.of)

@@ -19,6 +19,7 @@ from typing import Any
 from dnslib import RCODE
 
 from skerry.errors import BadFormat, Refusal
+from skerry.net.apart import Askers
 from skerry.net.zone import MOST_BYTES, Zone, parse, refusal
 
 ASKED_AT_ONCE = 256
@@ -61,8 +62,8 @@ class NameServer:
     def is_running(self) -> bool:
         return self._udp is not None
 
-    def set(self, names: Mapping[str, Sequence[str]]) -> None:
-        self._zone.set(names)
+    def set(self, names: Mapping[str, Sequence[str]], askers: Askers | None = None) -> None:
+        self._zone.set(names, askers)
 
     async def start(self) -> None:
         """Raises NamesTaken. Started already: nothing to do."""
@@ -100,7 +101,7 @@ class NameServer:
             question = parse(data)
         except BadFormat:
             return
-        reply = self._zone.answer(question)
+        reply = self._zone.answer(question, sender[0])
         if reply is None and len(self._tasks) >= ASKED_AT_ONCE:
             reply = refusal(question, RCODE.SERVFAIL)
         if reply is not None:
@@ -128,6 +129,7 @@ class NameServer:
             writer.close()
             return
         self._connections += 1
+        source = (writer.get_extra_info("peername") or ("",))[0]
         try:
             while True:
                 async with asyncio.timeout(IDLE_S):
@@ -136,7 +138,7 @@ class NameServer:
                         return
                     data = await reader.readexactly(length)
                 question = parse(data)
-                reply = self._zone.answer(question) or await self._ask_host(data, by_tcp=True)
+                reply = self._zone.answer(question, source) or await self._ask_host(data, by_tcp=True)
                 reply = reply or refusal(question, RCODE.SERVFAIL)
                 writer.write(len(reply).to_bytes(2) + reply)
                 async with asyncio.timeout(IDLE_S):

@@ -18,19 +18,21 @@ from pathlib import Path
 
 import msgspec
 
-from skerry.core.effects import Target
+from skerry.core.effects import Members, Target
 from skerry.core.intent import Port
 from skerry.errors import BadInput, SkerryError
 from skerry.net import flows
 from skerry.net import ports as rules
 from skerry.net.addresses import Addresses, NoAddressLeft, network_of
+from skerry.net.apart import Apart, Askers
 from skerry.net.commands import Binaries, CommandFailed
 from skerry.net.foreign import Foreign
 from skerry.net.forwarding import Forwarding
 from skerry.net.names import NameServer
 from skerry.net.nft import Nft
 from skerry.net.tunnel import Tunnel, TunnelPeer
-from skerry.net.veth import Attachment, Veths
+from skerry.net.veth import IPV6, Attachment, Veths
+from skerry.outside import UNREADABLE
 
 LOOK_S = 5.0  # how often it is looked whether tunnel, address and rules are still there
 LOOK_WIDER_S = 30.0  # the same for endpoints that don't answer
@@ -45,6 +47,8 @@ class _Routes(msgspec.Struct, frozen=True):
     ports: tuple[tuple[Port, tuple[Target, ...]], ...] = ()
     names: dict[str, tuple[str, ...]] = {}
     asleep: rules.Asleep = rules.Asleep()
+    members: tuple[Members, ...] = ()
+    hosts: tuple[str, ...] = ()  # addresses of other hosts, as `set_peers` had them
 
 
 class Network:
@@ -114,6 +118,7 @@ class Network:
         firewall. Raises CommandFailed (passing), TunnelImpossible, NamesTaken (final).
         """
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._look_for_ipv6()
         changed = await self._forwarding.start()
         await self._tunnel.start()
         async with self._lock:
@@ -126,7 +131,7 @@ class Network:
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="net keeper")
         if self._routes.names:
-            self._names.set(self._routes.names)
+            self._names.set(self._routes.names, self._askers())
         await self._names.start()  # last: all else works even if another program has the port
         return changed
 
@@ -135,21 +140,31 @@ class Network:
 
         No change, no cost.
         """
-        await self._tunnel.set_peers(peers)
+        wanted = tuple(peers)
+        await self._tunnel.set_peers(wanted)
+        hosts = tuple(sorted({host for peer in wanted for host in map(_host_of, peer.endpoints) if host}))
+        async with self._lock:
+            self._routes = msgspec.structs.replace(self._routes, hosts=hosts)
+            await self._apply()
 
     def interface(self, container_id: str) -> str:
         """The host's end of its wire."""
         return self._veths.name(container_id)
 
-    async def attach(self, container_id: str) -> Attachment:
+    async def attach(self, container_id: str, of: str = "") -> Attachment:
         """A network namespace with an address of its own, ready before the container is made. Repeated: the same one.
 
+        `of`: its service, "app.service": the walls around it stand before it begins.
         Raises NoAddressLeft, CommandFailed (both passing), BadInput for an id that is no plain name.
         """
         self._veths.path(container_id)
         address = self._addresses.take(container_id)
+        if of:
+            self._addresses.is_of(container_id, of)
         self._save_addresses()  # before it is used: a crash in between must not lead to using it twice
         try:
+            async with self._lock:
+                await self._apply()
             return await self._veths.attach(container_id, address)
         except Exception:
             self._addresses.free(container_id)
@@ -165,14 +180,16 @@ class Network:
         if self._addresses.free(container_id):
             self._save_addresses()
 
-    def adopt(self, container_id: str, address: str) -> None:
-        """After a restart of the agent: this container lives and has this address.
+    def adopt(self, container_id: str, address: str, of: str = "") -> None:
+        """After a restart of the agent: this container lives and has this address. `of`: as in `attach`; counts with the next `route`.
 
         Raises BadInput for a foreign one.
         """
         if self._addresses.get(container_id) != address:
             self._addresses.adopt(container_id, address)
-            self._save_addresses()
+        if of:
+            self._addresses.is_of(container_id, of)
+        self._save_addresses()
 
     def host_end(self, container_id: str) -> str:
         """The name of the interface on this host that leads to the container."""
@@ -217,23 +234,24 @@ class Network:
         ports: Sequence[tuple[Port, Sequence[Target]]],
         names: Mapping[str, Sequence[str]],
         asleep: rules.Asleep = rules.Asleep(),  # noqa: B008 - frozen
+        members: Sequence[Members] = (),
     ) -> None:
-        """The whole wanted state of published ports and names (as in the effect Route), in one atomic step."""
-        routes = _Routes(
-            tuple((port, tuple(targets)) for port, targets in ports),
-            {name: tuple(a) for name, a in names.items()},
-            asleep,
-        )
+        """The whole wanted state of published ports, names and walls (as in the effect Route), in one atomic step."""
         async with self._lock:
-            if self._applied and routes == self._routes:
-                return
+            routes = _Routes(
+                tuple((port, tuple(targets)) for port, targets in ports),
+                {name: tuple(a) for name, a in names.items()},
+                asleep,
+                tuple(members),
+                self._routes.hosts,
+            )
             before, self._routes = self._routes, routes
             try:
                 await self._apply()
             except BaseException:
                 self._routes = before
                 raise
-            self._names.set(routes.names)
+            self._names.set(routes.names, self._askers())
             _write(self._directory / "routes.json", msgspec.json.encode(routes))
         # UDP has no end to wait for: who spoke to a replica that left speaks to another from the next packet on.
         left = _udp_targets(before) - _udp_targets(routes)
@@ -293,14 +311,36 @@ class Network:
         await self._veths.purge()
         await self._tunnel.purge()
         await self._foreign.purge()
+        self._look_for_ipv6()
         await self._nft.run(rules.purged(self._ground))
         await self._forwarding.purge()
         for name in ("addresses.json", "routes.json"):
             (self._directory / name).unlink(missing_ok=True)
         await self.close()
 
+    def _apart(self) -> Apart:
+        """Of what is ours we know for certain whose it is; of a service at zero, by what stands in for it."""
+        own = {a: key[1:] for key, a in self._addresses.held().items() if key[0] == _STAND_IN}
+        gateways = tuple(str(network_of(subnet)[1]) for subnet in self._tunnel.subnets)
+        return Apart(self._routes.members, own | self._addresses.owners(), self._routes.hosts, gateways)
+
+    def _askers(self) -> Askers:
+        return Askers(self._apart(), self._ground.subnet, self._ground.cloud_net)
+
+    def _look_for_ipv6(self) -> None:
+        """A kernel may have IPv6 and no rules for it: a table that names them would be refused whole."""
+        table = f"table ip6 {self._ground.table}"
+        there = IPV6.exists()
+        if there and not self._ground.ipv6:
+            try:
+                self._nft.run_now(f"add {table}\n")
+            except CommandFailed as error:
+                log.warning("no rules for IPv6 here: %s", error)
+                there = False
+        self._ground = msgspec.structs.replace(self._ground, ipv6=there)
+
     async def _apply(self) -> None:
-        text = rules.render(self._routes.ports, self._ground, self._routes.asleep)
+        text = rules.render(self._routes.ports, self._ground, self._routes.asleep, self._apart())
         if text != self._applied:
             await self._nft.run(text)
             self._applied = text
@@ -342,7 +382,7 @@ class Network:
     def _saved_routes(self) -> _Routes:
         try:
             return msgspec.json.decode((self._directory / "routes.json").read_bytes(), type=_Routes)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return _Routes()
 
     def _save_addresses(self) -> None:
@@ -364,6 +404,13 @@ def _udp_targets(routes: _Routes) -> set[ipaddress.IPv4Address]:
             with contextlib.suppress(ValueError):  # another host's word
                 found.add(ipaddress.IPv4Address(target.address))
     return found
+
+
+def _host_of(endpoint: str) -> str:
+    """Its IPv4 address, "" for a name or another kind: of those only published ports could be told from the rest of the world."""
+    with contextlib.suppress(ValueError):
+        return str(ipaddress.IPv4Address(endpoint.rpartition(":")[0]))
+    return ""
 
 
 def _after(one: str, other: str) -> bool:

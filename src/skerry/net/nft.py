@@ -17,6 +17,7 @@ import msgspec
 
 from skerry.net.commands import CommandFailed, run_now
 from skerry.net.netlink import NETFILTER, Netlink
+from skerry.outside import UNREADABLE
 
 _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
 _HANDLE = 1 << 3  # NFT_CTX_OUTPUT_HANDLE
@@ -75,7 +76,7 @@ class Nft:
             text = self._ask(f"list {what}\n", _JSON | _HANDLE)
         try:
             found = msgspec.json.decode(text)["nftables"] if text.strip() else []
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (KeyError, TypeError, *UNREADABLE):
             raise CommandFailed([self._binary, "list", *what.split()], "its answer is not JSON") from None
         return [entry for entry in found if isinstance(entry, dict)]
 

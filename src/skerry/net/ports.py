@@ -16,6 +16,7 @@ import msgspec
 from skerry.core.effects import Target
 from skerry.core.intent import Port
 from skerry.net.addresses import network_of
+from skerry.net.apart import REFUSED, Apart, chains, towards_hosts
 
 Routes = Sequence[tuple[Port, Sequence[Target]]]
 LINK_LOCAL = "169.254.0.0/16"  # where providers' metadata services are
@@ -33,6 +34,9 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[int, ...] = (7077, 7078)
     table: str = "skerry"
     holder: int = HOLDER_PORT
+    ipv6: bool = (
+        False  # the host has IPv6 (and rules for it): containers have none of it, whatever the host is set to later
+    )
 
 
 class Asleep(msgspec.Struct, frozen=True):
@@ -46,11 +50,13 @@ class Asleep(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] = ()
 
 
-def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  # noqa: B008 - frozen
+def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep(), apart: Apart = Apart()) -> str:  # noqa: B008 - frozen
     """The whole table, as one transaction for `nft -f`: made if missing, deleted, filled."""
     g, veths, tunnel = ground, f'"{ground.veth_prefix}*"', f'"{ground.tunnel}"'
     closed = ", ".join(str(p) for p in g.closed)
+    published = [(port.published, port.protocol) for port, _ in routes]
     stand_ins, holder = [a for a in asleep.addresses if _is_in(a, g.subnet)], f"{g.gateway}:{g.holder}"
+    gateways, hosts = [", ".join(apart.gateways)] * bool(apart.gateways), [", ".join(apart.hosts)] * bool(apart.hosts)
     lines = [
         f"table ip {g.table}",
         f"delete table ip {g.table}",
@@ -58,6 +64,8 @@ def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  #
         "\tchain ports {",
         *(f"\t\t{rule}" for rule in port_rules(routes, g, asleep)),
         "\t}",
+        *chains(apart, g.subnet),
+        *towards_hosts(apart, g.closed, published),
         # Before connection tracking: sources that can't be where they come from, and the host's loopback,
         # which route_localnet would open to a container that forges packets.
         "\tchain sources {",
@@ -83,46 +91,78 @@ def render(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> str:  #
         "\tchain post {",
         "\t\ttype nat hook postrouting priority 100; policy accept;",
         f"\t\toifname {tunnel} ip saddr != {g.cloud_net} snat to {g.gateway}",
+        # So does a container that calls a published port: there it counts as anybody from outside, not by its app.
+        f"\t\toifname {tunnel} ct status dnat snat to {g.gateway}",
         f"\t\toifname {veths} ip saddr 127.0.0.0/8 snat to {g.gateway}",
         # A container that meets itself through a published port would drop packets from its own address.
         f"\t\tct status dnat ip saddr {g.subnet} ip daddr {g.subnet} snat to {g.gateway}",
         f"\t\tip saddr {g.subnet} oifname != {tunnel} oifname != {veths} masquerade",
         "\t}",
-        # The gateway address serves names and nothing else; the agent's ports are for hosts.
+        # The gateway address serves names, and holds who knocks at a service that sleeps; nothing else of the host is open to
+        # containers, and to what comes through the tunnel.
         "\tchain input {",
         "\t\ttype filter hook input priority 0; policy accept;",
+        f"\t\tiifname {veths} ip daddr {g.gateway} tcp dport {g.holder} jump between",
+        f"\t\tiifname {tunnel} ip daddr {g.gateway} tcp dport {g.holder} jump between",
         "\t\tct state established,related accept",
         f"\t\tiifname {veths} jump inside",
         f"\t\tiifname {tunnel} jump inside",
         "\t}",
         "\tchain inside {",
-        f"\t\tip daddr {LINK_LOCAL} reject",  # a metadata service that a host itself gives or passes on
-        f"\t\ttcp dport {{ {closed} }} reject with tcp reset",  # at once: the API may be a container, and asks the other hosts
-        f"\t\tudp dport {{ {closed} }} drop",
         f"\t\tip daddr {g.gateway} udp dport 53 accept",
         f"\t\tip daddr {g.gateway} tcp dport 53 accept",
         f"\t\tip daddr {g.gateway} tcp dport {g.holder} ct status dnat accept",
-        f"\t\tip daddr {g.gateway} icmp type echo-request accept",
+        f"\t\tiifname {veths} ip daddr {g.gateway} icmp type echo-request accept",
+        *(f"\t\tip saddr {{ {some} }} ip daddr {g.gateway} icmp type echo-request accept" for some in gateways),
+        f"\t\ttcp dport {{ {closed} }} reject with tcp reset",  # at once: the API may be a container, and asks the other hosts
         f"\t\tip daddr {g.gateway} drop",
+        f"\t\tiifname {veths} goto {REFUSED}",  # a metadata service that a host itself gives or passes on among it
+        "\t\tdrop",
         "\t}",
         # From outside only what a published port let in. The provider's metadata service may hold the machine's
         # secrets.
         "\tchain forward {",
         "\t\ttype filter hook forward priority 0; policy accept;",
+        # A port of the host that another program leads on (Docker's, say) is the host's own, not a published one.
+        f"\t\tiifname {veths} oifname != {tunnel} oifname != {veths} ct direction original ct status dnat goto {REFUSED}",
+        f"\t\toifname {veths} ct status dnat accept",
+        f"\t\toifname {tunnel} ct status dnat accept",
+        f"\t\tip saddr {g.cloud_net} ip daddr {g.cloud_net} jump between",
         "\t\tct state established,related accept",
         f"\t\tiifname {veths} ip daddr {LINK_LOCAL} reject",
+        *(f"\t\tiifname {veths} ip daddr {{ {some} }} goto hosts" for some in hosts),
         f"\t\tiifname {veths} accept",
         f"\t\tiifname {tunnel} oifname {veths} accept",
-        f"\t\toifname {veths} ct status dnat accept",
         f"\t\toifname {veths} drop",
-        f"\t\toifname {tunnel} ct status dnat accept",
         f"\t\toifname {tunnel} drop",
         f"\t\tiifname {tunnel} drop",
         "\t}",
         "}",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines[:-1], *_no_ipv6(g), ""])
+
+
+def _no_ipv6(ground: Ground) -> list[str]:
+    """A table of its own family; in the same transaction."""
+    veths, table = f'"{ground.veth_prefix}*"', f"table ip6 {ground.table}"
+    if not ground.ipv6:
+        return []
+    return [
+        table,
+        f"delete {table}",
+        f"{table} {{",
+        "\tchain input {",
+        "\t\ttype filter hook input priority 0; policy accept;",
+        f"\t\tiifname {veths} drop",
+        "\t}",
+        "\tchain forward {",
+        "\t\ttype filter hook forward priority 0; policy accept;",
+        f"\t\tiifname {veths} drop",
+        f"\t\toifname {veths} drop",
+        "\t}",
+        "}",
+    ]
 
 
 def port_rules(routes: Routes, ground: Ground, asleep: Asleep = Asleep()) -> list[str]:  # noqa: B008 - frozen
@@ -173,4 +213,5 @@ def _spread(addresses: list[str]) -> str:
 
 def purged(ground: Ground) -> str:
     """The transaction that takes the table away, whether it is there or not."""
-    return f"table ip {ground.table}\ndelete table ip {ground.table}\n"
+    families = ("ip", "ip6") if ground.ipv6 else ("ip",)
+    return "".join(f"table {family} {ground.table}\ndelete table {family} {ground.table}\n" for family in families)

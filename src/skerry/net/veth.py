@@ -29,7 +29,7 @@ _MS_BIND = 4096
 _MNT_DETACH = 2
 _ETH0 = 2  # the index of the container's end, in its own namespace
 _HOST_MAC = "02:73:6b:00:00:01"
-_IPV6 = Path("/proc/sys/net/ipv6")  # missing in a kernel without it
+IPV6 = Path("/proc/sys/net/ipv6")  # missing in a kernel without it
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -107,7 +107,7 @@ class Veths:
         if failures:
             raise failures[0]
         write_setting(f"net/ipv4/conf/{name}/route_localnet", "1")  # 127.0.0.1:PORT of the host reaches it
-        if _IPV6.exists():
+        if IPV6.exists():
             write_setting(f"net/ipv6/conf/{name}/disable_ipv6", "1")  # our rules speak IPv4 only
         index = socket.if_nametoindex(name)
         with Netlink(ROUTE) as kernel:
@@ -123,7 +123,7 @@ class Veths:
     def _furnish(self, name: str, address: str) -> None:
         """In the new namespace: settings, interface, address, way out."""
         write_setting("net/ipv4/ip_unprivileged_port_start", "0")  # port 80 without a capability
-        if _IPV6.exists():
+        if IPV6.exists():
             write_setting("net/ipv6/conf/default/disable_ipv6", "1")  # eth0 takes it over; ::1 stays
         mac, host = _mac(address), os.getpid()
         with Netlink(ROUTE) as kernel:

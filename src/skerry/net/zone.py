@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from dnslib import QTYPE, RCODE, RR, A, DNSHeader, DNSRecord
 
 from skerry.errors import BadFormat
+from skerry.net.apart import Askers
 
 TOP = "internal"
 TTL_S = 1
@@ -43,26 +44,41 @@ class Zone:
 
     def __init__(self) -> None:
         self._names: dict[str, tuple[str, ...]] = {}
+        self._askers: Askers | None = None
         self._turn = 0
         self.ready = False
 
-    def set(self, names: Mapping[str, Sequence[str]]) -> None:
-        """Fully qualified names -> IPv4 addresses; these come from other hosts' facts: what isn't one is passed over."""
+    def set(self, names: Mapping[str, Sequence[str]], askers: Askers | None = None) -> None:
+        """Fully qualified names -> IPv4 addresses; these come from other hosts' facts: what isn't one is passed over.
+
+        `askers`: who may know which; None: everybody all.
+        """
         self._names = {name.lower().rstrip("."): _ipv4(addresses) for name, addresses in names.items()}
+        self._askers = askers
         self.ready = True
 
-    def answer(self, question: DNSRecord) -> bytes | None:
-        """The reply, or None if the name isn't ours (ask the host's own servers)."""
+    def answer(self, question: DNSRecord, source: str = "") -> bytes | None:
+        """The reply, or None if the name isn't ours (ask the host's own servers). `source`: the asker's address.
+
+        A name that the asker may not reach doesn't exist for it.
+        """
         name = str(question.q.qname).lower().rstrip(".")
         if name != TOP and not name.endswith("." + TOP):
             return None
         if not self.ready:
             return refusal(question, RCODE.SERVFAIL)  # the resolver goes on to the next server
-        if name not in self._names:
+        askers = self._askers
+        try:
+            who = askers.who(source) if askers is not None else None
+        except KeyError:
+            return refusal(question, RCODE.SERVFAIL)  # nobody we know yet: its own host knows it
+        if name not in self._names or (askers is not None and who is not None and not askers.sees(who, name)):
             return refusal(question, RCODE.NXDOMAIN)
         reply = _reply(question)
         if question.q.qtype in (QTYPE.A, QTYPE.ANY):
             addresses = self._names[name]
+            if askers is not None and who is not None:
+                addresses = tuple(address for address in addresses if askers.may_call(who, address))
             self._turn += 1
             start = self._turn % len(addresses) if addresses else 0
             for address in (addresses[start:] + addresses[:start])[:MOST_ADDRESSES]:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from skerry.outside import UNREADABLE
+
 BREAKS_TOLD = 20
 
 
@@ -59,7 +61,7 @@ def hash_of(line: bytes) -> str:
 def read_link(line: bytes) -> Link | None:
     try:
         return _link.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

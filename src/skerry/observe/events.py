@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from skerry.observe.chain import Head, hash_of, read_link
+from skerry.outside import UNREADABLE
 
 TEXT_MAX = 2000  # characters of one field; reasons may quote what a container said
 _ANCHOR_BYTES = 200
@@ -146,7 +147,7 @@ class EventLog:
         """The last line that was let go of; None: all that was ever written is here."""
         try:
             return msgspec.json.decode(self._anchor.read_bytes(), type=Head)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNREADABLE):
             return None
 
     def lines(self) -> Iterator[bytes]:
@@ -200,7 +201,7 @@ def parse_entries(data: bytes) -> list[Entry]:
     for line in data.split(b"\n"):
         try:
             entries.append(_DECODER.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             continue
     return entries
 

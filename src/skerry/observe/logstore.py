@@ -27,6 +27,7 @@ import msgspec
 import zstandard
 
 from skerry.observe.logs import count_lines
+from skerry.outside import UNREADABLE
 
 BLOCK_BYTES = 256 << 10  # of lines in one block: what is read to find one of them
 SEGMENT_BYTES = 2 << 20
@@ -115,7 +116,7 @@ def blocks_of(file: int, size: int) -> Iterator[tuple[Head, int]]:
             return
         try:
             head = _decoder.decode(start[_PREFIX.size : _PREFIX.size + length])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return
         frame = at + _PREFIX.size + length
         if head.size < 0 or frame + head.size > size:

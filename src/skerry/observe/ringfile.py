@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from skerry.observe.rings import BLOCK_BYTES, COLUMNS, HEADER_BYTES, Column, Form, Rings
+from skerry.outside import UNREADABLE
 
 FILE_BYTES = 64_000_000
 BLOCKS = FILE_BYTES // BLOCK_BYTES
@@ -174,7 +175,7 @@ class RingFile:
             if size and zlib.crc32(body).to_bytes(4, "little") == copy[:4]:
                 try:
                     found.append(msgspec.json.decode(body, type=Header))
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     continue
         whole = [header for header in found if header.format == _FORMAT]
         return max(whole, key=lambda header: header.turn, default=None)

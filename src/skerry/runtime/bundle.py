@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.runtime import conmon, overlay, record, rootfs
 from skerry.runtime.contract import ContainerSpec, RuntimeRefused
 from skerry.runtime.seccomp import default_profile, seccomp_for
@@ -60,7 +61,7 @@ def writable(folder: Path) -> dict[str, str]:
     """Where the container of this folder can write: path in it -> the host's, "" for memory. Empty when the folder is gone."""
     try:
         config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Config)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, *UNREADABLE):
         return {}
     return {
         mount.destination: mount.source if mount.type == "bind" else ""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.runtime import processes
 from skerry.runtime.contract import RuntimeBusy, RuntimeRefused
 
@@ -119,7 +120,7 @@ def parse_first_word(line: bytes, id: str, words: str = "") -> int:
     """The container's pid, as conmon numbers it, out of the sync pipe's line; `words`: what conmon itself complained about."""
     try:
         word = msgspec.json.decode(line, type=_FirstWord)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise failed(id, words or "the monitor ended without a word") from None
     if word.data <= 0:
         raise failed(id, word.message or words)

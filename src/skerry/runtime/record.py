@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
+from skerry.outside import UNREADABLE
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ShapeT = TypeVar("ShapeT")
 
@@ -49,7 +51,7 @@ def read(folder: Path, shape: type[ShapeT]) -> ShapeT | None:
     """None if it isn't there or is damaged: both mean that this step was not reached."""
     try:
         return msgspec.json.decode((folder / _name(shape)).read_bytes(), type=shape)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, *UNREADABLE):
         return None
 
 

@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 REPLAYED = 40  # old records that it throws in at once
-FLOOD = 100  # facts a second: five times what an author may
+FLOOD = 100  # facts at once: five times what an author may in a second
 FAR = 10**6
 
 
 class Captured:
     """Takes `machine` over, from now on. `tricks`: names of methods below."""
 
-    def __init__(self, machine: WholeMachine, tricks: Sequence[str]) -> None:
+    def __init__(
+        self, machine: WholeMachine, tricks: Sequence[str], *, every_s: float = EVERY_S, flood: int = FLOOD
+    ) -> None:
         assert machine.core is not None
+        self.every_s, self.flood = every_s, flood
         self.machine, self.mind, self.tricks = machine, machine.core, tuple(tricks)
         self._heard: list[bytes] = []
         self._n = 0
@@ -47,7 +50,7 @@ class Captured:
 
     @classmethod
     def all_tricks(cls) -> tuple[str, ...]:
-        return tuple(sorted(name.removeprefix("trick_") for name in vars(cls) if name.startswith("trick_")))
+        return tuple(sorted(name.removeprefix("trick_") for name in dir(cls) if name.startswith("trick_")))
 
     # --- listening -----------------------------------------------------------------------------------------------------
 
@@ -69,7 +72,7 @@ class Captured:
                                free_memory_bytes=1 << 40, clock=self._clock()))  # fmt: skip
         for trick in self.tricks:
             getattr(self, f"trick_{trick}")()
-        self.machine.soon(EVERY_S, self._play)
+        self.machine.soon(self.every_s, self._play)
 
     def _clock(self) -> float:
         return self.machine.wall_s() + (1e6 if "false_clock" in self.tricks else 0.0)
@@ -161,7 +164,7 @@ class Captured:
             self._heard = self._heard[-5000:]
 
     def trick_floods(self) -> None:
-        for index in range(FLOOD):
+        for index in range(self.flood):
             decline = Decline(spec=f"{self._n}", reason="x" * 400, failed=True)
             self._say("decline", f"shop.web/{(self._n + index) % 999}", decline)
 

@@ -36,6 +36,8 @@ class World(msgspec.Struct):
     fetch_s: float = 0.1
     dial_s: float = 0.2
     letter_s: float = 0.3  # to a receiver of alerts, and its answer
+    twice: float = 0.0  # share of frames that arrive twice
+    overtake: float = 0.0  # share of frames that don't wait for those before them
 
 
 class Life(msgspec.Struct):
@@ -53,6 +55,7 @@ class Cluster:
         world: World | None = None,
         timing: Timing | None = None,
         make: Callable[[Cluster, str], Machine] = Machine,
+        wires: Callable[[Cluster], Wires] = Wires,
     ) -> None:
         self._make = make
         self.clock = Clock()
@@ -72,7 +75,7 @@ class Cluster:
         self.deaf: set[str] = set()  # receivers that answer nothing
         self.fatal: dict[str, str] = {}  # node -> "before" or "after": its power goes then when it sends a letter
         self.steps = 0
-        self.wires = Wires(self)
+        self.wires = wires(self)
 
     # --- building and breaking ----------------------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ class Machine:
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
         self.number = int("".join(filter(str.isdigit, name)) or 0)  # of its /24
+        self.network = "10.77"  # in which that is
         self.linked: dict[str, int] = {}  # neighbour -> its life when we linked
         self.route: do.Route | None = None
         self.gauges: tuple[do.Gauge, ...] = ()
@@ -115,6 +116,19 @@ class Machine:
                 del other.linked[self.path]
                 other.soon(0.003, lambda other=other: other.unlinked(self.path, "closed", goodbye=True))  # type: ignore[misc]
 
+    def document(self, path: str) -> Document | None:
+        """The newest that it holds."""
+        held = self.disk.get(path)
+        return held if isinstance(held, Document) else None
+
+    def now_s(self) -> float:
+        """Of its own monotonic clock."""
+        return self.cluster.clock.now_s
+
+    def until(self, at_s: float) -> float:
+        """How long it is until then by that clock; seconds of the cluster's."""
+        return at_s - self.cluster.clock.now_s
+
     def _load(self) -> None:
         for record in (*self.older, *self.disk.values()):
             self.step(ev.RecordAccepted(record=record, from_disk=True))
@@ -158,7 +172,7 @@ class Machine:
     def step(self, event: ev.Event) -> None:
         if self.core is None:
             return
-        now = self.cluster.clock.now_s
+        now = self.now_s()
         self.cluster.steps += 1
         # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
         for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
@@ -175,7 +189,7 @@ class Machine:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
-        self.soon(effect.at_s - self.cluster.clock.now_s, ring)
+        self.soon(self.until(effect.at_s), ring)
 
     def _do_publish(self, effect: do.Publish) -> None:
         self._n += 1
@@ -226,7 +240,7 @@ class Machine:
         trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
         self._ids += 1
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
-                              address=f"10.77.{self.number}.{2 + self._ids % 250}")  # fmt: skip
+                              address=f"{self.network}.{self.number}.{2 + self._ids % 250}")  # fmt: skip
         if not {effect.image, effect.init} <= {*self.images, ""}:
             raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:

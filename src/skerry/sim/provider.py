@@ -208,8 +208,8 @@ class Provider:
 
     @staticmethod
     def _pool(keeper: Machine, pool: str) -> Pool | None:
-        held = keeper.disk.get(f"pool/{pool}")
-        return held.body if isinstance(held, Document) and isinstance(held.body, Pool) else None
+        held = keeper.document(f"pool/{pool}")
+        return held.body if held is not None and isinstance(held.body, Pool) else None
 
     def _offers(self, keeper: Machine, pool: str) -> list[str]:
         of = self._pool(keeper, pool)
@@ -352,8 +352,8 @@ class Provider:
         assert slot is not None
         pool = f"pool/{slot.pool}"
         for machine in list(self.cluster.machines.values()):
-            held = machine.disk.get(pool)
-            if machine.core is None or not isinstance(held, Document) or not isinstance(held.body, Pool):
+            held = machine.document(pool) if machine.core is not None else None
+            if machine.core is None or held is None or not isinstance(held.body, Pool):
                 continue
             words = machine.core._s.known.about("machine", str(slot)).values()
             word = next((w for w in words if isinstance(w, MachineFact) and w.token == droplet.token), None)

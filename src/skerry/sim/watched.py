@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from typing import Protocol
 
 from skerry.core import effects as do
-from skerry.core.intent import Node
-from skerry.core.records import Document, MachineSlot
+from skerry.core.intent import Node, Pool
+from skerry.core.records import MachineSlot
 from skerry.core.renting import dealings as deal
 from skerry.core.renting.spending import MARGIN_S
+from skerry.sim.cluster import Cluster
 from skerry.sim.machine import Machine
-from skerry.sim.provider import Droplet
-from skerry.sim.rented import Cloud
+from skerry.sim.provider import Droplet, Provider
 
 LOOK_S = 1.0
 LACK_S = 140.0  # settling, a machine that doesn't join, and a pause after failures
@@ -21,10 +22,20 @@ CALLS_A_MINUTE = (
 SHRINKING = ("nothing runs there any more", "drained for")
 
 
+class Rented(Protocol):
+    """What there is to watch: see sim/rented.py. `of`: the pool as operators have signed it last."""
+
+    cluster: Cluster
+    provider: Provider
+    of: Pool
+    hosts: list[str]
+    keepers: dict[str, str]
+
+
 class Watch:
     """Looks each second, and at each destroy. `wrong`: sentences about what does not hold."""
 
-    def __init__(self, cloud: Cloud, ceiling_usd: float) -> None:
+    def __init__(self, cloud: Rented, ceiling_usd: float) -> None:
         self.cloud, self.ceiling_usd = cloud, ceiling_usd
         self.wrong: list[str] = []
         self.most = 0
@@ -122,8 +133,8 @@ class Watch:
         """No wanted slot's only healthy replica is on it."""
         if droplet.node is None or not droplet.node.on or self._parted:
             return
-        enrolment = keeper.disk.get(droplet.node.path)
-        body = enrolment.body if isinstance(enrolment, Document) else None
+        enrolment = keeper.document(droplet.node.path)
+        body = enrolment.body if enrolment is not None else None
         if isinstance(body, Node) and droplet.address not in {where.rpartition(":")[0] for where in body.addresses}:
             return  # parted keepers let in one each, and the other won: nobody hears what this one runs (trust/accept.py)
         now_s = self._now_s

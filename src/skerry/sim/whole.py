@@ -59,7 +59,7 @@ class WholeMachine(Machine):
         super().__init__(cluster, name)
         self.operator = operator
         self.signer = keys_of(self.path).signer
-        self.records = Disk(self._now_s)
+        self.records = Disk(self.now_s)
         self.skew_s = 0.0
         self.captured = False
         self.mute = False  # captured: passes on nothing, and answers that everybody is well
@@ -67,9 +67,6 @@ class WholeMachine(Machine):
         self.cuts: list[tuple[float, str]] = []  # links that this machine closed for what came over them
         self._events: deque[ev.Event] = deque()
         self._stepping = False
-
-    def _now_s(self) -> float:
-        return self.cluster.clock.now_s
 
     def wall_s(self) -> float:
         return CLOCK_AT_ZERO + self.cluster.clock.now_s + self.skew_s
@@ -80,11 +77,11 @@ class WholeMachine(Machine):
         self.trusted = Trusted(self.operator.cloud)
         self.gossip = Gossip(self.path)
         self.door = Door(
-            self.trusted, cast(RecordStore, self.records), self.gossip, wall_s=self.wall_s, now_s=self._now_s,
+            self.trusted, cast(RecordStore, self.records), self.gossip, wall_s=self.wall_s, now_s=self.now_s,
             post=self._post, send=lambda sends: self.links.carry(sends), report=lambda *event: None,
         )  # fmt: skip
         self.links = Links(
-            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self._now_s, wall_s=self.wall_s, post=self._post,
+            cast(Mesh, PretendedMesh(self)), self.gossip, self.door, now_s=self.now_s, wall_s=self.wall_s, post=self._post,
             note=lambda kind, subject, reason: self.refusals.append(f"{subject}: {reason}"), spawn=self._spawn,
             soon=lambda act: self.soon(0.0, act), bundle=lambda peer, message: None,
         )  # fmt: skip
@@ -103,7 +100,7 @@ class WholeMachine(Machine):
     def lose_disk(self) -> None:
         """Nothing of it comes back: its keys are gone as well."""
         super().power_cut()
-        self.records = Disk(self._now_s)
+        self.records = Disk(self.now_s)
         self.images.clear()
         self.initialised.clear()
 
@@ -113,7 +110,7 @@ class WholeMachine(Machine):
 
     def _tick(self) -> None:
         self.links.look_round()
-        self.soon(max(0.05, self.gossip.next_s - self._now_s()), self._tick)
+        self.soon(max(0.05, self.gossip.next_s - self.now_s()), self._tick)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         def go() -> None:
@@ -185,7 +182,7 @@ class WholeMachine(Machine):
         """The agent closes this link; the wires will make it anew, as two agents do."""
         if peer not in self.linked:
             return
-        self.cuts.append((self._now_s(), peer))
+        self.cuts.append((self.now_s(), peer))
         del self.linked[peer]
         self.soon(0.0, lambda: self.unlinked(peer, "it sent what is forged", goodbye=False))
         other = self.cluster.machines[peer]
@@ -195,6 +192,9 @@ class WholeMachine(Machine):
 
     def _do_probepeer(self, effect: do.ProbePeer) -> None:
         self.links.ask_reach(effect.peer, effect.via)
+
+    def document(self, path: str) -> Document | None:
+        return self.trusted.document(path)
 
     # --- documents -----------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Wires:
 
     def _look_after(self, a: str, b: str) -> None:
         cluster = self._cluster
-        up = self.reaches(a, b) and _wants(cluster.machines[a], b) and _wants(cluster.machines[b], a)
+        up = self.reaches(a, b) and wants(cluster.machines[a], b) and wants(cluster.machines[b], a)
         for mine, other in ((a, b), (b, a)):
             if mine in cluster.machines and other in cluster.machines:
                 self._side(cluster.machines[mine], cluster.machines[other], up)
@@ -109,5 +109,5 @@ class Wires:
         listener.soon(delay, lambda: self.reconcile(listener, teller) if teller.life == life else None)
 
 
-def _wants(machine: Machine, other: str) -> bool:
+def wants(machine: Machine, other: str) -> bool:
     return machine.peers is not None and any(peer.node == other for peer in machine.peers.peers)

@@ -259,10 +259,14 @@ class Trusted(Holdings):
             raise Stale(fact.id, fact.seq, author.floor)
         node = self._check_author(fact, envelope.signatures[0].keyid)  # Step 3
         verify_all(envelope, fact.id)  # Step 4
-        if source:
-            self._rates.charge(fact.node, now_s)
-        checks_fact.fact(fact, node)  # Step 5
-        author.room_for(fact, size_bytes)
+        try:
+            if source:
+                self._rates.charge(fact.node, now_s)
+            checks_fact.fact(fact, node)  # Step 5
+            author.room_for(fact, size_bytes)
+        except (RateExceeded, Quota) as refusal:
+            refusal.author = fact.node
+            raise
         if loses:
             raise Twin(fact.id, fact.seq, fact)
 

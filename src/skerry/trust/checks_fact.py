@@ -126,7 +126,7 @@ _FACT_KEYS: dict[str, Callable[[str], None]] = {
 
 def _fact_body(body: FactBody, author: Node) -> None:
     if isinstance(body, Up):
-        for field in ("root", "policy", "uptime_s", "memory_bytes", "cpus"):
+        for field in ("root", "policy", "uptime_s", "memory_bytes", "cpus", "clock"):
             within(getattr(body, field), field, 0, NUMBER_MAX)
         within(body.cpus, "cpus", 0, CPUS_MAX)
         within(body.memory_bytes, "memory_bytes", 0, MEMORY_MAX_BYTES)

@@ -12,9 +12,12 @@ def agreed_s(own_s: float, neighbours_s: Sequence[float], *, not_before_s: float
     """The median of one's own clock and one's neighbours', never earlier than the newest policy's or root's `issued`.
 
     The median, so that one wrong clock (one's own too) decides nothing; the floor, so that a clock that was set back
-    doesn't bring back what has expired. Times: unix seconds.
+    doesn't bring back what has expired. Of two in the middle the nearer to one's own: their mean would be anything that
+    the only neighbour likes. Times: unix seconds.
     """
-    return max(median((own_s, *neighbours_s)), not_before_s)
+    ordered = sorted((own_s, *neighbours_s))
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return max(low if own_s - low <= high - own_s else high, not_before_s)
 
 
 def off_s(own_s: float, neighbours_s: Sequence[float]) -> float:

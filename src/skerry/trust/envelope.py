@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.trust.identity import Signer
 from skerry.trust.refusals import Malformed, TooBig
 
@@ -133,7 +134,7 @@ def read_again(raw: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     """Decode what `refuse_ambiguous` let pass. Raises Malformed."""
     try:
         return decoder.decode(raw)
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise Malformed("a record was not read", str(error)[:200]) from None
 
 

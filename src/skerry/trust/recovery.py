@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.trust import passphrase as under
 from skerry.trust.identity import SEED_BYTES, Signer
 from skerry.trust.refusals import CannotOpen
@@ -70,7 +71,7 @@ def unlock(data: bytes, passphrase: str) -> Recovery:
         found = _decoder.decode(under.unlock(data, passphrase))
     except under.NotOpened as error:
         raise CannotOpen("the recovery file was not opened", error.why, error.fix) from None
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, *UNREADABLE):
         raise CannotOpen(
             "the recovery file was not opened", "it holds something else", "give the file that init wrote"
         ) from None

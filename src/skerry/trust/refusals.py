@@ -215,14 +215,18 @@ class Expelled(TrustRefusal):
 
 
 class Quota(TrustRefusal):
+    """More facts of one node, or more paths, than there may be. `author`: of the facts, whoever brought this one."""
+
     code = "quota"
+    author = ""
 
 
 class RateExceeded(TrustRefusal, Passing):
-    """More than a neighbour may bring, or an author make, in a second. `of_link`: it is the neighbour's."""
+    """More than a neighbour may bring, or an author make, in a second. `of_link`: it is the neighbour's; else `author`'s."""
 
     code = "rate"
     of_link = False
+    author = ""
 
 
 class NotNamed(TrustRefusal):

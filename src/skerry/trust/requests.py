@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.trust import envelope as dsse
 from skerry.trust.accept import Trusted
 from skerry.trust.identity import Signer, verify
@@ -152,7 +153,7 @@ def _taken(rest: bytes, named: tuple[str, ...]) -> tuple[bytes, ...]:
     """What is handed over, if it is what the request names. Raises Malformed."""
     try:
         attached = _attached.decode(rest) if rest else ()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Malformed("a request was not read", f"what is handed over with it: {error}") from None
     if _hashes(attached) != named:
         raise Malformed("a request was not read", "what is handed over with it is not what it names")

@@ -21,6 +21,7 @@ from nacl.secret import SecretBox
 
 from skerry.core.intent import Node, Pool, Secret
 from skerry.core.records import Document
+from skerry.outside import UNREADABLE
 from skerry.trust.refusals import CannotOpen
 
 KEY_BYTES = 32
@@ -77,7 +78,7 @@ def tokens_of(pool: Pool, opened: str) -> dict[str, str]:
         return {"": opened}
     try:
         return msgspec.json.decode(opened, type=dict[str, str])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise CannotOpen(
             "providers' tokens were not opened", "they are no offers with tokens", "seal them again"
         ) from None

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from skerry.api.problems import Malformed, problem_of
 from skerry.client.overview import Overview
 from skerry.errors import SkerryError
+from skerry.outside import UNREADABLE
 from skerry.ui.access import Access, NoSession
 from skerry.ui.snapshot import Snapshot, difference, snapshot
 
@@ -112,7 +113,7 @@ class Live:
                 streams[ask.id] = asyncio.create_task(self._stream(socket, ask), name=f"live {ask.watch}")
         except (WebSocketDisconnect, TimeoutError):
             pass
-        except (SkerryError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (SkerryError, *UNREADABLE) as error:
             if socket.application_state is WebSocketState.CONNECTED:
                 await socket.close(CLOSED, getattr(error, "code", "bad-request"))
         finally:

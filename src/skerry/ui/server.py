@@ -20,6 +20,7 @@ from skerry.api.tokens import Bearer
 from skerry.client.overview import Overview, watching
 from skerry.client.session import Session
 from skerry.errors import SkerryError
+from skerry.outside import UNREADABLE
 from skerry.sdk import AsyncClient
 from skerry.ui import beside, figures, images, looks
 from skerry.ui.access import Access
@@ -102,7 +103,7 @@ class Ui:
                     raise Malformed("the request was not read", "it is too long", "use the link that skerry ui printed")
             try:
                 token = msgspec.json.decode(raw, type=Enter).token
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 raise Malformed(
                     "the request was not understood", str(error), "use the link that skerry ui printed"
                 ) from None

@@ -22,6 +22,7 @@ from skerry.client import debugging, kits
 from skerry.core.visibility import classify
 from skerry.errors import BadInput, SkerryError
 from skerry.mesh import terminals
+from skerry.outside import UNREADABLE
 from skerry.sdk import AsyncClient
 from skerry.ui.access import Access
 from skerry.ui.images import answering
@@ -76,7 +77,7 @@ class Terminal:
             return
         except SkerryError as error:
             await _tell(socket, {"error": problem_of(error)})
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        except (KeyError, *UNREADABLE) as error:
             await _tell(socket, {"error": problem_of(Malformed("nothing was started", str(error), "reload the page"))})
         if socket.application_state is WebSocketState.CONNECTED:
             with suppress(RuntimeError):

@@ -58,7 +58,11 @@ services:
         limits: {cpus: "1.5", memory: 1g, pids: 64}
         reservations: {cpus: 0.25, memory: 256m}
       placement: {constraints: [node.labels.disk == ssd, node.hostname != vps-3]}
-    x-skerry: {writable: [/var/cache], drain: 1s, allow: {shell: needed by the old report}}
+    x-skerry:
+      writable: [/var/cache]
+      drain: 1s
+      allow: [report.job, billing, {shell: needed by the old report}]
+      agents: true
   db:
     image: sha256:0000000000000000000000000000000000000000000000000000000000000000
     restart: "no"
@@ -119,6 +123,8 @@ def test_everything_that_is_honoured_arrives() -> None:
                 stop_grace_s=60,
                 drain_s=1,
                 allow={"shell": "needed by the old report"},
+                callers=("report.job", "billing"),
+                agents=True,
             ),
             "db": Service(restart=Restart(condition="none"), probe=Probe(kind="postgres", port=5432)),
         },

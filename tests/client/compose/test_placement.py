@@ -7,7 +7,8 @@ import pytest
 
 from client.compose.reading import compose, mistakes, service, wrong
 from skerry.client.folder.compose_out import compose_of
-from skerry.core.intent import ANYWHERE, Placement, Release, Service, spec_of
+from skerry.core.intent import Release, Service, spec_of
+from skerry.core.places import ANYWHERE, Placement
 
 
 def test_what_places_a_service_arrives_and_restarts_nothing() -> None:

@@ -18,6 +18,7 @@ from skerry.core.effects import SendAlert
 from skerry.core.events import AlertAnswered, Felt
 from skerry.core.intent import Alert
 from skerry.errors import BadInput, NoSuchSubject
+from skerry.outside import UNREADABLE
 from skerry.trust import seal
 from skerry.trust.clock import off_s
 from skerry.trust.refusals import CannotOpen
@@ -49,11 +50,13 @@ class Alerts:
         disk = shutil.disk_usage(agent.files.state)
         neighbours = agent.door.neighbours_s()
         at_s, why = agent.links.forged
+        did_s, what = agent.links.complaints.latest
         return Felt(
             disk=disk.used / max(1, disk.used + disk.free),
             memory=agent.metrics.latest(agent.me, "memory_pressure_share"), 
             clock_off_s=off_s(agent.clock.wall_s(), neighbours) if neighbours else None,
             refused=why if why and agent.loop.now_s() < at_s + REFUSED_S else "",
+            misdeed=what if what and agent.loop.now_s() < did_s + REFUSED_S else "",
             figures={name: agent.metrics.recent(name, FEEL_S) for name in agent.loop.core.measured()},
         )  # fmt: skip
 
@@ -124,7 +127,7 @@ class Alerts:
         out, why = await child.asked("skerry.agent.alerts.letters", post, limit_s=LIMIT_S)
         try:
             return answers | msgspec.json.decode(out, type=dict[str, Answer])
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return answers | {
                 letter.name: Answer(ok=False, detail=why or "the child gave no answer") for letter in made
             }
@@ -142,7 +145,7 @@ class Alerts:
         opened = seal.open_token(self._agent.files.seed("sealing"), box)
         try:
             reach = msgspec.json.decode(opened, type=dict[str, str])
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise CannotOpen(
                 f"receiver {name} was not told", "what is in its box is no address", "add it again"
             ) from None

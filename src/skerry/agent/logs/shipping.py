@@ -27,6 +27,7 @@ from skerry.core.intent import App
 from skerry.errors import SkerryError
 from skerry.observe.logs import blocks_after, parse_block
 from skerry.observe.logstore import LogStore, Piece
+from skerry.outside import UNREADABLE
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
@@ -117,7 +118,7 @@ class Shipping:
         out, why = await child.asked("skerry.agent.logs.shipper", msgspec.json.encode(batch), limit_s=LIMIT_S)
         try:
             return msgspec.json.decode(out, type=Answer)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return Answer(ok=False, detail=why or "no answer")
 
     def _tell(self, app: str, words: str) -> None:

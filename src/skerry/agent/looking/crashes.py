@@ -25,6 +25,7 @@ from skerry.core.restarts import told
 from skerry.errors import SkerryError
 from skerry.observe.logs import tail
 from skerry.observe.look.job import SUMMARY, Job
+from skerry.outside import UNREADABLE
 from skerry.runtime.contract import Exited
 from skerry.sizes import size
 
@@ -202,7 +203,7 @@ class Crashes:
         for folder in self._directory.iterdir():
             try:
                 crash = msgspec.json.decode((folder / _RECORD).read_bytes(), type=Crash)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, *UNREADABLE):
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             if folder == self._folder(crash.slot):

@@ -19,6 +19,7 @@ from skerry.agent.files import HostFiles
 from skerry.agent.upgrade import write_sums
 from skerry.errors import BadInput, NotInTime
 from skerry.mesh.tls import fingerprint
+from skerry.outside import UNREADABLE
 from skerry.trust import joining
 from skerry.trust.identity import Signer
 
@@ -44,7 +45,7 @@ def enrol(files: HostFiles, raw: bytes) -> bytes:
     """What `join` takes, once a host gives it. Raises BadInput, NotInTime."""
     try:
         asked = msgspec.json.decode(raw, type=Asked)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadInput("this machine asked nobody", f"its user data can't be read: {error}") from None
     own = files.make_keys()
     keys = joining.Keys(own.signing, own.sealing, own.wireguard, own.certificate)

@@ -30,6 +30,7 @@ from skerry.machines.contract import Server, name_of
 from skerry.machines.providers import MEETING
 from skerry.mesh import tls
 from skerry.mesh.door import Door
+from skerry.outside import UNREADABLE
 from skerry.trust import joining
 from skerry.trust.refusals import Conflicting
 
@@ -122,7 +123,8 @@ class Enrolling:
     async def _open(self) -> asyncio.Server | None:
         parts = self._agent.parts
         try:
-            door = Door(parts.address, parts.enrol_port)
+            now_s, complain = self._agent.loop.now_s, self._agent.links.complaints.against
+            door = Door(parts.address, parts.enrol_port, now_s=now_s, complain=complain)
         except OSError as error:
             if not self._told:
                 self._agent.events.append("agent", self._agent.me, f"can't listen for machines: {error}")
@@ -367,7 +369,7 @@ class Enrolling:
 def _decoded(raw: bytes) -> joining.Line:
     try:
         line = _line.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadFormat("a stranger's line was not taken", str(error)[:200]) from None
     if (line.bundle is None) == (line.enrol is None):
         raise BadFormat("a stranger's line was not taken", "it asks for nothing, or for two things at once")

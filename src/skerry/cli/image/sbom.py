@@ -6,7 +6,7 @@ import click
 
 from skerry.cli.image.options import IMAGE, store
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal
+from skerry.cli.output import Terminal, as_json
 
 
 @declare(name="sbom", example="skerry image sbom guestbook.web", codes=(0, 1, 2), cloud=False)
@@ -17,8 +17,6 @@ def command(terminal: Terminal, image: str) -> None:
     Every package with version, hash, licence and its files. For an image that others made it lists what the image itself
     names, and says that this may not be all.
     """
-    import json
-
     from skerry.client.library.parts import origin_of
     from skerry.image.sbom import sbom
 
@@ -26,4 +24,4 @@ def command(terminal: Terminal, image: str) -> None:
     digest = images.find(image, terminal.say)
     name = image if image in images.names else next((n for n, d in sorted(images.names.items()) if d == digest), "")
     document = sbom(digest, name, origin_of(images, digest))
-    terminal.answer(document, json.dumps(document, indent=2, ensure_ascii=False))
+    terminal.answer(document, as_json(document, indent=2))

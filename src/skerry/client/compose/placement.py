@@ -8,7 +8,7 @@ from skerry.client.compose import values
 from skerry.client.compose.plan import ServicePlan
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.table import PLACEMENT, PREFERENCE, X_APART
-from skerry.core.intent import ANYWHERE, Placement
+from skerry.core.places import ANYWHERE, Placement
 
 PER_NODE_MAX = 1000
 

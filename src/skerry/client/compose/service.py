@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from skerry.client.compose import deployment, mounts, values
+from skerry.client.compose.allowing import allowed_of
+from skerry.client.compose.canary import canary_of, check_canary
 from skerry.client.compose.endpoint import endpoint_of
 from skerry.client.compose.environment import environment_of
 from skerry.client.compose.placement import placement_of
@@ -16,7 +18,7 @@ from skerry.client.compose.scaling import check_scale, scale_of
 from skerry.client.compose.section import Section, Value
 from skerry.client.compose.table import BUILD, DEPENDS, DEPLOY, NETWORK_OF_SERVICE, SERVICE, ULIMITS, X_SKERRY
 from skerry.client.compose.wishes import check_wishes, probe_of_recipe
-from skerry.core.intent import ALLOWABLE, Depends, Service
+from skerry.core.intent import Depends, Service
 
 if TYPE_CHECKING:
     from skerry.image.building.recipe import Recipe as BuildRecipe
@@ -46,7 +48,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     section = value.section(SERVICE)
     deploy = section.section("deploy", DEPLOY)
     own = section.section("x-skerry", X_SKERRY)
-    scaled = own.get("scale") if own else None
+    scaled, tried = (own.get("scale"), own.get("canary")) if own else (None, None)
     scale = scale_of(scaled)
     told = deploy.get("replicas") if deploy else None
     replicas = deployment.replicas_of(deploy) if scale is None or told is not None else max(scale.min, 1)
@@ -72,6 +74,8 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         if section.get("healthcheck") is None and probe is None:
             probe = probe_of_recipe(recipe)
     command = _command(section.get("command"))
+    allowed, callers = allowed_of(own.get("allow") if own else None)
+    agents = own.get("agents") if own else None
     service = Service(
         replicas=replicas,
         command=command if entrypoint or recipe is None else _without_program(command, recipe),
@@ -88,6 +92,8 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         needs=deployment.needs_of(deploy),
         restart=deployment.restart_of(section.get("restart"), deploy),
         update=deployment.update_of(deploy, replicas),
+        rollback=deployment.rollback_of(deploy, replicas),
+        canary=canary_of(tried),
         constraints=deployment.constraints_of(deploy),
         placement=placement_of(deploy, own, replicas if scale is None else scale.max, scaled is not None),
         depends_on=_depends(section.get("depends_on"), context, name),
@@ -95,13 +101,17 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         stop_signal=_text(section, "stop_signal", values.signal_name),
         stop_grace_s=10.0 if grace_s is None else grace_s,
         drain_s=0.2 if drain_s is None else drain_s,
-        allow=_allow(own.get("allow") if own else None),
+        allow=allowed,
+        callers=callers,
+        agents=bool(agents.flag()) if agents else False,
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
         core_bytes=deployment.core_bytes_of(section.section("ulimits", ULIMITS)),
     )
     if scaled is not None and scale is not None:
         check_scale(service, scaled, told, context.volumes)
+    if tried is not None:
+        check_canary(service, tried)
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
     return ServicePlan(service, environment, image, lines)
 
@@ -294,23 +304,3 @@ def _depends(value: Value | None, context: Context, own_name: str) -> tuple[Depe
         elif (said := condition.one_of(*CONDITIONS)) is not None:
             out[name] = Depends(service=name, condition=CONDITIONS[said])
     return tuple(out.values())
-
-
-def _allow(value: Value | None) -> dict[str, str]:
-    """kind of what the lint may find -> why. A kind without a reason is a mistake: whoever reads `ps` shall know it."""
-    allowed: dict[str, str] = {}
-    if value is None:
-        return allowed
-    if not value.is_mapping:
-        kind = next((text for item in value.one_or_many() if (text := str(item.tree.raw)) in ALLOWABLE), "shell")
-        value.mistake("each kind needs its reason", f"write allow: {{{kind}: why it is needed}}")
-        return allowed
-    for kind, reason in value.pairs():
-        said = "" if reason.is_null else reason.text()
-        if kind not in ALLOWABLE:
-            reason.mistake("is no kind of what the lint finds", f"known: {', '.join(ALLOWABLE)}")
-        elif said is not None and not said.strip():
-            reason.mistake("has no reason", "say in a line why it is needed")
-        elif said is not None:
-            allowed[kind] = said.strip()
-    return allowed

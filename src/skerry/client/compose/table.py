@@ -161,7 +161,7 @@ DEPLOY = {
     "restart_policy": yes("goes before `restart`"),
     "labels": noted("they are not kept; a service has no labels in Skerry"),
     "endpoint_mode": no("names answer with the replicas' addresses, published ports with all replicas"),
-    "rollback_config": no("a rollback goes as the update went", "use `update_config`"),
+    "rollback_config": yes("how it goes back, by itself or by `skerry rollback`; without it: as `update_config` says"),
 }
 
 UPDATE_CONFIG = {
@@ -170,7 +170,18 @@ UPDATE_CONFIG = {
     "order": yes("`start-first` or `stop-first` (default)"),
     "monitor": yes("how long a new replica is watched for failure; default 5s"),
     "failure_action": yes("`rollback` (default), `pause` or `continue`"),
-    "max_failure_ratio": no("a version has failed when it failed on two nodes, or on the only one"),
+    "max_failure_ratio": yes("share of the slots (0 to 1) that may fail before `failure_action` is taken; default 0"),
+}
+
+ROLLBACK_CONFIG = {
+    "parallelism": yes("as above"),
+    "delay": yes("as above"),
+    "order": yes("as above"),
+    "monitor": yes("as above"),
+    "failure_action": yes(
+        "`pause` (default): a slot that fails on the way back holds up the next ones; `continue`: it doesn't"
+    ),
+    "max_failure_ratio": yes("share of the slots (0 to 1) that hold up nothing though they fail; default 0"),
 }
 
 RESTART_POLICY = {
@@ -322,8 +333,12 @@ X_SKERRY = {
     "probe": yes("`{http: /path, port: 8000}`, `{tcp: 5432}`, `{redis: 6379}`, `{postgres: 5432}`, `{mysql: 3306}`"),
     "writable": yes("paths that get a tmpfs in the read-only root"),
     "allow": yes(
-        "what the lint may find in the image, each with its reason: `{shell: the report calls sh}`; kinds: "
+        "who of other apps may reach it: `[report.job, billing]`, a service or a whole app (docs/isolation.md); and what the lint may "
+        "find in the image, each with its reason: `{shell: the report calls sh}`; both: `[report.job, {shell: it calls sh}]`; kinds: "
         + ", ".join(f"`{kind}`" for kind in ALLOWABLE)
+    ),
+    "agents": yes(
+        "`true`: it may connect to the agents of other hosts, port 7077, as the API does; what it may ask there its key says"
     ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
     "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),
@@ -331,7 +346,14 @@ X_SKERRY = {
     "apart": yes(
         "services of which none may run on the same host; a rule for both. `{batch: {required: false}}` makes it a wish"
     ),
+    "canary": yes(
+        "which slots try a new version first, and for how long: `[{share: 10%, hold: 5m}]`, see docs/rollouts.md"
+    ),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
+}
+X_CANARY = {
+    "share": yes("of the slots, at least one: `10%`; rounded down, counted from slot 0"),
+    "hold": yes("so long all of them have to be well before more follow"),
 }
 X_METRICS = {
     "port": yes("where the container answers, in Prometheus' text form; it needs no published port"),
@@ -383,6 +405,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.build": BUILD,
     "services.NAME.deploy": DEPLOY,
     "services.NAME.deploy.update_config": UPDATE_CONFIG,
+    "services.NAME.deploy.rollback_config": ROLLBACK_CONFIG,
     "services.NAME.deploy.restart_policy": RESTART_POLICY,
     "services.NAME.deploy.resources": RESOURCES,
     "services.NAME.deploy.resources.limits": LIMITS,
@@ -400,6 +423,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.x-skerry.probe": X_PROBE,
     "services.NAME.x-skerry.apart.NAME": X_APART,
     "services.NAME.x-skerry.metrics": X_METRICS,
+    "services.NAME.x-skerry.canary[]": X_CANARY,
     "services.NAME.x-skerry.scale": X_SCALE,
     "services.NAME.x-skerry.scale.target": X_TARGET,
     "services.NAME.x-skerry.scale.target.metric": X_TARGET_METRIC,

@@ -150,8 +150,12 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["writable"] = list(service.writable)
     if service.drain_s != 0.2:
         own["drain"] = seconds(service.drain_s)
-    if service.allow:
+    if service.callers:
+        own["allow"] = [*service.callers, *([dict(service.allow)] if service.allow else [])]
+    elif service.allow:
         own["allow"] = dict(service.allow)
+    if service.agents:
+        own["agents"] = True
     if service.probe is not None:
         own["probe"] = _probe(service.probe)
     if (endpoint := service.metrics) is not None:
@@ -159,6 +163,10 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["metrics"] |= {"names": list(endpoint.names)} if endpoint.names else {}
     if service.scale is not None:
         own["scale"] = _scale(service.scale)
+    if service.canary:
+        own["canary"] = [
+            {"share": f"{number(round(step.share * 100, 4))}%", "hold": seconds(step.hold_s)} for step in service.canary
+        ]
     if deploy := _deploy(service):
         out["deploy"] = deploy
     own |= _ties(service)
@@ -210,14 +218,9 @@ def _deploy(service: Service) -> dict[str, Any]:
     otherwise = max(service.scale.min, 1) if service.scale is not None else 1
     deploy: dict[str, Any] = {"replicas": service.replicas} if service.replicas != otherwise else {}
     if service.update != Update():
-        update = service.update
-        deploy["update_config"] = {
-            "parallelism": update.parallelism,
-            "delay": seconds(update.delay_s),
-            "monitor": seconds(update.monitor_s),
-            "order": update.order,
-            "failure_action": update.failure_action,
-        }
+        deploy["update_config"] = _update(service.update)
+    if service.rollback is not None:
+        deploy["rollback_config"] = _update(service.rollback)
     if service.restart != Restart():
         restart = service.restart
         deploy["restart_policy"] = {
@@ -261,6 +264,17 @@ def _ties(service: Service) -> dict[str, Any]:
     elif of.apart:
         found["apart"] = list(of.apart)
     return found
+
+
+def _update(update: Update) -> dict[str, Any]:
+    said = {
+        "parallelism": update.parallelism,
+        "delay": seconds(update.delay_s),
+        "monitor": seconds(update.monitor_s),
+        "order": update.order,
+        "failure_action": update.failure_action,
+    }
+    return said | ({"max_failure_ratio": update.max_failure_ratio} if update.max_failure_ratio else {})
 
 
 def _amounts(memory_bytes: int, cpus: float) -> dict[str, str]:

@@ -123,6 +123,8 @@ def of_own(s: Situation, rules: Mapping[str, Rule]) -> dict[Key, Finding]:
             found[name, me] = Finding(round(figure, 3), rule.limit, why.format(figure))
     if "refused" in rules and felt.refused:
         found["refused", me] = Finding(why=felt.refused)
+    if "misdeed" in rules and felt.misdeed:
+        found["misdeed", me] = Finding(why=felt.misdeed)
     if (rule := rules.get("restart-loop")) is not None:
         for slot, times in s.alerting.restarts.items():
             if len(times) > rule.limit:

@@ -49,6 +49,8 @@ RULES: dict[str, Rule] = {
         Rule("unknown-machine", "a machine bears the cloud's tag and belongs to no slot", 0.0, 60.0, own=True,
              look="skerry machine ls"),
         Rule("budget", "a pool's ceiling of money is reached", 0.0, 300.0, own=True, look="skerry machine pool ls"),
+        Rule("misdeed", "a host or a client does what no honest one does", 0.0, 600.0, own=True,
+             look="skerry events --kind misdeed"),
         Rule("refused", "a false signature was refused", 0.0, 600.0, own=True, look="skerry events --kind refused"),
     )
 }  # fmt: skip

@@ -18,6 +18,7 @@ from skerry.image.audit.known import Known
 from skerry.image.audit.osv import parse_osv
 from skerry.image.audit.tracker import looks_like, parse_tracker
 from skerry.image.origin import Ecosystem
+from skerry.outside import UNREADABLE
 
 MAX_FILE_BYTES = 1 << 30
 MAX_MEMBERS = 1_000_000
@@ -48,7 +49,7 @@ def read_database(path: Path, wanted: Wanted) -> list[Known]:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise _bad(path, f"it has more than {MAX_FILE_BYTES >> 20} MiB")
         return list(parse_database(path.read_bytes(), wanted))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _bad(path, str(error)) from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise _bad(path, str(error) or type(error).__name__) from error
@@ -90,7 +91,7 @@ def _of_zip(path: Path, wanted: Wanted) -> Iterator[Known]:
                 raise _bad(path, f"{info.filename[:100]} has more than {MAX_DOCUMENT_BYTES >> 20} MiB")
             try:
                 yield from parse_osv(data, wanted)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except UNREADABLE as error:
                 raise _bad(path, f"{info.filename[:100]}: {error}") from error
 
 

@@ -13,6 +13,7 @@ from skerry.image.audit.known import Known, Range
 from skerry.image.audit.severity import severity_of
 from skerry.image.building.sources.mirrors import CODENAME
 from skerry.image.origin import Ecosystem
+from skerry.outside import UNREADABLE
 
 
 class _Release(msgspec.Struct):
@@ -39,7 +40,7 @@ def looks_like(data: bytes) -> bool:
         found = msgspec.json.decode(data, type=dict[str, dict[str, msgspec.Raw]])
         first = next(iter(next(iter(found.values())).values()))
         msgspec.json.decode(first, type=_Head)
-    except (msgspec.DecodeError, StopIteration, UnicodeDecodeError, RecursionError):
+    except (StopIteration, *UNREADABLE):
         return False
     return True
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from skerry.lab.ocean import catalog
+from skerry.outside import UNREADABLE
 
 USER_DATA_BYTES = 64 << 10
 AT_ONCE = 10
@@ -50,7 +51,7 @@ def read(body: bytes, shape: type[T]) -> T:
         return msgspec.json.decode(body or b"{}", type=shape)
     except msgspec.ValidationError as error:
         raise unprocessable(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Refused(400, "bad_request", f"error parsing JSON: {error}") from None
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.outside import UNREADABLE
+
 DEFAULT = "core"
 PROGRAM = "skerry-core"
 AT_ONCE = 4  # handlers; the kernel then waits for them, so that /proc/PID is there
@@ -88,7 +90,7 @@ class CorePattern:
                 return False
             try:
                 found = msgspec.json.decode(self._kept.read_bytes(), type=_Found)
-            except (FileNotFoundError, msgspec.DecodeError):
+            except (FileNotFoundError, *UNREADABLE):
                 found = _Found(DEFAULT, "0")
             self._write("core_pattern", found.core_pattern)
             if self._read("core_pipe_limit") == str(AT_ONCE):

@@ -20,6 +20,7 @@ from skerry.image.building.recipe import BadRecipe, Recipe
 from skerry.image.building.recipes.kind import APP, SharedData, Sources, config_of
 from skerry.image.building.sources.lock import Wants
 from skerry.image.oci import ImageConfig
+from skerry.outside import UNREADABLE
 
 if TYPE_CHECKING:
     from skerry.image.building.closure import Closure
@@ -134,7 +135,7 @@ def _told(path: str, closure: Closure, addons: set[str]) -> list[str]:
     """What the user should know of a package: an install script that was not run, and left it without what it compiles."""
     try:
         manifest = msgspec.json.decode(closure.kept[path].load(), type=_Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return []
     names = [name for name in SCRIPTS if name in manifest.scripts]
     folder = posixpath.dirname(path)

@@ -15,6 +15,7 @@ import msgspec
 
 from skerry.errors import BadInput
 from skerry.image.kept import alone_in, write_whole
+from skerry.outside import UNREADABLE
 
 FILE_NAME = "skerry.lock"
 MAX_LOCK_BYTES = 8 << 20
@@ -151,5 +152,5 @@ def _read(path: Path) -> _File:
         if len(data) > MAX_LOCK_BYTES:
             raise msgspec.DecodeError(f"it has more than {MAX_LOCK_BYTES} bytes")
         return msgspec.json.decode(data, type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadLock(f"{path} can't be read", str(error), "mend it, or remove it to lock anew") from error

@@ -30,6 +30,7 @@ from skerry.image.contract import BuildRefused, DownloadFailed, DownloadRefused
 from skerry.image.kept import CacheDamaged, keep, kept, read_checked, write_whole
 from skerry.image.tars import BROKEN, open_tar
 from skerry.image.tars import members as members_of
+from skerry.outside import UNREADABLE
 
 _T = TypeVar("_T")
 LOCK = "package-lock.json"
@@ -289,7 +290,7 @@ def _load(path: Path, type: type[_T]) -> _T:
         return msgspec.json.decode(path.read_bytes(), type=type)
     except FileNotFoundError as error:
         raise BuildRefused(f"{path} can't be read", "there is no such file", "recipe node needs it") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise BuildRefused(
             f"{path} can't be read", str(error), "mend it, or let npm write it anew: npm install"
         ) from error

@@ -20,6 +20,7 @@ from skerry.image.building.stage.contract import PLACE, Job, Limits, Sandbox
 from skerry.image.building.stage.run import kept_result, run_stage
 from skerry.image.contract import BuildRefused
 from skerry.image.kept import write_whole
+from skerry.outside import UNREADABLE
 
 PYTHON = "/usr/bin/python3.11"
 PACKAGES = ("g++", "gcc", "libc6-dev", "make", "pkg-config", "python3.11", "python3.11-dev")
@@ -71,7 +72,7 @@ class StageBuilder:
         (found,) = run_stage(job, cache=self._cache, sandbox=self._sandbox, progress=self._progress)
         try:
             return msgspec.json.decode(found.load(), type=list[str])
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BuildRefused(
                 f"{sdist.file} can't be built", f"its backend asks for no list of names: {error}"
             ) from error
