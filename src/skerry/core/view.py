@@ -11,6 +11,7 @@ from skerry.core.deciding import waits_for_home
 from skerry.core.explaining import Advice, advice, because
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
+from skerry.core.placement import named_host
 from skerry.core.records import Slot
 from skerry.core.rings import place
 from skerry.core.situation import Situation
@@ -265,6 +266,8 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
         return s.whys.get(standing.slot, "") or "claimed a moment ago"
     if standing.home and s.me not in standing.home:
         return waits_for_home(s, standing)
+    if (host := named_host(s, standing.slot)) and s.presence.is_down(standing.order[0]):
+        return f"{host} is down: {s.presence.seen(standing.order[0]).why}"
     if not standing.order:
         return "no node satisfies its constraints and can read its secrets"
     told = s.known.about("decline", str(standing.slot)).values()
