@@ -22,6 +22,7 @@ from skerry.client.images import LocalImages
 from skerry.client.push import push
 from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
+from skerry.client.voters import check_voters
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
 from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release, Service, init_of
@@ -42,11 +43,13 @@ async def deploy(
 ) -> dict[str, Any]:
     """Bring the app to what the file says. `signed`: called once all is signed and only waiting is left.
 
-    Raises TooBig, PortTaken and ImageRefused before anything is changed, RolloutFailed, Superseded, NotInTime.
+    Raises TooBig, PortTaken, NoVoters and ImageRefused before anything is changed, RolloutFailed, Superseded, NotInTime.
     """
     await session.sync()
     check_ports(session, compose)
     await check_room(session, compose)
+    if few := check_voters(session, compose):
+        progress(f"warning: {few}")
     digests = await asyncio.to_thread(images.resolve_all, compose, progress)
     rows = await session.request("ps", {"subject": compose.name})
     fallback = await _fallback(session, compose.name, rows)

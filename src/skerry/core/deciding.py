@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from skerry.core import wishing
+from skerry.core import exclusive, wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.concern import is_ours
 from skerry.core.constraints import name_of
@@ -240,10 +240,12 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
 
 def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     """Why a slot that we claim is another's, "" if we keep it. A loser stops only when the winner is healthy."""
+    if want.service.exclusive and (why := exclusive.yields(s, slot, want, standing)):
+        return why
     winner = standing.winner
     own = next((claimant for claimant in standing.claimants if claimant.node == s.me), None)
     running = any(replica.phase in ("running", "starting", "initialising") for replica in s.replicas.of(slot).values())
-    if winner is not None and own is not None and winner.node != s.me:
+    if winner is not None and own is not None and winner.node != s.me and not want.service.exclusive:
         says = f"{name_of(winner.node)} holds it"
         if own.done:
             return f"{says}: rank {winner.rank}, healthy"
@@ -398,7 +400,7 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
     why = f"version {_version(want)}: {answer.why}"
     if old.phase != "running":
         stop(s, old, why)
-    elif want.service.update.order == "start-first" and both and not want.service.volumes:
+    elif want.service.update.order == "start-first" and both and not (want.service.volumes or want.service.exclusive):
         s.note("moved", slot, f"{why}, the new one starts first")
         replica = _create(s, slot, want)
         replica.why, replica.restarts = why, 0

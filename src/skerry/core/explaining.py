@@ -91,6 +91,8 @@ def _obstacles(s: Situation, slot: Slot, want: Want, standing: Standing, node: s
     body = s.known.nodes[node]
     found = [_Obstacle("constraint", each) for each in want.service.constraints if unmet((each,), node, body)]
     machine = MachineSlot.of_path(node)
+    if body.voter_only:
+        found.append(_Obstacle("other", "it votes and runs nothing"))
     if not s.known.may_read(slot.app, node):
         found.append(_Obstacle("pool" if machine is not None else "other", machine.pool if machine is not None else ""))
     elif machine is not None and s.stays_with_data(slot.app, want.service):

@@ -242,6 +242,7 @@ class Node(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
     image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
     boxes: dict[str, str] = {}
+    voter_only: bool = False  # it grants leases and runs nothing
 
 
 MANUAL = "manual"  # a provider: its machines are brought and taken away by people
@@ -366,6 +367,9 @@ class Policy(Shape, frozen=True, kw_only=True):
     """`policy`: all roles, barred keys, and an epoch per path, exact or "app/*" (absent: 0; of several the highest).
 
     `readmitted`: keys that an expulsion barred and that may be enrolled again.
+
+    `voters`: fixed hosts; more than half of them grant leases. While they change, more than half of `voters_before` too;
+    `voting`: how often they have changed.
     """
 
     roles: tuple[Role, ...]
@@ -373,6 +377,8 @@ class Policy(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()
     readmitted: tuple[str, ...] = ()
     voters: tuple[str, ...] = ()
+    voters_before: tuple[str, ...] = ()
+    voting: int = 0
 
 
 class Secret(Shape, frozen=True, kw_only=True):
@@ -489,8 +495,6 @@ def spec_of(service: Service, image: str, init: str = "") -> str:
 
     How many replicas there are, where, how an update goes and who may reach it is not part of it: changing these restarts nothing.
     """
-    same = msgspec.structs.replace(
-        service, replicas=1, update=Update(), rollback=None, canary=(), constraints=(), scale=None
-    )
-    same = msgspec.structs.replace(same, placement=ANYWHERE, metrics=None, callers=(), agents=False)
+    same = msgspec.structs.replace(service, replicas=1, update=Update(), rollback=None, canary=(), constraints=())
+    same = msgspec.structs.replace(same, placement=ANYWHERE, scale=None, metrics=None, callers=(), agents=False)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

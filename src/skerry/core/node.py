@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, turns, view, wishing
+from skerry.core import exclusive, tending, turns, view, wishing
 from skerry.core.alerting import alerting
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
@@ -66,11 +66,16 @@ class NodeCore:
             self._alive = True
             self._refresh_apps()
             awaken(s)
+            exclusive.begin(s)
         self._review_presence()
         wishing.review(s)
         self._refresh_apps()
         wishing.measure(s)
+        exclusive.review(s)
         self._decide()
+        exclusive.review(s)
+        if s.agenda:
+            self._decide()  # a vote of our own, or nobody needed for one
         self._publish_up(at_once=isinstance(event, LinkUp))
         return self._effects()
 
@@ -188,6 +193,7 @@ class NodeCore:
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
         s.forget_orders(app)
         s.routes_due.add(app)
+        s.fence_due = True
         for service, want in now.services.items():
             old = before.services.get(service) if before is not None else None
             if old is not None and old.spec != want.spec:
@@ -267,6 +273,7 @@ class NodeCore:
             s.renting.next_s,
             s.wishing.next_s,
             s.alerting.next_s,
+            s.leases.next_s,
             s.agenda.next_s(),
         )
         wake = max(wake, s.now)

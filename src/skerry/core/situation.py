@@ -17,12 +17,13 @@ from skerry.core.bars import Bars
 from skerry.core.claims import Room
 from skerry.core.concern import Concern
 from skerry.core.constraints import unmet
-from skerry.core.effects import Effect, Note, Publish, Target
+from skerry.core.effects import Effect, Fenced, Note, Publish, Target
 from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.field import Field, Order
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
+from skerry.core.leases.desk import Leases
 from skerry.core.order import order_by_name, order_for, zones_of
 from skerry.core.placing import Placing, numbered
 from skerry.core.presence import Presence
@@ -75,6 +76,11 @@ class Situation:
         self.renting = Renting()
         self.wishing = Wishing()
         self.alerting = Alerting()
+        self.leases = Leases(timing)
+        self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
+        self.refused: tuple[str, ...] = ()  # addresses of their containers that another lease has overtaken
+        self.fence_due = True
+        self.guarded: dict[Slot, tuple[int, float]] = {}  # own: what the guard was told last, number and until
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s
@@ -367,7 +373,8 @@ class Situation:
                 nodes = {
                     path: node
                     for path, node in self.known.nodes.items()
-                    if not unmet(constraints, path, node)
+                    if not node.voter_only
+                    and not unmet(constraints, path, node)
                     and self.known.may_read(app, path)
                     and not (stays and MachineSlot.of_path(path))
                 }

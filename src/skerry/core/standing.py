@@ -14,6 +14,7 @@ from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
 from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
 from skerry.core.homes import home_of, is_early
+from skerry.core.leases.slots import is_holder
 from skerry.core.placement import forbids, is_surplus, ranked
 from skerry.core.records import Slot
 from skerry.core.restarts import again
@@ -122,6 +123,8 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             s.unwell.pop((slot, node), None)
             continue
         judgement = judged(s, slot, node, watchers)
+        if want.service.exclusive and judgement.healthy and not is_holder(s, slot, node):
+            judgement = Judgement(False, "has not its lease")
         surplus = is_surplus(s, slot, want, node)
         claimants.append(
             Claimant(

@@ -49,6 +49,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     )
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
+    # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after.
+    lease_s: float = 4.5
+    lease_rho: float = 0.01  # greatest relative error of a clock's rate
+    lease_stop_s: float = 0.25  # so long before its lease ends a container is killed, for that takes a moment
+    lease_least_s: float = 1.0  # nothing is started under a lease with less left
+    lease_split_s: float = 0.3  # two asked at once and neither has enough voters: by then all their answers are there
     # Of keepers and the machines that they rent. What an operator decides (join_s, down_s, ...) stands in the pool.
     rent_look_s: float = 5.0  # so often a keeper asks itself how many machines are needed
     wish_step_s: float = 60.0  # a pool's wishes are kept in steps of at least this

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -11,6 +13,7 @@ from skerry.core.deciding import waits_for_home
 from skerry.core.explaining import Advice, advice, because
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
+from skerry.core.leases.quorum import voters_of
 from skerry.core.placement import named_host
 from skerry.core.records import Slot
 from skerry.core.rings import place
@@ -61,6 +64,8 @@ class Row(msgspec.Struct, frozen=True):
     pinned: bool = False  # its data is on this node: it is never moved
     allows: dict[str, str] = {}  # what the lint may find in its image -> why, as operators signed it
     canary: Trying | None = None  # of its service
+    lease: int = 0  # of an exclusive slot: the number of the newest lease, granted to `leased_to`
+    leased_to: str = ""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -75,6 +80,9 @@ class Host(msgspec.Struct, frozen=True):
     free: dict[str, int | float]
     agent: str = ""
     why: str = ""
+    votes: str = ""  # "yes", or "only": it grants leases and runs nothing
+    leases: int = 0  # that it holds
+    policy: int = 0  # version that it holds
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -202,7 +210,7 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
                    wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot),
-                   allows=want.service.allow, canary=_canary(s, slot))  # fmt: skip
+                   allows=want.service.allow, canary=_canary(s, slot), **_lease(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
@@ -213,13 +221,23 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         failed=_failed(s, slot), verdict=_verdict(s, slot), exit_code=state.exit_code,
         finished=best is not None and best.done and not best.healthy,
         pinned=standing is not None and node in standing.home, allows=_allows(s, slot, state.spec),
-        canary=_canary(s, slot),
+        canary=_canary(s, slot), **_lease(s, slot),
     )  # fmt: skip
 
 
 def _spec_for_all(s: Situation, slot: Slot) -> str:
     """What every slot of the service shall run in the end; a canary lets some have it later."""
     return s.wants[slot.app].services[slot.service].spec
+
+
+def _waits_for_canary(s: Situation, slot: Slot) -> str:
+    at = _canary(s, slot)
+    if at is None or slot.index < s.held_back.get((slot.app, slot.service), slot.index + 1):
+        return ""
+    left = f", {at.left_s} s to go" if at.left_s is not None else ""
+    return (
+        f"version {_newest(s, slot)} is tried on the first {at.slots} of {at.replicas} slots for {at.hold_s:g} s{left}"
+    )
 
 
 def _canary(s: Situation, slot: Slot) -> Trying | None:
@@ -229,6 +247,11 @@ def _canary(s: Situation, slot: Slot) -> Trying | None:
         return None
     left_s = None if held.until_s is None else math.ceil(held.until_s - s.now)
     return Trying(held.step, held.steps, held.slots, len(s.numbers(slot.app, slot.service)), held.hold_s, left_s)
+
+
+def _lease(s: Situation, slot: Slot) -> dict[str, Any]:
+    held = s.fenced.get(slot)
+    return {"lease": held.number, "leased_to": name_of(held.node)} if held is not None else {}
 
 
 def _allows(s: Situation, slot: Slot, spec: str) -> dict[str, str]:
@@ -278,6 +301,7 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
 
 def hosts(s: Situation) -> list[Host]:
     found = []
+    voters, held = voters_of(s.known), Counter(fenced.node for fenced in s.fenced.values())
     for path, node in sorted(s.known.nodes.items()):
         up = s.known.of(path, "up", "", Up)
         state = s.presence.status(path)
@@ -296,6 +320,8 @@ def hosts(s: Situation) -> list[Host]:
                 name=name_of(path), state="draining" if node.state == "draining" and state == "up" else state,
                 address=node.addresses[0] if node.addresses else "", labels=node.labels, zone=node.zone,
                 capacity=capacity, free=free, agent=s.agent if path == s.me else (up.agent if up else ""), why=why,
+                votes="only" if node.voter_only else "yes" if path in voters.all else "", leases=held[path],
+                policy=s.known.version("policy") if path == s.me else up.policy if up is not None else 0,
             )
         )  # fmt: skip
     return found
@@ -314,14 +340,15 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     ]
     others = set(s.known.nodes) - set(standing.order) if not want.service.placement.every_node else ()
     for node in sorted(others):
-        fails = unmet(want.service.constraints, node, s.known.nodes[node])
+        enrolled = s.known.nodes[node]
+        fails = "it votes and runs nothing" if enrolled.voter_only else unmet(want.service.constraints, node, enrolled)
         answers.append(
             Answer(name_of(node), -1, "no candidate", fails or f"the secrets of {slot.app} are not sealed to it")
         )
     winner = standing.winner
     holder = name_of(winner.node) if winner is not None else ""
     awaits = s.whys.get(slot, "") or ("" if winner is not None else _awaits(s, standing, ""))
-    failed = _verdict(s, slot)
+    failed = _verdict(s, slot) or _waits_for_canary(s, slot)
     return Explanation(
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
         awaits="; ".join(part for part in (awaits, failed) if part), because=because(s, slot, want, standing),

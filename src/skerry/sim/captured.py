@@ -18,7 +18,7 @@ from skerry.core.intent import App, Node, Policy, Release
 from skerry.core.messages import Push, encode
 from skerry.core.records import Document, Slot
 from skerry.sim.documents import image_of
-from skerry.sim.machine import Container
+from skerry.sim.still import Container
 from skerry.sim.whole import WholeMachine
 from skerry.trust.documents import sign_document, sign_fact
 

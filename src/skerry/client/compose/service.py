@@ -106,6 +106,8 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         agents=bool(agents.flag()) if agents else False,
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
+        exclusive=_flag(own, "exclusive"),
+        leases=_flag(own, "leases"),
         core_bytes=deployment.core_bytes_of(section.section("ulimits", ULIMITS)),
     )
     if scaled is not None and scale is not None:
@@ -114,6 +116,11 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         check_canary(service, tried)
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
     return ServicePlan(service, environment, image, lines)
+
+
+def _flag(own: Section | None, key: str) -> bool:
+    value = own.get(key) if own else None
+    return bool(value.flag()) if value else False
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:

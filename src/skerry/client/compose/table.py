@@ -349,6 +349,10 @@ X_SKERRY = {
     "canary": yes(
         "which slots try a new version first, and for how long: `[{share: 10%, hold: 5m}]`, see docs/rollouts.md"
     ),
+    "exclusive": yes(
+        "`true`: each replica runs once or not at all, also in a parted network; needs voters (docs/exclusive.md)"
+    ),
+    "leases": yes("`true`: its containers get a socket for leases of their own (docs/exclusive.md)"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
 }
 X_CANARY = {

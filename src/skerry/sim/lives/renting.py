@@ -59,7 +59,7 @@ class Rented:
 
     def sign(self, via: Host, laptop: int, **changed: int) -> bool:
         """An operator says what the pool is to be."""
-        self.of = msgspec.structs.replace(self.of, **changed)  # type: ignore[arg-type]
+        self.of = msgspec.structs.replace(self.of, **changed)
         return self.life.acts.sign(via, laptop, f"pool/{NAME}", self.of)
 
     def peace(self) -> None:
