@@ -12,12 +12,13 @@ APT_REAL := docker-registry docker.io buildah strace uidmap procps gdb tcpdump b
             libvirt-clients libvirt-daemon qemu-utils libxml2-utils libarchive-tools sudo  # what images are handed to and watched with, libvirt's test driver: for tests alone
 APT_ELASTIC := wrk  # makes the load
 APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it
+APT_LEASES := etcd-server etcd-client  # to be compared with
 APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
 unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e bench bench-images bench-elastic guest guests soak sim seeds fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e bench bench-images bench-elastic bench-leases guest guests soak sim seeds fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -44,6 +45,9 @@ build/.apt-real: Makefile
 
 build/.apt-elastic: Makefile
 	$(call install,$(APT_ELASTIC))
+
+build/.apt-leases: Makefile
+	$(call install,$(APT_LEASES))
 
 build/.apt-guest: Makefile
 	$(call install,$(APT_GUEST))
@@ -82,6 +86,9 @@ bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks
 
 bench-elastic: venv       ## what growing and shrinking costs on loads, beside Kubernetes and others; 3 minutes
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
+
+bench-leases: setup bundle build/.apt-leases  ## leases beside etcd's on three lab hosts; 3 minutes
+	$(BIN)/python -m bench.leases --json build/bench-leases.json
 
 test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images bundle timed

@@ -312,6 +312,10 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
     result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: leave.expel(session, name), changes=True)
     _warn_of_data(terminal, result)
     _warn_of_tokens(terminal, result)
+    if result["voted"]:
+        terminal.warn(
+            "it votes about the leases of exclusive slots, and may grant them twice: skerry host voters set, without it"
+        )
     if machines := result["machines_it_enrolled"]:
         terminal.warn(f"it let these in: {', '.join(machines)}; in doubt: skerry machine rm {machines[0]} --now")
     if receivers := result["receivers_it_could_read"]:

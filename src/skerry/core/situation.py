@@ -23,6 +23,7 @@ from skerry.core.field import Field, Order
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
+from skerry.core.leases.apps import AppLeases
 from skerry.core.leases.desk import Leases
 from skerry.core.order import order_by_name, order_for, zones_of
 from skerry.core.placing import Placing, numbered
@@ -77,6 +78,7 @@ class Situation:
         self.wishing = Wishing()
         self.alerting = Alerting()
         self.leases = Leases(timing)
+        self.app_leases = AppLeases(timing)
         self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
         self.refused: tuple[str, ...] = ()  # addresses of their containers that another lease has overtaken
         self.fence_due = True

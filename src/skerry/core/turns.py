@@ -17,6 +17,7 @@ from skerry.core.situation import Situation
 from skerry.core.tending import completed
 from skerry.core.versions import Want
 
+_SLACK_S = 5.0
 _UNDER_WAY = ("waiting", "fetching", "initialising", "starting", "stopping")
 
 
@@ -125,7 +126,7 @@ def turned(s: Situation, app: str, service: str) -> None:
 def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
     """Slots of higher number that an earlier rollout has left between two versions: nothing of them serves.
 
-    They hold up the others only for as long as a start may take; what ails for longer is no rollout.
+    They hold up the others only for as long as two starts may take; what ails for longer is no rollout.
     """
     if s.now >= _between_until_s(s, slot, want):
         return []
@@ -134,8 +135,9 @@ def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
 
 
 def _between_until_s(s: Situation, slot: Slot, want: Want) -> float:
+    """Two nodes may try a version before it is known to be bad."""
     turned_s = s.turned_s.get((slot.app, slot.service), -math.inf)
-    return turned_s + start_limit_s(want.service.probe, s.timing.start_limit_s)
+    return turned_s + 2 * start_limit_s(want.service.probe, s.timing.start_limit_s) + _SLACK_S
 
 
 def _is_between(s: Situation, slot: Slot) -> bool:

@@ -75,7 +75,6 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
             probe = probe_of_recipe(recipe)
     command = _command(section.get("command"))
     allowed, callers = allowed_of(own.get("allow") if own else None)
-    agents = own.get("agents") if own else None
     service = Service(
         replicas=replicas,
         command=command if entrypoint or recipe is None else _without_program(command, recipe),
@@ -103,7 +102,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         drain_s=0.2 if drain_s is None else drain_s,
         allow=allowed,
         callers=callers,
-        agents=bool(agents.flag()) if agents else False,
+        agents=_flag(own, "agents"),
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
         exclusive=_flag(own, "exclusive"),

@@ -340,6 +340,9 @@ X_SKERRY = {
     "agents": yes(
         "`true`: it may connect to the agents of other hosts, port 7077, as the API does; what it may ask there its key says"
     ),
+    "leases": yes(
+        "`true`: its containers take named leases, for locks and elections, at the socket that `SKERRY_LEASES` names (docs/leases.md)"
+    ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
     "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),
     "near": yes("services (`SERVICE` or `APP.SERVICE`) whose hosts, then zones, are taken first; a wish"),
@@ -352,7 +355,6 @@ X_SKERRY = {
     "exclusive": yes(
         "`true`: each replica runs once or not at all, also in a parted network; needs voters (docs/exclusive.md)"
     ),
-    "leases": yes("`true`: its containers get a socket for leases of their own (docs/exclusive.md)"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
 }
 X_CANARY = {

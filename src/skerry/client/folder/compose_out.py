@@ -156,6 +156,8 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["allow"] = dict(service.allow)
     if service.agents:
         own["agents"] = True
+    if service.leases:
+        own["leases"] = True
     if service.probe is not None:
         own["probe"] = _probe(service.probe)
     if (endpoint := service.metrics) is not None:

@@ -36,6 +36,8 @@ def of_cloud(s: Situation, rules: Mapping[str, Rule]) -> dict[Key, Finding]:
     found: dict[Key, Finding] = {}
     if "host-silent" in rules:
         _silent_hosts(s, found)
+    if "voters" in rules:
+        _silent_voters(s, found)
     if "no-replica" in rules:
         _without_replica(s, found)
     if (rule := rules.get("certificate")) is not None:
@@ -55,6 +57,15 @@ def _silent_hosts(s: Situation, found: dict[Key, Finding]) -> None:
             continue
         seen = s.presence.seen(node)
         found["host-silent", name_of(node)] = Finding(why=seen.why or "it is not heard")
+
+
+def _silent_voters(s: Situation, found: dict[Key, Finding]) -> None:
+    voters = s.leases.voters
+    up = {node for node in voters.all if s.presence.is_up(node)}
+    if voters.now and not voters.agree(up):
+        silent = ", ".join(name_of(node) for node in sorted(voters.all - up))
+        figure = float(len(up)), float(len(voters.all))
+        found["voters", "policy"] = Finding(*figure, f"{len(up)} of {len(voters.all)} answer, silent are {silent}")
 
 
 def _without_replica(s: Situation, found: dict[Key, Finding]) -> None:
