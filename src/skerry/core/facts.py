@@ -66,6 +66,12 @@ class SlotState(Shape, frozen=True, kw_only=True):
     fencing: int = 0  # the number of the lease under which it runs, of an exclusive slot
 
 
+class Home(Shape, frozen=True, kw_only=True):
+    """As a fixed node: I know the slot's data to be on `node`. Key: slot. Not withdrawn at a start: it is a memory (homes.py)."""
+
+    node: str
+
+
 class Saw(Shape, frozen=True, kw_only=True):
     """As a witness: what my probe of another node's slot said. Key: "slot@node"."""
 
@@ -273,6 +279,7 @@ FactBody = (
     | Claim
     | Decline
     | SlotState
+    | Home
     | Saw
     | Lost
     | Verdict
@@ -283,6 +290,7 @@ FACTS: dict[str, type[FactBody]] = {
     "claim": Claim,
     "decline": Decline,
     "slot": SlotState,
+    "home": Home,
     "saw": Saw,
     "lost": Lost,
     "verdict": Verdict,

@@ -47,7 +47,7 @@ from skerry.core.situation import Situation
 from skerry.core.waking import knocked
 from skerry.core.witnessing import witnessed
 
-_OF_SLOTS = ("claim", "decline", "slot")
+_OF_SLOTS = ("claim", "decline", "slot", "home")
 
 
 def gather(s: Situation, event: Event) -> None:

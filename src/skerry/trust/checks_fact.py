@@ -17,6 +17,7 @@ from skerry.core.facts import (
     Claim,
     FactBody,
     Grant,
+    Home,
     Load,
     Lost,
     Machine,
@@ -144,7 +145,7 @@ def _alert(record: Fact) -> None:
 
 
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
-    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
+    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "home": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
     "machine": _machine_slot, "rent": lambda text: name(text, "key"), "audit": _nothing,
     "ask": _group, "grant": _lease, "promise": _asker, "votes": lambda text: name(text, "key"),
@@ -170,6 +171,8 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Claim):
         image(body.image, "image")
         within(body.rank, "rank", 0, 1_000_000)
+    elif isinstance(body, Home):
+        node_path(body.node, "node")
     elif isinstance(body, Lost):
         within(body.boot, "boot", 0, NUMBER_MAX)
         within(body.beat, "beat", 0, NUMBER_MAX)

@@ -11,6 +11,7 @@ from skerry.client.compose.allowing import allowed_of
 from skerry.client.compose.canary import canary_of, check_canary
 from skerry.client.compose.endpoint import endpoint_of
 from skerry.client.compose.environment import environment_of
+from skerry.client.compose.placement import placement_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.scaling import check_scale, scale_of
@@ -93,6 +94,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         rollback=deployment.rollback_of(deploy, replicas),
         canary=canary_of(tried),
         constraints=deployment.constraints_of(deploy),
+        placement=placement_of(deploy, own, replicas if scale is None else scale.max, scaled is not None),
         depends_on=_depends(section.get("depends_on"), context, name),
         aliases=tuple(alias for alias in aliases if alias != name),
         stop_signal=_text(section, "stop_signal", values.signal_name),

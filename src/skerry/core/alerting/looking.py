@@ -72,8 +72,8 @@ def _without_replica(s: Situation, found: dict[Key, Finding]) -> None:
     for app, want in s.wants.items():
         if s.now < s.changed_s.get(app, -NEW_S) + NEW_S:
             continue  # whoever has just deployed it is looking
-        for name, service in want.services.items():
-            slots = [Slot(app, name, index) for index in range(service.service.replicas)]
+        for name in want.services:
+            slots = [Slot(app, name, index) for index in s.numbers(app, name)]
             down = [slot for slot in slots if (it := s.standings.get(slot)) is None or it.winner is None]
             if down:
                 which = ", ".join(f"{name}/{slot.index}" for slot in down[:5]) + (", …" if len(down) > 5 else "")
