@@ -80,6 +80,7 @@ def _look(s: Situation, slots: Collection[Slot], wanted: Want | None) -> bool:
         if before != now:
             changed = True
             s.touch_dependents(slot.app, slot.service)
+        (s.unheld.pop if now.winner is not None else s.unheld.setdefault)(slot, None)
         if leads_elsewhere(s, slot, wanted):
             s.routes_due.add(slot.app)
         _mark_done(s, now, wanted)
@@ -96,6 +97,7 @@ def _forget_others(s: Situation, app: str, service: str, slots: Collection[Slot]
         s.concern.forget(slot)
         s.agenda.forget(slot)
         s.targets.pop(slot, None)
+        s.unheld.pop(slot, None)
         s.routes_due.add(app)
 
 

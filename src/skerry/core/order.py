@@ -9,6 +9,7 @@ No figure that a node publishes goes in, and the salt is the enrolment's signer'
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -19,9 +20,14 @@ from skerry.core.records import MachineSlot
 
 def score(path: str, node: Node, name: str) -> float:
     """The greater, the better; `name` is what is being ordered for ("guestbook.web/0")."""
-    digest = hashlib.sha256(f"{path}\0{node.salt}\0{name}".encode()).digest()
+    digest = hashlib.sha256(_salted(path, node.salt) + name.encode()).digest()
     share = (int.from_bytes(digest[:8], "big") + 1) / (2**64 + 2)  # strictly between 0 and 1
     return node.weight / -math.log(share) if node.weight > 0 else -share
+
+
+@functools.lru_cache(maxsize=20_000)
+def _salted(path: str, salt: str) -> bytes:
+    return f"{path}\0{salt}\0".encode()
 
 
 def order_for(service: str, index: int, nodes: Mapping[str, Node]) -> tuple[str, ...]:
