@@ -42,7 +42,9 @@ def save(path: Path, count: dict[str, Any]) -> None:
 
 
 def line(count: dict[str, Any]) -> str:
-    return f"| seeds lived | {count['seeds']:,} | {len(count['broken'])} broken | {count['hours']:.2f} processor hours |"
+    return (
+        f"| seeds lived | {count['seeds']:,} | {len(count['broken'])} broken | {count['hours']:.2f} processor hours |"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

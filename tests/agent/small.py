@@ -99,6 +99,12 @@ class NoNetwork:
     ) -> None:
         self.ports, self.names, self.asleep = ports, names, asleep
 
+    async def fence(self, addresses: Iterable[str]) -> None:
+        self.refused = tuple(addresses)
+
+    async def begin_fence(self) -> None:
+        pass
+
     def resolv_conf(self, app: str) -> bytes:
         return b""
 

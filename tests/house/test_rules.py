@@ -53,8 +53,10 @@ ENTRY_POINTS = {
     "skerry.agent.main",
     "skerry.client.bundling",
     "skerry.observe.look.child",
+    "skerry.guarding.guard",  # systemd starts it
     "skerry.runtime.cores.handler",  # the kernel starts it
     "skerry.sim.run",
+    "skerry.sim.contest",
 }
 SHELLS = {"os.system", "os.popen", "asyncio.create_subprocess_shell"}
 LINES_MAX = 500

@@ -174,6 +174,8 @@ class Worker:
                 return self.waking.passing("shop", a["service"])
             case "activator":
                 return [pid for _, pid in self.waking._all.values()]
+            case "fence":
+                await n.fence(a["addresses"])
             case "forget":
                 await n.forget(a["addresses"])
             case "resolv_conf":
@@ -221,6 +223,7 @@ class Worker:
                 found = n.flows_to({int(ipaddress.IPv4Address(address)) for address in a["to"]})
                 return [list(flow) for flow in found]
             case "say":
+                self.flow.settimeout(a.get("timeout_s", 10))
                 return self.say(a["text"])
             case "measure":
                 return await self.measure(a["times"], a["targets"])

@@ -23,6 +23,7 @@ from skerry.core.events import RecordAccepted
 from skerry.core.facts import Audit
 from skerry.core.intent import Node
 from skerry.core.records import Document
+from skerry.outside import UNREADABLE
 from skerry.store.disk import DiskFull, replace_synced
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Heads:
         self._path = path
         self._heads: dict[str, list[Noted]] = {}
         self._changed = False
-        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+        with contextlib.suppress(FileNotFoundError, *UNREADABLE):
             self._heads = msgspec.json.decode(path.read_bytes(), type=dict[str, list[Noted]])
 
     def note(self, node: str, key: str, head: Noted) -> None:

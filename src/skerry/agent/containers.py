@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from skerry.agent.guarding.guarded import Guarded
 from skerry.agent.inits import Ended, Inits
 from skerry.agent.looking.beginnings import Beginnings
 from skerry.agent.volumes import Volumes
@@ -35,6 +36,7 @@ from skerry.runtime.contract import ContainerSpec, Exited, Mount, Runtime
 
 log = logging.getLogger(__name__)
 KEPT_MAX = 100  # ended containers that are remembered for their logs
+FENCING_NUMBER = "SKERRY_FENCING_NUMBER"  # in a container of an exclusive slot: its lease's number
 LAST_LINES = 10  # of an exited container's log, for `events` and `explain`
 
 
@@ -53,6 +55,7 @@ class Labels(msgspec.Struct, frozen=True):
     address: str
     volumes: str = ""  # names, with commas between
     init: str = ""  # the container whose data it makes; "" for a service's own
+    fencing: str = ""  # the number of the lease under which it runs, "" if it needs none
 
     def as_dict(self) -> dict[str, str]:
         return dict(msgspec.to_builtins(self))
@@ -71,6 +74,7 @@ class Containers:
         images: Images,
         volumes: Volumes,
         beginnings: Beginnings,
+        guarded: Guarded,
         *,
         scratch: Path,
         boot: int,
@@ -85,6 +89,7 @@ class Containers:
         self._images = images
         self._volumes = volumes
         self._beginnings = beginnings
+        self._guarded = guarded
         self._inits = Inits(images, volumes, scratch, once=self._once, post=post)
         self._boot = boot
         self._post = post
@@ -110,11 +115,15 @@ class Containers:
         containers = await self._runtime.list_containers()
         self._inits.forget_all_but({container.id for container in containers})
         self._beginnings.forget_all_but({container.id for container in containers})
+        read = {container.id: _labels(container.labels) for container in containers}
+        guarded = {id: Slot.parse(labels.slot) for id, labels in read.items() if labels is not None and labels.fencing}
+        living = await self._guarded.recall(guarded)
         for container in containers:
             labels = _labels(container.labels)
             if labels is not None:
                 self._known[container.id] = labels
-            if labels is None or labels.init:  # an init goes with the agent that asked for it
+            # An init goes with the agent that asked for it; an exclusive slot's container, if no guard says that it may live.
+            if labels is None or labels.init or container.id in guarded.keys() - living.keys():
                 await self._clear(container.id)
                 continue
             if container.running:
@@ -144,6 +153,7 @@ class Containers:
             log.warning("%s did not start: %s", slot, error)
             self._known.pop(id, None)
             await self._network.detach(id)
+            await self._guarded.let_go(id)
             await asyncio.to_thread(self._forget, id)
             self._post(StartFailed(slot, effect.spec, str(error), isinstance(error, Passing)))
             return
@@ -163,11 +173,16 @@ class Containers:
         config = self._images.config(effect.image)
         attachment = await self._network.attach(id, _service(str(slot)))
         volumes = ",".join(v.volume for v in service.volumes)
-        labels = self._known[id] = Labels(str(slot), effect.spec, effect.image, attachment.address, volumes)
+        fencing = str(effect.fencing) if effect.fencing else ""
+        labels = self._known[id] = Labels(
+            str(slot), effect.spec, effect.image, attachment.address, volumes, fencing=fencing
+        )
         user = service.user or config.user or "0:0"
         hostname = service.hostname or f"{slot.service}-{slot.index}"
         own = self._environment(slot.app, service.environment)
         environment = dict(config.env) | own
+        if fencing:
+            environment[FENCING_NUMBER] = fencing
         mounts = [
             Mount(target=path, source=str(self._inits.scratch(id, n)) if effect.init else "")
             for n, path in enumerate(service.writable)
@@ -204,6 +219,8 @@ class Containers:
             await self._inits.run(effect, spec, own)
         volumes_here = {mount.target: Path(mount.source) for mount in mounts if mount.source and not mount.read_only}
         await asyncio.to_thread(self._beginnings.note, id, volumes_here)
+        if effect.fencing:
+            await self._guarded.hold(id, slot, effect.fencing, attachment.address)
         await self._runtime.start(spec)
         return attachment.address
 
@@ -214,11 +231,14 @@ class Containers:
 
     async def _once(self, spec: ContainerSpec, within_s: float) -> Ended:
         """See inits.Once."""
-        self._known[spec.id] = msgspec.convert(spec.labels, Labels)
+        labels = self._known[spec.id] = msgspec.convert(spec.labels, Labels)
         ended = self._awaited[spec.id] = asyncio.get_running_loop().create_future()
         try:
             if spec.labels["init"] in self._called_off:
                 raise CalledOff(Slot.parse(spec.labels["slot"]))
+            if labels.fencing:
+                number = int(labels.fencing)
+                await self._guarded.hold(spec.id, Slot.parse(labels.slot), number, labels.address, wire_of=labels.init)
             await self._runtime.start(spec)
             async with asyncio.timeout(within_s):
                 gone = await ended
@@ -311,6 +331,7 @@ class Containers:
     async def _clear(self, id: str) -> None:
         await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
         await self._network.detach(id)
+        await self._guarded.let_go(id)
         await asyncio.to_thread(self._forget, id)
         if id in self._known:
             self._gone.add(id)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import faulthandler
 import os
-import signal
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +24,8 @@ from skerry.agent.door import Door
 from skerry.agent.ends import Overtaken, expelled
 from skerry.agent.figures import Figures
 from skerry.agent.files import HostFiles, NotJoined
-from skerry.agent.host import Parts, of_host
+from skerry.agent.guarding.guarded import Guarded
+from skerry.agent.host import Parts
 from skerry.agent.images.budget import ImageBudget
 from skerry.agent.images.bundles import Bundles, Versions
 from skerry.agent.images.fetch import Fetcher
@@ -77,7 +75,6 @@ from skerry.trust.documents import sign_fact
 from skerry.trust.identity import Signer
 
 EVENTS_MAX_BYTES = 8 << 20
-STOPS_WITHIN_S = 8.0  # below its unit's TimeoutStopSec, which a masked unit has no more
 RESERVED_BYTES = 128 << 20  # of a host's memory: the system and the agent
 
 
@@ -241,12 +238,21 @@ class Agent:
         )
         await self.waking.start()
         self.beginnings = Beginnings(self.files.beginnings)
+        guarded = Guarded(
+            self.files.run,
+            begin=self.parts.guard,
+            cgroup=self.parts.cgroup_path,
+            wire=self.network.host_end,
+            note=self.events.append,
+            now_s=self.loop.now_s,
+        )
         self.containers = Containers(
             self.runtime,
             self.network,
             self.images,
             self.volumes,
             self.beginnings,
+            guarded,
             scratch=self.files.scratch,
             boot=self.boot,
             post=self.loop.post,
@@ -268,7 +274,7 @@ class Agent:
             told=self.metrics.latest,
         )
         self.server = Server(self)
-        self.loop.carriers = self._carriers()
+        self.loop.carriers = {**self._carriers(), do.Guard: guarded.carry}
         for image in self.images.held():
             with contextlib.suppress(SkerryError, OSError):  # one that can't be judged isn't here: it is fetched again
                 await self.vetting.ready(image, self.images.age_s(image, self.clock.wall_s()))
@@ -288,6 +294,7 @@ class Agent:
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
         self.loop.live()
+        self.loop.spawn(self.network.begin_fence())
         if why := upgrade.turned_back(self.files.run):
             self.events.append("agent", self.me, why)
         if newcomer.is_new(self):
@@ -370,6 +377,7 @@ class Agent:
             do.Watch: lambda e: self.prober.watch(e.slot, e.node, e.spec, e.address, e.probe, e.own),
             do.Unwatch: lambda e: self.prober.unwatch(e.slot, e.node, e.spec),
             do.Route: self._route_wanted,
+            do.Fence: lambda e: self.network.fence(e.refused),
             do.Measure: self.figures.measure,
             do.SendAlert: self.alerts.send,
             do.Peers: self._peers,
@@ -462,39 +470,3 @@ class Agent:
         if MachineSlot.of_path(self.me) is not None and enrolment is not None:
             return seal.open_values(seal.machine_key(own, app, enrolment), sealed)
         return seal.open_environment(own, self.me, self.trusted.document(f"secret/{app}"), sealed)
-
-
-async def run(files: HostFiles) -> None:
-    """Until SIGTERM or SIGINT. A bug in any task ends it with a traceback; systemd starts it anew, containers run on."""
-    files.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.chdir(files.run)  # conmon leaves a file where it was started when a container runs out of memory
-    agent = Agent(files, of_host())
-    stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _finish, stop)
-    try:
-        await agent.start()
-        notify("READY=1")
-        agent.loop.spawn(upgrade.say_rejoined(files, lambda: bool(agent.mesh.neighbours())))
-        await asyncio.wait({stop, agent.loop.broken}, return_when=asyncio.FIRST_COMPLETED)
-        if agent.loop.broken.done():
-            agent.loop.broken.result()
-    finally:
-        await agent.close()
-
-
-def _finish(stop: asyncio.Future[None]) -> None:
-    """Told to stop. What hangs then is told with its stack and not waited for: an agent may die at any moment anyway."""
-    faulthandler.dump_traceback_later(STOPS_WITHIN_S, exit=True)
-    if not stop.done():
-        stop.set_result(None)
-
-
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing where it isn't listening."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect("\0" + path[1:] if path.startswith("@") else path)
-        sock.send(state.encode())

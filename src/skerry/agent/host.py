@@ -11,6 +11,7 @@ import msgspec
 
 from skerry.agent.debugging.cores import pattern_of
 from skerry.agent.files import HostFiles
+from skerry.agent.guarding import asking as guarding
 from skerry.agent.handover import held
 from skerry.agent.renting.asking import Answer, Question
 from skerry.agent.waking import leading as waking
@@ -19,6 +20,7 @@ from skerry.machines.contract import Server
 from skerry.machines.userdata import ENROL_PORT
 from skerry.net import commands
 from skerry.net.network import Network
+from skerry.net.nft import Nft
 from skerry.observe.cgroups import Cgroup
 from skerry.runtime.contract import Runtime
 from skerry.runtime.cores.pattern import CorePattern
@@ -51,6 +53,8 @@ class Parts(msgspec.Struct):
     port: int = PORT
     memory_bytes: int = 0  # 0: what the host has
     cgroup: Callable[[str], Cgroup] = lambda id: Cgroup(f"{CGROUPS}/{id}")  # of a container
+    cgroup_path: Callable[[str], str] = lambda id: f"{CGROUPS}/{id}"
+    guard: Callable[[Path], Awaitable[None]] = guarding.begin  # has the guard of exclusive slots run
     core_pattern: Callable[[HostFiles], CorePattern] = pattern_of
     enrol_port: int = ENROL_PORT
     servers: Callable[[Pool | Offer, str, str], Awaitable[list[Server]]] = servers_of
@@ -92,6 +96,9 @@ async def purge(files: HostFiles) -> None:
     runtime = await of_host().runtime(files)
     assert isinstance(runtime, OciRuntime)
     await runtime.purge()
+    nft = Nft(program("nft"))
+    await guarding.end(nft)
+    nft.close()
     await runtime.close()
     waking.purge(files.run)
     pattern_of(files).put_back()

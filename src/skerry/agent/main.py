@@ -73,8 +73,8 @@ def _keys(files: HostFiles) -> None:
 
 
 def _run(files: HostFiles) -> None:
-    from skerry.agent.daemon import run
     from skerry.agent.diary import kept
+    from skerry.agent.running import run
 
     with kept(files.own_logs()[-1]):
         asyncio.run(run(files))

@@ -73,7 +73,13 @@ def command(
         passphrase_file,
         changes=True,
         work=lambda session: deploy.deploy(
-            session, compose, images=images, detach=detach, timeout_s=timeout_s, progress=terminal.say
+            session,
+            compose,
+            images=images,
+            detach=detach,
+            timeout_s=timeout_s,
+            progress=terminal.say,
+            signed=session.signed,
         ),
     )
     done = "is accepted" if detach else "runs"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from skerry.cli import run
+from skerry.cli import run, voters
 from skerry.cli.options import Duration, Pair, Size, timeout
 from skerry.cli.options import command as declare
 from skerry.cli.output import Terminal
@@ -20,6 +20,9 @@ CHANGES = (0, 1, 2, 3, 4, 5)
 @click.group(name="host")
 def command() -> None:
     """Join, list, drain, upgrade and remove hosts."""
+
+
+command.add_command(voters.command)
 
 
 def ssh_options(function: Any) -> Any:
@@ -61,6 +64,7 @@ def ssh_options(function: Any) -> Any:
 @click.option(
     "--slot", default="", metavar="POOL/NUMBER", help="Join it as that machine of a pool, instead of a fixed host."
 )
+@click.option("--voter-only", is_flag=True, help="It votes about leases (skerry host voters) and runs nothing.")
 @click.option("--address", default=None, metavar="ADDRESS", help="Where other hosts reach it, if not where ssh does.")
 @click.option("--readmit", is_flag=True, help="Let a host back in that was removed or expelled and kept its keys.")
 @click.option(
@@ -79,6 +83,7 @@ def add(
     labels: tuple[tuple[str, str], ...],
     zone: str,
     slot: str,
+    voter_only: bool,
     address: str | None,
     readmit: bool,
     timeout_s: float,
@@ -93,6 +98,8 @@ def add(
 
     Run again it changes nothing and mends a broken agent. SSH is not used afterwards.
     """
+    if voter_only and slot:
+        raise click.UsageError("a pool's machine comes and goes: it can't vote")
     from skerry.client import join
 
     result = run.in_cloud(
@@ -107,6 +114,7 @@ def add(
             labels=dict(labels),
             zone=zone,
             slot=slot,
+            voter_only=voter_only,
             **ssh,
             address=address,
             readmit=readmit,
@@ -129,7 +137,15 @@ def ls(terminal: Terminal, cloud: str, passphrase_file: str | None) -> None:
     rows = run.in_cloud(terminal, cloud, passphrase_file, views.host_ls)
     terminal.rows(
         rows,
-        ("name", "state", "address", "labels", "capacity", "free"),
+        (
+            "name",
+            "state",
+            "address",
+            "labels",
+            "capacity",
+            "free",
+            *(["votes"] if any(row["votes"] for row in rows) else []),
+        ),
         empty="no host yet: skerry host add root@ADDRESS",
     )
 

@@ -32,7 +32,7 @@ def command(terminal: Terminal, app: str | None, watch: bool, cloud: str, passph
         run.in_cloud(terminal, cloud, passphrase_file, lambda session: _watch(terminal, session, app))
         return
     rows, scaled = run.in_cloud(terminal, cloud, passphrase_file, lambda session: _asked(terminal, session, app))
-    terminal.answer(rows, _text(rows, app) + _scaled(scaled) + _crashed(rows))
+    terminal.answer(rows, _text(rows, app) + _scaled(scaled) + _rollouts(rows) + _crashed(rows))
 
 
 async def _asked(
@@ -55,6 +55,16 @@ def _scaled(rows: list[dict[str, Any]]) -> str:
     return "\n\n" + "\n".join(lines) if lines else ""
 
 
+def _rollouts(rows: list[dict[str, Any]]) -> str:
+    """Below the table, once for all slots: why a version was turned back, and where a canary stands."""
+    from skerry.client.waiting import trying
+
+    verdicts = dict.fromkeys((row["app"], row.get("verdict")) for row in rows if row.get("failed"))
+    lines = [f"{clean(app)}: {clean(verdict)}" for app, verdict in verdicts]
+    lines += dict.fromkeys(f"{clean(row['app'])}: {clean(trying(row))}" for row in rows if row.get("canary"))
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
 def _crashed(rows: list[dict[str, Any]]) -> str:
     """Below the table: of whose last crash files and log are kept, and how to see them."""
     lines = [f"{clean(row['slot'])} crashed: {clean(row['crashed'])}" for row in rows if row["crashed"]]
@@ -69,7 +79,7 @@ def _text(rows: list[dict[str, Any]], app: str | None) -> str:
             **row,
             "image": str(row.get("image") or "")[7:19],
             "age": age(row.get("since")),
-            "why": "; ".join(part for part in (row.get("why") or row.get("verdict"), _allows(row)) if part),
+            "why": "; ".join(part for part in (row.get("why"), _allows(row)) if part),
         }
         for row in rows
     ]
@@ -86,7 +96,7 @@ async def _watch(terminal: Terminal, session: Session, app: str | None) -> None:
     if terminal.as_json or not sys.stdout.isatty():  # nothing is drawn over in a pipe or a file
         while True:
             rows = await views.ps(session, app)
-            terminal.line(rows, _text(rows, app) + "\n")
+            terminal.line(rows, _text(rows, app) + _rollouts(rows) + "\n")
             await asyncio.sleep(WATCH_EVERY_S)
     from rich.console import Console
     from rich.live import Live
@@ -94,5 +104,6 @@ async def _watch(terminal: Terminal, session: Session, app: str | None) -> None:
 
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(Text(_text(await views.ps(session, app), app)), refresh=True)
+            rows = await views.ps(session, app)
+            live.update(Text(_text(rows, app) + _rollouts(rows)), refresh=True)
             await asyncio.sleep(WATCH_EVERY_S)

@@ -27,6 +27,8 @@ def command(terminal: Terminal, app: str, timeout_s: float, cloud: str, passphra
         cloud,
         passphrase_file,
         changes=True,
-        work=lambda session: apps.rollback(session, app, images=images, progress=terminal.say, timeout_s=timeout_s),
+        work=lambda session: apps.rollback(
+            session, app, images=images, progress=terminal.say, timeout_s=timeout_s, signed=session.signed
+        ),
     )
     terminal.answer(result, f"{app} is back at the release before")

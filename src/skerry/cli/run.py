@@ -97,12 +97,14 @@ def in_cloud(
     *,
     changes: bool = False,
 ) -> T:
-    """Run `work` with an open session. `changes`: name the cloud first, and hold off other changing commands."""
+    """Run `work` with an open session. `changes`: name the cloud first, and hold off other changing commands until it is done, or
+    has called `session.signed`: from then on it only waits, and who finds it waiting for what is bad may go back."""
     chosen = home().choose(cloud, os.environ)
-    if changes:
-        terminal.cloud(chosen.name)
-    with chosen.lock() if changes else contextlib.nullcontext():
-        return asyncio.run(_with_session(terminal, chosen, passphrase(passphrase_file), work))
+    with contextlib.ExitStack() as held:
+        if changes:
+            terminal.cloud(chosen.name)
+            held.enter_context(chosen.lock())
+        return asyncio.run(_with_session(terminal, chosen, passphrase(passphrase_file), work, held))
 
 
 def root_keys(session: Session, file: Path | None) -> list[Signer]:
@@ -115,16 +117,33 @@ def root_keys(session: Session, file: Path | None) -> list[Signer]:
 
 
 async def _with_session(
-    terminal: Terminal, chosen: CloudHome, secret: Passphrase, work: Callable[[Session], Awaitable[T]]
+    terminal: Terminal,
+    chosen: CloudHome,
+    secret: Passphrase,
+    work: Callable[[Session], Awaitable[T]],
+    held: contextlib.ExitStack,
 ) -> T:
     """Whatever an operator came to do, what is past half its life is renewed by the way."""
     from skerry.client import signing
+    from skerry.client.home import HomeBusy
     from skerry.client.session import Session
 
     async with Session(chosen, secret) as session:
+        let_go = False
+
+        def signed() -> None:
+            nonlocal let_go
+            let_go = True
+            session.save()
+            held.close()
+
+        session.signed = signed
         result = await work(session)
         if signing.any_due(session):
-            await signing.quietly_renew(session, terminal.say)
+            with contextlib.suppress(HomeBusy):  # another command changes it meanwhile, and renews
+                if let_go:
+                    held.enter_context(chosen.lock())
+                await signing.quietly_renew(session, terminal.say)
         for line in signing.warnings(session):
             terminal.warn(line)
         return result

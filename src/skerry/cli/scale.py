@@ -72,6 +72,7 @@ def command(
             detach=detach,
             timeout_s=timeout_s,
             progress=terminal.say,
+            signed=session.signed,
         ),
     )
     terminal.answer(result, _text(result))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +43,12 @@ async def scale(
     detach: bool = False,
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
+    signed: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Change one service's number of replicas, or its bounds: a new version of the app, signed; nothing is restarted.
 
-    `name`: APP.SERVICE, or SERVICE where only one app has it. Raises NoSuchApp, NotScaled, BadBounds.
+    `name`: APP.SERVICE, or SERVICE where only one app has it. `signed`: called once only waiting is left. Raises NoSuchApp,
+    NotScaled, BadBounds.
     """
     await session.sync()
     app, service = of_service(session, name)
@@ -57,6 +59,7 @@ async def scale(
     wanted = msgspec.structs.replace(body, services={**body.services, service: changed})
     if before != changed:
         await session.change([(f"app/{app}", wanted)])
+    signed()
     if not detach:
         versions = held_versions(session, app)
         await wait_healthy(session, app, wanted, versions, timeout_s, progress, only=service)
@@ -76,11 +79,12 @@ async def rollback(
     images: LocalImages | None = None,
     progress: Progress = lambda line: None,
     timeout_s: float = 120.0,
+    signed: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Go back to the release (and app version) before: signed anew as the newest. Kept images move no byte.
 
     As many replicas as now, updated in the way that holds now: that is also what a node turns back to by itself. `images`: the
-    store of this machine, which then keeps what runs again.
+    store of this machine, which then keeps what runs again. `signed`: called once only waiting is left.
     """
     await session.sync()
     current = the_app(session, app)
@@ -99,20 +103,27 @@ async def rollback(
         body, fits = _with_numbers_of(current, before, document.hash), document.version + 1
         changes.append((f"app/{app}", body))
     release = Release(
-        images=earlier.images, fits=fits, fallback=held.hash, earlier=earlier_of(held.body, earlier.images)
+        images=earlier.images,
+        fits=fits,
+        fallback=held.hash,
+        earlier=earlier_of(held.body, earlier.images),
+        back=any(service.rollback is not None or service.canary for service in current.services.values()),
     )
     changes.insert(0, (f"release/{app}", release))
     progress(f"signing {', '.join(path for path, _ in changes)}")
     await session.change(changes)
     if images is not None:
         images.note_use(session.home.name, app, release.images)
+    signed()
     await wait_healthy(session, app, body, held_versions(session, app), timeout_s, progress)
     return {"app": app, "images": earlier.images}
 
 
 def _with_numbers_of(current: App, before: App, fallback: str) -> App:
     services = {
-        name: msgspec.structs.replace(service, replicas=now.replicas, update=now.update, scale=now.scale)
+        name: msgspec.structs.replace(
+            service, replicas=now.replicas, update=now.update, rollback=now.rollback, canary=now.canary, scale=now.scale
+        )
         if (now := current.services.get(name)) is not None
         else service
         for name, service in before.services.items()

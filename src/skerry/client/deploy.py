@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from skerry.client.images import LocalImages
 from skerry.client.push import push
 from skerry.client.release_alone import release_alone
 from skerry.client.session import Session
+from skerry.client.voters import check_voters
 from skerry.client.waiting import Progress, held_versions, is_known, wait_healthy
 from skerry.core.history import earlier_of
 from skerry.core.intent import App, Body, Release, Service, init_of
@@ -38,12 +39,17 @@ async def deploy(
     detach: bool = False,
     timeout_s: float = 120.0,
     progress: Progress = lambda line: None,
+    signed: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Bring the app to what the file says. Raises TooBig, PortTaken and ImageRefused before anything is changed, RolloutFailed,
-    NotInTime."""
+    """Bring the app to what the file says. `signed`: called once all is signed and only waiting is left.
+
+    Raises TooBig, PortTaken, NoVoters and ImageRefused before anything is changed, RolloutFailed, Superseded, NotInTime.
+    """
     await session.sync()
     check_ports(session, compose)
     await check_room(session, compose)
+    if few := check_voters(session, compose):
+        progress(f"warning: {few}")
     digests = await asyncio.to_thread(images.resolve_all, compose, progress)
     rows = await session.request("ps", {"subject": compose.name})
     fallback = await _fallback(session, compose.name, rows)
@@ -72,6 +78,7 @@ async def deploy(
         "sent_bytes": sent_bytes,
         "kept_by": kept_by,
     }
+    signed()
     if not detach:
         versions = held_versions(session, compose.name)
         await wait_healthy(session, compose.name, wanted, versions, timeout_s, progress, images=digests)
@@ -81,14 +88,12 @@ async def deploy(
 async def _fallback(session: Session, app: str, rows: list[dict[str, Any]]) -> tuple[str, str]:
     """Hashes of the app and the release to turn back to if what is deployed now fails: the newest that is not known to be bad.
 
-    That is the one before, unless it failed itself, or not one replica of some service has got to it yet.
+    That is the one before, unless it failed itself, or its rollout had not ended: who is not there yet may still find it bad.
     """
     held_app, held_release = session.document(f"app/{app}"), session.document(f"release/{app}")
     if held_app is None or held_release is None or held_app.body.deleted:  # type: ignore[union-attr]
         return (held_app.hash if held_app is not None else "", "")
-    services = {row["service"] for row in rows if row["outdated"]}
-    services -= {row["service"] for row in rows if not row["outdated"] and (row["healthy"] or row["finished"])}
-    if services or any(row["failed"] for row in rows):
+    if any(row["outdated"] or row["failed"] for row in rows):
         known = Knowledge()
         for document in (held_app, held_release):
             if document.body.fallback:  # type: ignore[union-attr]

@@ -116,6 +116,7 @@ def enrol(
     address: str | None,
     readmit: bool = False,
     like: Node | None = None,
+    voter_only: bool = False,
 ) -> Enrolment:
     """The enrolment of a host with these public keys. A host that has one keeps what isn't given anew.
 
@@ -132,6 +133,7 @@ def enrol(
             labels={**was.labels, **labels},
             zone=zone or was.zone,
             bundle=bundle.sha256,
+            voter_only=was.voter_only or voter_only,
         )
         return Enrolment(path, body, body == was)
     own = (keys["signing"], keys["sealing"], keys["wireguard"])
@@ -147,6 +149,7 @@ def enrol(
         salt=secrets.token_hex(8),
         zone=zone,
         labels=labels,
+        voter_only=voter_only,
         bundle=bundle.sha256,
         barred=tuple(dict.fromkeys(key for key in old if key not in own)),
         floor={path: head[1] for path, head in session.trusted.heads().items() if path in ("root", "policy")},
@@ -285,7 +288,7 @@ def signed(session: Session, enrolment: Enrolment) -> list[bytes]:
         changes.append(("policy", msgspec.structs.replace(policy, readmitted=readmitted)))
     changes.append((enrolment.path, enrolment.body))
     if MachineSlot.of_path(enrolment.path) is None:  # a pool's machine has its boxes with it
-        changes += resealed(session, enrolment.path, enrolment.body.sealing)
+        changes += [] if enrolment.body.voter_only else resealed(session, enrolment.path, enrolment.body.sealing)
     return [session.draft(path, body) for path, body in changes]
 
 

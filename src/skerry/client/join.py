@@ -42,6 +42,7 @@ async def add(
     labels: dict[str, str] | None = None,
     zone: str = "",
     slot: str = "",
+    voter_only: bool = False,
     readmit: bool = False,
     ssh_config: Path | None = None,
     identity: Path | None = None,
@@ -53,6 +54,7 @@ async def add(
 ) -> dict[str, Any]:
     """Join the host behind `target` (root@address) over one SSH session; afterwards SSH is never used again.
 
+    `voter_only`: it grants leases and runs nothing; no app's secrets are opened to it.
     `slot`: as that machine of a pool (burst/3), which somebody has brought; what it draws is then the pool's to say.
 
     Run again it changes nothing, and mends a broken agent. Raises what `judge` finds, NameTaken, HostBarred, Unreachable,
@@ -80,7 +82,16 @@ async def add(
             wanted = msgspec.structs.replace(wanted, readmitted=readmitted)
         else:
             wanted = enrol(
-                session, found, keys, bundle, called, labels=labels or {}, zone=zone, address=address, readmit=readmit
+                session,
+                found,
+                keys,
+                bundle,
+                called,
+                labels=labels or {},
+                zone=zone,
+                address=address,
+                readmit=readmit,
+                voter_only=voter_only,
             )
         new = wanted.path not in session.nodes
         if not wanted.held:

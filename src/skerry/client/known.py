@@ -190,7 +190,7 @@ class Known:
         holders = {
             path: d.body.sealing
             for path, d in self.nodes.items()
-            if isinstance(d.body, Node) and MachineSlot.of_path(path) is None
+            if isinstance(d.body, Node) and MachineSlot.of_path(path) is None and not d.body.voter_only
         }
         holders |= {operator.key: operator.sealing for operator in self.trusted.operators()}
         boxes = {name: seal.make_box(key, sealing, secrets.token_bytes(32)) for name, sealing in holders.items()}

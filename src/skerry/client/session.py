@@ -9,7 +9,7 @@ import asyncio
 import base64
 import functools
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -64,6 +64,7 @@ class Session(Known):
 
     def __init__(self, home: CloudHome, passphrase: Passphrase) -> None:
         super().__init__(home, passphrase)
+        self.signed: Callable[[], None] = lambda: None  # whoever holds off others for our sake may let them in again
         self.preferred: str | None = None  # the host that answered last is asked first
         self.answered: dict[str, float] = {}  # host -> when it last answered `everywhere`, by the clock here
         self._silent = home.silent()

@@ -11,6 +11,7 @@ from typing import Any
 from skerry.client import views
 from skerry.client.numbers import scalings
 from skerry.client.session import Session
+from skerry.core.canary import steps_of
 from skerry.core.intent import App
 from skerry.errors import NotInTime, Refusal, SkerryError
 
@@ -19,6 +20,12 @@ TROUBLED = ("exited", "failed")
 ASLEEP = "asleep"
 Progress = Callable[[str], None]
 Versions = tuple[int, int]  # of the app document and of the release
+
+
+class Superseded(Refusal):
+    """A newer release of the app was signed while this one rolled out: nobody will see it run everywhere."""
+
+    code = "superseded"
 
 
 class RolloutFailed(Refusal):
@@ -54,11 +61,12 @@ async def wait_healthy(
     """Wait until each replica runs that version and is healthy, or, a job, is done. `only`: the service to wait for, else all.
     `images`: service -> digest; which hosts have it by now is told, too.
 
-    Raises RolloutFailed as soon as the hosts say so, NotInTime (it goes on by itself).
+    `timeout_s`: beside what the holds of a canary take. Raises RolloutFailed and Superseded as soon as the hosts say so,
+    NotInTime (it goes on by itself).
     """
     fixed = sum(s.replicas for name, s in wanted.services.items() if only in ("", name) and s.scale is None)
     scaled = {name for name, s in wanted.services.items() if only in ("", name) and s.scale is not None}
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = time.monotonic() + timeout_s + holds_s(wanted, only)
     said: set[str] = set()
 
     def say(line: str) -> None:
@@ -74,6 +82,12 @@ async def wait_healthy(
             total = fixed + sum(numbers.get(name, 1) for name in scaled)
             known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
             done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
+            if newer := next((row for row in rows if known and _release_of(row) > versions[1]), None):
+                raise Superseded(
+                    f"{app}: a newer release was signed while this one rolled out",
+                    f"version {newer['wanted']} is wanted now, and not {versions[0]}.{versions[1]}",
+                    f"see how it goes: skerry ps {app}",
+                )
             if known:
                 for row in rows:
                     if row["state"] == ASLEEP:
@@ -82,6 +96,9 @@ async def wait_healthy(
                         say(f"{row['slot']} on {row['node']} {row['state']}: {row['why']}")
                 _judge(app, wanted, rows, say)
                 await spreading.look(rows)
+                for row in rows:
+                    if row.get("canary"):
+                        say(trying(row))
                 say(f"{len(done)} of {total} replicas healthy")
             if known and len(done) >= total and not any(row["outdated"] for row in rows):
                 return rows
@@ -93,6 +110,36 @@ async def wait_healthy(
                     f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
                 )
     raise AssertionError("rows are followed until one of these")
+
+
+def holds_s(wanted: App, only: str = "") -> float:
+    """How long the canaries of an app hold it, all in all, the longest of them."""
+    services = [service for name, service in wanted.services.items() if only in ("", name)]
+    holds = [sum(step.hold_s for step in steps_of(service.canary, service.replicas)) for service in services]
+    return max(holds, default=0.0)
+
+
+def trying(row: dict[str, Any]) -> str:
+    """Where a canary stands. The time left is told in steps, or there would be a line each second."""
+    at = row["canary"]
+    told = f"canary of {row['service']}, step {at['step']} of {at['steps']}: {at['slots']} of {at['replicas']} slots"
+    if at["left_s"] is None:
+        return f"{told} get version {row['wanted']}"
+    left_s = at["left_s"]
+    grid_s = next((grid for over, grid in ((3600, 1800), (600, 300), (60, 60), (10, 10)) if left_s > over), 5)
+    return f"{told} well in version {row['wanted']}, {duration(-(-left_s // grid_s) * grid_s)} to go"
+
+
+def duration(seconds: float) -> str:
+    """ "1h30m", "45s"."""
+    whole = round(seconds)
+    parts = [(whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
+
+
+def _release_of(row: dict[str, Any]) -> int:
+    _, _, release = row["wanted"].partition(".")
+    return int(release or 0)
 
 
 async def _numbers(session: Session, app: str, versions: Versions) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from skerry.core import wishing
+from skerry.core import exclusive, wishing
 from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.concern import is_ours
 from skerry.core.constraints import name_of
@@ -13,11 +13,12 @@ from skerry.core.facts import Claim, Decline
 from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
-from skerry.core.rollout import Lower, MayMove, may_move
+from skerry.core.rollout import MayMove
 from skerry.core.routes import leads_elsewhere
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
-from skerry.core.tending import cannot, completed, publish_state, stop, tend
+from skerry.core.tending import cannot, publish_state, stop, tend
+from skerry.core.turns import may_go, review_canary, settle
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
 
@@ -31,17 +32,19 @@ def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] 
     that are, are decided also when another slot of the service has changed.
     """
     wanted = s.wants[app].services.get(service) if app in s.wants else None
+    if review_canary(s, app, service):
+        some = None  # others are to run another version than a moment ago
     numbers = s.numbers(app, service)
     if some is None:
         slots = [Slot(app, service, index) for index in numbers]
         _forget_others(s, app, service, slots)
     else:
         slots = [slot for slot in some if slot.index in numbers]
-    changed = _look(s, slots, wanted)
+    changed = _look(s, slots)
     if some is not None:
         more = s.concern.of(app, service) if changed else [slot for slot in own if _waits(s, slot)]
         more = [slot for slot in more if slot not in some and slot.index in numbers]
-        _look(s, more, wanted)
+        _look(s, more)
         slots += more
     ours = []
     for slot in sorted({*slots, *(slot for slot in own if slot.index not in numbers)}):
@@ -59,7 +62,9 @@ def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] 
                 publish_state(s, slot, "")
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
     review_watches(s, ours, slots, app, service)
-    _settle(s, app, service, wanted)
+    settle(s, app, service, wanted)
+    if review_canary(s, app, service):
+        s.touch(app, service)
 
 
 def _waits(s: Situation, slot: Slot) -> bool:
@@ -67,23 +72,24 @@ def _waits(s: Situation, slot: Slot) -> bool:
     return any(replica.phase in ("waiting", "fetching") for replica in s.replicas.of(slot).values())
 
 
-def _look(s: Situation, slots: Collection[Slot], wanted: Want | None) -> bool:
+def _look(s: Situation, slots: Collection[Slot]) -> bool:
     """See how slots stand; whether one stands otherwise than before."""
     changed = False
     for slot in sorted(slots):
-        assert wanted is not None
+        want = s.want(slot)
+        assert want is not None
         s.agenda.forget(slot)
         before = s.standings.get(slot)
-        now = s.standings[slot] = look(s, slot, wanted)
+        now = s.standings[slot] = look(s, slot, want)
         if before is None:
             s.slots.setdefault((slot.app, slot.service), set()).add(slot)
         if before != now:
             changed = True
             s.touch_dependents(slot.app, slot.service)
         (s.unheld.pop if now.winner is not None else s.unheld.setdefault)(slot, None)
-        if leads_elsewhere(s, slot, wanted):
+        if leads_elsewhere(s, slot, want):
             s.routes_due.add(slot.app)
-        _mark_done(s, now, wanted)
+        _mark_done(s, now, want)
     return changed
 
 
@@ -230,10 +236,12 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
 
 def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     """Why a slot that we claim is another's, "" if we keep it. A loser stops only when the winner is healthy."""
+    if want.service.exclusive and (why := exclusive.yields(s, slot, want, standing)):
+        return why
     winner = standing.winner
     own = next((claimant for claimant in standing.claimants if claimant.node == s.me), None)
     running = any(replica.phase in ("running", "starting", "initialising") for replica in s.replicas.of(slot).values())
-    if winner is not None and own is not None and winner.node != s.me:
+    if winner is not None and own is not None and winner.node != s.me and not want.service.exclusive:
         says = f"{name_of(winner.node)} holds it"
         if own.done:
             return f"{says}: rank {winner.rank}, healthy"
@@ -386,7 +394,7 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
     why = f"version {_version(want)}: {answer.why}"
     if old.phase != "running":
         stop(s, old, why)
-    elif want.service.update.order == "start-first" and both and not want.service.volumes:
+    elif want.service.update.order == "start-first" and both and not (want.service.volumes or want.service.exclusive):
         s.note("moved", slot, f"{why}, the new one starts first")
         replica = _create(s, slot, want)
         replica.why, replica.restarts = why, 0
@@ -406,37 +414,7 @@ def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
     if _fails(s, slot, want):
         failing = s.failing[slot]
         return MayMove(False, f"it failed here: {failing.why}", failing.until_s)
-    if s.paused(slot, want):
-        return MayMove(False, "the new version failed, and the service says to pause then")
-    app = s.wants[slot.app]
-    ripe = s.changed_s.get(slot.app, 0.0) + s.timing.mixed_wait_s
-    if app.mixed and s.now < ripe:
-        return MayMove(False, "a release for the newer app document may be under way", ripe)
-    for depends in want.service.depends_on:
-        if depends.condition == "completed" and not completed(s, slot.app, depends.service):
-            return MayMove(False, f"waits for {depends.service} to be completed")
-    lower = [Slot(slot.app, slot.service, n) for n in s.numbers(slot.app, slot.service) if n < slot.index]
-    return may_move(
-        [Lower(str(other), _done_s(s, other, want)) for other in lower],
-        parallelism=want.service.update.parallelism,
-        delay_s=want.service.update.delay_s,
-        now_s=s.now,
-    )
-
-
-def _done_s(s: Situation, slot: Slot, want: Want) -> float | None:
-    """Since when a slot does not hold up those after it; None: it does."""
-    done = s.done.get(slot)
-    if done is not None and done[0] == want.spec:
-        return done[1]
-    empty = s.vacant.get(slot)
-    if empty is not None and s.now - empty > s.timing.takeover_after_s:
-        return empty  # nobody can have it for now (its data's node is down, no room): the others go on without it
-    goes_on = want.service.update.failure_action == "continue"
-    if goes_on and any(isinstance(d, Decline) and d.failed and d.spec == want.spec for d in
-                       s.known.about("decline", str(slot)).values()):  # fmt: skip
-        return s.now - want.service.update.delay_s
-    return None
+    return may_go(s, slot, want)
 
 
 def _mark_done(s: Situation, standing: Standing, want: Want) -> None:
@@ -445,20 +423,3 @@ def _mark_done(s: Situation, standing: Standing, want: Want) -> None:
         s.done.pop(standing.slot, None)
     elif s.done.get(standing.slot, ("", 0.0))[0] != want.spec:
         s.done[standing.slot] = (want.spec, s.now)
-
-
-def _settle(s: Situation, app: str, service: str, want: Want | None) -> None:
-    """Once all are done and stayed so for the monitor's time, the version has proved itself: failures no longer judge it."""
-    if want is None or (app, service, want.spec) in s.settled:
-        return
-    slots = [Slot(app, service, index) for index in s.numbers(app, service)]
-    if not slots:
-        return
-    since = [s.done[slot][1] for slot in slots if slot in s.done]
-    if len(since) < len(slots):
-        return
-    ripe = max(since) + want.service.update.monitor_s
-    if s.now >= ripe:
-        s.settled.add((app, service, want.spec))
-    else:
-        s.later(slots[0], ripe)

@@ -82,9 +82,13 @@ class Fenced(msgspec.Struct, frozen=True):
 
 
 class Fence(Effect, frozen=True, kw_only=True):
-    """Of these slots no traffic of another node's container, or of a lower number's, passes this host; replaces what was before."""
+    """Of these slots no traffic of another node's container, or of a lower number's, passes this host; replaces what was before.
+
+    `refused`: the addresses of such containers, as facts tell them.
+    """
 
     leases: tuple[Fenced, ...]
+    refused: tuple[str, ...] = ()
 
 
 class Stop(Effect, frozen=True, kw_only=True):

@@ -60,6 +60,10 @@ class SlotState(Shape, frozen=True, kw_only=True):
     why: str = ""
     versions: tuple[int, int] = (0, 0)  # (app, release) it was started from
     data: bool = False  # a volume of it that is not disposable is here: the slot stays with this node
+    proved: bool = (
+        False  # that version's rollout was once complete and well, as I saw it: no failure judges it any more
+    )
+    fencing: int = 0  # the number of the lease under which it runs, of an exclusive slot
 
 
 class Saw(Shape, frozen=True, kw_only=True):
@@ -181,6 +185,39 @@ class Audit(Shape, frozen=True, kw_only=True):
     hash: str
 
 
+class Ask(Shape, frozen=True, kw_only=True):
+    """I ask voters for these leases, or to go on holding them. Key "". A list that lacks one says nothing; `freed` does.
+
+    `leases`: name ("app.service/index" of an exclusive slot) -> number. `life`: my start count, `turn`: grows with each ask; whoever
+    promises repeats both, so that I know since when to count. `freed`: leases that I let go under that number, and what ran
+    under them has ended.
+    """
+
+    life: int
+    turn: int
+    leases: dict[str, int] = {}
+    freed: dict[str, int] = {}
+
+
+class Grant(Shape, frozen=True, kw_only=True):
+    """As a voter: this lease is `holder`'s under this number, and never again another's under it or a lower one. Key: the lease."""
+
+    number: int
+    holder: str
+
+
+class Promise(Shape, frozen=True, kw_only=True):
+    """As a voter: of what you asked in that turn these are yours, for the length of a lease by my clock. Key: "key of the ask@node".
+
+    `voting`: how often the voters had been changed, as far as I knew.
+    """
+
+    life: int
+    turn: int
+    leases: dict[str, int] = {}
+    voting: int = 0
+
+
 class Alarm(Shape, frozen=True, kw_only=True):
     """Something is wrong that only I can see. Key: "rule:subject". Withdrawn when it is over. `since`: unix seconds."""
 
@@ -213,6 +250,9 @@ FactBody = (
     | Wake
     | Machine
     | Rent
+    | Ask
+    | Grant
+    | Promise
     | Up
     | Claim
     | Decline
@@ -237,6 +277,9 @@ FACTS: dict[str, type[FactBody]] = {
     "machine": Machine,
     "rent": Rent,
     "audit": Audit,
+    "ask": Ask,
+    "grant": Grant,
+    "promise": Promise,
     "alarm": Alarm,
     "sent": Sent,
 }

@@ -8,6 +8,7 @@ none, the whole order is made.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -173,6 +174,9 @@ class Order(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._field.nodes)
+
+    def index(self, node: str, start: int = 0, stop: int = sys.maxsize) -> int:
+        return self.all().index(node, start, stop)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.all())

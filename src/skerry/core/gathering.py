@@ -143,6 +143,8 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         slot = Slot.read(record.key)
         if slot is None:
             return
+        s.leases.due = s.leases.due or "ask" in s.known.facts
+        s.fence_due = s.fence_due or slot in s.fenced
         if record.kind == "claim" and record.body is None and not from_disk:
             _dropped(s, slot, record.node)
         decline = record.body
@@ -163,6 +165,8 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         s.presence.next_s = s.now
     elif record.kind == "object":
         s.images_changed = True
+    elif record.kind in ("ask", "grant", "promise"):
+        s.leases.heard(s, record.node, record.kind, record.key, from_disk)
     elif record.kind in ("load", "wish", "wake"):
         wishing.heard(s, record, from_disk)
 
@@ -178,6 +182,8 @@ def _document(s: Situation, record: Document) -> None:
         s.images_changed = True
     elif record.kind == "alert":
         alerting.changed(s)
+    elif record.kind == "policy":
+        s.leases.due = s.fence_due = True
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
@@ -349,6 +355,8 @@ def awaken(s: Situation) -> None:
         state = s.state_of(s.me, slot)
         if state is not None and state.data:
             s.homes.add(slot)
+        if state is not None and state.proved:
+            s.settled.add((slot.app, slot.service, state.spec))
     for r in s.replicas:
         claim, state = s.claim_of(s.me, r.slot), s.state_of(s.me, r.slot)
         _adopt(s, r, state if claim is not None else None)

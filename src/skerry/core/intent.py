@@ -54,13 +54,24 @@ class Restart(Shape, frozen=True, kw_only=True):
 
 
 class Update(Shape, frozen=True, kw_only=True):
-    """How a service goes from one version to the next (compose `update_config`)."""
+    """How a service goes from one version to the next (compose `update_config`), or back (`rollback_config`).
+
+    `max_failure_ratio`: the share (0 to 1) of its slots that may fail before `failure_action` is taken.
+    """
 
     parallelism: int = 1
     delay_s: float = 0.0
     monitor_s: float = 5.0
     order: Literal["start-first", "stop-first"] = "stop-first"
     failure_action: Literal["rollback", "pause", "continue"] = "rollback"
+    max_failure_ratio: float = 0.0
+
+
+class CanaryStep(Shape, frozen=True, kw_only=True):
+    """The first `share` (0 to 1) of a service's slots, at least one, runs a new version well for `hold_s` before more follow."""
+
+    share: float
+    hold_s: float
 
 
 class Needs(Shape, frozen=True, kw_only=True):
@@ -145,6 +156,8 @@ class Service(Shape, frozen=True, kw_only=True):
     needs: Needs = Needs()
     restart: Restart = Restart()
     update: Update = Update()
+    rollback: Update | None = None  # None: it goes back as it goes on
+    canary: tuple[CanaryStep, ...] = ()
     constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
     depends_on: tuple[Depends, ...] = ()
     aliases: tuple[str, ...] = ()  # further names inside the app
@@ -189,13 +202,14 @@ class Release(Shape, frozen=True, kw_only=True):
     `images`: service -> "sha256:<hex>" of the OCI manifest; "<service>.init" -> the image that makes the service's data
     before its first start, where it needs one (docs/decisions/0009). `fits`: the app version it was made with, the lowest it may run
     with. `fallback`: payload hash of the release to turn back to ("" for none). `earlier`: what the releases before it ran,
-    see core/history.py.
+    see core/history.py. `back`: somebody went back to what ran before: it goes as `rollback_config` says, and is no canary.
     """
 
     images: dict[str, str]
     fits: int
     fallback: str = ""
     earlier: tuple[str, ...] = ()
+    back: bool = False
 
 
 class Node(Shape, frozen=True, kw_only=True):
@@ -225,6 +239,7 @@ class Node(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()  # keys of earlier, expelled enrolments of this path: they stay barred
     image_budget_bytes: int = 0  # of its disk, for images; 0: what the host itself thinks right
     boxes: dict[str, str] = {}
+    voter_only: bool = False  # it grants leases and runs nothing
 
 
 MANUAL = "manual"  # a provider: its machines are brought and taken away by people
@@ -349,6 +364,9 @@ class Policy(Shape, frozen=True, kw_only=True):
     """`policy`: all roles, barred keys, and an epoch per path, exact or "app/*" (absent: 0; of several the highest).
 
     `readmitted`: keys that an expulsion barred and that may be enrolled again.
+
+    `voters`: fixed hosts; more than half of them grant leases. While they change, more than half of `voters_before` too;
+    `voting`: how often they have changed.
     """
 
     roles: tuple[Role, ...]
@@ -356,6 +374,8 @@ class Policy(Shape, frozen=True, kw_only=True):
     barred: tuple[str, ...] = ()
     readmitted: tuple[str, ...] = ()
     voters: tuple[str, ...] = ()
+    voters_before: tuple[str, ...] = ()
+    voting: int = 0
 
 
 class Secret(Shape, frozen=True, kw_only=True):
@@ -473,6 +493,7 @@ def spec_of(service: Service, image: str, init: str = "") -> str:
     How many replicas there are, how an update goes and who may reach it is not part of it: changing these restarts nothing.
     """
     same = msgspec.structs.replace(
-        service, replicas=1, update=Update(), constraints=(), scale=None, metrics=None, callers=(), agents=False
+        service, replicas=1, update=Update(), rollback=None, canary=(), constraints=(), scale=None
     )
+    same = msgspec.structs.replace(same, metrics=None, callers=(), agents=False)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

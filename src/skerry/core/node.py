@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from skerry.core import tending, view, wishing
+from skerry.core import exclusive, tending, turns, view, wishing
 from skerry.core.alerting import alerting
 from skerry.core.constraints import name_of
 from skerry.core.deciding import decide_service
@@ -66,11 +66,16 @@ class NodeCore:
             self._alive = True
             self._refresh_apps()
             awaken(s)
+            exclusive.begin(s)
         self._review_presence()
         wishing.review(s)
         self._refresh_apps()
         wishing.measure(s)
+        exclusive.review(s)
         self._decide()
+        exclusive.review(s)
+        if s.agenda:
+            self._decide()  # a vote of our own, or nobody needed for one
         self._publish_up(at_once=isinstance(event, LinkUp))
         return self._effects()
 
@@ -176,6 +181,10 @@ class NodeCore:
             s.failing = {slot: failing for slot, failing in s.failing.items() if slot.app != app}
         newest = {(app, service, spec) for service, spec in now.newest.items()}
         s.evidence = {key: seen for key, seen in s.evidence.items() if key[0] != app or key in newest}
+        s.failed_slots = {key: seen for key, seen in s.failed_slots.items() if key[0] != app or key in newest}
+        # What is newly wanted is judged anew, also if it ran well here once; of what no document makes any more nothing is known.
+        anew = newest if before is None else {key for key in newest if before.newest.get(key[1]) != key[2]}
+        s.settled = {key for key in s.settled if key[0] != app or (key[2] in now.specs and key not in anew)}
         if before == now:
             return
         s.wants[app] = now
@@ -184,9 +193,11 @@ class NodeCore:
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
         s.forget_orders(app)
         s.routes_due.add(app)
+        s.fence_due = True
         for service, want in now.services.items():
             old = before.services.get(service) if before is not None else None
             if old is not None and old.spec != want.spec:
+                turns.turned(s, app, service)
                 s.note("turned-back" if now.turned_back else "rollout", f"{app}.{service}",
                        now.turned_back or f"version {want.versions[0]}.{want.versions[1]} is wanted")  # fmt: skip
         for replica in s.replicas:
@@ -262,6 +273,7 @@ class NodeCore:
             s.renting.next_s,
             s.wishing.next_s,
             s.alerting.next_s,
+            s.leases.next_s,
             s.agenda.next_s(),
         )
         wake = max(wake, s.now)

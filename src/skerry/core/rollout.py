@@ -41,6 +41,11 @@ def may_move(lower: Sequence[Lower], *, parallelism: int, delay_s: float, now_s:
     return MayMove(False, f"waits for {waiting[0]} to be healthy in the new version", again)
 
 
+def tolerated(max_failure_ratio: float, replicas: int) -> int:
+    """So many slots may fail before anything follows from it."""
+    return int(max_failure_ratio * replicas + 1e-9)
+
+
 def has_failed(failed_on: Mapping[str, str], candidates: Sequence[str]) -> bool:
     """Whether a version has failed: on two nodes, or on all (then it is one) that could run it at all."""
     return len(failed_on) >= 2 or (len(failed_on) == 1 and bool(candidates) and all(n in failed_on for n in candidates))

@@ -17,12 +17,13 @@ from skerry.core.bars import Bars
 from skerry.core.claims import Room
 from skerry.core.concern import Concern
 from skerry.core.constraints import unmet
-from skerry.core.effects import Effect, Note, Publish, Target
+from skerry.core.effects import Effect, Fenced, Note, Publish, Target
 from skerry.core.facts import Claim, FactBody, SlotState
 from skerry.core.field import Field, Order
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
+from skerry.core.leases.desk import Leases
 from skerry.core.order import order_by_name
 from skerry.core.presence import Presence
 from skerry.core.records import MachineSlot, Slot
@@ -74,6 +75,11 @@ class Situation:
         self.renting = Renting()
         self.wishing = Wishing()
         self.alerting = Alerting()
+        self.leases = Leases(timing)
+        self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
+        self.refused: tuple[str, ...] = ()  # addresses of their containers that another lease has overtaken
+        self.fence_due = True
+        self.guarded: dict[Slot, tuple[int, float]] = {}  # own: what the guard was told last, number and until
         self.bars = Bars(timing.bar_first_s, timing.bar_most_s)
         self.drops = Bars(
             timing.bar_first_s, timing.bar_most_s
@@ -85,7 +91,11 @@ class Situation:
             tuple[str, str, str], dict[str, str]
         ] = {}  # (app, service, spec) -> node -> why it failed there
         self.failed: set[tuple[str, str, str]] = set()  # versions with a verdict that counts here
+        self.failed_slots: dict[tuple[str, str, str], set[Slot]] = {}  # the same: in which slots
         self.settled: set[tuple[str, str, str]] = set()  # versions whose rollout was once complete
+        self.turned_s: dict[ServiceKey, float] = {}  # since when another version of it is wanted than before
+        self.took_over_s: dict[ServiceKey, float] = {}  # the same, where it was in the midst of going to another one
+        self.held_back: dict[ServiceKey, int] = {}  # slots from this number on stay with the version before for now
         self.vacant: dict[Slot, float] = {}  # since when nobody holds it
         self.homes: set[Slot] = set()  # slots whose data is here: a volume that is not disposable was made for them
         self.first_home: dict[Slot, str] = {}  # who was the only one to say that it has the slot's data
@@ -187,8 +197,15 @@ class Situation:
 
     def want(self, slot: Slot) -> Want | None:
         """What the slot shall run; None: it is not wanted, or not known (see `is_known`)."""
-        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
-        return want if want is not None and slot.index in self.numbers(slot.app, slot.service) else None
+        app = self.wants.get(slot.app, _UNWANTED)
+        want = app.services.get(slot.service)
+        if want is None or slot.index not in self.numbers(slot.app, slot.service):
+            return None
+        if slot.index >= self.held_back.get((slot.app, slot.service), slot.index + 1) and slot.service in app.before:
+            claims = self.known.about("claim", str(slot)).values()
+            if not any(isinstance(claim, Claim) and claim.spec == want.spec for claim in claims):
+                return app.before[slot.service]  # what has gone on before this node started is not turned back by it
+        return want
 
     def numbers(self, app: str, service: str) -> Collection[int]:
         """Of its wanted slots, in order."""
@@ -233,7 +250,9 @@ class Situation:
     def add_evidence(self, slot: Slot, spec: str, node: str, why: str) -> None:
         """A version failed on a node: whoever has seen it on enough nodes says so (see verdicts)."""
         self.evidence.setdefault((slot.app, slot.service, spec), {})[node] = why[:200]
+        self.failed_slots.setdefault((slot.app, slot.service, spec), set()).add(slot)
         self.verdicts_due.add(slot.app)
+        self.touch_ours(slot.app, slot.service)  # how many have failed may let others go on
 
     def wall(self, at_s: float) -> float:
         """Unix seconds of a time of our monotonic clock."""
@@ -334,7 +353,8 @@ class Situation:
                 nodes = {
                     path: node
                     for path, node in self.known.nodes.items()
-                    if not unmet(constraints, path, node)
+                    if not node.voter_only
+                    and not unmet(constraints, path, node)
                     and self.known.may_read(app, path)
                     and not (stays and MachineSlot.of_path(path))
                 }

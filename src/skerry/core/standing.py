@@ -13,6 +13,7 @@ import msgspec
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
 from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
+from skerry.core.leases.slots import is_holder
 from skerry.core.records import Slot
 from skerry.core.restarts import again
 from skerry.core.situation import Situation, Unwell
@@ -134,6 +135,8 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             s.unwell.pop((slot, node), None)
             continue
         judgement = judged(s, slot, node, order)
+        if want.service.exclusive and judgement.healthy and not is_holder(s, slot, node):
+            judgement = Judgement(False, "has not its lease")
         claimants.append(
             Claimant(
                 node=node,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from skerry.core.effects import Start, Stop, Unwatch, Watch
 from skerry.core.facts import SlotState
+from skerry.core.failures import is_canary, is_on_trial
 from skerry.core.health import start_limit_s
 from skerry.core.intent import Restart, Service
+from skerry.core.leases import slots as lease
 from skerry.core.records import Slot
 from skerry.core.replicas import Phase, Replica
 from skerry.core.restarts import again, next_backoff, told
@@ -142,6 +144,9 @@ def learn(s: Situation, r: Replica) -> None:
 
 def start(s: Situation, r: Replica, reason: str) -> None:
     assert r.service is not None
+    if r.service.exclusive and (why := lease.gate(s, r)):
+        to(s, r, "waiting", why)
+        return
     if r.container:  # what is left of the last run; its logs stay
         s.out.append(Stop(slot=r.slot, spec=r.spec, container=r.container, signal="SIGKILL", drain_s=0.0, grace_s=0.0,
                           reason="cleared away before the next start"))  # fmt: skip
@@ -151,8 +156,10 @@ def start(s: Situation, r: Replica, reason: str) -> None:
     at_home(s, r)
     r.again_s, r.healthy, r.exit_code, r.oom = None, None, None, False
     to(s, r, "starting", reason)
+    r.fencing = lease.number_of(s, r.slot) if r.service.exclusive else 0
     s.out.append(
-        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, init=r.init, reason=reason)
+        Start(slot=r.slot, spec=r.spec, image=r.image, service=r.service, versions=r.versions, init=r.init, reason=reason,
+              fencing=r.fencing)
     )  # fmt: skip
 
 
@@ -173,7 +180,8 @@ def started(s: Situation, r: Replica, container: str, address: str) -> None:
     s.note("started", r.slot, f"{r.image[:19]} at {address}")
     watch(s, r)
     if r.stop_asked:
-        stop(s, r, r.why or "no longer wanted")
+        without = r.service is not None and r.service.exclusive and s.leases.held(str(r.slot), s.now) is None
+        stop(s, r, r.why or "no longer wanted", at_once=without)
 
 
 def watch(s: Situation, r: Replica) -> None:
@@ -207,6 +215,10 @@ def probed(s: Situation, r: Replica, ok: bool, detail: str) -> None:
 
 
 def _look_after(s: Situation, r: Replica) -> None:
+    if r.service is not None and r.service.exclusive and str(r.slot) not in s.leases.leases:
+        r.then_again = True
+        stop(s, r, "it runs, and no lease that is known here says so", at_once=True)  # it was found here at our start
+        return
     if r.service is None or r.service.probe is None:
         _when(s, r, r.started_s + s.timing.running_is_well_s, lambda: probed(s, r, True, ""))
     if not r.well_once:
@@ -215,6 +227,13 @@ def _look_after(s: Situation, r: Replica) -> None:
         since = r.first_start_s if r.first_start_s is not None else r.started_s
         ripe = max(since + limit, r.started_s + min(limit, _FAIR_S))
         _when(s, r, ripe, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
+    elif r.healthy is False and is_canary(s, r.slot, r.spec):
+        _when(
+            s,
+            r,
+            r.unwell_s + s.timing.unwell_moves_s,
+            lambda: fail(s, r, f"not healthy any more: {r.detail or 'no answer'}"),
+        )
     elif r.healthy is False:
         _when(s, r, r.unwell_s + s.timing.unwell_restart_s, lambda: _renew(s, r))
 
@@ -231,11 +250,14 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
     s.note("exited", r.slot, f"{how}: {last_lines[-300:]}" if last_lines else how)
     if r.well_s is not None and r.healthy and s.now - r.well_s >= s.timing.backoff_reset_s:
         r.backoff_s, r.exits_s = 0.0, []
-    in_monitor = r.well_s is not None and r.service is not None and s.now - r.well_s <= r.service.update.monitor_s
+    on_trial = r.service is not None and is_on_trial(s, r.slot, r.spec, r.well_s, r.service.update.monitor_s)
     r.exit_code, r.oom, r.healthy, r.address = exit_code, oom, None, ""
     r.exits_s = [*r.exits_s[-99:], s.now]
     r.last_end = how
     to(s, r, "exited", how)
+    if r.service is not None and r.service.exclusive and s.leases.held(str(r.slot), s.now) is None:
+        to(s, r, "waiting", f"its lease ended: {how}")  # the guard has ended it: no failure of its own
+        return
     policy = r.service.restart if r.service is not None else Restart()
     if not again(policy, exit_code, r.exits_s, s.now):
         r.again_s = None
@@ -244,10 +266,12 @@ def exited(s: Situation, r: Replica, exit_code: int, oom: bool, last_lines: str)
         return
     key = (r.slot.app, r.slot.service, r.spec)
     young = r.first_start_s is not None and s.now - r.first_start_s <= s.timing.start_limit_s
-    if key not in s.settled and (in_monitor or (young and not r.well_once)):
+    if key not in s.settled and (on_trial or (young and not r.well_once)):
         recent = sum(s.now - at <= s.timing.start_limit_s for at in r.exits_s)
-        if in_monitor or recent > s.timing.start_exits:
-            how = f"{how}, {recent} times" if recent > 1 else f"{how} right after its start"
+        if on_trial or recent > s.timing.start_exits:
+            tried = r.well_s is not None and r.service is not None and s.now - r.well_s > r.service.update.monitor_s
+            once = "while its version was tried" if tried else "right after its start"
+            how = f"{how}, {recent} times" if recent > 1 else f"{how} {once}"
             fail(s, r, with_words(how, last_lines, _WORDS_MAX))
             return
     r.backoff_s = next_backoff(r.backoff_s, max(policy.delay_s, 0.01), s.timing.backoff_most_s)
@@ -299,8 +323,8 @@ def cannot(s: Situation, slot: Slot, spec: str, why: str) -> float:
     return until
 
 
-def stop(s: Situation, r: Replica, reason: str) -> None:
-    """End it for good, or (then_again) to start it anew."""
+def stop(s: Situation, r: Replica, reason: str, *, at_once: bool = False) -> None:
+    """End it for good, or (then_again) to start it anew. `at_once`: it is killed, whatever time its service gives it."""
     if r.phase == "stopping":
         return
     if r.phase == "starting":
@@ -316,8 +340,9 @@ def stop(s: Situation, r: Replica, reason: str) -> None:
     to(s, r, "stopping", reason)
     s.out.append(
         Stop(
-            slot=r.slot, spec=r.spec, container=r.container, signal=service.stop_signal,
-            drain_s=service.drain_s if routed else 0.0, grace_s=service.stop_grace_s, reason=reason,
+            slot=r.slot, spec=r.spec, container=r.container, signal="SIGKILL" if at_once else service.stop_signal,
+            drain_s=service.drain_s if routed and not at_once else 0.0, grace_s=0.0 if at_once else service.stop_grace_s,
+            reason=reason,
         )
     )  # fmt: skip
 
@@ -354,6 +379,7 @@ def publish_state(s: Situation, slot: Slot, wanted_spec: str, rest: str = "") ->
         spec=r.spec, image=r.image, state=r.phase, address=r.address if r.phase == "running" else "",
         healthy=r.healthy, since=s.wall(r.since_s), restarts=r.restarts, exit_code=r.exit_code, oom=r.oom,
         why=r.why or _last_end(r), versions=r.versions, data=slot in s.homes,
+        proved=(slot.app, slot.service, r.spec) in s.settled, fencing=r.fencing,
     )  # fmt: skip
     s.publish("slot", key, body, f"{r.phase}: {r.why}" if r.why else r.phase)
 

@@ -42,12 +42,19 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     fetch_retry_first_s: float = 1.0
     fetch_retry_most_s: float = 30.0
     mixed_wait_s: float = 0.2  # a newer app document than its release: the matching release may be under way
+    superseded_wait_s: float = 0.5  # a rollout that takes over from another one begins when all nodes know of it
     image_keepers: int = 3  # nodes that keep every wanted image and the fallback's
     rank_all: int = (
         64  # of up to so many nodes every slot's whole order is made: in small clouds nothing is saved by less
     )
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
+    # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after.
+    lease_s: float = 4.5
+    lease_rho: float = 0.01  # greatest relative error of a clock's rate
+    lease_stop_s: float = 0.25  # so long before its lease ends a container is killed, for that takes a moment
+    lease_least_s: float = 1.0  # nothing is started under a lease with less left
+    lease_split_s: float = 0.3  # two asked at once and neither has enough voters: by then all their answers are there
     # Of keepers and the machines that they rent. What an operator decides (join_s, down_s, ...) stands in the pool.
     rent_look_s: float = 5.0  # so often a keeper asks itself how many machines are needed
     wish_step_s: float = 60.0  # a pool's wishes are kept in steps of at least this

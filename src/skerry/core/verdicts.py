@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Decline, Verdict
+from skerry.core.failures import beyond_tolerance
 from skerry.core.records import Slot
 from skerry.core.rollout import has_failed
 from skerry.core.situation import Situation
@@ -37,7 +38,8 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
     # Who says that it failed on itself has declined it, whether or not that decline ever came here.
     seen |= {node: v.evidence[node] for node, v in said.items() if node in v.evidence and node in s.known.nodes}
     sole = any(_is_home(s, node, app, service, want) for node in seen)
-    if seen and key not in s.settled and (sole or has_failed(seen, _candidates(s, app, service, spec))):
+    enough = sole or has_failed(seen, _candidates(s, app, service, spec))
+    if seen and key not in s.settled and enough and _beyond_tolerance(s, app, service, want):
         return _say(s, name, spec, seen)
     if not said:
         return False
@@ -47,6 +49,12 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
         told = {node: why for v in said.values() for node, why in v.evidence.items() if node != s.me}
         return _say(s, name, spec, told | seen)
     return False
+
+
+def _beyond_tolerance(s: Situation, app: str, service: str, want: AppWant) -> bool:
+    """A verdict is about the newest version; once it was turned back, what is wanted is another, with other bounds."""
+    found = want.services.get(service)
+    return found is None or found.spec != want.newest.get(service) or beyond_tolerance(s, app, service, found)
 
 
 def _say(s: Situation, name: str, spec: str, evidence: dict[str, str]) -> bool:

@@ -32,6 +32,7 @@ class AppWant(msgspec.Struct, frozen=True):
     `newest`: service -> spec of the newest pair (what a verdict is about). `specs`: every spec that these documents can make.
     `images`: service -> images to keep. `failures`: service -> why its newest version failed, and what follows from that.
     `turned_back`: why the newest is not wanted, "" if it is. `earlier`: images of the kept history, in short.
+    `before`: what the slots that a canary leaves alone go on running; empty where nothing of it may run.
     """
 
     known: bool
@@ -45,6 +46,7 @@ class AppWant(msgspec.Struct, frozen=True):
     turned_back: str = ""
     mixed: bool = False
     has_fallback: bool = False
+    before: dict[str, Want] = {}
     earlier: frozenset[str] = frozenset()
     pools: tuple[str, ...] = ()
 
@@ -72,13 +74,13 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         fallback = fallback_of(known, app_doc, earlier)
     services = _services(*newest, app)
     specs = {want.spec: want for want in services.values()}
-    back = _services(*fallback, app) if fallback is not None else {}
+    back = {name: _going_back(want) for name, want in _services(*fallback, app).items()} if fallback is not None else {}
     specs |= {want.spec: want for want in back.values()}
     failures, reason = {}, ""
     for service, want in services.items():
         if why := failed(service, want.spec):
             told = f"version {want.versions[0]}.{want.versions[1]} of {service} failed: {why}"
-            failures[service] = f"{told}; {_follows(want.service.update.failure_action, bool(back))}"
+            failures[service] = f"{told}; {_follows(want.service.update.failure_action, back.get(service), bool(back))}"
             if want.service.update.failure_action == "rollback" and back:
                 reason = reason or told
     return AppWant(
@@ -92,16 +94,26 @@ def wanted(name: str, known: Knowledge, failed: Callable[[str, str], str]) -> Ap
         turned_back=reason,
         mixed=newest[0].version > release_fits(newest[1]),
         has_fallback=bool(back),
+        before={} if reason else back,
         pools=app.pools,
         earlier=frozenset(name for names in release_doc.body.earlier for name in names.split()),
     )
 
 
-def _follows(failure_action: str, has_fallback: bool) -> str:
+def _going_back(want: Want) -> Want:
+    """The way back goes as `rollback_config` says, else as the way on went; what is back there is known, and no canary."""
+    service = want.service
+    back = msgspec.structs.replace(service, update=service.rollback or service.update, canary=())
+    return msgspec.structs.replace(want, service=back)
+
+
+def _follows(failure_action: str, back: Want | None, has_fallback: bool) -> str:
     if failure_action == "pause":
         return "the rollout is paused"
     if failure_action == "continue":
         return "the rollout goes on"
+    if back is not None:
+        return f"turned back to version {back.versions[0]}.{back.versions[1]}"
     return "turned back to the version before" if has_fallback else "there is no version before it to turn back to"
 
 
@@ -133,7 +145,10 @@ def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
         if image is None:
             continue  # its image is under way
         now = newest.services.get(name, service)
-        shown = msgspec.structs.replace(service, replicas=now.replicas, update=now.update, scale=now.scale)
+        update, canary = (now.rollback or now.update, ()) if release.body.back else (now.update, now.canary)
+        shown = msgspec.structs.replace(
+            service, replicas=now.replicas, update=update, rollback=now.rollback, canary=canary, scale=now.scale
+        )
         init = release.body.images.get(init_of(name), "")
         wants[name] = Want(shown, image, spec_of(service, image, init), (app.version, release.version), init)
     return wants

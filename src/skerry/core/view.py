@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -10,13 +12,27 @@ from skerry.core.constraints import name_of, unmet
 from skerry.core.deciding import waits_for_home
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
+from skerry.core.leases.quorum import voters_of
 from skerry.core.records import Slot
 from skerry.core.rings import place
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, look
+from skerry.core.turns import held_now
 from skerry.core.versions import Want
 from skerry.core.waking import at_zero
 from skerry.core.wishing import number_of, unwanted
+
+
+class Trying(msgspec.Struct, frozen=True):
+    """Where a service's canary stands. `step`: from 1; the first `slots` run the new version. `left_s`: until the step's hold is
+    over; None: not all of them are well yet."""
+
+    step: int
+    steps: int
+    slots: int
+    replicas: int
+    hold_s: float
+    left_s: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -45,6 +61,9 @@ class Row(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     pinned: bool = False  # its data is on this node: it is never moved
     allows: dict[str, str] = {}  # what the lint may find in its image -> why, as operators signed it
+    canary: Trying | None = None  # of its service
+    lease: int = 0  # of an exclusive slot: the number of the newest lease, granted to `leased_to`
+    leased_to: str = ""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -59,6 +78,9 @@ class Host(msgspec.Struct, frozen=True):
     free: dict[str, int | float]
     agent: str = ""
     why: str = ""
+    votes: str = ""  # "yes", or "only": it grants leases and runs nothing
+    leases: int = 0  # that it holds
+    policy: int = 0  # version that it holds
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -165,7 +187,7 @@ def _asleep(s: Situation, slot: Slot, want: Want) -> Row:
     """Of a service that is at zero: which version will run when it is woken."""
     return Row(str(slot), slot.app, slot.service, "", "asleep", False, _version(want.versions), want.image, s.wall(s.now),
                (), unwanted(s, slot), wanted=_newest(s, slot), failed=_failed(s, slot),
-               verdict=_verdict(s, slot), allows=want.service.allow)  # fmt: skip
+               verdict=_verdict(s, slot), allows=want.service.allow, canary=_canary(s, slot))  # fmt: skip
 
 
 def _row(s: Situation, slot: Slot) -> Row | None:
@@ -184,18 +206,48 @@ def _row(s: Situation, slot: Slot) -> Row | None:
         return Row(str(slot), slot.app, slot.service, name_of(node), "waiting", False, _version(want.versions), want.image,
                    s.wall(s.vacant.get(slot, s.now)), tuple(name_of(c.node) for c in claims), why,
                    wanted=_newest(s, slot), failed=_failed(s, slot), verdict=_verdict(s, slot),
-                   allows=want.service.allow)  # fmt: skip
+                   allows=want.service.allow, canary=_canary(s, slot), **_lease(s, slot))  # fmt: skip
     best = claims[0] if claims else None
     why = state.why or (best.why if best is not None else "")
     return Row(
         slot=str(slot), app=slot.app, service=slot.service, node=name_of(node), state=state.state,
         healthy=best.healthy if best is not None else False, version=_version(state.versions), image=state.image,
         since=state.since, claims=tuple(name_of(claimant.node) for claimant in claims), why=why, address=state.address,
-        restarts=state.restarts, outdated=want is None or state.spec != want.spec, wanted=_newest(s, slot),
+        restarts=state.restarts, outdated=want is None or state.spec != _spec_for_all(s, slot), wanted=_newest(s, slot),
         failed=_failed(s, slot), verdict=_verdict(s, slot), exit_code=state.exit_code,
         finished=best is not None and best.done and not best.healthy,
         pinned=standing is not None and node in standing.home, allows=_allows(s, slot, state.spec),
+        canary=_canary(s, slot), **_lease(s, slot),
     )  # fmt: skip
+
+
+def _spec_for_all(s: Situation, slot: Slot) -> str:
+    """What every slot of the service shall run in the end; a canary lets some have it later."""
+    return s.wants[slot.app].services[slot.service].spec
+
+
+def _waits_for_canary(s: Situation, slot: Slot) -> str:
+    at = _canary(s, slot)
+    if at is None or slot.index < s.held_back.get((slot.app, slot.service), slot.index + 1):
+        return ""
+    left = f", {at.left_s} s to go" if at.left_s is not None else ""
+    return (
+        f"version {_newest(s, slot)} is tried on the first {at.slots} of {at.replicas} slots for {at.hold_s:g} s{left}"
+    )
+
+
+def _canary(s: Situation, slot: Slot) -> Trying | None:
+    want = s.wants[slot.app].services.get(slot.service) if slot.app in s.wants else None
+    held = held_now(s, slot.app, slot.service) if want is not None and want.service.canary else None
+    if want is None or held is None:
+        return None
+    left_s = None if held.until_s is None else math.ceil(held.until_s - s.now)
+    return Trying(held.step, held.steps, held.slots, len(s.numbers(slot.app, slot.service)), held.hold_s, left_s)
+
+
+def _lease(s: Situation, slot: Slot) -> dict[str, Any]:
+    held = s.fenced.get(slot)
+    return {"lease": held.number, "leased_to": name_of(held.node)} if held is not None else {}
 
 
 def _allows(s: Situation, slot: Slot, spec: str) -> dict[str, str]:
@@ -243,6 +295,7 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
 
 def hosts(s: Situation) -> list[Host]:
     found = []
+    voters, held = voters_of(s.known), Counter(fenced.node for fenced in s.fenced.values())
     for path, node in sorted(s.known.nodes.items()):
         up = s.known.of(path, "up", "", Up)
         state = s.presence.status(path)
@@ -261,6 +314,8 @@ def hosts(s: Situation) -> list[Host]:
                 name=name_of(path), state="draining" if node.state == "draining" and state == "up" else state,
                 address=node.addresses[0] if node.addresses else "", labels=node.labels, zone=node.zone,
                 capacity=capacity, free=free, agent=s.agent if path == s.me else (up.agent if up else ""), why=why,
+                votes="only" if node.voter_only else "yes" if path in voters.all else "", leases=held[path],
+                policy=s.known.version("policy") if path == s.me else up.policy if up is not None else 0,
             )
         )  # fmt: skip
     return found
@@ -278,14 +333,15 @@ def explain(s: Situation, slot: Slot) -> Explanation:
         Answer(name_of(node), rank, *_answer(s, standing, node, want.spec)) for rank, node in enumerate(standing.order)
     ]
     for node in sorted(set(s.known.nodes) - set(standing.order)):
-        fails = unmet(want.service.constraints, node, s.known.nodes[node])
+        enrolled = s.known.nodes[node]
+        fails = "it votes and runs nothing" if enrolled.voter_only else unmet(want.service.constraints, node, enrolled)
         answers.append(
             Answer(name_of(node), -1, "no candidate", fails or f"the secrets of {slot.app} are not sealed to it")
         )
     winner = standing.winner
     holder = name_of(winner.node) if winner is not None else ""
     awaits = s.whys.get(slot, "") or ("" if winner is not None else _awaits(s, standing, ""))
-    failed = _verdict(s, slot)
+    failed = _verdict(s, slot) or _waits_for_canary(s, slot)
     return Explanation(
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
         awaits="; ".join(part for part in (awaits, failed) if part),

@@ -101,7 +101,7 @@ def with_numbers(s: Situation, app: str, want: AppWant) -> AppWant:
                 s.publish(kind, name, None, "it does not follow the load any more")
     if not scaled:
         return want
-    services = dict(want.services)
+    services, before = dict(want.services), dict(want.before)
     for name, found in scaled.items():
         if w.initial.get((app, name)) != found.service:
             w.initial[app, name] = found.service
@@ -110,7 +110,10 @@ def with_numbers(s: Situation, app: str, want: AppWant) -> AppWant:
         number = _settle(s, (app, name))
         service = msgspec.structs.replace(found.service, replicas=number.replicas)
         services[name] = msgspec.structs.replace(found, service=service)
-    return msgspec.structs.replace(want, services=services)
+        if name in before:
+            service = msgspec.structs.replace(before[name].service, replicas=number.replicas)
+            before[name] = msgspec.structs.replace(before[name], service=service)
+    return msgspec.structs.replace(want, services=services, before=before)
 
 
 def number_of(s: Situation, key: Key) -> Number:

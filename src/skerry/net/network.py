@@ -21,7 +21,7 @@ import msgspec
 from skerry.core.effects import Members, Target
 from skerry.core.intent import Port
 from skerry.errors import BadInput, SkerryError
-from skerry.net import flows
+from skerry.net import fencing, flows
 from skerry.net import ports as rules
 from skerry.net.addresses import Addresses, NoAddressLeft, network_of
 from skerry.net.apart import Apart, Askers
@@ -102,6 +102,7 @@ class Network:
         self._addresses = Addresses.load(directory / "addresses.json", str(own))
         self._routes = self._saved_routes()
         self._looked_at = -1  # the generation of this host's rules when they were last found right
+        self._fenced: frozenset[str] | None = None  # not known yet what an earlier agent has left
         self._applied = ""  # the text of the table that is in force, as far as this object knows
         self._lock = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -261,6 +262,25 @@ class Network:
             except CommandFailed as e:  # the routes are right all the same
                 log.warning("UDP flows to %s could not be cut: %s", sorted(map(str, left)), e)
 
+    async def fence(self, addresses: Iterable[str]) -> None:
+        """The whole set of container addresses that are spoken with no more, through or from this host, whoever asks.
+
+        Flows that exist are cut as well. Raises CommandFailed.
+        """
+        async with self._lock:
+            await self._fence(frozenset(fencing.possible(addresses, self._ground)))
+
+    async def _fence(self, refused: frozenset[str]) -> None:
+        if refused != self._fenced:
+            await self._nft.run(fencing.render(refused))
+            self._fenced = refused
+
+    async def begin_fence(self) -> None:
+        """Once all is known that this host's disk holds: what an earlier agent refused goes, unless it was said anew."""
+        async with self._lock:
+            if self._fenced is None:
+                await self._fence(frozenset())
+
     async def forget(self, addresses: Iterable[str]) -> None:
         """Cut flows to these container addresses (their host was found dead): clients fail now, not at their time-out.
 
@@ -312,7 +332,7 @@ class Network:
         await self._tunnel.purge()
         await self._foreign.purge()
         self._look_for_ipv6()
-        await self._nft.run(rules.purged(self._ground))
+        await self._nft.run(rules.purged(self._ground) + fencing.render(()))
         await self._forwarding.purge()
         for name in ("addresses.json", "routes.json"):
             (self._directory / name).unlink(missing_ok=True)
@@ -373,6 +393,8 @@ class Network:
                     log.warning("the rules were gone; putting them back")
                     self._applied = ""
                     await self._apply()
+                if self._fenced and not self._nft.has(f"chain ip {fencing.TABLE} own"):
+                    await self._nft.run(fencing.render(self._fenced))
             for line in await self._foreign.let_in():
                 log.warning("again: %s", line)
             self._looked_at = generation  # from before: what was changed meanwhile, by us too, is looked at once more

@@ -16,6 +16,8 @@ from threading import RLock
 
 import msgspec
 
+from skerry.outside import UNREADABLE
+
 COUNTS = "counts.json"
 COUNTS_BYTES = 512  # it is written over in place: truncating it would wait for the disk (ext4 flushes it then)
 WAITING = 2  # files to be counted
@@ -63,7 +65,7 @@ class LogCounts:
         counts = self._of.get(id)
         if counts is None:
             counts = Counts()
-            with contextlib.suppress(OSError, msgspec.DecodeError):
+            with contextlib.suppress(OSError, *UNREADABLE):
                 counts = msgspec.json.decode((self._directory / id / COUNTS).read_bytes(), type=Counts)
             self._of[id] = counts
             for left in (self._directory / id).glob("out.*"):  # of an agent that died

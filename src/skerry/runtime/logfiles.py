@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.runtime import logcounts, syscalls
 from skerry.runtime.contract import ClosedLog
 from skerry.runtime.logcounts import LogCounts
@@ -240,7 +241,7 @@ class LogFiles:
 
 def _labels(folder: Path) -> dict[str, str] | None:
     """None: there are none that can be read."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
+    with contextlib.suppress(OSError, *UNREADABLE):
         return msgspec.json.decode((folder / LABELS).read_bytes(), type=dict[str, str])
     return None
 

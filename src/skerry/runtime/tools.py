@@ -27,6 +27,7 @@ from typing import TypeVar
 
 import msgspec
 
+from skerry.outside import UNREADABLE
 from skerry.runtime import conmon, overlay, processes, rootfs, syscalls
 from skerry.runtime.cgroups import Cgroups
 from skerry.runtime.contract import RuntimeBusy, RuntimeRefused, Tool, ToolSpec
@@ -77,7 +78,7 @@ class OciTool(Tool):
             return ""
         with contextlib.suppress(OSError):
             for line in reversed((self._place / "log").read_text("utf-8", "replace").splitlines()):
-                with contextlib.suppress(msgspec.DecodeError):
+                with contextlib.suppress(*UNREADABLE):
                     return str(msgspec.json.decode(line, type=dict[str, str]).get("msg", ""))[: conmon.WHY_MAX]
         return "the runtime gave no reason"
 

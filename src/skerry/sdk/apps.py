@@ -66,7 +66,7 @@ class Apps:
         ChangedMeanwhile.
         """
         app = await asyncio.to_thread(read, compose, name, variables)
-        async with self._connection.changing(f"app/{app.name}", prev, self._etag(app.name)) as session:
+        async with self._connection.changing_first(f"app/{app.name}", prev, self._etag(app.name)) as (session, signed):
             done = await deploying.deploy(
                 session,
                 app,
@@ -74,6 +74,7 @@ class Apps:
                 detach=detach,
                 timeout_s=timeout_s,
                 progress=progress,
+                signed=signed,
             )
         return msgspec.convert(done, Deployed)
 
@@ -100,9 +101,11 @@ class Apps:
         progress: Progress = lambda line: None,
     ) -> RolledBack:
         """Go back to the release before. Raises NothingBefore, NoSuchApp, NotInTime, ChangedMeanwhile."""
-        async with self._connection.changing(f"app/{name}", prev, self._etag(name)) as session:
+        async with self._connection.changing_first(f"app/{name}", prev, self._etag(name)) as (session, signed):
             images = self._connection.images
-            done = await apps.rollback(session, name, images=images, timeout_s=timeout_s, progress=progress)
+            done = await apps.rollback(
+                session, name, images=images, timeout_s=timeout_s, progress=progress, signed=signed
+            )
         return msgspec.convert(done, RolledBack)
 
     async def scale(
@@ -128,7 +131,7 @@ class Apps:
         session = self._connection.session
         await session.sync(1)
         app, _ = apps.of_service(session, service)
-        async with self._connection.changing(f"app/{app}", prev, self._etag(app)):
+        async with self._connection.changing_first(f"app/{app}", prev, self._etag(app)) as (_, signed):
             done = await apps.scale(
                 session,
                 service,
@@ -139,6 +142,7 @@ class Apps:
                 detach=detach,
                 timeout_s=timeout_s,
                 progress=progress,
+                signed=signed,
             )
         return msgspec.convert(done, Scaled)
 

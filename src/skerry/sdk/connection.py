@@ -85,9 +85,17 @@ class Connection:
 
         Raises ChangedMeanwhile, and HomeBusy while a command changes this cloud.
         """
+        async with self.changing_first(what, prev, now) as (session, _):
+            yield session
+
+    @contextlib.asynccontextmanager
+    async def changing_first(
+        self, what: str, prev: str | None = None, now: Callable[[], str] = str
+    ) -> AsyncIterator[tuple[Session, Callable[[], None]]]:
+        """As `changing`, with what lets the next one in: to be called once all is signed and only waiting is left."""
         session = self.session
-        async with self._turn(what):
-            with self._hold(session.home):
+        async with self._turn(what) as next_one:
+            with self._hold(session.home) as let_go:
                 if prev is not None:
                     await session.sync()
                     if (etag := now()) != prev:
@@ -96,15 +104,25 @@ class Connection:
                             f"it is at {etag or 'nothing'} now, not at {prev}",
                             "look at it again, then decide again",
                         )
-                yield session
+
+                def signed() -> None:
+                    session.save()
+                    let_go()
+                    next_one()
+
+                yield session, signed
 
     @contextlib.asynccontextmanager
-    async def _turn(self, what: str) -> AsyncIterator[None]:
+    async def _turn(self, what: str) -> AsyncIterator[Callable[[], None]]:
         lock, users = self._turns.get(what, (asyncio.Lock(), 0))
         self._turns[what] = (lock, users + 1)
         try:
-            async with lock:
-                yield
+            await lock.acquire()
+            release = _once(lock.release)
+            try:
+                yield release
+            finally:
+                release()
         finally:
             lock, users = self._turns.pop(what)
             if users > 1:
@@ -116,12 +134,23 @@ class Connection:
         if not self._changing:
             self._held.enter_context(home.lock())
         self._changing += 1
-        try:
-            yield
-        finally:
+
+        def give_back() -> None:
             self._changing -= 1
             if not self._changing:
                 self._held.close()
+
+        let_go = _once(give_back)
+        try:
+            yield let_go
+        finally:
+            let_go()
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """The same, doing it at the first call only."""
+    acts = [act]
+    return lambda: acts.pop()() if acts else None
 
 
 def _opened(home: CloudHome, secret: Passphrase) -> Session:

@@ -14,12 +14,25 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """What all of them share: they never change, and compare by what they hold."""
 
 
+class Trying(Value, frozen=True):
+    """Where a service's canary stands. `step`: from 1; the first `slots` of `replicas` run the new version; each step is held for
+    `hold_s` once they are well. `left_s`: seconds of that to go; None: not all of them are well yet."""
+
+    step: int
+    steps: int
+    slots: int
+    replicas: int
+    hold_s: float
+    left_s: int | None = None
+
+
 class Replica(Value, frozen=True):
     """One replica, `guestbook.web/0`. `node` "" and state "waiting": nobody runs it.
 
     `version`: of what it runs, "APP.RELEASE"; `wanted`: the newest that the host knew which answered. `healthy`: as witnessed by
     other hosts, too. `outdated`: it runs something else than what is wanted. `finished`: a job that ended well. `pinned`: its
-    data is on that node, it is never moved. `since`: RFC 3339, of its state. `verdict`: why its version failed.
+    data is on that node, it is never moved. `since`: RFC 3339, of its state. `verdict`: why its version failed. `canary`: of its
+    service, while a new version is tried on a share of it.
     """
 
     slot: str
@@ -43,6 +56,7 @@ class Replica(Value, frozen=True):
     exit_code: int | None = None
     pinned: bool = False
     allows: dict[str, str] = {}
+    canary: Trying | None = None
 
 
 class Room(Value, frozen=True):

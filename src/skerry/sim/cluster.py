@@ -17,6 +17,7 @@ from skerry.core.records import Document
 from skerry.core.timing import Timing
 from skerry.sim.clock import Clock
 from skerry.sim.machine import Letter, Machine
+from skerry.sim.still import Container
 from skerry.sim.wires import Wires
 
 
@@ -74,6 +75,7 @@ class Cluster:
         self.posted = 0  # in so many letters
         self.deaf: set[str] = set()  # receivers that answer nothing
         self.fatal: dict[str, str] = {}  # node -> "before" or "after": its power goes then when it sends a letter
+        self.begins: list[Callable[[Machine, Container], None]] = []  # told of each container that begins to run
         self.steps = 0
         self.wires = wires(self)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
-from skerry.core.intent import App, Body, Node, Release, Service
+from skerry.core.intent import App, Body, Node, Policy, Release, Service
 from skerry.core.records import Document, MachineSlot
 
 
@@ -31,6 +32,13 @@ def node(
     return document(f"node/{name}", body, version)
 
 
+def voter_only(name: str, *, version: int = 1) -> Document:
+    """A host that votes and runs nothing."""
+    of = node(name)
+    assert isinstance(of.body, Node)
+    return document(of.path, msgspec.structs.replace(of.body, voter_only=True), version)
+
+
 def machine(slot: MachineSlot, key: str, address: str, *, version: int = 1) -> Document:
     """An enrolment as a keeper of the pool signs it, for the key that a machine made at its first boot."""
     body = Node(
@@ -42,6 +50,12 @@ def machine(slot: MachineSlot, key: str, address: str, *, version: int = 1) -> D
 
 def machine_number(slot: MachineSlot) -> int:
     return 100 + slot.index + 10 * sum(slot.pool.encode()) % 100 * (slot.pool != "burst")
+
+
+def policy(*voters: str, before: Sequence[str] = (), version: int = 1, voting: int = 0) -> Document:
+    """A policy that says no more than who votes about leases: names of hosts."""
+    paths, old = tuple(f"node/{name}" for name in voters), tuple(f"node/{name}" for name in before)
+    return document("policy", Policy(roles=(), voters=paths, voters_before=old, voting=voting), version)
 
 
 def app(name: str, services: dict[str, Service], *, version: int = 1, fallback: str = "", deleted: bool = False,

@@ -6,32 +6,19 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
 from skerry.core.records import Document, Fact, Record, Slot
 from skerry.sim.documents import word_of
+from skerry.sim.still import Container, Still
 from skerry.trust import checks_fact
 
 if TYPE_CHECKING:
     from skerry.sim.cluster import Cluster
 
 CLOCK_AT_ZERO = 1_800_000_000.0
-
-
-class Container(msgspec.Struct):
-    id: str
-    slot: Slot
-    spec: str
-    image: str
-    address: str
-    running: bool = True
-    answers_s: float = 0.0
-    exit_code: int | None = None
-    stopping: bool = False
 
 
 class Letter(NamedTuple):
@@ -48,22 +35,19 @@ class Letter(NamedTuple):
     fixed: int
 
 
-class Machine:
+class Machine(Still):
     """One node: its disk, its containers, its core while the agent runs."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
-        self.cluster = cluster
+        super().__init__(cluster)
         self.path = f"node/{name}"
         self.disk: dict[str, Record] = {}
         self.older: list[Document] = []
         self.images: set[str] = set()
-        self.containers: dict[str, Container] = {}
         self.called_off: set[str] = set()  # containers that were stopped, some of them before they were made
         self.initialised: set[Slot] = set()  # their volumes hold data
         self.boots = 0
-        self.on = False
         self.new = False  # it has not yet compared with anybody what it was given
-        self.core: NodeCore | None = None
         self.booted_s = 0.0
         self.cpus, self.memory_bytes = 2.0, 1 << 30
         self.clock_off_s = 0.0  # of the wall clock by which it counts steps, from its next start on
@@ -74,9 +58,7 @@ class Machine:
         self.gauges: tuple[do.Gauge, ...] = ()
         self.peers: do.Peers | None = None
         self.watches: dict[tuple[Slot, str, str], tuple[do.Watch, bool | None]] = {}
-        self.life = 0
         self._n = 0
-        self._wake_s = float("inf")
         self._ids = 0
         self._seen: dict[str, tuple[int, int, float, str]] = {}
 
@@ -92,6 +74,7 @@ class Machine:
         self.core = NodeCore(self.cluster.timing)
         self.linked, self.watches, self.route, self.gauges = {}, {}, None, ()
         now = self.cluster.clock.now_s
+        self.fence = {}
         self.step(ev.Booted(node=self.path, boot=self.boots, cpus=self.cpus, memory_bytes=self.memory_bytes,
                             agent="sim", clock=CLOCK_AT_ZERO + self.clock_off_s + now, new=self.new))  # fmt: skip
         self._load()
@@ -121,14 +104,6 @@ class Machine:
         held = self.disk.get(path)
         return held if isinstance(held, Document) else None
 
-    def now_s(self) -> float:
-        """Of its own monotonic clock."""
-        return self.cluster.clock.now_s
-
-    def until(self, at_s: float) -> float:
-        """How long it is until then by that clock; seconds of the cluster's."""
-        return at_s - self.cluster.clock.now_s
-
     def _load(self) -> None:
         for record in (*self.older, *self.disk.values()):
             self.step(ev.RecordAccepted(record=record, from_disk=True))
@@ -137,8 +112,13 @@ class Machine:
         """All is lost but the disk. Nobody is told."""
         self._off()
         self.containers.clear()
+        self.guards.clear()
 
     def _off(self) -> None:
+        if self.stands_still:
+            self.thaw()
+        self.stopped = False
+        self._waiting.clear()
         self.on, self.core, self.life = False, None, self.life + 1
         self.linked, self._wake_s = {}, float("inf")
 
@@ -172,6 +152,10 @@ class Machine:
     def step(self, event: ev.Event) -> None:
         if self.core is None:
             return
+        if self.stopped or self.stands_still:
+            life = self.life
+            self._waiting.append(lambda: self.step(event) if self.life == life else None)
+            return
         now = self.now_s()
         self.cluster.steps += 1
         # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
@@ -185,7 +169,7 @@ class Machine:
         self._wake_s = effect.at_s
 
         def ring() -> None:
-            if self._wake_s == effect.at_s:
+            if self._wake_s == effect.at_s and not self.stands_still:
                 self._wake_s = float("inf")
                 self.step(ev.Timer())
 
@@ -210,6 +194,10 @@ class Machine:
 
     def receive(self, record: Record, source: str) -> None:
         """As trust and the store do: newer ones are kept, passed on, and told to core."""
+        if self.stopped or self.stands_still:
+            life = self.life
+            self._waiting.append(lambda: self.receive(record, source) if self.life == life else None)
+            return
         if not self._is_of_an_enrolled_key(record):
             return
         held = self.disk.get(record.id)
@@ -240,7 +228,7 @@ class Machine:
         trouble = self.cluster.start_trouble(self.path, word_of(effect.image))
         self._ids += 1
         container = Container(id=f"{self.boots}-{self._ids}", slot=effect.slot, spec=effect.spec, image=effect.image,
-                              address=f"{self.network}.{self.number}.{2 + self._ids % 250}")  # fmt: skip
+                              address=f"{self.network}.{self.number}.{2 + self._ids % 250}", fencing=effect.fencing)  # fmt: skip
         if not {effect.image, effect.init} <= {*self.images, ""}:
             raise AssertionError(f"{self.path} starts {effect.slot} without its images")
         if trouble:
@@ -274,8 +262,13 @@ class Machine:
                 return
             now = self.cluster.clock.now_s
             ill = self.cluster.ill(self.path, word_of(effect.image))
+            if container.fencing and not self._is_guarded(container):
+                self.step(ev.StartFailed(slot=effect.slot, spec=effect.spec, why="its lease has ended"))
+                return
             container.answers_s = now + (1e9 if ill else self.cluster.world.first_answer_s)
             self.containers[container.id] = container
+            for told in self.cluster.begins:
+                told(self, container)
             self.step(
                 ev.ContainerStarted(
                     slot=effect.slot, spec=effect.spec, address=container.address, container=container.id

@@ -17,6 +17,7 @@ from skerry.core import events as ev
 from skerry.core.alerting.sending import ROUNDS_A_DAY
 from skerry.core.intent import (
     Alert,
+    CanaryStep,
     Depends,
     Needs,
     Port,
@@ -84,7 +85,7 @@ class _Story:
     def do_service(self, name: str, *settings: str) -> None:
         """Part of the app from the next deploy on: `service web replicas=3 probe port=8000 volume=data depends=db`.
 
-        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image."""
+        `job`: ends by itself; `after=job`: waits until it has ended well; `init`: has an init image; `canary=25%:60s`."""
         given = dict(setting.partition("=")[::2] for setting in settings)
         if "init" in given:
             self.inits.add(name)
@@ -103,6 +104,7 @@ class _Story:
             ),
             restart=Restart(condition="on-failure" if "job" in given else "any"),
             init="init" in given,
+            exclusive="exclusive" in given,
             constraints=tuple(filter(None, given.get("only", "").split(","))),
             scale=_scale(given),
             update=Update(
@@ -110,6 +112,7 @@ class _Story:
                 parallelism=int(given.get("parallelism", "1")),
                 failure_action="pause" if "pause" in given else "rollback",
             ),
+            canary=tuple(_step(word) for word in filter(None, given.get("canary", "").split(","))),
         )
 
     def do_deploy(self, version: str, via: str = "", node: str = "vps-1") -> None:
@@ -132,6 +135,24 @@ class _Story:
             )
         )  # fmt: skip
         self.cluster.accept(node, self.releases[-1], app)
+
+    def do_voters(self, *names: str) -> None:
+        """Who grants leases from now on: `voters vps-1 vps-2 vps-3`, and with whom before: `voters vps-4 before vps-1`."""
+        turn = names.index("before") if "before" in names else len(names)
+        now, before = names[:turn], names[turn + 1 :]
+        self.versions["policy"] = version = self.versions.get("policy", 0) + 1
+        self.cluster.accept(self._any(), docs.policy(*now, before=before, version=version, voting=version - 1))
+
+    def do_leases(self, node: str = "") -> list[str]:
+        """Who holds what, as a node sees it, and what really runs."""
+        core = self.cluster[node or self._any()].core
+        assert core is not None
+        running = {(c.slot, c.fencing): _name(m.path) for m in self.cluster.machines.values() for c in m.containers.values()
+                   if c.running and c.fencing}  # fmt: skip
+        return [f"{_short(row.slot)} {row.leased_to} by lease {row.lease}" for row in core.rows() if row.lease] + [
+            f"running: {_short(slot)} on {host} with number {number}"
+            for (slot, number), host in sorted(running.items())
+        ]
 
     def do_scale(self, service: str, replicas: str) -> None:
         self.services[service] = msgspec.structs.replace(self.services[service], replicas=int(replicas))
@@ -194,6 +215,10 @@ class _Story:
     def do_bad(self, image: str, *why: str) -> None:
         """Containers of this image can't start, or, an init image, end badly: `bad init-v1 no password`; without words: mended."""
         self.cluster.bad_start[("", image)] = " ".join(why)
+
+    def do_dies(self, image: str, seconds: str) -> None:
+        """Containers of this image end by themselves after so long: `dies web-v2 20`."""
+        self.cluster.bad_life["", image] = float(seconds)
 
     def do_hang(self, slot: str) -> None:
         """The container of a slot runs on and answers no more."""
@@ -295,6 +320,12 @@ def _scale(given: dict[str, str]) -> Scale | None:
         min=int(low), max=int(high), connections=float(given.get("per", "0")), step_s=float(given.get("step", "60")),
         down_s=float(given.get("down", "60")), up_s=float(given.get("up", "0")), idle_s=float(given.get("idle", "60")),
     )  # fmt: skip
+
+
+def _step(word: str) -> CanaryStep:
+    """ "25%:60s"."""
+    share, _, hold = word.partition(":")
+    return CanaryStep(share=float(share.rstrip("%")) / 100, hold_s=float(hold.rstrip("s")))
 
 
 def _name(path: str) -> str:

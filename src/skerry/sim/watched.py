@@ -25,11 +25,16 @@ SHRINKING = ("nothing runs there any more", "drained for")
 class Rented(Protocol):
     """What there is to watch: see sim/rented.py. `of`: the pool as operators have signed it last."""
 
-    cluster: Cluster
-    provider: Provider
-    of: Pool
-    hosts: list[str]
-    keepers: dict[str, str]
+    @property
+    def cluster(self) -> Cluster: ...
+    @property
+    def provider(self) -> Provider: ...
+    @property
+    def of(self) -> Pool: ...
+    @property
+    def hosts(self) -> list[str]: ...
+    @property
+    def keepers(self) -> dict[str, str]: ...
 
 
 class Watch:

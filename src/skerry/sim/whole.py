@@ -18,6 +18,7 @@ from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.facts import FactBody, Up
 from skerry.core.gossip import Gossip, heads_digest
+from skerry.core.intent import Policy
 from skerry.core.records import Document, Record
 from skerry.errors import TrustRefusal
 from skerry.mesh.links import Mesh
@@ -207,6 +208,8 @@ class WholeMachine(Machine):
         """As serve.put: judged, synced, and synced by a neighbour. Gives what was accepted, None if it was there."""
         held = self.trusted.document(document.path)
         version = held.version + 1 if held is not None else 1
+        if isinstance(document.body, Policy) and held is not None and isinstance(held.body, Policy):
+            document = msgspec.structs.replace(document, body=_with_roles(document.body, held.body))
         document = msgspec.structs.replace(document, version=version)
         issued = max(self.wall_s() - self.skew_s, held.issued + 0.001 if held is not None else 0.0)
         raw = self.operator.sign(document, prev=held.hash if held is not None else "", issued=issued)
@@ -221,6 +224,12 @@ class WholeMachine(Machine):
                 break
         assert record is None or isinstance(record, Document)
         return record
+
+
+def _with_roles(body: Policy, held: Policy) -> Policy:
+    """What a simulated policy says is who votes; who may sign what stays as it is."""
+    now = body.voters, body.voters_before, body.voting
+    return msgspec.structs.replace(held, voters=now[0], voters_before=now[1], voting=now[2])
 
 
 def whole_cluster_of(count: int, seed: int = 0, world: World | None = None) -> Cluster:

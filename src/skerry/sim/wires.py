@@ -16,6 +16,7 @@ class Wires:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._cut: set[frozenset[str]] = set()  # pairs that can't reach one another
+        self._one_way: set[tuple[str, str]] = set()  # nothing of the first reaches the second
         self._kept: set[frozenset[str]] = set()
         self._last: dict[tuple[str, str], float] = {}  # when the last frame from one to the other arrives
 
@@ -23,15 +24,24 @@ class Wires:
         """Cut the wires between two groups of names."""
         self._cut |= {frozenset((f"node/{a}", f"node/{b}")) for a in one for b in other if a != b}
 
+    def part_one_way(self, one: str, other: str) -> None:
+        """Nothing that `one` sends reaches `other`, and the other way all does."""
+        self._one_way.add((f"node/{one}", f"node/{other}"))
+
     def heal(self) -> None:
         self._cut.clear()
+        self._one_way.clear()
 
     def open(self, a: str, b: str) -> bool:
-        return frozenset((a, b)) not in self._cut
+        """Whether what `a` sends reaches `b`."""
+        return frozenset((a, b)) not in self._cut and (a, b) not in self._one_way
 
     def reaches(self, a: str, b: str) -> bool:
+        """Whether there can be a connection: it takes both directions."""
         machines = self._cluster.machines
-        return a in machines and b in machines and machines[a].on and machines[b].on and self.open(a, b)
+        if a not in machines or b not in machines or not (machines[a].answers and machines[b].answers):
+            return False
+        return self.open(a, b) and self.open(b, a)
 
     def keep(self, a: str, b: str) -> None:
         """Keep a link up from now on, whichever of the two asks."""

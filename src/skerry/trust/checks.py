@@ -12,7 +12,7 @@ from typing import Any
 
 from skerry.core.history import HISTORY, SHORT
 from skerry.core.intent import INIT, KINDS, RIGHTS, Alert, App, Node, Policy, Pool, Release, Root, Secret, Tools
-from skerry.core.records import Document
+from skerry.core.records import Document, MachineSlot
 from skerry.trust import checks_alert, checks_app, checks_pool
 from skerry.trust.bounds import (
     NUMBER_MAX,
@@ -99,9 +99,18 @@ def _policy(policy: Policy) -> None:
         within(epoch, "epochs", 0, NUMBER_MAX)
     keys(policy.barred, "barred", 1000)
     keys(policy.readmitted, "readmitted", 1000)
-    count(policy.voters, "voters", 5)
-    for voter in policy.voters:
-        node_path(voter, "voters")
+    for field in ("voters", "voters_before"):
+        voters = getattr(policy, field)
+        need(
+            len(voters) in (0, 1, 3, 5),
+            field,
+            "1, 3 or 5 hosts: of two or four one more has to live than of one or three",
+        )
+        need(len({*voters}) == len(voters), field, "the same host twice")
+        for voter in voters:
+            node_path(voter, field)
+            need(MachineSlot.of_path(voter) is None, field, "fixed hosts vote: a pool's machines come and go")
+    within(policy.voting, "voting", 0, 1_000_000)
 
 
 def _pattern(text: str, field: str) -> None:

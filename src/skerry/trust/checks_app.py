@@ -7,8 +7,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
-from skerry.core.intent import ALLOWABLE, App, Endpoint, Needs, Port, Probe, Scale, Service
+from skerry.core.intent import ALLOWABLE, App, CanaryStep, Endpoint, Needs, Port, Probe, Scale, Service, Update
 from skerry.trust.bounds import (
     CPUS_MAX,
     MEMORY_MAX_BYTES,
@@ -40,6 +41,7 @@ URL_PATH = re.compile(r"/[!-~]{0,511}")
 REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}")  # it is shown in `ps`
 METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}")
 DAY_S = 86_400.0
+CANARY_STEPS_MAX = 8
 
 
 def app(body: App) -> None:
@@ -220,8 +222,24 @@ def _times(who: str, service: Service) -> None:
     within(service.restart.delay_s, f"{who}.restart.delay_s", 0, DAY_S)
     within(service.restart.max_attempts, f"{who}.restart.max_attempts", 0, 1_000_000)
     within(service.restart.window_s, f"{who}.restart.window_s", 0, 30 * DAY_S)
-    within(service.update.parallelism, f"{who}.update.parallelism", 1, REPLICAS_MAX)
-    within(service.update.delay_s, f"{who}.update.delay_s", 0, DAY_S)
-    within(service.update.monitor_s, f"{who}.update.monitor_s", 0, DAY_S)
+    _update(f"{who}.update", service.update)
+    if service.rollback is not None:
+        _update(f"{who}.rollback", service.rollback)
+    _canary(f"{who}.canary", service.canary)
     within(service.stop_grace_s, f"{who}.stop_grace_s", 0, DAY_S)
     within(service.drain_s, f"{who}.drain_s", 0, DAY_S)
+
+
+def _update(who: str, update: Update) -> None:
+    within(update.parallelism, f"{who}.parallelism", 1, REPLICAS_MAX)
+    within(update.delay_s, f"{who}.delay_s", 0, DAY_S)
+    within(update.monitor_s, f"{who}.monitor_s", 0, DAY_S)
+    within(update.max_failure_ratio, f"{who}.max_failure_ratio", 0, 1)
+
+
+def _canary(who: str, steps: tuple[CanaryStep, ...]) -> None:
+    count(steps, who, CANARY_STEPS_MAX)
+    for step in steps:
+        need(0 < step.share <= 1, who, "a share is more than 0 and at most 1")
+        within(step.hold_s, who, 0, 30 * DAY_S)
+    need(all(a.share < b.share for a, b in pairwise(steps)), who, "each step's share is more than the one before it")

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from skerry.core.alerting.rules import RULES
 from skerry.core.facts import (
     Alarm,
+    Ask,
     Audit,
     Claim,
     FactBody,
+    Grant,
     Load,
     Lost,
     Machine,
+    Promise,
     Rent,
     Sent,
     SlotState,
@@ -46,6 +49,7 @@ from skerry.trust.bounds import (
 
 OF_OTHERS = ("restart-loop", "budget", "unknown-machine")  # rules whose subject is not the node that sees it
 MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+OWN_LEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
 MACHINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -98,6 +102,28 @@ def _machine_slot(text: str) -> None:
     machine_slot(text, "key")
 
 
+def _lease(text: str, field: str = "key") -> None:
+    """The name of an exclusive slot, or of a lease of an app's own: app/NAME."""
+    if Slot.read(text) is not None:
+        _slot(text)
+        return
+    app, _, own = text.partition("/")
+    name(app, field)
+    matches(own, field, OWN_LEASE, "must be a slot, or app/NAME")
+
+
+def _asker(text: str) -> None:
+    group, _, node = text.rpartition("@")
+    _group(group)
+    node_path(node, "key")
+
+
+def _group(text: str) -> None:
+    """Leases are asked for together; a group of its own is what an app's containers ask for."""
+    if text:
+        name(text, "key")
+
+
 def _rule_and_subject(text: str) -> None:
     rule, _, subject = text.partition(":")
     name(rule, "key")
@@ -119,6 +145,7 @@ _FACT_KEYS: dict[str, Callable[[str], None]] = {
     "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
     "machine": _machine_slot, "rent": lambda text: name(text, "key"), "audit": _nothing,
+    "ask": _group, "grant": _lease, "promise": _asker,
     "alarm": _rule_and_subject, "sent": _rule_and_subject,
 }  # fmt: skip
 
@@ -136,7 +163,7 @@ def _fact_body(body: FactBody, author: Node) -> None:
             image(body.image, "image")
         if body.address:  # else a captured node could draw other hosts' traffic, or send it to strangers
             need(_is_in(body.address, author.subnet), "address", "must be in the node's own subnet")
-        for field in ("restarts", "since"):
+        for field in ("restarts", "since", "fencing"):
             within(getattr(body, field), field, 0, NUMBER_MAX)
     elif isinstance(body, Claim):
         image(body.image, "image")
@@ -173,6 +200,19 @@ def _fact_body(body: FactBody, author: Node) -> None:
         matches(body.offer or "0", "offer", MACHINE_ID, "must be the name of a pool's offer")
     elif isinstance(body, Rent):
         _rent(body)
+    elif isinstance(body, Ask | Promise):
+        within(body.life, "life", 0, NUMBER_MAX)
+        within(body.turn, "turn", 0, NUMBER_MAX)
+        for field in ("leases", "freed") if isinstance(body, Ask) else ("leases",):
+            count(getattr(body, field), field, 64)
+            for lease, number in getattr(body, field).items():
+                _lease(lease, field)
+                within(number, field, 1, NUMBER_MAX)
+        if isinstance(body, Promise):
+            within(body.voting, "voting", 0, NUMBER_MAX)
+    elif isinstance(body, Grant):
+        within(body.number, "number", 1, NUMBER_MAX)
+        node_path(body.holder, "holder")
     elif isinstance(body, Audit):
         within(body.n, "n", 1, NUMBER_MAX)
         matches(body.hash, "hash", HASH, "a hash is 64 lower-case hex digits")

@@ -178,7 +178,7 @@ class Place:
 
     def read(self) -> Cut:
         """A receiver that is new gets what is written from now on."""
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, *UNREADABLE):
             return msgspec.json.decode(self._path.read_bytes(), type=Cut)
         cut = Cut(begun=moment(0.0))
         self.write(cut)

@@ -27,6 +27,7 @@ from skerry.machines.contract import (
     Size,
 )
 from skerry.machines.providers import UnknownProvider, open_provider
+from skerry.outside import UNREADABLE
 
 LIMIT_S = 60.0
 OTHERS_SHARE = 0.8  # of the limit: then what the others have said is told without who is silent
@@ -83,7 +84,7 @@ async def ask(asked: Question, *, limit_s: float = LIMIT_S) -> Answer:
     """Never raises for what the provider or the child does: that is in the answer."""
     asked = msgspec.structs.replace(asked, limit_s=limit_s * OTHERS_SHARE)
     out, why = await child.asked("skerry.agent.renting.asking", msgspec.json.encode(asked), limit_s=limit_s)
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(*UNREADABLE):
         return msgspec.json.decode(out[:ANSWER_BYTES], type=Answer)
     return Answer(trouble=Trouble(code=ProviderSilent.code, why=f"asking {asked.provider} failed: {why}"))
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from skerry.client.compose import values
 from skerry.client.compose.section import Section, Value
-from skerry.client.compose.table import LIMITS, PLACEMENT, RESERVATIONS, RESOURCES, RESTART_POLICY, UPDATE_CONFIG
+from skerry.client.compose.table import (
+    LIMITS,
+    PLACEMENT,
+    RESERVATIONS,
+    RESOURCES,
+    RESTART_POLICY,
+    ROLLBACK_CONFIG,
+    UPDATE_CONFIG,
+)
 from skerry.core.intent import Needs, Restart, Update
 
 REPLICAS_MAX = 1000
@@ -29,8 +37,15 @@ def replicas_of(deploy: Section | None) -> int:
 
 def update_of(deploy: Section | None, replicas: int) -> Update:
     section = deploy.section("update_config", UPDATE_CONFIG) if deploy else None
-    if section is None:
-        return Update()
+    return Update(**_update(section, replicas, "rollback", "pause", "continue")) if section else Update()
+
+
+def rollback_of(deploy: Section | None, replicas: int) -> Update | None:
+    section = deploy.section("rollback_config", ROLLBACK_CONFIG) if deploy else None
+    return Update(**{"failure_action": "pause"} | _update(section, replicas, "pause", "continue")) if section else None
+
+
+def _update(section: Section, replicas: int, *actions: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if (value := section.get("parallelism")) is not None and (count := value.number(0, REPLICAS_MAX)) is not None:
         fields["parallelism"] = count or max(replicas, 1)  # compose: 0 is "all at once"
@@ -40,9 +55,21 @@ def update_of(deploy: Section | None, replicas: int) -> Update:
     if (value := section.get("order")) is not None and (order := value.one_of("start-first", "stop-first")):
         fields["order"] = order
     if (value := section.get("failure_action")) is not None:
-        action = value.one_of("rollback", "pause", "continue")
+        action = value.one_of(*actions)
         fields |= {"failure_action": action} if action else {}
-    return Update(**fields)
+    if (value := section.get("max_failure_ratio")) is not None and (ratio := value.read(_ratio)) is not None:
+        fields["max_failure_ratio"] = ratio
+    return fields
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"{text[:40]!r} is no share: write a number from 0 to 1, such as 0.2")
+    return ratio
 
 
 def needs_of(deploy: Section | None) -> Needs:

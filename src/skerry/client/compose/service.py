@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from skerry.client.compose import deployment, mounts, values
 from skerry.client.compose.allowing import allowed_of
+from skerry.client.compose.canary import canary_of, check_canary
 from skerry.client.compose.endpoint import endpoint_of
 from skerry.client.compose.environment import environment_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
@@ -46,7 +47,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
     section = value.section(SERVICE)
     deploy = section.section("deploy", DEPLOY)
     own = section.section("x-skerry", X_SKERRY)
-    scaled = own.get("scale") if own else None
+    scaled, tried = (own.get("scale"), own.get("canary")) if own else (None, None)
     scale = scale_of(scaled)
     told = deploy.get("replicas") if deploy else None
     replicas = deployment.replicas_of(deploy) if scale is None or told is not None else max(scale.min, 1)
@@ -90,6 +91,8 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         needs=deployment.needs_of(deploy),
         restart=deployment.restart_of(section.get("restart"), deploy),
         update=deployment.update_of(deploy, replicas),
+        rollback=deployment.rollback_of(deploy, replicas),
+        canary=canary_of(tried),
         constraints=deployment.constraints_of(deploy),
         depends_on=_depends(section.get("depends_on"), context, name),
         aliases=tuple(alias for alias in aliases if alias != name),
@@ -101,12 +104,21 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         agents=bool(agents.flag()) if agents else False,
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
+        exclusive=_flag(own, "exclusive"),
+        leases=_flag(own, "leases"),
         core_bytes=deployment.core_bytes_of(section.section("ulimits", ULIMITS)),
     )
     if scaled is not None and scale is not None:
         check_scale(service, scaled, told, context.volumes)
+    if tried is not None:
+        check_canary(service, tried)
     lines = {key: (part.tree.line, part.tree.column) for key, part in section.places()}
     return ServicePlan(service, environment, image, lines)
+
+
+def _flag(own: Section | None, key: str) -> bool:
+    value = own.get(key) if own else None
+    return bool(value.flag()) if value else False
 
 
 def _text(section: Section, key: str, reader: Callable[[str], str]) -> str:

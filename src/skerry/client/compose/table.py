@@ -161,7 +161,7 @@ DEPLOY = {
     "restart_policy": yes("goes before `restart`"),
     "labels": noted("they are not kept; a service has no labels in Skerry"),
     "endpoint_mode": no("names answer with the replicas' addresses, published ports with all replicas"),
-    "rollback_config": no("a rollback goes as the update went", "use `update_config`"),
+    "rollback_config": yes("how it goes back, by itself or by `skerry rollback`; without it: as `update_config` says"),
 }
 
 UPDATE_CONFIG = {
@@ -170,7 +170,18 @@ UPDATE_CONFIG = {
     "order": yes("`start-first` or `stop-first` (default)"),
     "monitor": yes("how long a new replica is watched for failure; default 5s"),
     "failure_action": yes("`rollback` (default), `pause` or `continue`"),
-    "max_failure_ratio": no("a version has failed when it failed on two nodes, or on the only one"),
+    "max_failure_ratio": yes("share of the slots (0 to 1) that may fail before `failure_action` is taken; default 0"),
+}
+
+ROLLBACK_CONFIG = {
+    "parallelism": yes("as above"),
+    "delay": yes("as above"),
+    "order": yes("as above"),
+    "monitor": yes("as above"),
+    "failure_action": yes(
+        "`pause` (default): a slot that fails on the way back holds up the next ones; `continue`: it doesn't"
+    ),
+    "max_failure_ratio": yes("share of the slots (0 to 1) that hold up nothing though they fail; default 0"),
 }
 
 RESTART_POLICY = {
@@ -326,7 +337,18 @@ X_SKERRY = {
     ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
     "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),
+    "canary": yes(
+        "which slots try a new version first, and for how long: `[{share: 10%, hold: 5m}]`, see docs/rollouts.md"
+    ),
+    "exclusive": yes(
+        "`true`: each replica runs once or not at all, also in a parted network; needs voters (docs/exclusive.md)"
+    ),
+    "leases": yes("`true`: its containers get a socket for leases of their own (docs/exclusive.md)"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
+}
+X_CANARY = {
+    "share": yes("of the slots, at least one: `10%`; rounded down, counted from slot 0"),
+    "hold": yes("so long all of them have to be well before more follow"),
 }
 X_METRICS = {
     "port": yes("where the container answers, in Prometheus' text form; it needs no published port"),
@@ -378,6 +400,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.build": BUILD,
     "services.NAME.deploy": DEPLOY,
     "services.NAME.deploy.update_config": UPDATE_CONFIG,
+    "services.NAME.deploy.rollback_config": ROLLBACK_CONFIG,
     "services.NAME.deploy.restart_policy": RESTART_POLICY,
     "services.NAME.deploy.resources": RESOURCES,
     "services.NAME.deploy.resources.limits": LIMITS,
@@ -393,6 +416,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.x-skerry": X_SKERRY,
     "services.NAME.x-skerry.probe": X_PROBE,
     "services.NAME.x-skerry.metrics": X_METRICS,
+    "services.NAME.x-skerry.canary[]": X_CANARY,
     "services.NAME.x-skerry.scale": X_SCALE,
     "services.NAME.x-skerry.scale.target": X_TARGET,
     "services.NAME.x-skerry.scale.target.metric": X_TARGET_METRIC,

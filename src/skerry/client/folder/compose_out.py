@@ -163,6 +163,10 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["metrics"] |= {"names": list(endpoint.names)} if endpoint.names else {}
     if service.scale is not None:
         own["scale"] = _scale(service.scale)
+    if service.canary:
+        own["canary"] = [
+            {"share": f"{number(round(step.share * 100, 4))}%", "hold": seconds(step.hold_s)} for step in service.canary
+        ]
     if deploy := _deploy(service):
         out["deploy"] = deploy
     return out | ({"x-skerry": own} if own else {})
@@ -213,14 +217,9 @@ def _deploy(service: Service) -> dict[str, Any]:
     otherwise = max(service.scale.min, 1) if service.scale is not None else 1
     deploy: dict[str, Any] = {"replicas": service.replicas} if service.replicas != otherwise else {}
     if service.update != Update():
-        update = service.update
-        deploy["update_config"] = {
-            "parallelism": update.parallelism,
-            "delay": seconds(update.delay_s),
-            "monitor": seconds(update.monitor_s),
-            "order": update.order,
-            "failure_action": update.failure_action,
-        }
+        deploy["update_config"] = _update(service.update)
+    if service.rollback is not None:
+        deploy["rollback_config"] = _update(service.rollback)
     if service.restart != Restart():
         restart = service.restart
         deploy["restart_policy"] = {
@@ -243,6 +242,17 @@ def _deploy(service: Service) -> dict[str, Any]:
     if service.constraints:
         deploy["placement"] = {"constraints": list(service.constraints)}
     return deploy
+
+
+def _update(update: Update) -> dict[str, Any]:
+    said = {
+        "parallelism": update.parallelism,
+        "delay": seconds(update.delay_s),
+        "monitor": seconds(update.monitor_s),
+        "order": update.order,
+        "failure_action": update.failure_action,
+    }
+    return said | ({"max_failure_ratio": update.max_failure_ratio} if update.max_failure_ratio else {})
 
 
 def _amounts(memory_bytes: int, cpus: float) -> dict[str, str]:

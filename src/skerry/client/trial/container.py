@@ -23,6 +23,7 @@ import msgspec
 from skerry.client.trial.wish import Wish
 from skerry.errors import Passing, Refusal, SkerryError
 from skerry.image.oci import ImageConfig
+from skerry.outside import UNREADABLE
 
 NAMES = ("runc", "crun")  # runc first: it also works where both cgroup versions are mounted
 COMMAND_WITHIN_S = 20.0
@@ -282,7 +283,7 @@ def _logged(log: Path) -> str:
     """The last error in the runtime's log."""
     lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
     for line in reversed(lines):
-        with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
+        with contextlib.suppress(KeyError, TypeError, *UNREADABLE):
             return str(msgspec.json.decode(line)["msg"])
     return ""
 

@@ -153,7 +153,7 @@ def _bins(s: Situation, pool: str, size: Size | None, have: list[MachineSlot], s
     bins = []
     for path in sorted(s.known.nodes):
         room = _room(s, path)
-        if room is not None and MachineSlot.of_path(path) is None:
+        if room is not None and MachineSlot.of_path(path) is None and not s.known.nodes[path].voter_only:
             bins.append(Bin(path, *room))
     others = [slot for name in sellers if name != pool for slot in slots_of(s, name) if standing(s, slot) == "real"]
     for slot in sorted([*have, *others], key=lambda slot: dearest_first(s, slot), reverse=True):

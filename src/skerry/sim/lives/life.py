@@ -31,12 +31,11 @@ from skerry.sim.scenario import give_image
 from skerry.sim.signing import Operator
 from skerry.trust import envelope
 
-BEGIN_S = 22.0  # all may take over by then
 LOOK_S = 12.0
 QUIET_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
-LIES_S = 48.0  # quiet but for captured hosts; a death shows after 40 s without their vote
+LIES_S = 46.0  # quiet but for captured hosts; a death shows after 40 s without their vote
 STILL_S = 24.0  # and in so long nothing happens any more
-SPREAD_S = 40.0  # images, before machines are gone for good
+SPREAD_S = 15.0  # images, before machines are gone for good
 REBOOT_S = 45.0
 
 
@@ -115,7 +114,7 @@ class Life:
             for path, raw in first.items():
                 host.records.put(path, raw, hash=envelope.parse(raw).hash, sync=True)
             host.boot()
-        self.cluster.run(BEGIN_S)
+        self.cluster.run(self.plan.age_s)
         for laptop in self.office.laptops:
             self.office.refresh(laptop, self.honest()[0])
         if plan.keepers:

@@ -10,9 +10,9 @@ from skerry.core.intent import Depends, Needs, Port, Probe, Scale, Service, Upda
 from skerry.sim.cluster import World
 from skerry.sim.rented import REPLICA_BYTES
 
-ACTS_S = 50.0  # for so long things happen
+ACTS_S = 40.0  # for so long things happen
 REAL_EVERY = 10  # one seed of so many has real signatures
-SIZES = (*(3,) * 24, *(4,) * 14, *(5,) * 8, 1, 2, 2, 6, 6, 7, 8, 10, 12)
+SIZES = (*(3,) * 30, *(4,) * 14, *(5,) * 6, 1, 2, 2, 6, 6, 7, 8, 10, 12)
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     gone: int = 0  # so many machines never come back
     rates: tuple[float, ...] = ()  # of monotonic clocks
     keepers: int = 0  # of a pool whose machines are rented; 0: there is none
+    age_s: float = 22.0  # of the cloud when all begins: after 20 s hosts may take over what others held
     trouble: float = 0.0  # share of calls to the provider that go wrong
 
 
@@ -71,7 +72,7 @@ def draw(seed: int, nodes: int = 0) -> Plan:
         loss=0.0 if calm else chance.choice([0.0, 0.02, 0.2]), start_s=chance.choice([0.05, 0.3]),
         twice=0.0 if calm else chance.choice([0.0, 0.05]), overtake=0.0 if calm else chance.choice([0.0, 0.0, 0.1]),
     )  # fmt: skip
-    hostile = many >= 3 and chance.random() < 0.25
+    hostile = many >= 3 and chance.random() < 0.2
     services = _services(chance)
     keepers = chance.randint(1, min(3, many)) if many >= 2 and chance.random() < 0.12 else 0
     if keepers:
@@ -81,7 +82,7 @@ def draw(seed: int, nodes: int = 0) -> Plan:
         captured=_captured(chance, many) if hostile else (), laptops=chance.randint(1, 3), real=seed % REAL_EVERY == 0,
         reboot=chance.random() < 0.3, gone=chance.choice([0, 0, 0, 1, 2]),
         rates=tuple(1 + chance.uniform(-0.01, 0.01) for _ in range(many)) if chance.random() < 0.5 else (),
-        keepers=keepers, trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
+        age_s=chance.choice([5.0, 5.0, 5.0, 22.0]), keepers=keepers, trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
     )  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def _captured(chance: random.Random, many: int) -> tuple[tuple[str, ...], ...]:
 
 def _services(chance: random.Random) -> dict[str, Service]:
     services: dict[str, Service] = {}
-    tides = chance.random() < 0.25
+    tides = chance.random() < 0.2
     for name in ["web", "api", "store"][: chance.randint(1, 3)]:
         data = name == "store"
         services[name] = Service(

@@ -59,7 +59,7 @@ class Rented:
 
     def sign(self, via: Host, laptop: int, **changed: int) -> bool:
         """An operator says what the pool is to be."""
-        self.of = msgspec.structs.replace(self.of, **changed)  # type: ignore[arg-type]
+        self.of = msgspec.structs.replace(self.of, **changed)
         return self.life.acts.sign(via, laptop, f"pool/{NAME}", self.of)
 
     def peace(self) -> None:
@@ -74,7 +74,9 @@ class Rented:
 
     def left(self) -> list[str]:
         """After quiet with a most of 0: nothing of ours is left, nowhere."""
-        return [] if any(path in self.life.captured for path in self.keepers) else self.watch.at_the_end()
+        living = {host.path for host in self.life.honest()}
+        captured = any(path in self.life.captured for path in self.keepers)
+        return self.watch.at_the_end() if not captured and living & set(self.keepers) else []
 
 
 def keeper_of(path: str) -> Signer:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from skerry.errors import BadFormat
+from skerry.outside import UNREADABLE
 from skerry.sim.lives.life import run
 from skerry.sim.lives.many import Broken, run_many
 from skerry.sim.lives.plan import Plan, draw
@@ -51,7 +52,7 @@ def of_one(path: Path | None, seed: int, nodes: int, *, story: bool) -> tuple[di
 def read(path: Path) -> Plan:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BadFormat(
             f"{path} was not read", str(error), "a plan is what skerry sim run --json shows of a story"
         ) from None
