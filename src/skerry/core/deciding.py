@@ -87,6 +87,7 @@ def _look(s: Situation, slots: Collection[Slot]) -> bool:
         if before != now:
             changed = True
             s.touch_dependents(slot.app, slot.service)
+        (s.unheld.pop if now.winner is not None else s.unheld.setdefault)(slot, None)
         if leads_elsewhere(s, slot, want):
             s.routes_due.add(slot.app)
         _mark_done(s, now, want)
@@ -103,6 +104,7 @@ def _forget_others(s: Situation, app: str, service: str, slots: Collection[Slot]
         s.concern.forget(slot)
         s.agenda.forget(slot)
         s.targets.pop(slot, None)
+        s.unheld.pop(slot, None)
         s.routes_due.add(app)
 
 

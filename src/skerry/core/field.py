@@ -8,9 +8,10 @@ none, the whole order is made.
 
 from __future__ import annotations
 
-import hashlib
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import Any, TypeVar, overload
 
 from skerry.core.intent import Node
@@ -27,7 +28,6 @@ class Field:
     def __init__(self, nodes: dict[str, Node], *, small: bool) -> None:
         self.nodes = nodes
         self.small = small
-        self._salted: dict[str, bytes] = {}
         self._pools: dict[str, dict[str, list[str]]] = {}  # pool -> zone -> paths
         self._place: dict[str, tuple[str, str]] = {}  # path -> (pool, zone)
         for path in sorted(nodes):
@@ -38,6 +38,7 @@ class Field:
             )
             self._pools.setdefault(pool, {}).setdefault(zone, []).append(path)
         self._zones = {pool: list(zones.values()) for pool, zones in self._pools.items()}
+        self._salted = {path: f"{path}\0{node.salt}\0".encode() for path, node in nodes.items()}
         self._alone = {pool: all(len(members) == 1 for members in zones) for pool, zones in self._zones.items()}
         self._fixed = [path for path, (pool, _) in self._place.items() if not pool] or list(nodes)
         self._even = len({node.weight for node in nodes.values()}) == 1 and all(n.weight > 0 for n in nodes.values())
@@ -77,26 +78,30 @@ class Field:
         elif len(members) > 1:
             best = max(self._score(path, slot) for path in members)
         first = self._is_at(index % len(zones), zone, service, zone_of_pool=pool)
-        if first and self._alone[pool]:
-            return None
+        if self._alone[pool]:
+            return None if first else self._before_alone(pool, slot, at, mine, enough, counts, found)
         for others in _from(zones, at):
             if others is members:
-                continue
-            if len(others) == 1:
-                path = others[0]
-                if (rank or (not first and self._score(path, slot) > best)) and counts(path):
-                    found.append(path)
-                    if len(found) >= enough:
-                        return tuple(found)
                 continue
             scores = sorted(((self._score(path, slot), path) for path in others), reverse=True)
             level = not first and scores[0][0] > best
             for place, (_, path) in enumerate(scores):
-                worst = place + 1
+                worst = place + (len(others) > 1)
                 if (worst < rank or (worst == rank and level)) and counts(path):
                     found.append(path)
                     if len(found) >= enough:
                         return tuple(found)
+        return None
+
+    def _before_alone(
+        self, pool: str, slot: str, at: int, mine: Any, enough: int, counts: Callable[[str], bool], found: list[str]
+    ) -> tuple[str, ...] | None:
+        """The same where every node is a zone of its own: whoever has the better score comes first."""
+        for [path] in _from(self._zones[pool], at):
+            if self._score(path, slot) > mine and counts(path):
+                found.append(path)
+                if len(found) >= enough:
+                    return tuple(found)
         return None
 
     def _earlier(self, pool: str, at: int) -> Iterator[str]:
@@ -124,10 +129,7 @@ class Field:
         """Compares as score() does; of nodes of one weight without the logarithm (what 48 bits don't tell apart is equal here)."""
         if not self._even:
             return score(path, self.nodes[path], name)
-        salted = self._salted.get(path)
-        if salted is None:
-            salted = self._salted[path] = f"{path}\0{self.nodes[path].salt}\0".encode()
-        return hashlib.sha256(salted + name.encode()).digest()[:6]
+        return sha256(self._salted[path] + name.encode()).digest()[:6]
 
     def _is_at(self, turn: int, key: str, service: str, zone_of_pool: str | None = None) -> bool:
         """Whether a zone among the zones of its pool, or a node among those of its zone, is at this place by the service's own order:
@@ -145,7 +147,7 @@ class Field:
             groups, own = [[path] for path in self._pools[pool][zone]], [key]
         mine, ahead = max(self._score(path, service) for path in own), 0
         for group in _from(groups, _number(service)):
-            ahead += max(self._score(path, service) for path in group) > mine
+            ahead += any(self._score(path, service) > mine for path in group)
             if ahead > max(turn, _TURNS):
                 self._behind[key, service] = (ahead, False)
                 return False
@@ -172,6 +174,9 @@ class Order(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self._field.nodes)
+
+    def index(self, node: str, start: int = 0, stop: int = sys.maxsize) -> int:
+        return self.all().index(node, start, stop)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.all())

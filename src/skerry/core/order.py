@@ -10,6 +10,7 @@ No figure that a node publishes goes in, and the salt is the enrolment's signer'
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ LABEL = "label."
 
 def score(path: str, node: Node, name: str) -> float:
     """The greater, the better; `name` is what is being ordered for ("guestbook.web/0")."""
-    digest = hashlib.sha256(f"{path}\0{node.salt}\0{name}".encode()).digest()
+    digest = hashlib.sha256(_salted(path, node.salt) + name.encode()).digest()
     share = (int.from_bytes(digest[:8], "big") + 1) / (2**64 + 2)  # strictly between 0 and 1
     return node.weight / -math.log(share) if node.weight > 0 else -share
 
@@ -31,6 +32,11 @@ def score(path: str, node: Node, name: str) -> float:
 def zones_of(spread: Sequence[str]) -> tuple[str, ...]:
     """What a service is spread over: what it names, and last the zones."""
     return tuple(dict.fromkeys((*spread, ZONE)))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _salted(path: str, salt: str) -> bytes:
+    return f"{path}\0{salt}\0".encode()
 
 
 def order_for(

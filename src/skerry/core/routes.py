@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import msgspec
 
 from skerry.core.effects import Dormant, Members, Route, Target
@@ -56,7 +58,7 @@ class Routes:
         self._dormant = dormant
         return Route(
             ports=tuple(self._ports.values()), names=tuple(self._names.items()), dormant=dormant,
-            members=tuple(one for of in self._members.values() for one in of), reason="what is healthy has changed",
+            members=tuple(chain.from_iterable(self._members.values())), reason="what is healthy has changed",
         )  # fmt: skip
 
     def _replace(self, app: str, old: _Part, new: _Part) -> None:

@@ -121,6 +121,7 @@ class Situation:
         self.members_changed = False
         self.images_changed = False
         self.routes_due: set[str] = set()  # apps whose routes may have changed
+        self.unheld: dict[Slot, None] = {}  # of `standings` those without a winner
         self.targets: dict[Slot, Target | None] = {}  # where routes lead
         self.slots: dict[ServiceKey, set[Slot]] = {}  # those in `standings`
         self.placing = Placing()  # what wishes and rules between services come to

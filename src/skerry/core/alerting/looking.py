@@ -69,17 +69,16 @@ def _silent_voters(s: Situation, found: dict[Key, Finding]) -> None:
 
 
 def _without_replica(s: Situation, found: dict[Key, Finding]) -> None:
-    for app, want in s.wants.items():
-        if s.now < s.changed_s.get(app, -NEW_S) + NEW_S:
+    empty: dict[tuple[str, str], list[Slot]] = {}
+    for slot in sorted(s.unheld):
+        empty.setdefault((slot.app, slot.service), []).append(slot)
+    for (app, name), down in empty.items():
+        if s.now < s.changed_s.get(app, -NEW_S) + NEW_S or s.want(down[0]) is None:
             continue  # whoever has just deployed it is looking
-        for name in want.services:
-            slots = [Slot(app, name, index) for index in s.numbers(app, name)]
-            down = [slot for slot in slots if (it := s.standings.get(slot)) is None or it.winner is None]
-            if down:
-                which = ", ".join(f"{name}/{slot.index}" for slot in down[:5]) + (", …" if len(down) > 5 else "")
-                why = s.whys.get(down[0], "")
-                told = f"{which} of {len(slots)}" + (f": {why}" if why else "")
-                found["no-replica", f"{app}.{name}"] = Finding(float(len(down)), 0.0, told[:300])
+        which = ", ".join(f"{name}/{slot.index}" for slot in down[:5]) + (", …" if len(down) > 5 else "")
+        why = s.whys.get(down[0], "")
+        told = f"{which} of {len(s.numbers(app, name))}" + (f": {why}" if why else "")
+        found["no-replica", f"{app}.{name}"] = Finding(float(len(down)), 0.0, told[:300])
 
 
 def _expiring(s: Situation, rule: Rule, found: dict[Key, Finding]) -> None:
