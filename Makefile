@@ -12,12 +12,13 @@ APT_REAL := docker-registry docker.io buildah strace uidmap procps gdb tcpdump b
             libvirt-clients libvirt-daemon qemu-utils libxml2-utils libarchive-tools sudo  # what images are handed to and watched with, libvirt's test driver: for tests alone
 APT_ELASTIC := wrk  # makes the load
 APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it
+APT_LEASES := etcd-server etcd-client  # to be compared with
 APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
 unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e bench bench-images bench-elastic guest guests soak sim seeds fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e rules bench bench-images bench-elastic bench-leases guest guests soak sim seeds fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -44,6 +45,9 @@ build/.apt-real: Makefile
 
 build/.apt-elastic: Makefile
 	$(call install,$(APT_ELASTIC))
+
+build/.apt-leases: Makefile
+	$(call install,$(APT_LEASES))
 
 build/.apt-guest: Makefile
 	$(call install,$(APT_GUEST))
@@ -83,13 +87,16 @@ bench-images: setup build/.apt-real  ## the figures of images in docs/benchmarks
 bench-elastic: venv       ## what growing and shrinking costs on loads, beside Kubernetes and others; 3 minutes
 	$(BIN)/python -m bench.elastic --json build/bench-elastic.json
 
+bench-leases: setup bundle build/.apt-leases  ## leases beside etcd's on three lab hosts; 3 minutes
+	$(BIN)/python -m bench.leases --json build/bench-leases.json
+
 test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images bundle timed
 
 # Tests that watch the time, one room after the other; what only calculates has the processors that these leave idle. One run tells of
 # all that is broken.
 timed:
-	@failed=0; for room in real e2e; do $(MAKE) --no-print-directory $$room || failed=1; done; exit $$failed
+	@failed=0; for room in real e2e rules; do $(MAKE) --no-print-directory $$room || failed=1; done; exit $$failed
 
 IDLY := nice -n 19
 
@@ -123,6 +130,8 @@ HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
 LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py \
          tests/e2e/test_databases.py
+RULES := tests/e2e/test_exclusive.py tests/e2e/test_captured.py tests/e2e/test_election.py
+PLACES := tests/e2e/test_rollouts.py tests/e2e/test_isolated.py
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,$(IDLY))
@@ -141,7 +150,10 @@ real: setup build/.apt-real prism  ## real containers, namespaces, machines
 	$(call side_by_side,real and not e2e,AGENTS SCREENS,tests $(addprefix --ignore=,$(IMAGES) $(LIBRARY)))
 
 e2e: setup bundle build/.apt-e2e ## whole clouds in the lab, and their faults
-	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e)
+	$(call side_by_side,e2e,HOSTS LABS KILLS LOADS,tests/e2e $(addprefix --ignore=,$(RULES) $(PLACES)))
+
+rules: setup bundle build/.apt-e2e ## whole clouds again: leases, captured hosts, rollouts, placement, apps kept apart
+	$(call side_by_side,e2e,PLACES,$(RULES))
 
 guest: setup bundle build/.apt-guest  ## one host is a virtual machine: its own kernel, cgroup v2, kernel WireGuard
 	$(BIN)/python -m soak.cgroup2

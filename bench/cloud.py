@@ -36,11 +36,11 @@ class Ran:
 class Cloud:
     """Use as `with Cloud(hosts)`. `work`: for compose files and images."""
 
-    def __init__(self, hosts: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, hosts: int, tell: Callable[[str], None], name: str = "") -> None:
         self.hosts = hosts
         self.tell = tell
-        self.work = ROOT / "build" / f"bench{hosts}"
-        self.lab = Lab(f"bench{hosts}")
+        self.work = ROOT / "build" / (name or f"bench{hosts}")
+        self.lab = Lab(name or f"bench{hosts}")
         self.skerry = Skerry(self.work / "home", lambda line: None)
         # As installed: with bytecode beside the source, whatever the shell says that `make bench` is called from.
         self.skerry.environment.pop("PYTHONDONTWRITEBYTECODE", None)

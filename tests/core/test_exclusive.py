@@ -200,6 +200,23 @@ def test_a_host_that_only_votes_is_in_no_order_and_keeps_no_image() -> None:
     assert cluster["vps-2"].images == set() and held_once(cluster) == []
 
 
+def test_too_few_voters_are_told_as_an_alert_and_that_it_is_over() -> None:
+    cluster, _ = holding(4)
+    cluster.run(60.0)
+    cluster["vps-2"].power_cut()
+    cluster.run(60.0)
+    core = cluster["vps-1"].core
+    assert core is not None and "voters" not in {row.rule for row in core.alerts()}
+    cluster["vps-3"].power_cut()
+    cluster.run(40.0)
+    assert [(r.subject, r.why) for r in core.alerts() if r.rule == "voters"] == [
+        ("policy", "1 of 3 answer, silent are vps-2, vps-3")
+    ]
+    cluster["vps-3"].boot()
+    cluster.run(60.0)
+    assert "voters" not in {row.rule for row in core.alerts()}
+
+
 def test_who_asks_without_being_meant_is_granted_nothing() -> None:
     """A captured host that votes nothing: it stands in no order, claims nothing, and asks for ever."""
     cluster, one = holding(4, service=Service(exclusive=True, probe=SERVICE.probe, constraints=("node!=vps-4",)))

@@ -93,6 +93,13 @@ def test_limits_and_canaries_hold_while_versions_take_over_from_each_other(first
         assert scenario.run() == [], f"seed {seed}\n{told(scenario)}"
 
 
+@pytest.mark.parametrize("seed", [218])
+def test_a_seed_that_once_broke_its_limit_keeps_it(seed: int) -> None:
+    """218: a slot that an earlier rollout had left undone tried a bad version for as long as a start may take; then another moved."""
+    scenario = Rollouts(seed)
+    assert scenario.run() == [], told(scenario)
+
+
 # --- one situation each -----------------------------------------------------------------------------------------------
 
 

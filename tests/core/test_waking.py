@@ -59,7 +59,7 @@ def test_a_knock_at_what_is_not_there_changes_nothing() -> None:
 
 def test_the_first_of_the_order_have_its_image_at_hand() -> None:
     """Of many hosts few keep an image, and those who would start it first need not be among them."""
-    cluster = asleep(12, ("a", "b", "c"))
+    cluster = asleep(10, ("a", "b", "c"))
     core = cluster["vps-1"].core
     assert core is not None
     order = core._s.order(Slot("shop", "web", 0))

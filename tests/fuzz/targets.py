@@ -19,6 +19,7 @@ import httpx
 import msgspec
 
 from agent.small import archive
+from fuzz.words import WORDS
 from image.memory import SimpleObjects, elf_of, file_entry
 from skerry.agent.streams import Heads, _decode
 from skerry.core import messages as m
@@ -292,7 +293,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         file_of_an_image,
         carrying_message, pack_of_files, documents_of_an_image, bundle_of_a_peer, body_of_a_bundle,
         figures_of_an_application,
-        lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject, answer_of_digitalocean,
+        lock_of_uv, lock_of_poetry, lock_of_pip, requirements_text, pyproject, answer_of_digitalocean, *WORDS,
     )
 }  # fmt: skip
 
@@ -394,7 +395,7 @@ def seeds(name: str) -> list[bytes]:
         ],
         "pyproject": [(LOCKS / name / "pyproject.toml").read_bytes() for name in ("uv", "poetry-own")],
     }
-    return by_name.get(name, records)
+    return by_name.get(name) or WORDS.get(TARGETS[name]) or records
 
 
 @functools.cache

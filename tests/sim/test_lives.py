@@ -54,9 +54,9 @@ def test_a_forged_document_that_is_believed_is_seen(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_rollout_without_its_limit_is_seen_and_its_story_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    from skerry.core import deciding
+    from skerry.core import turns
 
-    monkeypatch.setattr(deciding, "may_move", lambda lower, **more: MayMove(True, "at once"))
+    monkeypatch.setattr(turns, "may_move", lambda lower, **more: MayMove(True, "at once"))
     plan = next(plan for seed in range(100) if _rolls(plan := draw(seed)))
     wrong, _ = run(plan)
     assert any("never were well in that version" in what for what in wrong), wrong

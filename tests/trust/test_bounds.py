@@ -7,7 +7,20 @@ import base64
 import msgspec
 import pytest
 
-from skerry.core.intent import App, Depends, Needs, Port, Probe, Restart, Role, Secret, Service, Update, VolumeMount
+from skerry.core.intent import (
+    App,
+    CanaryStep,
+    Depends,
+    Needs,
+    Port,
+    Probe,
+    Restart,
+    Role,
+    Secret,
+    Service,
+    Update,
+    VolumeMount,
+)
 from skerry.trust import seal
 from trust.world import IMAGE, app_body, cloud_of_three, policy, policy_body, release_body, seed, sign, signer
 
@@ -26,6 +39,8 @@ FULL = Service(
     capabilities=("NET_BIND_SERVICE",),
     probe=Probe(kind="http", port=80, path="/health?x=1"),
     needs=Needs(reserve_memory_bytes=1 << 20, cpus_limit=0.5),
+    rollback=Update(parallelism=2, max_failure_ratio=1.0),
+    canary=(CanaryStep(share=0.1, hold_s=300.0), CanaryStep(share=1.0, hold_s=0.0)),
     constraints=("label.zone==a", "node!=vps-1"),
     depends_on=(Depends(service="store"),),
     aliases=("front",),
@@ -60,6 +75,11 @@ def test_a_full_app_is_taken():
     app(needs=Needs(reserve_memory_bytes=-1)), app(needs=Needs(cpus_limit=1e9)), app(needs=Needs(pids_limit=0)),
     app(restart=Restart(delay_s=-1)), app(restart=Restart(max_attempts=-1)), app(restart=Restart(window_s=-1)),
     app(update=Update(parallelism=0)), app(update=Update(delay_s=-1)), app(update=Update(monitor_s=-1)),
+    app(update=Update(max_failure_ratio=1.1)), app(rollback=Update(parallelism=0)), app(rollback=Update(delay_s=1e9)),
+    app(canary=(CanaryStep(share=0.0, hold_s=1),)), app(canary=(CanaryStep(share=1.1, hold_s=1),)),
+    app(canary=(CanaryStep(share=0.5, hold_s=-1),)), app(canary=(CanaryStep(share=0.5, hold_s=1e9),)),
+    app(canary=(CanaryStep(share=0.5, hold_s=1), CanaryStep(share=0.5, hold_s=1))),
+    app(canary=tuple(CanaryStep(share=n / 10, hold_s=1) for n in range(1, 10))),
     app(stop_grace_s=-1), app(drain_s=1e9), app(stop_signal="KILL; rm"), app(constraints=("zone",)),
     app(constraints=("label.a b==c",)),
     app(aliases=("a b",)), app(depends_on=(Depends(service="web"),)), app(depends_on=(Depends(service="gone"),)),

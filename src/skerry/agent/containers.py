@@ -15,6 +15,7 @@ import msgspec
 
 from skerry.agent.guarding.guarded import Guarded
 from skerry.agent.inits import Ended, Inits
+from skerry.agent.leases import doors
 from skerry.agent.looking.beginnings import Beginnings
 from skerry.agent.volumes import Volumes
 from skerry.core.effects import Start, Stop
@@ -83,6 +84,7 @@ class Containers:
         routed: Callable[[], Awaitable[None]],
         crashed: Callable[[Exited, Slot, str], None],
         leaves_cores: Callable[[], None],
+        leases: doors.LeaseDoors,
     ) -> None:
         self._runtime = runtime
         self._network = network
@@ -97,6 +99,7 @@ class Containers:
         self._routed = routed
         self._crashed = crashed
         self._leaves_cores = leaves_cores
+        self._leases = leases
         self._made = 0
         self._known: dict[str, Labels] = {}
         self._starting: dict[str, asyncio.Event] = {}
@@ -128,6 +131,7 @@ class Containers:
                 continue
             if container.running:
                 self._network.adopt(container.id, labels.address, _service(labels.slot))
+                await self._leases.adopt(Slot.parse(labels.slot).app, container.id)
             else:
                 self._keep(Exited(id=container.id, exit_code=container.exit_code or 0, oom=container.oom), labels)
                 await self._clear(container.id)
@@ -153,6 +157,7 @@ class Containers:
             log.warning("%s did not start: %s", slot, error)
             self._known.pop(id, None)
             await self._network.detach(id)
+            await self._leases.close(id)
             await self._guarded.let_go(id)
             await asyncio.to_thread(self._forget, id)
             self._post(StartFailed(slot, effect.spec, str(error), isinstance(error, Passing)))
@@ -191,6 +196,10 @@ class Containers:
             Mount(target=v.target, source=str(self._volumes.path(slot.app, v.volume)), read_only=v.read_only)
             for v in service.volumes
         ]
+        if service.leases:
+            await self._leases.open(slot.app, id)
+            mounts.append(Mount(target=doors.INSIDE, source=str(self._leases.place(id)), read_only=True))
+            environment[doors.VARIABLE] = f"{doors.INSIDE}/{doors.SOCKET}"
         spec = ContainerSpec(
             id=id,
             root=root,
@@ -330,6 +339,7 @@ class Containers:
 
     async def _clear(self, id: str) -> None:
         await self._runtime.stop(id, signal="SIGKILL", grace_s=0.0)
+        await self._leases.close(id)
         await self._network.detach(id)
         await self._guarded.let_go(id)
         await asyncio.to_thread(self._forget, id)

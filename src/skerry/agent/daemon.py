@@ -34,6 +34,7 @@ from skerry.agent.images.parts import FileParts
 from skerry.agent.images.stock import Stocks
 from skerry.agent.images.uploads import Uploads
 from skerry.agent.images.vetting import Vetting
+from skerry.agent.leases.carrying import LeasesHere
 from skerry.agent.links import Links
 from skerry.agent.logs.keeping import LogKeeping
 from skerry.agent.logs.shipping import Shipping
@@ -200,17 +201,8 @@ class Agent:
         """Core learns what the disk holds before it decides anything; links open last, when all can be carried out."""
         self.loop.begin()
         memory_bytes = self.parts.memory_bytes or read_host(self.files.state).memory.total_bytes - RESERVED_BYTES
-        self.loop.post(
-            Booted(
-                self.me,
-                self.boot,
-                len(os.sched_getaffinity(0)),
-                memory_bytes,
-                skerry.__version__,
-                self.clock.wall_s(),
-                newcomer.is_new(self),
-            )
-        )
+        cpus, now_s, new = len(os.sched_getaffinity(0)), self.clock.wall_s(), newcomer.is_new(self)
+        self.loop.post(Booted(self.me, self.boot, cpus, memory_bytes, skerry.__version__, now_s, new))
         self.door.load()
         if self.trusted.enrolled(self.me) is None:
             self.door.load_spare(self.upkeep.spare_members())
@@ -238,6 +230,7 @@ class Agent:
         )
         await self.waking.start()
         self.beginnings = Beginnings(self.files.beginnings)
+        self.leases = LeasesHere(self.me, self.files.run, self.loop)
         guarded = Guarded(
             self.files.run,
             begin=self.parts.guard,
@@ -260,6 +253,7 @@ class Agent:
             routed=self.routes.settled,
             crashed=taking(self),
             leaves_cores=self.cores.begins,
+            leases=self.leases.doors,
         )
         self.metrics = metrics_of(self)
         self.figures = Figures(
@@ -307,6 +301,8 @@ class Agent:
         await self.prober.close()
         await self.mesh.close()
         await self.debugging.close()
+        if hasattr(self, "leases"):
+            self.leases.doors.shut()
         if hasattr(self, "waking"):
             await self.waking.close()
         if hasattr(self, "network"):
@@ -384,6 +380,7 @@ class Agent:
             do.ProbePeer: lambda e: self.links.ask_reach(e.peer, e.via),
             do.Note: lambda e: self.events.append(e.kind, e.subject, e.reason) and None,
             **Keeper(self).carriers(),
+            **self.leases.carriers(),
         }
 
     async def _came_whole(self, image: str) -> None:

@@ -57,7 +57,10 @@ def command(
 ) -> None:
     """Build, sign and roll out a compose file.
 
-    FILE is a compose file or a folder that holds one; without it, this folder.
+    FILE is a compose file or a folder that holds one; without it, this folder. It waits until all runs; what
+    `x-skerry: canary` holds a new version for comes on top of --timeout, and is shown step by step. A version that fails
+    is turned back by the hosts themselves: then this ends with 1, and says why and to what. So it does when a newer
+    release is signed meanwhile; from the moment when all is signed it holds off no other command.
     """
     compose = read_compose(terminal, file, name, env_file)
     if dry_run:

@@ -210,6 +210,45 @@ def undrain(terminal: Terminal, name: str, cloud: str, passphrase_file: str | No
     terminal.answer(result, f"{name} takes replicas again")
 
 
+@declare(
+    command,
+    "label",
+    example="skerry host label vps-2 disk=ssd --zone b\nskerry host label vps-2 --remove disk",
+    codes=CHANGES,
+)
+@click.argument("name")
+@click.argument("labels", nargs=-1, type=Pair(), metavar="[LABEL=VALUE]...")
+@click.option("--remove", "without", multiple=True, metavar="LABEL", help="Take a label away; repeatable.")
+@click.option("--zone", default=None, metavar="ZONE", help='Hosts of one zone fail together; "" for a zone of its own.')
+def label(
+    terminal: Terminal,
+    name: str,
+    labels: tuple[tuple[str, str], ...],
+    without: tuple[str, ...],
+    zone: str | None,
+    cloud: str,
+    passphrase_file: str | None,
+) -> None:
+    """Give host NAME labels, or another zone: constraints and preferences of services ask for them.
+
+    Replicas move as these ask, the new one healthy before the old one stops.
+    """
+    if not labels and not without and zone is None:
+        raise click.UsageError("say which label, or --zone")
+    from skerry.client.labels import set_labels
+
+    result = run.in_cloud(
+        terminal,
+        cloud,
+        passphrase_file,
+        lambda session: set_labels(session, name, dict(labels), without=without, zone=zone),
+        changes=True,
+    )
+    said = [f"{key}={value}" for key, value in sorted(result["labels"].items())]
+    said += [f"zone {result['zone']}"] if result["zone"] else []
+    terminal.answer(result, f"{name}: {', '.join(said) or 'no label'}")
+
+
 @declare(command, "budget", example="skerry host budget vps-2 20g", codes=CHANGES)
 @click.argument("name")
 @click.argument("size", type=Size())
@@ -273,6 +312,10 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
     result = run.in_cloud(terminal, cloud, passphrase_file, lambda session: leave.expel(session, name), changes=True)
     _warn_of_data(terminal, result)
     _warn_of_tokens(terminal, result)
+    if result["voted"]:
+        terminal.warn(
+            "it votes about the leases of exclusive slots, and may grant them twice: skerry host voters set, without it"
+        )
     if machines := result["machines_it_enrolled"]:
         terminal.warn(f"it let these in: {', '.join(machines)}; in doubt: skerry machine rm {machines[0]} --now")
     if receivers := result["receivers_it_could_read"]:

@@ -6,7 +6,6 @@ All hosts of the old cloud should be named at once: they change over together, s
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,10 +18,11 @@ from skerry.client.enrolment import NAME, Enrolment, NameTaken, enrol, hand_over
 from skerry.client.join import JOIN_TIMEOUT_S, check_fit, wait_for_answer
 from skerry.client.session import Session
 from skerry.core.intent import App, Body, Node, Release
-from skerry.errors import BadInput, Refusal
+from skerry.errors import BadFormat, BadInput, Refusal
 from skerry.machines.install import Install
 from skerry.machines.ssh import Ssh
 from skerry.machines.survey import Survey, survey
+from skerry.outside import UNREADABLE
 from skerry.trust import seal
 from skerry.trust.accept import Trusted, load_all
 
@@ -46,7 +46,7 @@ class _Handover(msgspec.Struct, frozen=True):
 
     cloud: str
     node: str
-    records: list[str]
+    records: list[bytes]
     facts: list[str]
     boxes: dict[str, str]
 
@@ -95,7 +95,7 @@ async def adopt(
             keys = await asyncio.to_thread(install.keys, bundle.version)
             asked = msgspec.json.encode({"cloud": session.file.id, "sealing": _sealing(session)})
             answer = await asyncio.to_thread(install.handover, bundle.version, asked)
-            given = msgspec.json.decode(answer, type=_Handover)
+            given = _read(answer, found.hostname)
             was = _old(given).nodes.get(given.node)
             enrolment = enrol(
                 session, found, keys, bundle, given.node.removeprefix("node/"), labels={}, zone="", address=None,
@@ -133,7 +133,7 @@ async def _sign(session: Session, adopted: list[_Adopted], progress: Progress) -
     for each in adopted:
         await hand_over(session, signed(session, each.enrolment), without=paths)
     boxes = {app: box for each in adopted for app, box in each.given.boxes.items()}
-    old = load_all(adopted[0].given.cloud, [base64.b64decode(text) for each in adopted for text in each.given.records])
+    old = load_all(adopted[0].given.cloud, [raw for each in adopted for raw in each.given.records])
     apps = []
     for document in sorted(old.documents(), key=lambda d: d.path):
         app = document.path.removeprefix("app/")
@@ -165,8 +165,18 @@ async def _change_over(session: Session, adopted: list[_Adopted], version: str) 
     await asyncio.gather(*(asyncio.to_thread(each.install.start, JOIN_TIMEOUT_S) for each in adopted))
 
 
+def _read(answer: bytes, host: str) -> _Handover:
+    """What a host that may be anybody's prints. Raises BadFormat."""
+    try:
+        return msgspec.json.decode(answer, type=_Handover)
+    except UNREADABLE as error:
+        raise BadFormat(
+            f"{host} was not adopted", f"what it hands over can't be read: {error}", "install it anew"
+        ) from None
+
+
 def _old(given: _Handover) -> Trusted:
-    return load_all(given.cloud, [base64.b64decode(text) for text in given.records])
+    return load_all(given.cloud, given.records)
 
 
 def _sealing(session: Session) -> str:

@@ -25,6 +25,7 @@ import msgspec
 from skerry.client.looking import Answer, Place, opened
 from skerry.client.session import Session
 from skerry.errors import BadFormat, BadInput, Refusal, SkerryError
+from skerry.image.tars import BROKEN, members, open_tar
 from skerry.observe.look.job import DEPTH_MAX, HEAD, PIECE_BYTES, PLAN_BYTES, THINGS_MAX, Plan, Thing
 from skerry.observe.look.root import kind_of
 from skerry.store.disk import DiskFull, full_disk_told, told
@@ -231,15 +232,14 @@ class Unpacked:
     def read(self, source: IO[bytes]) -> None:
         """To its end. Raises BadFormat for what is no tar, or has too many entries."""
         try:
-            with contextlib.closing(source), tarfile.open(fileobj=source, mode="r|") as tar:
-                for number, entry in enumerate(tar):
+            with contextlib.closing(source), open_tar(source, "r|") as tar:
+                for number, entry in enumerate(members(tar)):
                     if number >= ENTRIES_MAX:
                         raise BadFormat(
                             "the copy was ended", f"more than {ENTRIES_MAX} entries came", "copy a part of it"
                         )
                     self._take(tar, entry)
-                    tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-        except tarfile.TarError as error:
+        except BROKEN as error:
             raise BadFormat("the copy was ended", f"what came is no tar: {error}", "look at the host") from None
         for entry in self._links:
             self._link(entry)
@@ -272,7 +272,10 @@ class Unpacked:
         if any(not parent.exists() or parent.is_symlink() for parent in parents) or os.path.lexists(place):
             self._leave_out(entry.name, "a link in the place of something else")
             return
-        place.symlink_to(entry.linkname)
+        try:
+            place.symlink_to(entry.linkname)
+        except (OSError, ValueError) as error:  # a name that is too long, or no name at all
+            self._leave_out(entry.name, getattr(error, "strerror", "") or str(error))
 
     def move(self, to: Path) -> None:
         """What was unpacked, to where it belongs. A file replaces a file; a folder replaces nothing. Raises InTheWay."""

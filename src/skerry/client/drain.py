@@ -22,24 +22,40 @@ async def drain(
     """Move every replica off; wait until none is left. Slots that wait for their data stay, and are named."""
     await _set_state(session, name, "draining")
     deadline_s = time.monotonic() + timeout_s
+    left: dict[str, str] = {}  # slot -> why it is still there
+    moved: dict[str, str] = {}  # slot -> where it is now
     last = -1
     while True:
-        rows = [
-            r for r in await session.request("ps", {"subject": ""}) if r["node"] == name and r["state"] != "waiting"
-        ]
-        movable = [r["slot"] for r in rows if not r.get("pinned")]
+        seen = await session.request("ps", {"subject": ""})
+        rows = [r for r in seen if r["node"] == name and r["state"] != "waiting"]
+        movable = {r["slot"]: _state(r) for r in rows if not r.get("pinned")}
+        for slot in sorted(left.keys() - movable.keys()):
+            to = next((r["node"] for r in seen if r["slot"] == slot), "")
+            moved[slot] = to
+            progress(f"{slot} is on {to} now" if to else f"{slot} has stopped")
+        for slot in sorted(movable.keys() & left.keys()):
+            if movable[slot] != left[slot]:
+                progress(f"{slot} {movable[slot]}")
+        left = movable
         if len(movable) != last:
             last = len(movable)
             progress(f"{last} replicas left on {name}")
         if not movable:
-            return {"name": name, "state": "draining", "left": [r["slot"] for r in rows]}
+            return {"name": name, "state": "draining", "left": [r["slot"] for r in rows], "moved": moved}
         if time.monotonic() > deadline_s:
+            first = min(movable)
             raise NotInTime(
                 f"{name} is not empty yet",
                 f"{', '.join(movable)} still run there",
-                f"it goes on; look with skerry ps, or take it back: skerry host undrain {name}",
+                f"it goes on by itself; why it waits: skerry explain {first}; or take it back: skerry host undrain {name}",
             )
         await asyncio.sleep(POLL_S)
+
+
+def _state(row: dict[str, Any]) -> str:
+    """What a person who waits is told of a replica that is still there: who takes it, if somebody does."""
+    others = [node for node in row["claims"] if node != row["node"]]
+    return f"starts on {others[0]}" if others else f"is {row['state']} here"
 
 
 async def undrain(session: Session, name: str) -> dict[str, Any]:

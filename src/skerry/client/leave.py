@@ -32,6 +32,13 @@ class OfAPool(Refusal):
     exit_code = 2
 
 
+class StillVotes(Refusal):
+    """The host is one of the voters: more than half of them would sooner be lost."""
+
+    code = "still-votes"
+    exit_code = 2
+
+
 async def expel(session: Session, name: str) -> dict[str, Any]:
     """Cut a host off everywhere: its links, facts, tunnel and keys. Lists the secrets that it could read."""
     await _sync(session)
@@ -53,6 +60,7 @@ async def expel(session: Session, name: str) -> dict[str, Any]:
         "without_their_data": lost,
         **_of_pools(document.path, kept),
         "machines_it_enrolled": machines,
+        "voted": document.path in {*session.policy.voters, *session.policy.voters_before},
     }
 
 
@@ -71,6 +79,7 @@ async def rm(
     """Take a host out of the cloud and leave the machine as it was; `purge` also deletes its volumes and keys there.
 
     SSH comes first: a host that can't be reached stays what it is. A broken agent is mended before it cleans up.
+    Raises OfAPool, StillVotes, NotOurHost.
     """
     await _sync(session)
     document, node = find(session, name, expelled=True)
@@ -78,6 +87,13 @@ async def rm(
     pool = all_pools(session).get(slot.pool) if slot is not None else None
     if pool is not None and pool.provider != MANUAL:
         raise OfAPool(f"{name} was not removed", "it is a pool's machine", f"skerry machine rm {name}")
+    if document.path in session.policy.voters and len(session.nodes) > 1:
+        others = [path.removeprefix("node/") for path in session.policy.voters if path != document.path]
+        raise StillVotes(
+            f"{name} was not removed",
+            "it votes about the leases of exclusive slots",
+            f"let another vote instead: skerry host voters set {' '.join(others)} HOST",
+        )
     pools = kept_by(session, document.path)
     with Ssh(target or ssh_target(node), config=ssh_config, identity=identity, jump=jump, host_keys=host_keys) as ssh:
         found = await asyncio.to_thread(survey, ssh)

@@ -327,8 +327,8 @@ class Session(Known):
         held = self.trusted.named(hash)
         if held is not None:
             return held
-        (text,) = await self.request("named", {"hashes": [hash]}) or [""]
-        return self.trusted.judge_named(base64.b64decode(text), hash)
+        raws = _shaped(await self.request("named", {"hashes": [hash]}) or [], list[bytes], "the host that was asked")
+        return self.trusted.judge_named(raws[0] if raws else b"", hash)
 
     async def put(self, raws: Sequence[bytes], *, node: str | None = None) -> dict[str, Any]:
         """Hand documents to one host as one step, all or none; it has a second one sync them.

@@ -64,7 +64,12 @@ async def wait_healthy(
     `timeout_s`: beside what the holds of a canary take. Raises RolloutFailed and Superseded as soon as the hosts say so,
     NotInTime (it goes on by itself).
     """
-    fixed = sum(s.replicas for name, s in wanted.services.items() if only in ("", name) and s.scale is None)
+    every = {name for name, s in wanted.services.items() if only in ("", name) and s.placement.every_node}
+    fixed = sum(
+        s.replicas
+        for name, s in wanted.services.items()
+        if only in ("", name) and s.scale is None and name not in every
+    )
     scaled = {name for name, s in wanted.services.items() if only in ("", name) and s.scale is not None}
     deadline_s = time.monotonic() + timeout_s + holds_s(wanted, only)
     said: set[str] = set()
@@ -79,7 +84,11 @@ async def wait_healthy(
         async for told in changes:
             rows = [row for row in told if only in ("", row["service"])]
             numbers = await _numbers(session, app, versions) if scaled else {}
-            total = fixed + sum(numbers.get(name, 1) for name in scaled)
+            total = (
+                fixed
+                + sum(row["service"] in every and not _is_away(row) for row in rows)
+                + sum(numbers.get(name, 1) for name in scaled)
+            )
             known = bool(rows or not total) and all(is_known(row, versions) for row in rows if row["wanted"])
             done = [row for row in rows if known and (row["healthy"] or row["finished"]) and not row["outdated"]]
             if newer := next((row for row in rows if known and _release_of(row) > versions[1]), None):
@@ -127,7 +136,8 @@ def trying(row: dict[str, Any]) -> str:
         return f"{told} get version {row['wanted']}"
     left_s = at["left_s"]
     grid_s = next((grid for over, grid in ((3600, 1800), (600, 300), (60, 60), (10, 10)) if left_s > over), 5)
-    return f"{told} well in version {row['wanted']}, {duration(-(-left_s // grid_s) * grid_s)} to go"
+    left_s = min(-(-left_s // grid_s) * grid_s, max(left_s, round(at["hold_s"])))
+    return f"{told} well in version {row['wanted']}, {duration(left_s)} to go"
 
 
 def duration(seconds: float) -> str:
@@ -169,6 +179,11 @@ class _Spreading:
                     self._say(f"image of {service} on {len(there)} of {len(nodes)} hosts: {', '.join(sorted(there))}")
                 if nodes == there:
                     self._images.pop(service)
+
+
+def _is_away(row: dict[str, Any]) -> bool:
+    """Of a service with one on every host: whether this one's host is down (view.py says so first). Nobody waits for that."""
+    return not row["node"] and " is down: " in row["why"].partition(";")[0]
 
 
 def _late(row: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from skerry.core.claims import ClaimIt, DeclineIt, LookAgain, consider
 from skerry.core.concern import is_ours
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline
+from skerry.core.homes import DATA_PATIENCE, keep_words
+from skerry.core.placement import lacks
 from skerry.core.rebalance import may_improve
 from skerry.core.records import Slot
 from skerry.core.replicas import Replica
@@ -21,8 +23,6 @@ from skerry.core.tending import cannot, publish_state, stop, tend
 from skerry.core.turns import may_go, review_canary, settle
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
-
-_DATA_PATIENCE = 4  # where data is made, two first claims at once cost more than a later start
 
 
 def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] | None, own: Collection[Slot]) -> None:
@@ -62,6 +62,7 @@ def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] 
                 publish_state(s, slot, "")
             # else silence, not "no data here": our records may be lost, and what we said before them holds until we know
     review_watches(s, ours, slots, app, service)
+    keep_words(s, app, service, ours)
     settle(s, app, service, wanted)
     if review_canary(s, app, service):
         s.touch(app, service)
@@ -112,7 +113,12 @@ def decide_slot(s: Situation, slot: Slot, want: Want, standing: Standing) -> Non
             let_go(s, slot, reason)
         else:
             hold(s, slot, want, standing)
-    elif slot in s.homes and standing.winner is None and (running := list(s.replicas.of(slot).values())):
+    elif (
+        slot in s.homes
+        and s.me in (standing.home or (s.me,))
+        and standing.winner is None
+        and (running := list(s.replicas.of(slot).values()))
+    ):
         reason, of = "it runs here, and its data is here", running[0]
         rank = standing.order.index(s.me) if s.me in standing.order else 0
         s.note("claimed", slot, reason)
@@ -157,11 +163,11 @@ def _claim_or_wait(s: Situation, slot: Slot, want: Want, standing: Standing) -> 
         cannot(s, slot, want.spec, why)  # as every node will say: nobody need claim it to find out
         return
     answer = consider(
-        s.lacks(want),
+        lacks(s, slot, want),
         len(ahead(s, standing, want)) if standing.vacant else 0,
         vacant_s=s.vacant.get(slot, s.now),
         now_s=s.now,
-        delay_s=s.timing.claim_delay_s * (_DATA_PATIENCE if has_data(s, slot, want) else 1),
+        delay_s=s.timing.claim_delay_s * (DATA_PATIENCE if has_data(s, slot, want) else 1),
         not_before_s=_not_before(s, slot, want, standing),
         why=reason or standing.why,
     )
@@ -219,11 +225,11 @@ def _say_declined(s: Situation, slot: Slot, want: Want, standing: Standing) -> N
         s.later(slot, failing.until_s)
         decline = Decline(spec=failing.spec, reason=failing.why[:400], failed=True)
     elif standing.vacant and s.is_active(s.me) and s.me in standing.order and s.claim_of(s.me, slot) is None:
-        lacks = "" if standing.home else s.lacks(want)
-        if lacks:
-            decline = Decline(spec=want.spec, reason=lacks)
+        why = "" if standing.home else lacks(s, slot, want)
+        if why:
+            decline = Decline(spec=want.spec, reason=why)
             if s.known.about("decline", str(slot)).get(s.me) is None:
-                s.note("declined", slot, lacks)
+                s.note("declined", slot, why)
     elif (too_large := s.images.too_large(want.images)) and s.claim_of(s.me, slot) is not None:
         decline = Decline(spec=want.spec, reason=too_large[:400])
     s.publish("decline", str(slot), decline, decline.reason if decline is not None else "no longer so")
@@ -253,6 +259,8 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
                 return f"{says}: rank {winner.rank}, healthy" + (", and ours no longer is" if ill else "")
     if s.me not in s.known.nodes:
         return "this node is no longer enrolled"
+    if standing.home and s.me not in standing.home:
+        return f"its data is on {name_of(standing.home[0])}"
     if not running and not standing.home:
         if not s.is_active(s.me):
             return "this node is being drained"

@@ -91,6 +91,29 @@ class Fence(Effect, frozen=True, kw_only=True):
     refused: tuple[str, ...] = ()
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """One lease of an app. `node`: whose containers have it, "" for nobody's.
+
+    `until_s`: ours till then, by the monotonic clock; 0: not ours. `ticket`: under which it was wanted here last. `lost`: it was held
+    under that, and is no more.
+    """
+
+    name: str
+    number: int
+    node: str
+    ticket: int = 0
+    until_s: float = 0.0
+    lost: bool = False
+    why: str = ""
+
+
+class Leased(Effect, frozen=True, kw_only=True):
+    """How all leases of an app stand, of whose containers some are here; replaces what was before."""
+
+    app: str
+    leases: tuple[Lease, ...]
+
+
 class Stop(Effect, frozen=True, kw_only=True):
     """Wait `drain_s` (it has left the routes by then), signal, wait `grace_s`, kill, clean up. Answered by ContainerStopped."""
 

@@ -43,6 +43,15 @@ class CaughtUp(Event, frozen=True):
     """A new node has compared with the others what it was given when it was enrolled: from now on it may claim."""
 
 
+class LeasesWanted(Event, frozen=True):
+    """Which leases of an app containers of this host want to have: name -> ticket, replacing what was said before. Another ticket
+    is another holder, who needs a number of its own. Told even if it is none, by whoever wants to hear of them.
+    """
+
+    app: str
+    wanted: dict[str, int]
+
+
 class LinkUp(Event, frozen=True):
     peer: str
 

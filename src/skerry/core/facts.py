@@ -66,6 +66,12 @@ class SlotState(Shape, frozen=True, kw_only=True):
     fencing: int = 0  # the number of the lease under which it runs, of an exclusive slot
 
 
+class Home(Shape, frozen=True, kw_only=True):
+    """As a fixed node: I know the slot's data to be on `node`. Key: slot. Not withdrawn at a start: it is a memory (homes.py)."""
+
+    node: str
+
+
 class Saw(Shape, frozen=True, kw_only=True):
     """As a witness: what my probe of another node's slot said. Key: "slot@node"."""
 
@@ -218,6 +224,21 @@ class Promise(Shape, frozen=True, kw_only=True):
     voting: int = 0
 
 
+class Votes(Shape, frozen=True, kw_only=True):
+    """As a voter: all that I have granted of an app's own leases, and which asks that answers. Key: the app.
+
+    `granted`: name -> (number, whose: a place in `nodes`). `turns`: of each of `nodes` the (life, turn) of its newest ask: what it
+    holds is its for the length of a lease by my clock. `floor`: no name that isn't there any more had a higher number.
+    `voting`: as in Promise.
+    """
+
+    nodes: tuple[str, ...] = ()
+    turns: tuple[tuple[int, int], ...] = ()
+    granted: dict[str, tuple[int, int]] = {}
+    floor: int = 0
+    voting: int = 0
+
+
 class Alarm(Shape, frozen=True, kw_only=True):
     """Something is wrong that only I can see. Key: "rule:subject". Withdrawn when it is over. `since`: unix seconds."""
 
@@ -253,10 +274,12 @@ FactBody = (
     | Ask
     | Grant
     | Promise
+    | Votes
     | Up
     | Claim
     | Decline
     | SlotState
+    | Home
     | Saw
     | Lost
     | Verdict
@@ -267,6 +290,7 @@ FACTS: dict[str, type[FactBody]] = {
     "claim": Claim,
     "decline": Decline,
     "slot": SlotState,
+    "home": Home,
     "saw": Saw,
     "lost": Lost,
     "verdict": Verdict,
@@ -280,6 +304,7 @@ FACTS: dict[str, type[FactBody]] = {
     "ask": Ask,
     "grant": Grant,
     "promise": Promise,
+    "votes": Votes,
     "alarm": Alarm,
     "sent": Sent,
 }

@@ -25,6 +25,7 @@ from skerry.core.events import (
     ImageRoom,
     Initialising,
     Knocked,
+    LeasesWanted,
     LinkDown,
     LinkUp,
     Measured,
@@ -46,7 +47,7 @@ from skerry.core.situation import Situation
 from skerry.core.waking import knocked
 from skerry.core.witnessing import witnessed
 
-_OF_SLOTS = ("claim", "decline", "slot")
+_OF_SLOTS = ("claim", "decline", "slot", "home")
 
 
 def gather(s: Situation, event: Event) -> None:
@@ -165,6 +166,8 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         s.presence.next_s = s.now
     elif record.kind == "object":
         s.images_changed = True
+    elif record.kind == "votes" or (record.kind == "ask" and record.key):
+        s.app_leases.heard(s, record.node, record.kind, record.key, from_disk)
     elif record.kind in ("ask", "grant", "promise"):
         s.leases.heard(s, record.node, record.kind, record.key, from_disk)
     elif record.kind in ("load", "wish", "wake"):
@@ -177,6 +180,7 @@ def _document(s: Situation, record: Document) -> None:
     dealt.heard(s, record)
     if record.kind in ("app", "release"):
         s.apps_due.add(record.path.partition("/")[2])
+        s.app_leases.due.add(record.path.partition("/")[2])
     elif isinstance(record.body, Tools):
         s.images.name_tools(record.path, record.body.image)
         s.images_changed = True
@@ -184,6 +188,7 @@ def _document(s: Situation, record: Document) -> None:
         alerting.changed(s)
     elif record.kind == "policy":
         s.leases.due = s.fence_due = True
+        s.app_leases.next_s = s.now
     elif record.kind in ("node", "secret", "pool"):
         s.forget_orders()
         s.members_changed = s.members_changed or record.kind == "node"
@@ -283,6 +288,10 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
 
 def _knocked(s: Situation, event: Knocked) -> None:
     knocked(s, event)
+
+
+def _leases_wanted(s: Situation, event: LeasesWanted) -> None:
+    s.app_leases.want(event.app, event.wanted)
 
 
 # --- alerts -----------------------------------------------------------------------------------------------------------
@@ -411,6 +420,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     RecordAccepted: _record,
     FactForgotten: _forgotten,
     CaughtUp: _caught_up,
+    LeasesWanted: _leases_wanted,
     LinkUp: _link_up,
     LinkDown: _link_down,
     PeerReached: _reached,

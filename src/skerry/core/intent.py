@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from skerry.core.places import ANYWHERE, Placement
+
 
 class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """An immutable value that came from outside, strictly decoded."""
@@ -159,6 +161,7 @@ class Service(Shape, frozen=True, kw_only=True):
     rollback: Update | None = None  # None: it goes back as it goes on
     canary: tuple[CanaryStep, ...] = ()
     constraints: tuple[str, ...] = ()  # "label.zone==a", "node!=vps-1"
+    placement: Placement = ANYWHERE
     depends_on: tuple[Depends, ...] = ()
     aliases: tuple[str, ...] = ()  # further names inside the app
     stop_signal: str = ""  # "": the image's own, else SIGTERM
@@ -490,10 +493,8 @@ def init_of(service: str) -> str:
 def spec_of(service: Service, image: str, init: str = "") -> str:
     """The name of what one replica runs: 16 hex digits over the service and the digests of its image and init image.
 
-    How many replicas there are, how an update goes and who may reach it is not part of it: changing these restarts nothing.
+    How many replicas there are, where, how an update goes and who may reach it is not part of it: changing these restarts nothing.
     """
-    same = msgspec.structs.replace(
-        service, replicas=1, update=Update(), rollback=None, canary=(), constraints=(), scale=None
-    )
-    same = msgspec.structs.replace(same, metrics=None, callers=(), agents=False)
+    same = msgspec.structs.replace(service, replicas=1, update=Update(), rollback=None, canary=(), constraints=())
+    same = msgspec.structs.replace(same, placement=ANYWHERE, scale=None, metrics=None, callers=(), agents=False)
     return hashlib.sha256(msgspec.json.encode(same, order="sorted") + (image + init).encode()).hexdigest()[:16]

@@ -67,6 +67,7 @@ class NodeCore:
             self._refresh_apps()
             awaken(s)
             exclusive.begin(s)
+            s.app_leases.begin(s)
         self._review_presence()
         wishing.review(s)
         self._refresh_apps()
@@ -74,6 +75,7 @@ class NodeCore:
         exclusive.review(s)
         self._decide()
         exclusive.review(s)
+        s.app_leases.review(s)
         if s.agenda:
             self._decide()  # a vote of our own, or nobody needed for one
         self._publish_up(at_once=isinstance(event, LinkUp))
@@ -274,6 +276,7 @@ class NodeCore:
             s.wishing.next_s,
             s.alerting.next_s,
             s.leases.next_s,
+            s.app_leases.next_s,
             s.agenda.next_s(),
         )
         wake = max(wake, s.now)

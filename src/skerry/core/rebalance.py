@@ -1,12 +1,14 @@
 """When a better-placed node takes over a slot that is well where it is.
 
-Only ranks improve, one slot of a service at a time; so it ends.
+Only ranks improve, one slot of a service at a time; so it ends. Ranks that wishes make (placement.ranked) change only with the
+places of services that nothing leads back from.
 """
 
 from __future__ import annotations
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Decline
+from skerry.core.placement import forbids, gain, is_settled, lacks
 from skerry.core.records import MachineSlot, Slot
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead
@@ -29,7 +31,9 @@ def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     if MachineSlot.of_path(s.me) and MachineSlot.of_path(holder.node):
         return ""  # machines come and go: nothing moves between them for a better rank, only to where it may stay
     own = standing.order.index(s.me) if s.me in standing.order else None
-    if own is None or own >= holder.rank or ahead(s, standing, want) or s.lacks(want):
+    if own is None or own >= holder.rank or ahead(s, standing, want) or lacks(s, slot, want):
+        return ""
+    if not is_settled(s, slot):
         return ""
     since = max(s.boot_s, s.presence.first_link_s or s.boot_s)
     if s.now < since + s.timing.takeover_after_s:
@@ -41,10 +45,11 @@ def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
             continue
         if other.winner is None or other.winner.spec != want.spec or _is_moving(other):
             return ""
-        if index < slot.index and _improvable(s, other):
+        if index < slot.index and _improvable(s, other, want):
             s.later(slot, s.improvable[other.slot] + _STUCK_S)
             return ""
-    return f"rank {own} instead of {name_of(holder.node)}'s rank {holder.rank}"
+    words = gain(s, slot, holder.node)
+    return f"rank {own} instead of {name_of(holder.node)}'s rank {holder.rank}" + (f": {words}" if words else "")
 
 
 def _is_moving(standing: Standing) -> bool:
@@ -54,14 +59,15 @@ def _is_moving(standing: Standing) -> bool:
     return any(claimant.rank < holder.rank and not claimant.against for claimant in standing.claimants[1:])
 
 
-def _improvable(s: Situation, standing: Standing) -> bool:
+def _improvable(s: Situation, standing: Standing, want: Want) -> bool:
     """Whether a better node than its holder could take it and has not yet been given up on."""
     holder = standing.winner
     assert holder is not None
     declines = s.known.about("decline", str(standing.slot))
     for node in standing.order[: holder.rank]:
         barred = s.barred_until(standing.slot, node)
-        if s.presence.is_up(node) and s.is_active(node) and not barred and not isinstance(declines.get(node), Decline):
+        declined = isinstance(declines.get(node), Decline) or forbids(s, standing.slot, want, node)
+        if s.presence.is_up(node) and s.is_active(node) and not barred and not declined:
             since = s.improvable.setdefault(standing.slot, s.now)
             return s.now < since + _STUCK_S
     s.improvable.pop(standing.slot, None)

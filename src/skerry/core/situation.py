@@ -23,8 +23,10 @@ from skerry.core.field import Field, Order
 from skerry.core.images import Images
 from skerry.core.intent import App, Node, Pool, Service
 from skerry.core.knowledge import Knowledge
+from skerry.core.leases.apps import AppLeases
 from skerry.core.leases.desk import Leases
-from skerry.core.order import order_by_name
+from skerry.core.order import order_by_name, order_for, zones_of
+from skerry.core.placing import Placing, numbered
 from skerry.core.presence import Presence
 from skerry.core.records import MachineSlot, Slot
 from skerry.core.renting.keeping import Renting
@@ -76,6 +78,7 @@ class Situation:
         self.wishing = Wishing()
         self.alerting = Alerting()
         self.leases = Leases(timing)
+        self.app_leases = AppLeases(timing)
         self.fenced: dict[Slot, Fenced] = {}  # of exclusive slots: the newest lease that enough voters granted
         self.refused: tuple[str, ...] = ()  # addresses of their containers that another lease has overtaken
         self.fence_due = True
@@ -98,7 +101,8 @@ class Situation:
         self.held_back: dict[ServiceKey, int] = {}  # slots from this number on stay with the version before for now
         self.vacant: dict[Slot, float] = {}  # since when nobody holds it
         self.homes: set[Slot] = set()  # slots whose data is here: a volume that is not disposable was made for them
-        self.first_home: dict[Slot, str] = {}  # who was the only one to say that it has the slot's data
+        self.first_home: dict[Slot, str] = {}  # who is believed to have the slot's data
+        self.unseen_then: dict[Slot, frozenset[str]] = {}  # who was not up when this node came by a slot's data
         self.republish: set[tuple[str, str]] = (
             set()
         )  # facts of an earlier life, to be said anew even if they are the same
@@ -119,11 +123,14 @@ class Situation:
         self.routes_due: set[str] = set()  # apps whose routes may have changed
         self.targets: dict[Slot, Target | None] = {}  # where routes lead
         self.slots: dict[ServiceKey, set[Slot]] = {}  # those in `standings`
-        self._orders: dict[str, dict[Slot, Order]] = {}  # by app
+        self.placing = Placing()  # what wishes and rules between services come to
+        self._orders: dict[str, dict[Slot, Sequence[str]]] = {}  # by app
         self._fields: dict[str, dict[str, Field]] = {}  # app -> service
         self._shared: dict[object, Field] = {}  # by what makes nodes eligible
+        self._numbered: dict[str, dict[str, dict[int, str]]] = {}  # app -> service with a replica on every host
         self._active: dict[str, bool] = {}
         self._keeps: dict[str, dict[str, bool]] = {}  # app -> service -> whether this node keeps its images
+        self._keeps_home: dict[Slot, bool] = {}
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
@@ -161,7 +168,9 @@ class Situation:
         self.touch_dependents(app, service)
 
     def touch_dependents(self, app: str, service: str) -> None:
-        """Containers of ours may wait for it."""
+        """Containers of ours may wait for it; and others' places may follow from where it is."""
+        for key in self.placing.followers(self.wants, app, service):
+            self.agenda.mark(*key)
         for name, want in self.wants.get(app, _UNWANTED).services.items():
             if any(depends.service == service for depends in want.service.depends_on):
                 for slot in self.own_of(app, name):
@@ -207,9 +216,19 @@ class Situation:
         return want
 
     def numbers(self, app: str, service: str) -> Collection[int]:
-        """Of its wanted slots, in order."""
+        """Of its wanted slots, in order: those below `replicas`, or, with one on every host, each host's own number."""
         want = self.wants.get(app, _UNWANTED).services.get(service)
-        return range(want.service.replicas if want is not None else 0)
+        if want is None or not want.service.placement.every_node:
+            return range(want.service.replicas if want is not None else 0)
+        return self._hosts_of(app, service)
+
+    def _hosts_of(self, app: str, service: str) -> dict[int, str]:
+        of_app = self._numbered.setdefault(app, {})
+        found = of_app.get(service)
+        if found is None:
+            nodes = {path: node for path, node in self.eligible(app, service).items() if self.is_active(path)}
+            found = of_app[service] = numbered(nodes)
+        return found
 
     def is_known(self, slot: Slot) -> bool:
         """False: documents are missing that would say whether the slot is wanted: leave it alone."""
@@ -327,16 +346,20 @@ class Situation:
     def forget_orders(self, app: str = "") -> None:
         """Of one app, whose documents have changed; or all."""
         self.images.referring.forget(app)
+        self.placing.forget()
         if app:
             self._orders.pop(app, None)
             self._fields.pop(app, None)
+            self._numbered.pop(app, None)
             self._keeps.pop(app, None)
             return
         self._orders.clear()
         self._fields.clear()
         self._shared.clear()
+        self._numbered.clear()
         self._active.clear()
         self._keeps.clear()
+        self._keeps_home.clear()
 
     def field(self, app: str, service: str) -> Field:
         """The nodes that satisfy the service's constraints and can read its secrets; draining ones too."""
@@ -365,12 +388,40 @@ class Situation:
         """Enrolled nodes that may run it."""
         return self.field(app, service).nodes
 
-    def order(self, slot: Slot) -> Order:
+    def order(self, slot: Slot) -> Sequence[str]:
+        """By signed documents alone. Wishes that depend on where others run come in later: placement.ranked."""
         of_app = self._orders.setdefault(slot.app, {})
         order = of_app.get(slot)
         if order is None:
-            order = of_app[slot] = Order(self.field(slot.app, slot.service), f"{slot.app}.{slot.service}", slot.index)
+            order = of_app[slot] = self._order(slot)
         return order
+
+    def _order(self, slot: Slot) -> Sequence[str]:
+        name, want = f"{slot.app}.{slot.service}", self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
+        placement = want.service.placement if want is not None else None
+        if placement is not None and placement.every_node:
+            host = self._hosts_of(slot.app, slot.service).get(slot.index)
+            return (host,) if host is not None else ()
+        if placement is not None and placement.spread:
+            nodes = self.eligible(slot.app, slot.service)
+            return order_for(name, slot.index, nodes, zones_of(placement.spread))
+        return Order(self.field(slot.app, slot.service), name, slot.index)
+
+    def watchers(self, slot: Slot) -> Sequence[str]:
+        """In which order nodes are asked to be witnesses of the slot."""
+        want = self.wants.get(slot.app, _UNWANTED).services.get(slot.service)
+        if want is None or not want.service.placement.every_node:
+            return self.order(slot)
+        return order_by_name(str(slot), self.known.nodes)
+
+    def keeps_home(self, slot: Slot, most: int) -> bool:
+        """Whether this node is one of those fixed ones that keep a word about where the slot's data is (homes.py)."""
+        found = self._keeps_home.get(slot)
+        if found is None:
+            fixed = {path: node for path, node in self.known.nodes.items() if MachineSlot.of_path(path) is None}
+            first = order_by_name(f"home of {slot}", fixed) if self.is_small else self.order(slot)
+            found = self._keeps_home[slot] = self.me in first[:most] and self.me in fixed
+        return found
 
     def before(
         self, order: Sequence[str], enough: int, counts: Callable[[str], bool], of: str = ""

@@ -13,7 +13,9 @@ import msgspec
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim, Decline, Saw, SlotState
 from skerry.core.health import WITNESSES, Judgement, judge, start_limit_s
+from skerry.core.homes import home_of, is_early
 from skerry.core.leases.slots import is_holder
+from skerry.core.placement import forbids, is_surplus, ranked
 from skerry.core.records import Slot
 from skerry.core.restarts import again
 from skerry.core.situation import Situation, Unwell
@@ -60,22 +62,6 @@ def has_data(s: Situation, slot: Slot, want: Want) -> bool:
     return s.stays_with_data(slot.app, want.service)
 
 
-def home_of(s: Situation, slot: Slot, want: Want) -> tuple[str, ...]:
-    if not has_data(s, slot, want):
-        return ()
-    told = s.known.about("slot", str(slot))
-    nodes = [node for node, state in told.items() if isinstance(state, SlotState) and state.data]
-    home = tuple(sorted(node for node in nodes if node in s.known.nodes or node == s.me))
-    first = s.first_home.get(slot)
-    if first in home:
-        return (
-            first,
-        )  # a second one that says so may lie, or have lost a race: it changes nothing as long as the first says it
-    if len(home) == 1:
-        s.first_home[slot] = home[0]
-    return home
-
-
 def judged(s: Situation, slot: Slot, node: str, order: Sequence[str]) -> Judgement:
     """Whether the replica of `slot` on `node` is healthy, by its own word and its witnesses'."""
     state = s.state_of(node, slot)
@@ -116,12 +102,14 @@ def _word(saw: object, spec: str) -> bool | None:
 
 
 def look(s: Situation, slot: Slot, want: Want) -> Standing:
-    order = s.order(slot)
+    order, watchers = ranked(s, slot), s.watchers(slot)
     home = home_of(s, slot, want)
     claimants, dead = [], []
     for node, claim in s.known.about("claim", str(slot)).items():
         if not isinstance(claim, Claim) or (node not in s.known.nodes and node != s.me):
             continue
+        if home and node not in home:
+            continue  # its data is elsewhere: whatever it says it runs is not the slot
         state = s.state_of(node, slot)
         ended_well = (
             state is not None
@@ -134,19 +122,22 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
             dead.append(node)
             s.unwell.pop((slot, node), None)
             continue
-        judgement = judged(s, slot, node, order)
+        judgement = judged(s, slot, node, watchers)
         if want.service.exclusive and judgement.healthy and not is_holder(s, slot, node):
             judgement = Judgement(False, "has not its lease")
+        surplus = is_surplus(s, slot, want, node)
         claimants.append(
             Claimant(
                 node=node,
                 order=order,
-                active=s.is_active(node),
+                active=s.is_active(node) and not surplus,
                 spec=state.spec if judgement.healthy and state is not None else claim.spec,
                 healthy=judgement.healthy,
                 done=judgement.healthy or ended_well,
                 why=judgement.why,
-                against=_against(s, slot, want, node, claim, state, judgement.healthy or ended_well, order, home),
+                against=_against(
+                    s, slot, want, node, claim, state, judgement.healthy or ended_well, order, home, surplus
+                ),
             )
         )
     if len(claimants) > 1:
@@ -179,7 +170,7 @@ def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
 
 def _against(
     s: Situation, slot: Slot, want: Want, node: str, claim: Claim, state: SlotState | None, well: bool,
-    order: Sequence[str], home: tuple[str, ...],
+    order: Sequence[str], home: tuple[str, ...], surplus: str,
 ) -> str:  # fmt: skip
     """Why a live node's claim leaves the slot open for others, "" if it keeps it."""
     mark = s.unwell.get((slot, node))
@@ -192,8 +183,12 @@ def _against(
         return ""  # its data is there: it waits for it whatever happens
     if not s.is_active(node):
         return "is being drained"
+    if has_data(s, slot, want) and is_early(s, slot, want, node):
+        return "claims it before its turn"
     if node not in order:
         return "may no longer run it"
+    if surplus:
+        return surplus
     decline = s.known.of(node, "decline", str(slot), Decline)
     cannot = decline is not None and decline.spec == want.spec and (decline.failed or claim.spec != want.spec)
     if decline is not None and cannot and not s.paused(slot, want):
@@ -244,6 +239,7 @@ def ahead(s: Situation, standing: Standing, want: Want) -> list[str]:
             or (isinstance(decline, Decline) and decline.spec == want.spec)
             or s.barred_until(standing.slot, node)
             or any(claimant.node == node for claimant in standing.claimants)
+            or forbids(s, standing.slot, want, node)
         ):
             continue
         found.append(node)

@@ -6,13 +6,13 @@ from skerry.core.effects import Start, Stop, Unwatch, Watch
 from skerry.core.facts import SlotState
 from skerry.core.failures import is_canary, is_on_trial
 from skerry.core.health import start_limit_s
+from skerry.core.homes import home_of
 from skerry.core.intent import Restart, Service
 from skerry.core.leases import slots as lease
 from skerry.core.records import Slot
 from skerry.core.replicas import Phase, Replica
 from skerry.core.restarts import again, next_backoff, told
 from skerry.core.situation import Failing, Situation
-from skerry.core.standing import home_of
 from skerry.core.waking import at_zero
 from skerry.core.words import with_words
 
@@ -75,10 +75,9 @@ def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
     if r.resumed or r.restarts or r.well_once:
         return ""
     for depends in service.depends_on:
-        want = s.wants[r.slot.app].services.get(depends.service) if r.slot.app in s.wants else None
         if at_zero(s, r.slot.app, depends.service):
             continue  # its name leads to where a connection is held, and wakes it
-        slots = [Slot(r.slot.app, depends.service, i) for i in range(want.service.replicas if want is not None else 0)]
+        slots = [Slot(r.slot.app, depends.service, i) for i in s.numbers(r.slot.app, depends.service)]
         if depends.condition == "completed":
             ready = completed(s, r.slot.app, depends.service)
         else:
@@ -92,7 +91,7 @@ def _blocked_by(s: Situation, r: Replica, service: Service) -> str:
 def completed(s: Situation, app: str, service: str) -> bool:
     """Whether every slot of a job has ended well in the version that is wanted."""
     want = s.wants[app].services.get(service) if app in s.wants else None
-    for index in range(want.service.replicas if want is not None else 0):
+    for index in s.numbers(app, service):
         standing = s.standings.get(Slot(app, service, index))
         winner = standing.winner if standing is not None else None
         if want is None or winner is None or winner.healthy or winner.spec != want.spec:

@@ -12,11 +12,13 @@ from skerry.core import canary
 from skerry.core.failures import beyond_tolerance, failed_slots
 from skerry.core.health import start_limit_s
 from skerry.core.records import Slot
+from skerry.core.replicas import Replica
 from skerry.core.rollout import Lower, MayMove, may_move
 from skerry.core.situation import Situation
 from skerry.core.tending import completed
 from skerry.core.versions import Want
 
+_SLACK_S = 5.0
 _UNDER_WAY = ("waiting", "fetching", "initialising", "starting", "stopping")
 
 
@@ -67,7 +69,7 @@ def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
     for depends in want.service.depends_on:
         if depends.condition == "completed" and not completed(s, slot.app, depends.service):
             return MayMove(False, f"waits for {depends.service} to be completed")
-    if not any(replica.well_once for replica in s.replicas.of(slot).values()):
+    if not any(replica.well_once or _may_serve(replica) for replica in s.replicas.of(slot).values()):
         return MayMove(True, "nothing of it was ever well")  # it holds nothing up, and the others wait for it
     update = want.service.update
     numbers = s.numbers(slot.app, slot.service)
@@ -79,6 +81,11 @@ def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
     if between and not answer.yes and answer.look_again_s is None:
         return answer._replace(look_again_s=_between_until_s(s, slot, want))
     return answer
+
+
+def _may_serve(replica: Replica) -> bool:
+    """It ran before our agent did, which knows no more of it: its records are lost, and its probe has not answered yet."""
+    return replica.adopted and replica.phase == "running" and replica.healthy is None
 
 
 def _lower(s: Situation, slot: Slot, want: Want) -> Lower:
@@ -125,7 +132,7 @@ def turned(s: Situation, app: str, service: str) -> None:
 def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
     """Slots of higher number that an earlier rollout has left between two versions: nothing of them serves.
 
-    They hold up the others only for as long as a start may take; what ails for longer is no rollout.
+    They hold up the others only for as long as two starts may take; what ails for longer is no rollout.
     """
     if s.now >= _between_until_s(s, slot, want):
         return []
@@ -134,8 +141,9 @@ def _between(s: Situation, slot: Slot, want: Want) -> list[Slot]:
 
 
 def _between_until_s(s: Situation, slot: Slot, want: Want) -> float:
+    """Two nodes may try a version before it is known to be bad."""
     turned_s = s.turned_s.get((slot.app, slot.service), -math.inf)
-    return turned_s + start_limit_s(want.service.probe, s.timing.start_limit_s)
+    return turned_s + 2 * start_limit_s(want.service.probe, s.timing.start_limit_s) + _SLACK_S
 
 
 def _is_between(s: Situation, slot: Slot) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from skerry.core.constraints import name_of
 from skerry.core.facts import Decline, Verdict
 from skerry.core.failures import beyond_tolerance
+from skerry.core.homes import home_of
 from skerry.core.records import Slot
 from skerry.core.rollout import has_failed
 from skerry.core.situation import Situation
-from skerry.core.standing import home_of
 from skerry.core.versions import AppWant
 
 
@@ -75,7 +75,7 @@ def _is_home(s: Situation, node: str, app: str, service: str, want: AppWant) -> 
     service_want = want.services.get(service)
     if service_want is None:
         return False
-    slots = [Slot(app, service, index) for index in range(service_want.service.replicas)]
+    slots = [Slot(app, service, index) for index in s.numbers(app, service)]
     return any(home_of(s, slot, service_want) == (node,) for slot in slots)
 
 
@@ -84,9 +84,8 @@ def _candidates(s: Situation, app: str, service: str, spec: str) -> list[str]:
 
     Those that are down count: one node alone in its part of a network must not condemn a version for all.
     """
-    want = s.wants[app].services.get(service)
     declined: set[str] = set()
-    for index in range(want.service.replicas if want is not None else 0):
+    for index in s.numbers(app, service):
         for node, decline in s.known.about("decline", str(Slot(app, service, index))).items():
             if isinstance(decline, Decline) and decline.spec == spec and not decline.failed:
                 declined.add(node)
@@ -97,8 +96,7 @@ def _electorate(s: Situation, app: str, service: str, want: AppWant) -> set[str]
     """Whose word decides: those that hold a slot of the service; of a single one's, all others that are up, or the word of
     one that holds it alone would be everybody's."""
     found: set[str] = set()
-    service_want = want.services.get(service)
-    for index in range(service_want.service.replicas if service_want is not None else 0):
+    for index in s.numbers(app, service):
         found |= set(s.known.about("claim", str(Slot(app, service, index))))
     holders = {node for node in found if node in s.known.nodes and not s.presence.is_down(node)}
     return holders if len(holders) > 1 else {n for n in s.known.nodes if n != s.me and s.presence.is_up(n)}

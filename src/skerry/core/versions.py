@@ -14,7 +14,7 @@ from skerry.core.records import Document
 class Want(msgspec.Struct, frozen=True):
     """What every slot of a service shall run. `init`: the image that makes its data before its first start, "" for none."""
 
-    service: Service  # replicas and update from the newest app document
+    service: Service  # replicas, placement and update from the newest app document
     image: str
     spec: str
     versions: tuple[int, int]  # (app, release)
@@ -147,7 +147,13 @@ def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
         now = newest.services.get(name, service)
         update, canary = (now.rollback or now.update, ()) if release.body.back else (now.update, now.canary)
         shown = msgspec.structs.replace(
-            service, replicas=now.replicas, update=update, rollback=now.rollback, canary=canary, scale=now.scale
+            service,
+            replicas=now.replicas,
+            update=update,
+            rollback=now.rollback,
+            canary=canary,
+            scale=now.scale,
+            placement=now.placement,
         )
         init = release.body.images.get(init_of(name), "")
         wants[name] = Want(shown, image, spec_of(service, image, init), (app.version, release.version), init)

@@ -10,9 +10,11 @@ import msgspec
 
 from skerry.core.constraints import name_of, unmet
 from skerry.core.deciding import waits_for_home
+from skerry.core.explaining import Advice, advice, because
 from skerry.core.facts import Claim, Decline, Load, SlotState, Up
 from skerry.core.intent import Scale
 from skerry.core.leases.quorum import voters_of
+from skerry.core.placement import named_host
 from skerry.core.records import Slot
 from skerry.core.rings import place
 from skerry.core.situation import Situation
@@ -99,6 +101,8 @@ class Explanation(msgspec.Struct, frozen=True):
     order: tuple[Answer, ...]
     holder: str
     awaits: str
+    because: str = ""  # why the holder has it
+    advice: tuple[Advice, ...] = ()  # what would let it run, of one that nobody holds
 
 
 class KeepersWish(msgspec.Struct, frozen=True):
@@ -285,6 +289,8 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
         return s.whys.get(standing.slot, "") or "claimed a moment ago"
     if standing.home and s.me not in standing.home:
         return waits_for_home(s, standing)
+    if (host := named_host(s, standing.slot)) and s.presence.is_down(standing.order[0]):
+        return f"{host} is down: {s.presence.seen(standing.order[0]).why}"
     if not standing.order:
         return "no node satisfies its constraints and can read its secrets"
     told = s.known.about("decline", str(standing.slot)).values()
@@ -332,7 +338,8 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     answers = [
         Answer(name_of(node), rank, *_answer(s, standing, node, want.spec)) for rank, node in enumerate(standing.order)
     ]
-    for node in sorted(set(s.known.nodes) - set(standing.order)):
+    others = set(s.known.nodes) - set(standing.order) if not want.service.placement.every_node else ()
+    for node in sorted(others):
         enrolled = s.known.nodes[node]
         fails = "it votes and runs nothing" if enrolled.voter_only else unmet(want.service.constraints, node, enrolled)
         answers.append(
@@ -344,7 +351,8 @@ def explain(s: Situation, slot: Slot) -> Explanation:
     failed = _verdict(s, slot) or _waits_for_canary(s, slot)
     return Explanation(
         slot=str(slot), wanted=_version(want.versions), image=want.image, order=tuple(answers), holder=holder,
-        awaits="; ".join(part for part in (awaits, failed) if part),
+        awaits="; ".join(part for part in (awaits, failed) if part), because=because(s, slot, want, standing),
+        advice=advice(s, slot, want, standing),
     )  # fmt: skip
 
 

@@ -202,6 +202,9 @@ def _settle(s: Situation, key: Key) -> Number:
 def unwanted(s: Situation, slot: Slot) -> str:
     """Why a slot is not wanted any more."""
     number = s.wishing.numbers.get((slot.app, slot.service))
+    want = s.wants[slot.app].services.get(slot.service) if slot.app in s.wants else None
+    if want is not None and want.service.placement.every_node:
+        return "its host is drained, or no longer one of those that run it"
     return "no longer wanted" if number is None else f"no longer wanted: {number.why}"
 
 

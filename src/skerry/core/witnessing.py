@@ -28,7 +28,7 @@ def review_watches(s: Situation, ours: Sequence[Slot], seen: Collection[Slot], a
             # Before its owner calls it healthy there is nothing to confirm, and a start would be told as a failure.
             if made is None or made.probe is None or not (state.healthy or watched):
                 continue
-            if s.me in witnesses(s, claimant.node, standing.order):
+            if s.me in witnesses(s, claimant.node, s.watchers(slot)):
                 wanted[slot, claimant.node] = (state.spec, state.address, made.probe)
     for place, (spec, address) in list(s.watching.items()):
         slot, node = place

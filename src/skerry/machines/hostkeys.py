@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import os
@@ -44,7 +43,7 @@ def read_known(text: str) -> list[HostKey]:
             continue
         try:
             key = base64.b64decode(parts[2], validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one, and so is what isn't ASCII
             continue
         digest = base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
         found.append(HostKey(line, parts[1], f"SHA256:{digest}"))

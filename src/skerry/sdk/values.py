@@ -274,11 +274,12 @@ class Volume(Value, frozen=True):
 
 
 class Drained(Value, frozen=True):
-    """`left`: slots that stay there, as their data does."""
+    """`left`: slots that stay there, as their data does; `moved`: slot -> host that has it now, "" where it has only stopped."""
 
     name: str
     state: str
     left: tuple[str, ...] = ()
+    moved: dict[str, str] = {}
 
 
 class Joined(Value, frozen=True):

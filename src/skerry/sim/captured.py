@@ -13,11 +13,12 @@ import msgspec
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.facts import Claim, Decline, FactBody, Have, Lost, Saw, SlotState, Up, Verdict
+from skerry.core.facts import Claim, Decline, FactBody, Have, Home, Lost, Saw, SlotState, Up, Verdict
 from skerry.core.intent import App, Node, Policy, Release
 from skerry.core.messages import Push, encode
 from skerry.core.records import Document, Slot
 from skerry.sim.documents import image_of
+from skerry.sim.still import Container
 from skerry.sim.whole import WholeMachine
 from skerry.trust.documents import sign_document, sign_fact
 
@@ -108,6 +109,22 @@ class Captured:
                 spec=want.spec, image=want.image, state="running", address=self._address(), healthy=True, data=True
             )
             self._say("slot", str(slot), state)
+
+    def trick_serves_data(self) -> None:
+        """The data of every slot that has some is here, it says, and what it says it runs answers all who probe it."""
+        for slot, want in self._wants():
+            if not want.service.volumes:
+                continue
+            self._say("claim", str(slot), Claim(spec=want.spec, image=want.image, rank=0, reason="its data is here"))
+            state = SlotState(
+                spec=want.spec, image=want.image, state="running", address=self._address(), healthy=True, data=True
+            )
+            self._say("slot", str(slot), state)
+            for node in self._others():
+                self._say("saw", f"{slot}@{node}", Saw(spec=want.spec, ok=False, detail="no data there"))
+            self._say("home", str(slot), Home(node=self.machine.path))
+            fake = Container(id=f"fake of {slot}", slot=slot, spec=want.spec, image=want.image, address=self._address())
+            self.machine.containers[fake.id] = fake
 
     def trick_grabs_and_drops(self) -> None:
         held = self._n // 8 % 2 == 0

@@ -19,7 +19,9 @@ class OneHolder:
             set()
         )  # machines that are, or were, frozen from outside: what runs there counts by fences alone
         self.starts: list[tuple[float, str, Slot, int]] = []
-        self._fences: dict[tuple[str, Slot], int] = {}
+        self._fences: dict[
+            tuple[str, int, Slot], int
+        ] = {}  # of each life: one that starts anew knows what present voters tell
         self._numbers: dict[tuple[Slot, int], str] = {}
         cluster.watchers.append(self._see)
         cluster.begins.append(self._begun)
@@ -43,7 +45,7 @@ class OneHolder:
     def _see(self, machine: Machine, effect: do.Effect) -> None:
         if isinstance(effect, do.Fence):
             for fenced in effect.leases:
-                place = machine.path, fenced.slot
+                place = machine.path, machine.life, fenced.slot
                 if fenced.number < self._fences.get(place, 0):
                     self._say(f"{machine.path} goes back to lease {fenced.number} of {fenced.slot}")
                 self._fences[place] = fenced.number

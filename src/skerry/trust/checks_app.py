@@ -9,7 +9,19 @@ import re
 from collections.abc import Iterable
 from itertools import pairwise
 
-from skerry.core.intent import ALLOWABLE, App, CanaryStep, Endpoint, Needs, Port, Probe, Scale, Service, Update
+from skerry.core.intent import (
+    ALLOWABLE,
+    App,
+    CanaryStep,
+    Endpoint,
+    Needs,
+    Port,
+    Probe,
+    Scale,
+    Service,
+    Update,
+)  # fmt: skip
+from skerry.core.places import Placement
 from skerry.trust.bounds import (
     CPUS_MAX,
     MEMORY_MAX_BYTES,
@@ -36,6 +48,9 @@ CONSTRAINT = re.compile(
     r"((zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62})(==|!=)|node(==|!=)([a-z0-9-]{1,63}/(?=[0-9]))?)"
     r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
 )
+SPREAD = re.compile(r"zone|label\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+OTHER = re.compile(r"([a-z0-9][a-z0-9-]{0,62}\.)?[a-z0-9][a-z0-9-]{0,62}")
+TIES_MAX = 16  # services that one names; each costs every node a look
 ZONE = re.compile(r"[A-Za-z0-9_+/-]{0,64}")
 URL_PATH = re.compile(r"/[!-~]{0,511}")
 REASON = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}")  # it is shown in `ps`
@@ -102,6 +117,7 @@ def _service(who: str, service: Service, body: App) -> None:
     count(service.constraints, f"{who}.constraints", 32)
     for constraint in service.constraints:
         matches(constraint, f"{who}.constraints", CONSTRAINT, "must be label.NAME==VALUE, zone or node, == or !=")
+    _placement(who, service.placement)
     count(service.aliases, f"{who}.aliases", 32)
     for alias in service.aliases:
         matches(alias, f"{who}.aliases", ALIAS, "is no name inside an app")
@@ -115,6 +131,17 @@ def _service(who: str, service: Service, body: App) -> None:
     for kind, reason in service.allow.items():
         need(kind in ALLOWABLE, f"{who}.allow", f"{kind[:40]!r} is none of {', '.join(ALLOWABLE)}")
         matches(reason, f"{who}.allow.{kind}", REASON, "must be a reason: one line of at most 200 characters")
+
+
+def _placement(who: str, placement: Placement) -> None:
+    within(placement.max_per_node, f"{who}.placement.max_per_node", 0, REPLICAS_MAX)
+    count(placement.spread, f"{who}.placement.spread", 8)
+    for level in placement.spread:
+        matches(level, f"{who}.placement.spread", SPREAD, "must be zone or label.NAME")
+    for field in ("near", "away", "apart"):
+        count(getattr(placement, field), f"{who}.placement.{field}", TIES_MAX)
+        for other in getattr(placement, field):
+            matches(other, f"{who}.placement.{field}", OTHER, "must be SERVICE or APP.SERVICE")
 
 
 def _environment(who: str, service: Service) -> None:

@@ -17,6 +17,7 @@ from skerry.core.facts import (
     Claim,
     FactBody,
     Grant,
+    Home,
     Load,
     Lost,
     Machine,
@@ -26,6 +27,7 @@ from skerry.core.facts import (
     SlotState,
     Up,
     Verdict,
+    Votes,
     Wake,
     Wish,
 )
@@ -50,6 +52,7 @@ from skerry.trust.bounds import (
 OF_OTHERS = ("restart-loop", "budget", "unknown-machine")  # rules whose subject is not the node that sees it
 MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 OWN_LEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
+APP_LEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 MACHINE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -142,10 +145,10 @@ def _alert(record: Fact) -> None:
 
 
 _FACT_KEYS: dict[str, Callable[[str], None]] = {
-    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "saw": _slot_at_node,
+    "up": _nothing, "object": _image, "claim": _slot, "decline": _slot, "slot": _slot, "home": _slot, "saw": _slot_at_node,
     "lost": _node_path, "verdict": _service, "load": _service, "wish": _service, "wake": _service,
     "machine": _machine_slot, "rent": lambda text: name(text, "key"), "audit": _nothing,
-    "ask": _group, "grant": _lease, "promise": _asker,
+    "ask": _group, "grant": _lease, "promise": _asker, "votes": lambda text: name(text, "key"),
     "alarm": _rule_and_subject, "sent": _rule_and_subject,
 }  # fmt: skip
 
@@ -168,6 +171,8 @@ def _fact_body(body: FactBody, author: Node) -> None:
     elif isinstance(body, Claim):
         image(body.image, "image")
         within(body.rank, "rank", 0, 1_000_000)
+    elif isinstance(body, Home):
+        node_path(body.node, "node")
     elif isinstance(body, Lost):
         within(body.boot, "boot", 0, NUMBER_MAX)
         within(body.beat, "beat", 0, NUMBER_MAX)
@@ -210,6 +215,8 @@ def _fact_body(body: FactBody, author: Node) -> None:
                 within(number, field, 1, NUMBER_MAX)
         if isinstance(body, Promise):
             within(body.voting, "voting", 0, NUMBER_MAX)
+    elif isinstance(body, Votes):
+        _votes(body)
     elif isinstance(body, Grant):
         within(body.number, "number", 1, NUMBER_MAX)
         node_path(body.holder, "holder")
@@ -228,6 +235,23 @@ def _fact_body(body: FactBody, author: Node) -> None:
             for receiver in getattr(body, field):
                 name(receiver, field)
     # Have says all by its key; Decline and Saw hold a spec and words only, which 4 KiB bound.
+
+
+def _votes(body: Votes) -> None:
+    count(body.nodes, "nodes", 32)
+    need(len(body.turns) == len(body.nodes), "turns", "each node has one")
+    for node in body.nodes:
+        node_path(node, "nodes")
+    for numbers in body.turns:
+        for number in numbers:
+            within(number, "turns", 0, NUMBER_MAX)
+    count(body.granted, "granted", 32)
+    for lease, (number, at) in body.granted.items():
+        matches(lease, "granted", APP_LEASE, "a lease's name has 1 to 40 of A-Z, a-z, 0-9 and _ . -")
+        within(number, "granted", 1, NUMBER_MAX)
+        within(at, "granted", 0, len(body.nodes) - 1)
+    within(body.floor, "floor", 0, NUMBER_MAX)
+    within(body.voting, "voting", 0, NUMBER_MAX)
 
 
 def _rent(body: Rent) -> None:

@@ -63,6 +63,7 @@ services:
       drain: 1s
       allow: [report.job, billing, {shell: needed by the old report}]
       agents: true
+      leases: true
   db:
     image: sha256:0000000000000000000000000000000000000000000000000000000000000000
     restart: "no"
@@ -125,6 +126,7 @@ def test_everything_that_is_honoured_arrives() -> None:
                 allow={"shell": "needed by the old report"},
                 callers=("report.job", "billing"),
                 agents=True,
+                leases=True,
             ),
             "db": Service(restart=Restart(condition="none"), probe=Probe(kind="postgres", port=5432)),
         },

@@ -69,7 +69,7 @@ def test_every_refused_key_is_refused_by_name_with_a_cure(path: str, key: str) -
         ("ports: [{target: 80, published: 80, mode: host}]", "open on every host"),
         ("deploy: {replicas: 2}, container_name: one", "can't share one container name"),
         ("deploy: {replicas: -1}", "whole number from 0 to 1000"),
-        ("deploy: {mode: global}", "not supported yet"),
+        ("deploy: {mode: everywhere}", "is not one of replicated, global"),
         ("deploy: {resources: {limits: {memory: 10m}, reservations: {memory: 20m}}}", "more memory than its limit"),
         ("deploy: {placement: {constraints: [node.role == manager]}}", "node.role is not known of a host"),
         ("depends_on: [nobody]", "no service 'nobody'"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from skerry.client.compose.placement import check_ties
 from skerry.client.compose.plan import ServicePlan
 from skerry.client.compose.section import Value
 
 
-def across(services: dict[str, ServicePlan], places: Mapping[str, Value]) -> None:
-    """Note every clash as a mistake at the later service."""
+def across(app: str, services: dict[str, ServicePlan], places: Mapping[str, Value]) -> None:
+    """Note every clash as a mistake at the later service. `app`: its name."""
     ports: dict[tuple[int, str], str] = {}
     volumes: dict[str, str] = {}
     names: dict[str, str] = {name: name for name in services}
@@ -43,6 +44,8 @@ def across(services: dict[str, ServicePlan], places: Mapping[str, Value]) -> Non
                 )
     if ring := _ring({name: [wait.service for wait in plan.service.depends_on] for name, plan in services.items()}):
         places[ring[0]].mistake(f"services wait for each other: {' -> '.join(ring)}", "remove one depends_on")
+
+    check_ties(app, services, places, _ring)
 
 
 def _ring(waits: Mapping[str, list[str]]) -> list[str]:

@@ -26,10 +26,6 @@ ATTEMPTS_MAX = 1_000_000
 def replicas_of(deploy: Section | None) -> int:
     if deploy is None:
         return 1
-    if (mode := deploy.get("mode")) is not None and mode.tree.raw == "global":
-        mode.mistake("one replica on every host is not supported yet", "write replicas: N")
-    elif mode is not None:
-        mode.one_of("replicated")
     value = deploy.get("replicas")
     number = value.number(0, REPLICAS_MAX) if value else 1
     return 1 if number is None else number

@@ -163,7 +163,7 @@ def _app(root: Value, known: Context, name: str, folder: Path, file: str) -> Com
             services[service_name] = service_of(service_name, value, context)
         else:
             value.mistake("should be a mapping", "begin with image:")
-    across(services, dict(pairs))
+    across(app_name, services, dict(pairs))
     own = section.section("x-skerry", X_APP)
     ship = receivers_of(own.get("logs") if own else None)
     app = ComposeApp(app_name, services, volumes, folder, file, tuple(root.findings.warnings), _pools(own), ship)

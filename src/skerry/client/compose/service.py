@@ -11,6 +11,7 @@ from skerry.client.compose.allowing import allowed_of
 from skerry.client.compose.canary import canary_of, check_canary
 from skerry.client.compose.endpoint import endpoint_of
 from skerry.client.compose.environment import environment_of
+from skerry.client.compose.placement import placement_of
 from skerry.client.compose.plan import ImageRef, Recipe, ServicePlan
 from skerry.client.compose.probe import probe_of
 from skerry.client.compose.scaling import check_scale, scale_of
@@ -74,7 +75,6 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
             probe = probe_of_recipe(recipe)
     command = _command(section.get("command"))
     allowed, callers = allowed_of(own.get("allow") if own else None)
-    agents = own.get("agents") if own else None
     service = Service(
         replicas=replicas,
         command=command if entrypoint or recipe is None else _without_program(command, recipe),
@@ -94,6 +94,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         rollback=deployment.rollback_of(deploy, replicas),
         canary=canary_of(tried),
         constraints=deployment.constraints_of(deploy),
+        placement=placement_of(deploy, own, replicas if scale is None else scale.max, scaled is not None),
         depends_on=_depends(section.get("depends_on"), context, name),
         aliases=tuple(alias for alias in aliases if alias != name),
         stop_signal=_text(section, "stop_signal", values.signal_name),
@@ -101,7 +102,7 @@ def service_of(name: str, value: Value, context: Context) -> ServicePlan:
         drain_s=0.2 if drain_s is None else drain_s,
         allow=allowed,
         callers=callers,
-        agents=bool(agents.flag()) if agents else False,
+        agents=_flag(own, "agents"),
         scale=scale,
         metrics=endpoint_of(own.get("metrics") if own else None),
         exclusive=_flag(own, "exclusive"),

@@ -154,7 +154,7 @@ SERVICE = {
 
 DEPLOY = {
     "replicas": yes("how many slots, 0 to 1000; default 1"),
-    "mode": yes("`replicated`; `global` is not supported yet"),
+    "mode": yes("`replicated`, or `global`: one replica on each host that may run it, see docs/placement.md"),
     "update_config": yes("see below"),
     "resources": yes("see below"),
     "placement": yes("see below"),
@@ -205,9 +205,14 @@ RESERVATIONS = {
 }
 PLACEMENT = {
     "constraints": yes("`node.labels.NAME==VALUE`, `node.hostname!=NAME`; both operators"),
-    "preferences": no("replicas are spread over zones anyway", "use `constraints`"),
-    "max_replicas_per_node": no(f"it is {LATER}", "use `resources`: what is reserved must fit"),
+    "preferences": yes(
+        "`[{spread: node.labels.NAME}]`, the most important first; a wish. Zones come last by themselves"
+    ),
+    "max_replicas_per_node": yes("a rule: a host with so many takes no more, even if a slot stays empty"),
 }
+
+PREFERENCE = {"spread": yes("`node.labels.NAME`, or `zone`")}
+X_APART = {"required": yes("`false`: a wish, hosts that run it come last; default `true`")}
 
 HEALTHCHECK = {
     "test": yes("where its meaning is known, see Health"),
@@ -335,15 +340,21 @@ X_SKERRY = {
     "agents": yes(
         "`true`: it may connect to the agents of other hosts, port 7077, as the API does; what it may ask there its key says"
     ),
+    "leases": yes(
+        "`true`: its containers take named leases, for locks and elections, at the socket that `SKERRY_LEASES` names (docs/leases.md)"
+    ),
     "drain": yes("between leaving the routes and the stop signal; default 200ms"),
     "metrics": yes("where its replicas tell figures of their own: `{port: 9100, path: /metrics}`, see docs/metrics.md"),
+    "near": yes("services (`SERVICE` or `APP.SERVICE`) whose hosts, then zones, are taken first; a wish"),
+    "apart": yes(
+        "services of which none may run on the same host; a rule for both. `{batch: {required: false}}` makes it a wish"
+    ),
     "canary": yes(
         "which slots try a new version first, and for how long: `[{share: 10%, hold: 5m}]`, see docs/rollouts.md"
     ),
     "exclusive": yes(
         "`true`: each replica runs once or not at all, also in a parted network; needs voters (docs/exclusive.md)"
     ),
-    "leases": yes("`true`: its containers get a socket for leases of their own (docs/exclusive.md)"),
     "scale": yes("how many replicas follow the load: `{min: 1, max: 5, target: {cpu: 60%}}`, see below"),
 }
 X_CANARY = {
@@ -406,6 +417,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.deploy.resources.limits": LIMITS,
     "services.NAME.deploy.resources.reservations": RESERVATIONS,
     "services.NAME.deploy.placement": PLACEMENT,
+    "services.NAME.deploy.placement.preferences[]": PREFERENCE,
     "services.NAME.healthcheck": HEALTHCHECK,
     "services.NAME.ports[]": PORT,
     "services.NAME.volumes[]": MOUNT,
@@ -415,6 +427,7 @@ TABLES: dict[str, dict[str, Key]] = {
     "services.NAME.networks.NAME": NETWORK_OF_SERVICE,
     "services.NAME.x-skerry": X_SKERRY,
     "services.NAME.x-skerry.probe": X_PROBE,
+    "services.NAME.x-skerry.apart.NAME": X_APART,
     "services.NAME.x-skerry.metrics": X_METRICS,
     "services.NAME.x-skerry.canary[]": X_CANARY,
     "services.NAME.x-skerry.scale": X_SCALE,

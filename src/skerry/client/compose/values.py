@@ -145,6 +145,24 @@ def absolute(text: str) -> str:
     return "/" + "/".join(steps)
 
 
+def spread(text: str) -> str:
+    """ "node.labels.rack" -> "label.rack"; "zone" (what `host add --zone` said) as it is."""
+    if text == "zone":
+        return text
+    for prefix in ("node.labels.", "label."):
+        label = text.removeprefix(prefix)
+        if label != text and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", label):
+            return f"label.{label}"
+    raise ValueError(f"{text[:60]!r} is nothing that hosts differ in: write node.labels.NAME, or zone")
+
+
+def other_service(text: str) -> str:
+    """ "store", or "shop.store" of another app."""
+    if not re.fullmatch(r"([a-z0-9][a-z0-9-]{0,62}\.)?[a-z0-9][a-z0-9-]{0,62}", text):
+        raise ValueError(f"{text[:60]!r} is not SERVICE or APP.SERVICE")
+    return text
+
+
 def constraint(text: str) -> str:
     """ "node.labels.zone == a" or "label.zone==a" -> "label.zone==a"; "node.hostname!=vps-1" -> "node!=vps-1"."""
     match = re.fullmatch(r"\s*([A-Za-z0-9_.-]+)\s*(==|!=)\s*([A-Za-z0-9_.:/-]{1,100})\s*", text)

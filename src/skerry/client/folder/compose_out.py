@@ -156,6 +156,8 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         own["allow"] = dict(service.allow)
     if service.agents:
         own["agents"] = True
+    if service.leases:
+        own["leases"] = True
     if service.probe is not None:
         own["probe"] = _probe(service.probe)
     if (endpoint := service.metrics) is not None:
@@ -169,6 +171,7 @@ def _service(name: str, service: Service, image: str, variables: Mapping[tuple[s
         ]
     if deploy := _deploy(service):
         out["deploy"] = deploy
+    own |= _ties(service)
     return out | ({"x-skerry": own} if own else {})
 
 
@@ -239,9 +242,30 @@ def _deploy(service: Service) -> dict[str, Any]:
         elif not needs.reserve_memory_bytes:
             wanted["memory"] = "0b"
         deploy["resources"] = {k: v for k, v in (("limits", limits), ("reservations", wanted)) if v}
-    if service.constraints:
-        deploy["placement"] = {"constraints": list(service.constraints)}
+    if placement := _placement(service):
+        deploy["placement"] = placement
+    if service.placement.every_node:
+        deploy = {"mode": "global"} | {key: part for key, part in deploy.items() if key != "replicas"}
     return deploy
+
+
+def _placement(service: Service) -> dict[str, Any]:
+    of = service.placement
+    found: dict[str, Any] = {"constraints": list(service.constraints)} if service.constraints else {}
+    if of.spread:
+        found["preferences"] = [{"spread": level} for level in of.spread]
+    return found | ({"max_replicas_per_node": of.max_per_node} if of.max_per_node else {})
+
+
+def _ties(service: Service) -> dict[str, Any]:
+    """What `x-skerry` says of places."""
+    of = service.placement
+    found: dict[str, Any] = {"near": list(of.near)} if of.near else {}
+    if of.away:
+        found["apart"] = {key: {} for key in of.apart} | {name: {"required": False} for name in of.away}
+    elif of.apart:
+        found["apart"] = list(of.apart)
+    return found
 
 
 def _update(update: Update) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def of_cloud(s: Situation, rules: Mapping[str, Rule]) -> dict[Key, Finding]:
     found: dict[Key, Finding] = {}
     if "host-silent" in rules:
         _silent_hosts(s, found)
+    if "voters" in rules:
+        _silent_voters(s, found)
     if "no-replica" in rules:
         _without_replica(s, found)
     if (rule := rules.get("certificate")) is not None:
@@ -57,12 +59,21 @@ def _silent_hosts(s: Situation, found: dict[Key, Finding]) -> None:
         found["host-silent", name_of(node)] = Finding(why=seen.why or "it is not heard")
 
 
+def _silent_voters(s: Situation, found: dict[Key, Finding]) -> None:
+    voters = s.leases.voters
+    up = {node for node in voters.all if s.presence.is_up(node)}
+    if voters.now and not voters.agree(up):
+        silent = ", ".join(name_of(node) for node in sorted(voters.all - up))
+        figure = float(len(up)), float(len(voters.all))
+        found["voters", "policy"] = Finding(*figure, f"{len(up)} of {len(voters.all)} answer, silent are {silent}")
+
+
 def _without_replica(s: Situation, found: dict[Key, Finding]) -> None:
     for app, want in s.wants.items():
         if s.now < s.changed_s.get(app, -NEW_S) + NEW_S:
             continue  # whoever has just deployed it is looking
-        for name, service in want.services.items():
-            slots = [Slot(app, name, index) for index in range(service.service.replicas)]
+        for name in want.services:
+            slots = [Slot(app, name, index) for index in s.numbers(app, name)]
             down = [slot for slot in slots if (it := s.standings.get(slot)) is None or it.winner is None]
             if down:
                 which = ", ".join(f"{name}/{slot.index}" for slot in down[:5]) + (", …" if len(down) > 5 else "")

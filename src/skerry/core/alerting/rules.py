@@ -34,6 +34,8 @@ RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule("host-silent", "a host is down or can't be reached", 30.0, 30.0, look="skerry explain {subject}"),
+        Rule("voters", "not enough voters answer: no exclusive slot starts, and what runs ends with its lease", 15.0, 15.0,
+             look="skerry host voters ls"),
         Rule("no-replica", "slots of a service have no healthy replica", 60.0, 30.0, look="skerry explain {subject}"),
         Rule(
             "restart-loop", "a container was started anew more often than this in 10 minutes", 0.0, 300.0, 5.0,

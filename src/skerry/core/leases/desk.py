@@ -90,6 +90,10 @@ class Leases:
         """Who has it, by enough voters' grants: it may have run out since, or have been let go."""
         return winner(self.voters, grants_of(s.known, self.voters, lease))
 
+    def newest(self, s: Situation, lease: str) -> Grant | None:
+        """The newest lease under which no lower one can be renewed: while voters change, also what the former ones granted."""
+        return winner(self.voters, grants_of(s.known, self.voters, lease), settled=True)
+
     def is_freed(self, s: Situation, lease: str, grant: Grant) -> bool:
         """Whether its holder said that it is its no more."""
         asks = [about.get(grant.holder) for about in s.known.facts.get("ask", {}).values()]

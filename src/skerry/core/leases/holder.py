@@ -42,6 +42,11 @@ class Holder:
         """`turn`: one that no earlier life has used, such as milliseconds of a wall clock."""
         self.life, self._turn = life, turn
 
+    @property
+    def asked_s(self) -> float:
+        """When it was asked last."""
+        return self._asked.get(self._turn, float("-inf"))
+
     def take(self, lease: str, number: int, now_s: float, *, resumed: bool = False) -> Mine:
         """Ask for it anew: under no number that was let go, and nothing that was promised before counts."""
         freed, _ = self.freed.pop(lease, (0, 0.0))

@@ -75,7 +75,7 @@ def review_fence(s: Situation) -> None:
         want = s.want(slot) if slot is not None else None
         if slot is None or want is None or not want.service.exclusive:
             continue
-        before, now = s.fenced.get(slot), s.leases.holder_of(s, lease)
+        before, now = s.fenced.get(slot), s.leases.newest(s, lease)
         if now is not None and (before is None or now.number > before.number):
             found[slot] = Fenced(slot, now.holder, now.number)
             s.touch_slot(slot)

@@ -75,6 +75,9 @@ class Voter:
     def promised(self, lease: str, now_s: float) -> None:
         self._bound[lease] = max(self._bound.get(lease, 0.0), now_s + self.length_s)
 
+    def is_bound(self, lease: str, now_s: float) -> bool:
+        return now_s < self._bound.get(lease, 0.0)
+
     def answer(self, case: Case, now_s: float) -> Yes | No | Later:
         own, settled = case.own, case.settled
         asked = Grant(number=case.number, holder=case.asker)

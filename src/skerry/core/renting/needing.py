@@ -186,9 +186,11 @@ def _items(s: Situation, hosts: set[str], sellers: dict[str, Seller]) -> list[It
         for service, want in sorted(want_app.services.items()):
             eligible = frozenset(s.eligible(app, service))
             anywhere = not s.stays_with_data(app, want.service) and not want.service.constraints
-            for index in range(want.service.replicas):
+            for index in s.numbers(app, service):
                 slot = Slot(app, service, index)
                 found = s.standings.get(slot)
+                if want.service.placement.every_node and MachineSlot.of_path(next(iter(s.order(slot)), "")):
+                    continue  # it is there because the machine is, never the other way round
                 at = next((c.node for c in found.claimants if not c.against), "") if found is not None else ""
                 if found is not None and found.home and not at:
                     continue  # it waits for its data: no other host helps

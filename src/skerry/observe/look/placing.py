@@ -23,6 +23,7 @@ from skerry.observe.look.job import HEAD, PIECE_BYTES, PLAN_BYTES, Job, Plan, Th
 from skerry.observe.look.listing import row_of
 from skerry.observe.look.procfs import parse_status, processes_of
 from skerry.observe.look.root import kernels_own, locate, told
+from skerry.outside import UNREADABLE
 
 LEFT_FREE_BYTES = 64 << 20  # of a disk that the host's own things are on
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -149,7 +150,10 @@ def _plan() -> Plan:
 
 def parse_plan(encoded: bytes) -> Plan:
     """Raises ValueError: it comes from outside. Each thing lies in a folder that came before it, by a name that leads nowhere else."""
-    plan = msgspec.json.decode(encoded, type=Plan)
+    try:
+        plan = msgspec.json.decode(encoded, type=Plan)
+    except UNREADABLE as error:
+        raise ValueError(str(error)) from None
     folders: set[tuple[str, ...]] = set()
     known: set[tuple[str, ...]] = set()
     for thing in plan.things:

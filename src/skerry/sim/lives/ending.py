@@ -10,6 +10,7 @@ from skerry.core import effects as do
 from skerry.core.records import Slot
 from skerry.sim.checkers import held_once
 from skerry.sim.cluster import Life as Happened
+from skerry.sim.ledger import LEASES, said
 from skerry.sim.lives import renting
 from skerry.sim.lives.host import Host
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MESSAGES_EACH_S = (
     12.0  # of one host to one neighbour, in a quiet second: an `up` of each, and a comparison now and again
 )
+CHANGING = ("up", "load", "wish", "rent", *LEASES)  # facts that are told anew all the time
 
 
 def all_as_wanted(life: Life) -> list[str]:
@@ -30,16 +32,9 @@ def all_as_wanted(life: Life) -> list[str]:
     for one, other in itertools.pairwise(hosts):
         if one.trusted.heads() != other.trusted.heads():
             wrong.append(f"{one.path} and {other.path} hold different documents")
-        elif one.gossip.digest != other.gossip.digest and _said(one) != _said(other):
+        elif one.gossip.digest != other.gossip.digest and said(one, CHANGING) != said(other, CHANGING):
             wrong.append(f"{one.path} and {other.path} hold different records")
     return wrong
-
-
-CHANGING = ("up", "load", "wish", "rent")  # facts that are told anew all the time
-
-
-def _said(host: Host) -> dict[str, tuple[int, int, str]]:
-    return {id: head for id, head in host.trusted.fact_heads().items() if id.split("|")[1] not in CHANGING}
 
 
 class _only:

@@ -12,7 +12,7 @@ from skerry.sim.rented import REPLICA_BYTES
 
 ACTS_S = 40.0  # for so long things happen
 REAL_EVERY = 10  # one seed of so many has real signatures
-SIZES = (*(3,) * 30, *(4,) * 14, *(5,) * 6, 1, 2, 2, 6, 6, 7, 8, 10, 12)
+SIZES = (*(3,) * 70, *(4,) * 26, *(5,) * 9, 1, 2, 2, 6, 6, 7, 8, 10, 12)
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,7 +72,7 @@ def draw(seed: int, nodes: int = 0) -> Plan:
         loss=0.0 if calm else chance.choice([0.0, 0.02, 0.2]), start_s=chance.choice([0.05, 0.3]),
         twice=0.0 if calm else chance.choice([0.0, 0.05]), overtake=0.0 if calm else chance.choice([0.0, 0.0, 0.1]),
     )  # fmt: skip
-    hostile = many >= 3 and chance.random() < 0.2
+    hostile = many >= 3 and chance.random() < 0.17
     services = _services(chance)
     keepers = chance.randint(1, min(3, many)) if many >= 2 and chance.random() < 0.12 else 0
     if keepers:
@@ -80,7 +80,7 @@ def draw(seed: int, nodes: int = 0) -> Plan:
     return Plan(
         seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, bool(_scaled(services)), bool(keepers)),
         captured=_captured(chance, many) if hostile else (), laptops=chance.randint(1, 3), real=seed % REAL_EVERY == 0,
-        reboot=chance.random() < 0.3, gone=chance.choice([0, 0, 0, 1, 2]),
+        reboot=chance.random() < 0.3 and world.loss < 0.1, gone=chance.choice([0, 0, 0, 1, 2]),
         rates=tuple(1 + chance.uniform(-0.01, 0.01) for _ in range(many)) if chance.random() < 0.5 else (),
         age_s=chance.choice([5.0, 5.0, 5.0, 22.0]), keepers=keepers, trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
     )  # fmt: skip
@@ -124,7 +124,7 @@ def _captured(chance: random.Random, many: int) -> tuple[tuple[str, ...], ...]:
 
 def _services(chance: random.Random) -> dict[str, Service]:
     services: dict[str, Service] = {}
-    tides = chance.random() < 0.2
+    tides = chance.random() < 0.15
     for name in ["web", "api", "store"][: chance.randint(1, 3)]:
         data = name == "store"
         services[name] = Service(
@@ -144,7 +144,7 @@ def _services(chance: random.Random) -> dict[str, Service]:
 
 
 def scale(chance: random.Random) -> Scale:
-    low, step_s = chance.randint(1, 2), chance.choice([1.0, 2.0])
+    low, step_s = chance.randint(1, 2), chance.choice([1.0, 2.0, 2.0, 3.0])
     return Scale(
         min=low, max=low + chance.randint(0, 5), connections=50, step_s=step_s,
         up_s=step_s * chance.choice([0, 0, 2]), down_s=step_s * chance.choice([3, 10]),

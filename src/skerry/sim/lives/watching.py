@@ -6,11 +6,12 @@ a second of a tick; what is wrong it says in sentences. Captured machines are no
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.core import effects as do
-from skerry.core.facts import Claim
+from skerry.core.facts import Claim, SlotState
 from skerry.core.intent import App
 from skerry.core.records import Document, Fact, Record, Slot
 from skerry.sim.checkers import EffectChecker
@@ -36,7 +37,8 @@ class Checker:
     def record(self, host: Host, record: Record, source: str) -> None:
         """Something that an honest host has just taken."""
 
-    def booted(self, host: Host) -> None: ...
+    def booted(self, host: Host) -> None:
+        """An honest host has just started."""
 
     def tick(self) -> None:
         """Once a virtual second."""
@@ -130,22 +132,33 @@ class Bounded(Checker):
 
 
 class Moves(Checker):
-    """A slot goes to a new version only when fewer than `parallelism` of lower number have not been well in it yet."""
+    """A slot goes to a new version only when fewer than `parallelism` of lower number have not been well in it yet.
+
+    What is not well on its host serves nobody: that may go at once.
+    """
 
     def __init__(self, life: Life) -> None:
         super().__init__(life)
         self.well: set[tuple[Slot, str]] = set()  # was healthy in that version, by its own holder's word
+        self.until_s: dict[
+            tuple[str, Slot], float
+        ] = {}  # (host, slot) -> until when it said so; facts come before what is done
 
     def effect(self, host: Host, effect: do.Effect) -> None:
         if isinstance(effect, do.Publish) and effect.kind == "slot" and effect.body is not None:
             state = effect.body
-            if getattr(state, "healthy", None) and (slot := Slot.read(effect.key)) is not None:
-                self.well.add((slot, state.spec))  # type: ignore[union-attr]
+            if isinstance(state, SlotState) and (slot := Slot.read(effect.key)) is not None:
+                place, now_s = (host.path, slot), self.life.cluster.clock.now_s
+                self.until_s[place] = math.inf if state.healthy else min(now_s, self.until_s.get(place, -1.0))
+                if state.healthy:
+                    self.well.add((slot, state.spec))
         if not isinstance(effect, do.Note) or effect.kind != "moved" or host.core is None or self.life.ever_hostile:
             return
         slot = Slot.read(effect.subject)
         want = host.core._s.want(slot) if slot is not None else None
         if slot is None or want is None or want.service.update.failure_action == "continue":
+            return
+        if self.until_s.get((host.path, slot), -1.0) < self.life.cluster.clock.now_s:
             return
         s, behind = host.core._s, []
         for index in range(slot.index):

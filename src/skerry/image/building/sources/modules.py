@@ -7,7 +7,6 @@ operator has configured it; neither its name nor the lock file's `resolved` is k
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import hashlib
 import io
@@ -240,7 +239,7 @@ def _plain(text: str) -> bool:
 def _sha512(integrity: str) -> bytes:
     try:
         digest = base64.b64decode(integrity.removeprefix("sha512-").partition("?")[0], validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is what isn't ASCII
         digest = b""
     if len(digest) != 64:
         raise BuildRefused(f"{LOCK} was refused", f"{integrity[:40]!r} is no SHA-512", "run npm update")
