@@ -7,11 +7,11 @@ import sys
 
 HANGS = """
 import asyncio, time
-from skerry.agent import daemon
+from skerry.agent import running
 
 async def main():
-    daemon.STOPS_WITHIN_S = 0.5
-    daemon._finish(asyncio.get_running_loop().create_future())
+    running.STOPS_WITHIN_S = 0.5
+    running._finish(asyncio.get_running_loop().create_future())
     time.sleep(600)
 
 asyncio.run(main())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 
 from net.conftest import Cloud
 from net.test_real_cloud import until
+from skerry.net.flows import Open
 
 pytestmark = pytest.mark.real
 
@@ -43,6 +45,21 @@ def test_a_stale_container_on_another_host_is_spoken_with_no_more(cloud: Cloud) 
     assert reaches(cloud, "b1", cloud.address["a1"]), "all others speak on"
     one.call("fence", addresses=[])
     assert reaches(cloud, "a2", cloud.address["a1"])
+
+
+def test_not_even_a_word_that_wants_no_answer_comes_through(cloud: Cloud) -> None:
+    """Dropped before the kernel takes note of it: else a write by UDP, or a first packet, would still arrive."""
+    one, to, stale = cloud.hosts[0], cloud.address["a1"], int(IPv4Address(cloud.address["a2"]))
+
+    def words() -> set[int]:
+        return {flow.id for each in one.call("flows", to=[to]) if (flow := Open(*each)).source == stale}
+
+    until(lambda: reaches(cloud, "a2", to))
+    before = words()
+    assert before, "else this test sees nothing"
+    one.call("fence", addresses=[cloud.address["a2"]])
+    assert not reaches(cloud, "a2", to)
+    assert not words() - before
 
 
 def test_a_flow_that_exists_is_cut_and_a_published_port_leads_there_no_more(cloud: Cloud) -> None:
