@@ -140,9 +140,10 @@ async def test_a_guard_that_stands_still_confirms_nothing_and_is_told_of_in_an_e
 
 async def test_a_new_agent_takes_over_what_may_live_and_no_more(side: Side) -> None:
     await side.lease(SLOT, 1, 30.0)
-    await side.lease(OTHER, 2, 0.5)
+    await side.lease(OTHER, 2, 30.0)
     await side.start("c1", SLOT, 1)
     await side.start("c2", OTHER, 2)
+    await side.lease(OTHER, 2, 0.5)
     side.host.kill_guard()  # and the agent, and both stay away for a while
     await asyncio.sleep(0.6)
     later = Side(side.host)
