@@ -24,12 +24,26 @@ def sections() -> dict[int, tuple[str, str]]:
     }
 
 
+def kinds(text: str) -> list[str]:
+    """What holds a promise, in the words of the page's head."""
+    files = [file for file, _ in named_in(text)]
+    there = {
+        "rules": any(file.startswith(PURE) for file in files),
+        "lives": "\n- Lives: " in text,
+        "attacks": any(file.startswith("attacks/") for file in files),
+        "parts": any(not file.startswith((*PURE, *REAL)) for file in files),
+        "machines": any(file.startswith("e2e/") for file in files),
+    }
+    return [kind for kind, is_so in there.items() if is_so]
+
+
 def test_every_promise_of_the_table_has_its_section_and_every_section_its_row() -> None:
     linked = []
     for row in rows("guarantees.md"):
         number, anchor = re.fullmatch(r"\[(\d+)\]\(#([a-z0-9-]+)\)", row[0]).groups()  # type: ignore[union-attr]
-        assert len(row) == 4 and row[1] and row[2], row
+        assert len(row) == 4 and all(row), row
         assert sections()[int(number)][0] == anchor
+        assert row[2].split(", ") == kinds(sections()[int(number)][1]), row[0]
         linked.append(int(number))
     assert linked == list(sections()) == list(range(1, len(linked) + 1))
 
