@@ -8,7 +8,12 @@ import pkgutil
 import re
 from pathlib import Path
 
+import msgspec
+
 import skerry
+from core.test_explaining import cloud, explained
+from core.test_placement import service
+from skerry.cli.explain import outline
 from skerry.client.compose.table import TABLES
 from skerry.errors import SkerryError
 
@@ -116,3 +121,11 @@ def test_the_page_of_folders_is_the_table() -> None:
         for path, table in folder.items()
     ]
     agree(DOCS / "folder.md", f"{before}{begin}\n" + "\n".join(parts) + f"\n{END}{after}")
+
+
+def test_what_the_page_of_placement_shows_of_explain_is_what_the_command_says() -> None:
+    cluster, _ = cloud({"web": msgspec.structs.replace(service(), constraints=("label.disk==ssd",))}, hosts=3)()
+    told = explained(cluster, "web/0")
+    answer = msgspec.json.decode(msgspec.json.encode({told.slot: told}))
+    said = re.sub(r"sha256:[0-9a-f]{64}", "sha256:…", "\n".join(outline(answer)))
+    assert f"```\n{said}\n```" in (DOCS / "placement.md").read_text(), said

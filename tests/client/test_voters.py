@@ -65,6 +65,27 @@ async def test_a_change_waits_for_the_old_voters_and_is_finished_by_the_same_com
     assert told["voters"] == [first] and votes(session) == ((f"node/{first}",), (), 2)
 
 
+async def test_who_says_that_the_old_majority_is_dead_is_shown_which_hosts_that_are_and_a_no_signs_nothing(
+    cloud: SmallCloud, session: Session
+) -> None:
+    first, second, third = await names(session)
+    await voters.set_voters(session, (third,))
+    session.preferred = f"node/{first}"
+    await cloud.stop(third)
+    before, asked = votes(session), []
+
+    def no(question: str) -> None:
+        asked.append(question)
+        raise BadInput("not confirmed", "", "")
+
+    with pytest.raises(BadInput, match="not confirmed"):
+        await voters.set_voters(session, (first,), old_majority_is_dead=True, sure=no)
+    assert votes(session) == before
+    assert f"the old voters are {third} (" in asked[0] and first not in asked[0] and second not in asked[0]
+    told = await voters.set_voters(session, (first,), old_majority_is_dead=True)
+    assert told["voters"] == [first] and votes(session) == ((f"node/{first}",), (), 1)
+
+
 async def test_two_hosts_one_host_twice_and_a_stranger_are_refused_and_nothing_is_signed(session: Session) -> None:
     first, second, third = await names(session)
     before = session.trusted.heads()["policy"]

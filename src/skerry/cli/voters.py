@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from skerry.cli import run
 from skerry.cli.options import Duration
 from skerry.cli.options import command as declare
-from skerry.cli.output import Terminal
+from skerry.cli.output import Terminal, clean
+
+if TYPE_CHECKING:
+    from skerry.client.session import Session
 
 
 @click.group(name="voters")
@@ -56,22 +61,18 @@ def set_(
     """
     if bool(names) == nobody:
         raise click.UsageError("name the hosts, or say --none")
-    if dead and not yes:
-        run.confirm(
-            "more than half of the old voters are off and will never come back, and nothing that they granted runs any more? "
-            "If that is wrong, exclusive slots run twice"
-        )
     from skerry.client import voters
 
-    result = run.in_cloud(
-        terminal,
-        cloud,
-        passphrase_file,
-        lambda session: voters.set_voters(
-            session, names, old_majority_is_dead=dead, timeout_s=timeout_s, progress=terminal.say
-        ),
-        changes=True,
-    )
+    async def work(session: Session) -> dict[str, Any]:
+        def sure(question: str) -> None:
+            if not yes:
+                run.confirm(clean(question))  # a host says how the others are
+
+        return await voters.set_voters(
+            session, names, old_majority_is_dead=dead, sure=sure, timeout_s=timeout_s, progress=terminal.say
+        )
+
+    result = run.in_cloud(terminal, cloud, passphrase_file, work, changes=True)
     told = ", ".join(result["voters"])
     if len(result["voters"]) == 1:
         terminal.warn("one voter: while it is away no exclusive slot is started or goes on for long")

@@ -60,13 +60,15 @@ async def set_voters(
     names: Sequence[str],
     *,
     old_majority_is_dead: bool = False,
+    sure: Callable[[str], None] = lambda question: None,
     timeout_s: float = MOVE_S,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Let these hosts, and no others, grant leases. Raises BadInput, VotersNeeded, NotInTime.
 
     `old_majority_is_dead`: an operator's word that more than half of the old voters are gone for good, and that nothing runs
-    there any more. Nobody can check it: where it is wrong, an exclusive slot may run twice.
+    there any more. Nobody can check it: where it is wrong, an exclusive slot may run twice. So `sure` is asked, with the old
+    voters by name and how each is seen just now; it raises where the answer is no.
     """
     await session.sync()
     policy = session.policy
@@ -75,6 +77,8 @@ async def set_voters(
         raise VotersNeeded("the voters were not changed", f"{', '.join(users)} could run nowhere", "name 3 hosts, or 5")
     if set(wanted) == set(policy.voters) and not policy.voters_before:
         return _told(policy, [])
+    if old_majority_is_dead and policy.voters:
+        sure(await _dead(session, policy.voters_before or policy.voters))
     if old_majority_is_dead or not policy.voters or not wanted:
         await _sign(session, policy, wanted, ())
         return _told(session.policy, policy.voters)
@@ -153,6 +157,16 @@ async def _sign(session: Session, policy: Policy, wanted: tuple[str, ...], befor
     turn = policy.voting if first else policy.voting + 1
     body = msgspec.structs.replace(policy, voters=wanted, voters_before=before, voting=turn)
     await session.change([("policy", body)])
+
+
+async def _dead(session: Session, before: Sequence[str]) -> str:
+    """The question whose yes is all that stands between a wrong word and two of an exclusive slot."""
+    states = {f"node/{row['name']}": row.get("state", "unknown") for row in await session.request("hosts")}
+    seen = ", ".join(f"{_name(path)} ({states.get(path, 'not enrolled')})" for path in before)
+    return (
+        f"the old voters are {seen}. Are {len(before) // 2 + 1} of them or more off, never to come back, and does nothing that "
+        "they granted run any more? If that is wrong, exclusive slots run twice"
+    )
 
 
 async def _moved(session: Session, before: Sequence[str], version: int, timeout_s: float) -> None:
