@@ -202,6 +202,19 @@ def test_a_node_claims_nothing_before_a_neighbour_told_it_what_is_held() -> None
     assert "Start" not in kinds(core.step(ev.Timer(), 103.0))
 
 
+def test_a_node_whose_records_are_new_claims_nothing_before_it_has_caught_up_however_long_that_takes() -> None:
+    core = NodeCore()
+    core.step(ev.Booted(node=ME, boot=1, cpus=2.0, memory_bytes=1 << 30, clock=1e9, new=True), 100.0)
+    effects = core.step(ev.ImageReady(image=IMAGE), 100.0) + core.step(ev.LinkUp(peer=OTHER), 100.1)
+    for record in (docs.node("vps-2"), *INTENT):  # who linked with it is known first
+        effects += core.step(ev.RecordAccepted(record=record, source=OTHER), 100.2)
+    for second in range(101, 160):
+        effects += core.step(ev.Timer(), float(second))
+    assert "Start" not in kinds(effects)
+    effects = core.step(ev.CaughtUp(), 160.0) + core.step(ev.Timer(), 162.0)
+    assert [effect.slot for effect in effects if isinstance(effect, do.Start)] == [SLOT]
+
+
 def test_old_words_of_an_earlier_life_are_withdrawn() -> None:
     _, effects = booted(
         *INTENT,
