@@ -1,6 +1,7 @@
-"""The inner program of soak.mutations: runs tests against the package on PYTHONPATH, and says what failed and of what.
+"""The inner program of soak.mutations: runs tests against the package on PYTHONPATH and says what failed.
 
-A program by itself, started with -P: nothing but the copied tree may be imported. Arguments: where to write, the package's folder, tests.
+A program by itself, started with -P: nothing but the copied tree may be imported. Arguments: where to write, that package's
+folder, tests.
 """
 
 from __future__ import annotations

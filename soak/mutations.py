@@ -1,8 +1,8 @@
-"""`make mutations`: each rule of design.md, sections 5 and 6, is broken on purpose in a copy, one at a time, and its tests have to notice.
+"""`make mutations`: each rule of design.md, sections 5 and 6, is broken on purpose, one at a time, and its tests have to notice.
 
-The rules are in soak/rules. A rule counts as caught when every test that it names fails there by an assertion, or because something else
-was refused, or not refused, than the test says. A crash, an import that fails, or a test that never ends proves nothing. Prints a
-table; exit code 1 when a rule was broken and not caught, or could not be broken as it says.
+The rules are in soak/rules; a copy of the tree is broken, never the tree. A rule counts as caught when every test that it names fails
+by an assertion, or because something else was refused, or not refused, than the test says: a crash, an import that fails or a test
+that never ends proves nothing. Prints a table; exit code 1 when a rule was broken and not caught, or could not be broken as it says.
 """
 
 from __future__ import annotations

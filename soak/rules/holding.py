@@ -38,14 +38,14 @@ HOLDING = (
         "core/rebalance.py",
         "if own is None or own >= holder.rank or ahead(",
         "if own is None or ahead(",
-        (f"{STORY}[rebalancing]",),
+        ("core/test_node.py::test_a_node_takes_no_slot_from_a_better_one_that_holds_it_well",),
     ),
     Rule(
         "rebalancing-one-at-a-time",
         "5, claims: rebalancing moves one slot of a service at a time.",
         "core/rebalance.py",
-        "        if other.winner is None or other.winner.spec != want.spec or _is_moving(other):\n            return",
-        "        if other.winner is None:\n            continue\n        if False:\n            return",
+        "        if index < slot.index and _improvable(s, other, want):",
+        "        if False:",
         (f"{STORY}[rebalancing]",),
     ),
     # --- data and images ----------------------------------------------------------------------------------------------
@@ -212,6 +212,6 @@ HOLDING = (
         "core/knowledge.py",
         "return self.older.get(path, {}).get(digest)",
         "return next(iter(self.older.get(path, {}).values()), None)",
-        ("core/test_versions.py::test_the_newest_pair_is_wanted_in_whatever_order_it_comes",),
+        ("core/test_versions.py::test_older_documents_are_kept_up_to_a_bound_and_never_the_named_one_goes",),
     ),
 )

@@ -75,11 +75,19 @@ TRUST = (
         (f"{ATTACKS}/test_roles.py::test_a_threshold_of_one_role_is_not_met_by_the_keys_of_another",),
     ),
     Rule(
-        "different-keys",
-        "6, accepted, 4: signatures count by different keys.",
+        "enough-operators",
+        "6, accepted, 4: a policy is signed by as many operators as the root says.",
         "trust/roles.py",
-        "    have = len(set(keys) & set(record.signers))\n",
-        "    have = len([key for key in record.signers if key in set(keys)] * 2)\n",
+        "    if have < threshold:",
+        "    if have < 1:",
+        (f"{ATTACKS}/test_signatures.py::test_the_same_operator_twice_is_one_of_two",),
+    ),
+    Rule(
+        "different-keys",
+        "6, accepted, 4: signatures count by different keys: no key signs twice.",
+        "trust/envelope.py",
+        "    if len({signature.keyid for signature in envelope.signatures}) != len(envelope.signatures):",
+        "    if False:",
         (f"{ATTACKS}/test_signatures.py::test_the_same_operator_twice_is_one_of_two",),
     ),
     Rule(

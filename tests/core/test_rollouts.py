@@ -357,7 +357,7 @@ def test_only_what_is_young_or_tried_is_on_trial() -> None:
 
 @pytest.mark.parametrize(("ratio", "others"), [(0.34, ["1.2", "1.2"]), (0.0, ["1.1", "1.1"])])
 def test_a_slot_whose_failure_is_tolerated_does_not_hold_up_the_next(ratio: float, others: list[str]) -> None:
-    """Slot 0's host can't run the new version, and no other may have two: the others go on at once, not only when it was empty for long."""
+    """Slot 0's host can't run the new version, and no other may have two: the others go on at once, not after 20 s."""
     update = Update(max_failure_ratio=ratio)
     shop = Shop(Service(replicas=3, probe=PROBE, placement=Placement(max_per_node=1), update=update))
     holder = next(row.node for row in shop.cluster["vps-1"].core.rows() if row.slot == "shop.web/0")  # type: ignore[union-attr]

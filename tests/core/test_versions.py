@@ -93,6 +93,7 @@ def test_older_documents_are_kept_up_to_a_bound_and_never_the_named_one_goes() -
         known.accept(docs.release("shop", {"web": "x"}, version=version, fallback=R1.hash))
     assert len(known.older["release/shop"]) <= 9
     assert known.by_hash("release/shop", R1.hash) == R1
+    assert known.by_hash("release/shop", R3.hash) is None
 
 
 def test_an_expelled_nodes_facts_are_dropped() -> None:

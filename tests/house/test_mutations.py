@@ -1,4 +1,4 @@
-"""soak/rules can't rot: each rule's text is there once, what replaces it compiles, and the tests that it names exist. Runs none of them."""
+"""soak/rules can't rot: each rule's text is there once, what replaces it compiles, and the tests that it names exist. None is run."""
 
 from __future__ import annotations
 
