@@ -88,14 +88,6 @@ EXCLUSIVE = (
         (f"{STORY}[an_exclusive_slot]",),
     ),
     Rule(
-        "only-the-leaseholder-serves",
-        "5, exclusive: hosts send traffic to the newest lease's holder only.",
-        "core/standing.py",
-        "        if want.service.exclusive and judgement.healthy and not is_holder(s, slot, node):",
-        "        if False:",
-        (f"{STORY}[an_exclusive_holder_is_cut_off]",),
-    ),
-    Rule(
         "lower-numbers-are-dropped",
         "5, exclusive: hosts drop the traffic of a container with a lower number.",
         "core/leases/slots.py",

@@ -69,20 +69,12 @@ HOLDING = (
         (f"{STORY}[data_waits]",),
     ),
     Rule(
-        "disposable-volumes",
-        "5, data: a volume that the app calls disposable is not waited for.",
-        "core/situation.py",
-        "return any(not from_app.get(mount.volume, False) for mount in service.volumes)",
-        "return any(True for mount in service.volumes)",
-        ("core/test_renting.py::test_machines_keep_no_images_and_get_no_slot_whose_data_must_stay",),
-    ),
-    Rule(
         "three-keep-the-images",
         "5, data: the first three nodes of the order for the service's name keep its images.",
-        "core/situation.py",
-        'f"{app}.{service}", self.timing.image_keepers)',
-        'f"{app}.{service}", 1)',
-        ("core/test_field.py::test_who_keeps_a_services_images_is_found_without_an_order",),
+        "core/timing.py",
+        "image_keepers: int = 3",
+        "image_keepers: int = 1",
+        ("core/test_cluster.py::test_the_first_three_of_a_services_order_keep_its_image_whoever_runs_it",),
     ),
     # --- health -------------------------------------------------------------------------------------------------------
     Rule(
@@ -115,7 +107,7 @@ HOLDING = (
         "core/standing.py",
         "        if not s.others_well(slot, mark.spec):",
         "        if False:",
-        (f"{STORY}[a_replica_hangs]",),
+        ("core/test_cluster.py::test_a_slot_does_not_move_for_bad_health_while_no_other_of_its_version_is_well",),
     ),
     # --- rollout ------------------------------------------------------------------------------------------------------
     Rule(

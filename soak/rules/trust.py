@@ -288,12 +288,4 @@ TRUST = (
         "                differs = False",
         ("core/test_gossip.py::test_whatever_is_lost_all_nodes_end_with_the_newest_of_every_record",),
     ),
-    Rule(
-        "equal-buckets-are-skipped",
-        "4, mesh: only what differs is compared.",
-        "core/gossip.py",
-        "            if digests[bucket] == self._held.digests()[bucket]:",
-        "            if digests[bucket] != self._held.digests()[bucket]:",
-        ("core/test_gossip.py::test_whatever_is_lost_all_nodes_end_with_the_newest_of_every_record",),
-    ),
 )
