@@ -18,7 +18,7 @@ APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2
 unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e rules bench bench-images bench-elastic bench-leases guest guests soak sim seeds fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e rules bench bench-images bench-elastic bench-leases guest guests soak sim seeds mutations fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -179,6 +179,9 @@ seeds: venv      ## lives, on and on, with a running count in build/seeds.json: 
 	$(IDLY) $(BIN)/python -m soak.seeds --hours $(HOURS)
 
 HOURS ?= 1
+
+mutations: venv   ## each rule of the design broken on purpose, one at a time, and the tests that notice: build/mutations.json
+	$(IDLY) $(BIN)/python -m soak.mutations --json build/mutations.json
 
 FUZZ_S ?= 60
 fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target

@@ -9,6 +9,7 @@ from skerry.core import effects as do
 from skerry.core.events import RecordAccepted, Timer
 from skerry.core.facts import Claim, SlotState
 from skerry.core.intent import Needs, Port, Probe, Service, Update, VolumeMount
+from skerry.core.order import order_by_name, order_for
 from skerry.core.records import Fact, Slot
 from skerry.sim import documents as docs
 from skerry.sim.checkers import EffectChecker, NoGap, RolloutChecker, held_once
@@ -236,3 +237,43 @@ def test_an_agent_that_starts_anew_every_few_minutes_forgets_old_images_all_the_
     cluster.run(20.0)
     assert old not in machine.images
     assert docs.image_of("web-v1") in machine.images
+
+
+def test_where_all_before_it_have_no_room_a_node_claims_at_once() -> None:
+    """Each decline spares the next its waiting: the last of four in the order would else begin after a second and a half."""
+    needs = Needs(reserve_memory_bytes=600 << 20)
+    cluster = deployed(4, Service(replicas=3, probe=PROBE, needs=needs))
+    core = cluster["vps-1"].core
+    assert core is not None
+    full = {f"node/{row.node}" for row in core.rows()}
+    nodes = core._s.known.nodes
+    app = next(name for n in range(100) if set(order_for(f"{(name := f'a{n}')}.web", 0, nodes)[:3]) == full)
+    cluster.accept("vps-1", docs.release(app, {"web": "web-v1"}), docs.app(app, {"web": Service(needs=needs)}))
+    cluster.run(0.4)
+    (free,) = nodes.keys() - full
+    assert [f"node/{row.node}" for row in core.rows() if row.app == app] == [free]
+
+
+def test_the_first_three_of_a_services_order_keep_its_image_whoever_runs_it() -> None:
+    cluster = cluster_of(6)
+    give_image(cluster, "vps-1", "web-v1")
+    cluster.accept("vps-1", docs.release("shop", {"web": "web-v1"}), docs.app("shop", {"web": Service(replicas=1)}))
+    cluster.run(30.0)
+    core = cluster["vps-1"].core
+    assert core is not None
+    keepers = order_by_name("shop.web", core._s.known.nodes)[:3]
+    assert {path.removeprefix("node/") for path in keepers} <= set(core.hosts_with(docs.image_of("web-v1")))
+
+
+def test_a_slot_does_not_move_for_bad_health_while_no_other_of_its_version_is_well() -> None:
+    cluster = deployed(3, Service(replicas=1, probe=PROBE))
+    core = cluster["vps-1"].core
+    assert core is not None
+    (before,) = core.rows()
+    for container in cluster[before.node].containers.values():
+        container.answers_s = 1e9
+    cluster.run(1.0)
+    assert not core.rows()[0].healthy
+    for _ in range(12):  # after 10 s another would take it, after 15 s its owner starts it anew
+        assert core.rows()[0].claims == (before.node,)
+        cluster.run(1.0)

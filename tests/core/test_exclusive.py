@@ -145,6 +145,8 @@ def test_a_machine_frozen_whole_and_thawed_is_let_through_by_nobody() -> None:
     others = [machine for path, machine in cluster.machines.items() if path != f"node/{name}"]
     assert {machine.fence[ONE].number for machine in others} == {number + 1}
     assert len(one.running(ONE)) == 2, "its guard could not know"
+    stale = tuple(container.address for container in cluster[name].containers.values())
+    assert stale and all(machine.core is not None and machine.core._s.refused == stale for machine in others)
     cluster[name].thaw()
     cluster.run(1.0)
     assert holder(one)[1] == number + 1 and one.wrong == []

@@ -11,6 +11,7 @@ from skerry.core import events as ev
 from skerry.core.facts import Claim, Decline, FactBody, Lost, Saw, SlotState, Up, Verdict
 from skerry.core.intent import Probe, Service, VolumeMount, spec_of
 from skerry.core.node import NodeCore
+from skerry.core.order import order_for
 from skerry.core.records import Fact, Record, Slot
 from skerry.sim import documents as docs
 
@@ -200,6 +201,38 @@ def test_a_node_claims_nothing_before_a_neighbour_told_it_what_is_held() -> None
     theirs = Claim(spec=SPEC, image=IMAGE, rank=0, reason="mine")
     core.step(ev.RecordAccepted(record=fact(OTHER, "claim", str(SLOT), theirs), source=OTHER), 100.3)
     assert "Start" not in kinds(core.step(ev.Timer(), 103.0))
+
+
+def test_a_node_takes_no_slot_from_a_better_one_that_holds_it_well() -> None:
+    def first(name: str) -> str:
+        nodes = {document.path: document.body for document in (docs.node("vps-1"), docs.node(name))}
+        return order_for("shop.web", 0, nodes)[0]  # type: ignore[arg-type]
+
+    name = next(name for n in range(2, 30) if first(name := f"vps-{n}") != ME)
+    better = f"node/{name}"
+    core, effects = booted(*INTENT, docs.node(name))
+    effects += core.step(ev.LinkUp(peer=better), 100.1)
+    state = SlotState(spec=SPEC, image=IMAGE, state="running", address="10.77.2.2", healthy=True, versions=(1, 1))
+    theirs = Claim(spec=SPEC, image=IMAGE, rank=0, reason="mine")
+    for kind, key, body in (("up", "", UP), ("claim", str(SLOT), theirs), ("slot", str(SLOT), state)):
+        effects += core.step(ev.RecordAccepted(record=fact(better, kind, key, body), source=better), 100.2)
+    for second in range(101, 135):
+        effects += core.step(ev.Timer(), float(second))
+    assert [(row.node, row.healthy, row.claims) for row in core.rows()] == [(name, True, (name,))]
+    assert "Start" not in kinds(effects)
+
+
+def test_a_node_whose_records_are_new_claims_nothing_before_it_has_caught_up_however_long_that_takes() -> None:
+    core = NodeCore()
+    core.step(ev.Booted(node=ME, boot=1, cpus=2.0, memory_bytes=1 << 30, clock=1e9, new=True), 100.0)
+    effects = core.step(ev.ImageReady(image=IMAGE), 100.0) + core.step(ev.LinkUp(peer=OTHER), 100.1)
+    for record in (docs.node("vps-2"), *INTENT):  # who linked with it is known first
+        effects += core.step(ev.RecordAccepted(record=record, source=OTHER), 100.2)
+    for second in range(101, 160):
+        effects += core.step(ev.Timer(), float(second))
+    assert "Start" not in kinds(effects)
+    effects = core.step(ev.CaughtUp(), 160.0) + core.step(ev.Timer(), 162.0)
+    assert [effect.slot for effect in effects if isinstance(effect, do.Start)] == [SLOT]
 
 
 def test_old_words_of_an_earlier_life_are_withdrawn() -> None:

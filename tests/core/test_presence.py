@@ -63,10 +63,25 @@ def test_a_vote_counts_only_while_no_newer_up_came_and_the_voter_lives() -> None
     assert eyes.fell == [B]
 
 
+def test_a_vote_of_a_node_that_is_down_counts_for_nothing() -> None:
+    eyes = Eyes().linked(B, C, D)
+    eyes.p.link_down(C, False, 5.0)
+    eyes.p.reached(C, D, False)
+    eyes.at(5.0)
+    assert eyes.fell == [C]
+    eyes.p.link_down(B, False, 6.0)
+    eyes.votes = {B: {C: Lost(boot=1, beat=9)}}
+    eyes.at(6.0)
+    assert eyes.p.is_up(B)
+    eyes.votes = {B: {D: Lost(boot=1, beat=9)}}
+    eyes.at(6.1)
+    assert eyes.fell == [B]
+
+
 def test_a_liar_that_keeps_silent_about_a_dead_node_delays_it_to_forty_seconds_at_most() -> None:
     eyes = Eyes().linked(B, C)
     eyes.p.link_down(B, False, 5.0)
-    fell_at = next(t for t in range(5, 60) if eyes.at(float(t)) is not None and eyes.p.is_down(B))
+    fell_at = next((t for t in range(5, 60) if eyes.at(float(t)) is not None and eyes.p.is_down(B)), None)
     assert fell_at == 40
 
 

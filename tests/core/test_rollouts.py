@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skerry.core import canary
 from skerry.core.failures import is_on_trial
-from skerry.core.intent import CanaryStep, Probe, Release, Service, Update, spec_of
+from skerry.core.intent import CanaryStep, Placement, Probe, Release, Service, Update, spec_of
 from skerry.core.records import Slot
 from skerry.core.rollout import Lower, may_move, tolerated
 from skerry.sim import documents as docs
@@ -353,3 +353,15 @@ def test_only_what_is_young_or_tried_is_on_trial() -> None:
     assert not is_on_trial(s, Slot("shop", "web", 3), spec, s.now - 15.0, 5.0)
     assert is_on_trial(s, Slot("shop", "web", 3), spec, s.now - 4.0, 5.0)
     assert not is_on_trial(s, Slot("shop", "web", 3), "other", None, 5.0)
+
+
+@pytest.mark.parametrize(("ratio", "others"), [(0.34, ["1.2", "1.2"]), (0.0, ["1.1", "1.1"])])
+def test_a_slot_whose_failure_is_tolerated_does_not_hold_up_the_next(ratio: float, others: list[str]) -> None:
+    """Slot 0's host can't run the new version, and no other may have two: the others go on at once, not after 20 s."""
+    update = Update(max_failure_ratio=ratio)
+    shop = Shop(Service(replicas=3, probe=PROBE, placement=Placement(max_per_node=1), update=update))
+    holder = next(row.node for row in shop.cluster["vps-1"].core.rows() if row.slot == "shop.web/0")  # type: ignore[union-attr]
+    shop.cluster.bad_health.add((f"node/{holder}", "v2"))
+    shop.deploy("v2")
+    shop.cluster.run(12.0)
+    assert shop.versions_of()[1:] == others and shop.well() == 2

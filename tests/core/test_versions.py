@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-from skerry.core.intent import Service, Update, spec_of
+import msgspec
+
+from skerry.core.facts import Claim
+from skerry.core.intent import Node, Service, Update, spec_of
 from skerry.core.knowledge import Knowledge
-from skerry.core.records import Document
+from skerry.core.records import Document, Fact
 from skerry.core.versions import AppWant, wanted
 from skerry.sim import documents as docs
 
@@ -90,3 +93,17 @@ def test_older_documents_are_kept_up_to_a_bound_and_never_the_named_one_goes() -
         known.accept(docs.release("shop", {"web": "x"}, version=version, fallback=R1.hash))
     assert len(known.older["release/shop"]) <= 9
     assert known.by_hash("release/shop", R1.hash) == R1
+    assert known.by_hash("release/shop", R3.hash) is None
+
+
+def test_an_expelled_nodes_facts_are_dropped() -> None:
+    known = Knowledge()
+    for name in ("vps-1", "vps-2"):
+        known.accept(docs.node(name))
+        claim = Claim(spec="s", image="i", rank=0, reason="")
+        known.accept(Fact(node=f"node/{name}", kind="claim", key="shop.web/0", seq=(1, 1), time=0.0, body=claim))
+    enrolment = docs.node("vps-2")
+    assert isinstance(enrolment.body, Node)
+    gone = msgspec.structs.replace(enrolment.body, state="expelled")
+    known.accept(docs.document("node/vps-2", gone, version=2))
+    assert set(known.about("claim", "shop.web/0")) == {"node/vps-1"} == set(known.nodes)
