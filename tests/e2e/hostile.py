@@ -109,6 +109,7 @@ class Hostile:
             link = await self.link()
             with contextlib.suppress(*GONE):
                 await link.send(frame)
+                self.sent["frames"] += 1  # after one of them it may be turned away for a while
                 await link.recv()
             link.transport.abort()
 
