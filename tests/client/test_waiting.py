@@ -10,6 +10,7 @@ import pytest
 
 from skerry.client import views, waiting
 from skerry.core.intent import App, CanaryStep, Service
+from skerry.core.places import Placement
 
 APP = App(
     services={
@@ -24,16 +25,18 @@ def row(index: int, wanted: str = "2.2", **more: Any) -> dict[str, Any]:
             **more}  # fmt: skip
 
 
-def wait(monkeypatch: pytest.MonkeyPatch, *told: list[dict[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+def wait(
+    monkeypatch: pytest.MonkeyPatch, *told: list[dict[str, Any]], app: App = APP
+) -> tuple[list[str], list[dict[str, Any]]]:
     """What is said while these rows are told one after the other, and what comes of it."""
 
-    async def changes(session: object, app: str) -> AsyncGenerator[list[dict[str, Any]]]:
+    async def changes(session: object, name: str) -> AsyncGenerator[list[dict[str, Any]]]:
         for rows in told:
             yield rows
 
     monkeypatch.setattr(views, "changes", changes)
     said: list[str] = []
-    rows = asyncio.run(waiting.wait_healthy(None, "shop", APP, (2, 2), 60.0, said.append))  # type: ignore[arg-type]
+    rows = asyncio.run(waiting.wait_healthy(None, "shop", app, (2, 2), 60.0, said.append))  # type: ignore[arg-type]
     return said, rows
 
 
@@ -79,3 +82,27 @@ def test_the_holds_of_a_canary_come_on_top_of_the_time_that_is_given() -> None:
         "one slot holds nothing back"
     )
     assert [waiting.duration(seconds) for seconds in (0, 45, 90, 3600, 5400)] == ["0s", "45s", "1m30s", "1h", "1h30m"]
+
+
+def test_of_a_service_with_one_on_every_host_those_are_waited_for_whose_hosts_are_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = App(services={"web": Service(placement=Placement(every_node=True))})
+
+    def rows(*healthy: bool, down: str = "") -> list[dict[str, Any]]:
+        found = [
+            row(n, node=f"vps-{n}", healthy=well, state="running" if well else "starting")
+            for n, well in enumerate(healthy)
+        ]
+        if down:
+            found.append(
+                row(9, node="", state="waiting", healthy=False, why=f"{down} is down: no link for 12 s; since then")
+            )
+        return found
+
+    said, last = wait(
+        monkeypatch, rows(True, False), rows(True, False, down="vps-9"), rows(True, True, down="vps-9"), app=app
+    )
+    assert said == ["1 of 2 replicas healthy", "2 of 2 replicas healthy"] and len(last) == 3
+    said, _ = wait(monkeypatch, rows(True, True, False), rows(True, True, True), app=app)
+    assert said == ["2 of 3 replicas healthy", "3 of 3 replicas healthy"], "a host that joins meanwhile counts"

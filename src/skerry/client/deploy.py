@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from skerry.client import places
 from skerry.client.changes import changed_fields
 from skerry.client.compose.plan import ComposeApp
 from skerry.client.enrolment import opened
@@ -50,6 +51,8 @@ async def deploy(
     await check_room(session, compose)
     if few := check_voters(session, compose):
         progress(f"warning: {few}")
+    for odd in places.warnings(session, compose):
+        progress(f"warning: {odd}")
     digests = await asyncio.to_thread(images.resolve_all, compose, progress)
     rows = await session.request("ps", {"subject": compose.name})
     fallback = await _fallback(session, compose.name, rows)

@@ -20,26 +20,27 @@ async def drain(
     session: Session, name: str, timeout_s: float, progress: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Move every replica off; wait until none is left. Slots that wait for their data stay, and are named."""
+    await session.sync()
+    left = _movable(await session.request("ps", {"subject": ""}), name)  # before it is signed: some go within a moment
     await _set_state(session, name, "draining")
     deadline_s = time.monotonic() + timeout_s
-    left: dict[str, str] = {}  # slot -> why it is still there
     moved: dict[str, str] = {}  # slot -> where it is now
     last = -1
     while True:
         seen = await session.request("ps", {"subject": ""})
         rows = [r for r in seen if r["node"] == name and r["state"] != "waiting"]
-        movable = {r["slot"]: _state(r) for r in rows if not r.get("pinned")}
+        movable = _movable(seen, name)
         for slot in sorted(left.keys() - movable.keys()):
             to = next((r["node"] for r in seen if r["slot"] == slot), "")
             moved[slot] = to
             progress(f"{slot} is on {to} now" if to else f"{slot} has stopped")
-        for slot in sorted(movable.keys() & left.keys()):
-            if movable[slot] != left[slot]:
-                progress(f"{slot} {movable[slot]}")
-        left = movable
+        before, left = left, movable
         if len(movable) != last:
             last = len(movable)
             progress(f"{last} replicas left on {name}")
+        for slot in sorted(movable):  # at the first look some may be taken already
+            if movable[slot] != before.get(slot, "is running here"):
+                progress(f"{slot} {movable[slot]}")
         if not movable:
             return {"name": name, "state": "draining", "left": [r["slot"] for r in rows], "moved": moved}
         if time.monotonic() > deadline_s:
@@ -50,6 +51,12 @@ async def drain(
                 f"it goes on by itself; why it waits: skerry explain {first}; or take it back: skerry host undrain {name}",
             )
         await asyncio.sleep(POLL_S)
+
+
+def _movable(rows: list[dict[str, Any]], name: str) -> dict[str, str]:
+    """Slot -> why it is still there."""
+    here = (row for row in rows if row["node"] == name and row["state"] != "waiting")
+    return {row["slot"]: _state(row) for row in here if not row.get("pinned")}
 
 
 def _state(row: dict[str, Any]) -> str:
