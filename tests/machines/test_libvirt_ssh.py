@@ -40,6 +40,8 @@ class Host:
 @pytest.fixture(scope="module")
 def host(lab: Lab) -> Iterator[Host]:
     with Ssh("root@vps-1", config=lab.ssh_config()) as ssh:
+        # Debian's package of the daemon leaves its user to another one, without which libvirtd ends at once.
+        ssh.run(["sh", "-c", "id libvirt-qemu || useradd --system --user-group --no-create-home libvirt-qemu"])
         ssh.run(["systemd-run", "--quiet", "--unit=trial-libvirtd", "libvirtd"])
         end_s = time.monotonic() + START_S
         while not answers(ssh) and time.monotonic() < end_s:
