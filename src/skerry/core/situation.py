@@ -50,12 +50,13 @@ class Failing(NamedTuple):
 
 
 class Unwell(msgspec.Struct):
-    """Since when this node sees a replica not healthy, whether it is now, and whether it ever was."""
+    """Since when this node sees a replica not healthy, whether it is now, whether it ever was, and since when it is."""
 
     spec: str
     since_s: float
     well: bool
     well_once: bool
+    well_s: float
 
 
 class Situation:

@@ -147,6 +147,8 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
     vacant = all(claimant.against for claimant in claimants)
     if not vacant:
         s.vacant.pop(slot, None)
+    elif not home and (before := s.standings.get(slot)) is not None and before.home:
+        s.vacant[slot] = s.now  # it waited for its data, and no longer does: from now on the ranks go in turn
     else:
         s.vacant.setdefault(slot, s.now)
     return Standing(slot, order, tuple(claimants), vacant, _why_open(s, claimants, dead), home, tuple(dead))
@@ -154,7 +156,7 @@ def look(s: Situation, slot: Slot, want: Want) -> Standing:
 
 def _merit(s: Situation, slot: Slot, want: Want, claimant: Claimant) -> tuple[bool, bool, bool]:
     """What counts before a claimant's rank; the least is the best."""
-    return not claimant.done, bool(s.drops.until(slot, claimant.node, s.now)), claimant.spec != want.spec
+    return not claimant.done, bool(_dropped_until(s, slot, claimant.node)), claimant.spec != want.spec
 
 
 def _why_open(s: Situation, claimants: list[Claimant], dead: list[str]) -> str:
@@ -175,9 +177,11 @@ def _against(
     """Why a live node's claim leaves the slot open for others, "" if it keeps it."""
     mark = s.unwell.get((slot, node))
     if mark is None or mark.spec != claim.spec:
-        mark = s.unwell[slot, node] = Unwell(claim.spec, s.now, well, well)
+        mark = s.unwell[slot, node] = Unwell(claim.spec, s.now, well, well, s.now)
     if mark.well and not well:
         mark.since_s = s.now
+    if well and not mark.well:
+        mark.well_s = s.now
     mark.well, mark.well_once = well, mark.well_once or well
     if home:
         return ""  # its data is there: it waits for it whatever happens
@@ -193,8 +197,8 @@ def _against(
     cannot = decline is not None and decline.spec == want.spec and (decline.failed or claim.spec != want.spec)
     if decline is not None and cannot and not s.paused(slot, want):
         return f"could not run this version: {decline.reason}"
-    if s.drops.until(slot, node, s.now):
-        s.later(slot, s.drops.until(slot, node, s.now))
+    if dropped := _dropped_until(s, slot, node):
+        s.later(slot, dropped)
         return "let go of it to nobody and is barred for now"
     if well:
         return ""
@@ -202,6 +206,18 @@ def _against(
         s.later(slot, s.bars.until(slot, node, s.now))
         return "failed and is barred for now"
     return _unwell(s, slot, want, node, state, mark)
+
+
+def _dropped_until(s: Situation, slot: Slot, node: str) -> float:
+    """Until when it counts against a node that it let go of the slot to nobody; 0.0: it doesn't (any more).
+
+    Who held a slot, and when, is remembered by each node for itself, and one that has just started saw less than others. So that
+    all come to one holder soon, it ends where the node holds the slot well for a while: who grabs and drops does not.
+    """
+    until, mark = s.drops.until(slot, node, s.now), s.unwell.get((slot, node))
+    if until and mark is not None and mark.well:
+        until = min(until, mark.well_s + s.timing.forgiven_s)
+    return until if until > s.now else 0.0
 
 
 def _unwell(s: Situation, slot: Slot, want: Want, node: str, state: SlotState | None, mark: Unwell) -> str:

@@ -19,6 +19,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     silent_s: float = 40.0  # without a newer `up` for so long a node is down, whatever watchers say
     bar_first_s: float = 8.0  # a failure bars a node from a slot; each further one for twice as long
     bar_most_s: float = 600.0
+    forgiven_s: float = 30.0  # a slot held well for so long was not grabbed to be dropped
     start_limit_s: float = 60.0  # to become healthy, where the probe's start_period says nothing
     start_exits: int = 3  # more exits than this within the start limit: it can't run here
     backoff_first_s: float = 0.5  # before a container that ended is started again; doubles

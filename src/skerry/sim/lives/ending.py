@@ -105,7 +105,9 @@ def served_beside_a_liar(life: Life) -> list[str]:
         assert host.core is not None
         for row in host.core.rows():
             slot, holder = Slot.parse(row.slot), f"node/{row.node}"
-            waits = row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in gone)
+            # For a host that is gone; or, where it had the slot's data and is gone for good, for the liar that says it has them.
+            of = gone | life.captured if gone and row.why.startswith("its data is on") else gone
+            waits = row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in of)
             if slot in share or waits or host.core._s.want(slot) is None:
                 continue
             if not row.healthy or holder in life.captured:
