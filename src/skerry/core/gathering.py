@@ -108,6 +108,7 @@ def _dropped(s: Situation, slot: Slot, node: str) -> None:
     lured = any(other != node and other in standing.order for other in s.drops.ever(slot))
     if not heirs and not lured and s.is_active(node) and node in standing.order:
         s.drops.bar(slot, node, s.now)
+        s.unwell.pop((slot, node), None)  # how long it held the slot well counts anew
 
 
 def _of_a_former_life(s: Situation, record: Fact) -> None:
