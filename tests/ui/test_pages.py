@@ -67,7 +67,9 @@ def test_an_app_is_scaled_and_its_new_replica_comes_by_itself(at: At) -> None:
 
 def test_a_new_version_is_told_of_while_it_comes_and_can_be_rolled_back(at: At) -> None:
     page = at("#/deploy/shop")
-    slowly = COMPOSE.replace("{parallelism: 4,", "{parallelism: 2, delay: 3s,")  # it is under way when the page is there
+    slowly = COMPOSE.replace(
+        "{parallelism: 4,", "{parallelism: 2, delay: 3s,"
+    )  # it is under way when the page is there
     drop(page, slowly.replace("image: hello:1", "image: hello:2").replace("replicas: 3", "replicas: 4"))
     page.get_by_role("button", name="Deploy shop").click()
     page.get_by_role("link", name="Look at shop").click()
