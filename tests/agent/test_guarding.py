@@ -193,12 +193,18 @@ def runs(cloud: Alone) -> bool:
     return row is not None and row.state == "running"
 
 
-def test_a_container_is_told_its_number_and_a_new_agent_goes_on_with_it(tmp_path: Path, side: Side) -> None:
+def alone(side: Side, directory: Path) -> Alone:
+    """An agent whose guard is that of `side`."""
+
     async def begin(run: Path) -> None:
         side.host.run = run
         await side.begin(run)
 
-    cloud = Alone(tmp_path, begin)
+    return Alone(directory, begin)
+
+
+def test_a_container_is_told_its_number_and_a_new_agent_goes_on_with_it(tmp_path: Path, side: Side) -> None:
+    cloud = alone(side, tmp_path)
     with Aside(cloud) as small:
         cloud.deploy(small)
         small.wait("runs", lambda: runs(cloud))
@@ -230,11 +236,7 @@ def test_without_a_guard_nothing_exclusive_is_started_and_the_reason_says_so(
 
 
 def test_what_a_new_agent_finds_and_no_guard_vouches_for_is_ended(tmp_path: Path, side: Side) -> None:
-    async def begin(run: Path) -> None:
-        side.host.run = run
-        await side.begin(run)
-
-    cloud = Alone(tmp_path, begin)
+    cloud = alone(side, tmp_path)
     with Aside(cloud) as small:
         cloud.deploy(small)
         small.wait("runs", lambda: runs(cloud))

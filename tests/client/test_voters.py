@@ -26,6 +26,15 @@ async def names(session: Session) -> list[str]:
     return sorted(path.removeprefix("node/") for path in session.nodes)
 
 
+async def without_its_voter(cloud: SmallCloud, session: Session) -> list[str]:
+    """All hosts; the last one alone votes, and is away."""
+    first, second, third = await names(session)
+    await voters.set_voters(session, (third,))
+    session.preferred = f"node/{first}"
+    await cloud.stop(third)
+    return [first, second, third]
+
+
 async def test_voters_are_named_shown_and_changed_in_two_steps(session: Session) -> None:
     first, second, third = await names(session)
     said: list[str] = []
@@ -51,10 +60,7 @@ async def test_voters_are_named_shown_and_changed_in_two_steps(session: Session)
 async def test_a_change_waits_for_the_old_voters_and_is_finished_by_the_same_command(
     cloud: SmallCloud, session: Session
 ) -> None:
-    first, second, third = await names(session)
-    await voters.set_voters(session, (third,))
-    session.preferred = f"node/{first}"
-    await cloud.stop(third)
+    first, second, third = await without_its_voter(cloud, session)
     with pytest.raises(NotInTime, match="not changed yet"):
         await voters.set_voters(session, (first,), timeout_s=0.5)
     assert votes(session) == ((f"node/{first}",), (f"node/{third}",), 1)
@@ -68,10 +74,7 @@ async def test_a_change_waits_for_the_old_voters_and_is_finished_by_the_same_com
 async def test_who_says_that_the_old_majority_is_dead_is_shown_which_hosts_that_are_and_a_no_signs_nothing(
     cloud: SmallCloud, session: Session
 ) -> None:
-    first, second, third = await names(session)
-    await voters.set_voters(session, (third,))
-    session.preferred = f"node/{first}"
-    await cloud.stop(third)
+    first, second, third = await without_its_voter(cloud, session)
     before, asked = votes(session), []
 
     def no(question: str) -> None:

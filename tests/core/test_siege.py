@@ -1,6 +1,6 @@
 """One captured node against honest ones, with real trust and gossip (design section 7, sentences 1 to 4).
 
-`python -m skerry.sim.run --siege --seeds 1 --first SEED --show` plays one again.
+`print(Siege(SEED).run())` plays one again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever the load, the machines and a liar among them do. `python -m skerry.sim.run --tides --seeds 1 --first SEED --show`."""
+"""Whatever the load, the machines and a liar among them do. `print(Tides(SEED).run())` plays one again."""
 
 from __future__ import annotations
 

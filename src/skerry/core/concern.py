@@ -71,10 +71,7 @@ class Concern:
 
 def is_ours(s: Situation, slot: Slot, want: Want, standing: Standing, own: bool) -> bool:
     """Whether this node has to decide about a slot. `own`: it holds or tells something of it."""
-    if own or s.me in standing.home:
-        s.concern.take(slot)
-        return True
-    if s.is_small:
+    if own or s.me in standing.home or s.is_small:
         s.concern.take(slot)
         return True
     counts = _counting(s, slot, want, standing)

@@ -145,7 +145,7 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
         slot = Slot.read(record.key)
         if slot is None:
             return
-        s.leases.due = s.leases.due or "ask" in s.known.facts
+        s.leases.due = s.leases.due or bool(s.known.about("ask", ""))
         s.fence_due = s.fence_due or slot in s.fenced
         if record.kind == "claim" and record.body is None and not from_disk:
             _dropped(s, slot, record.node)

@@ -24,6 +24,8 @@ from skerry.sim.whole import WholeMachine, whole_cluster_of
 
 QUIET_S = 60.0
 VOLUMES = {"data": False}
+STORE = "store"
+NAMES = ("web", "api", STORE)
 _SETTLE_S = 150.0  # bars double: what failed a few times while the cloud was in pieces needs this long at most
 
 
@@ -44,6 +46,21 @@ def give_image(cluster: Cluster, via: str, word: str) -> None:
     machine = cluster[via]
     machine.images.add(docs.image_of(word))
     machine.step(ImageReady(image=docs.image_of(word)))
+
+
+def drawn(chance: random.Random, name: str, number: int) -> Service:
+    """A random service of a random app, its `number`-th; the one called `STORE` has data."""
+    data = name == STORE
+    return Service(
+        replicas=1 if data else chance.randint(1, 5),
+        probe=chance.choice([None, Probe(kind="tcp", port=80, start_period_s=10.0)]),
+        ports=(Port(target=80, published=8000 + number),),
+        volumes=(VolumeMount(volume="data", target="/data"),) if data else (),
+        init=data,
+        update=Update(parallelism=chance.choice([1, 1, 2]), order=chance.choice(["start-first", "stop-first"]), monitor_s=2.0),
+        needs=Needs(reserve_memory_bytes=chance.choice([0, 0, 64 << 20])),
+        depends_on=(Depends(service="web", condition="healthy"),) if data and chance.random() < 0.5 else (),
+    )  # fmt: skip
 
 
 class Scenario:
@@ -74,18 +91,8 @@ class Scenario:
     def _services(self) -> dict[str, Service]:
         chance = self.chance
         services: dict[str, Service] = {}
-        for name in ["web", "api", "store"][: chance.randint(1, 3)]:
-            data = name == "store"
-            services[name] = Service(
-                replicas=1 if data else chance.randint(1, 5),
-                probe=chance.choice([None, Probe(kind="tcp", port=80, start_period_s=10.0)]),
-                ports=(Port(target=80, published=8000 + len(services)),),
-                volumes=(VolumeMount(volume="data", target="/data"),) if data else (),
-                init=data,
-                update=Update(parallelism=chance.choice([1, 1, 2]), order=chance.choice(["start-first", "stop-first"]), monitor_s=2.0),
-                needs=Needs(reserve_memory_bytes=chance.choice([0, 0, 64 << 20])),
-                depends_on=(Depends(service="web", condition="healthy"),) if data and chance.random() < 0.5 else (),
-            )  # fmt: skip
+        for name in NAMES[: chance.randint(1, 3)]:
+            services[name] = drawn(chance, name, len(services))
         return services
 
     def run(self) -> list[str]:

@@ -14,7 +14,7 @@ from skerry.core.constraints import name_of
 from skerry.core.effects import Lease, Leased
 from skerry.core.facts import Ask, Grant, Votes
 from skerry.core.leases.holder import Holder, Mine
-from skerry.core.leases.quorum import Voters, voters_of, winner
+from skerry.core.leases.quorum import Voters, too_few, voters_of, winner
 from skerry.core.leases.shared import NAMES_MAX, Budget, granted, grants_of, holder_of, top, votes_of
 from skerry.core.leases.voter import Case, Later, Voter, Yes
 from skerry.core.timing import Timing
@@ -305,11 +305,8 @@ class AppLeases:
 
     def _why(self, s: Situation, app: str, name: str, votes: Mapping[str, Votes]) -> str:
         """What one that asks waits for, in words."""
-        if not self.voters.now:
-            return "no voters are named: skerry host voters set"
-        silent = sorted(voter for voter in self.voters.all if not s.presence.is_up(voter))
-        if not self.voters.agree(self.voters.all - {*silent}):
-            return f"{len(silent)} of {len(self.voters.all)} voters are silent: {', '.join(map(name_of, silent))}"
+        if few := too_few(self.voters, s.presence.is_up):
+            return few
         if not self._may_have(s, app, s.me):
             return f"no service of {app} asks for leases"
         if any(len(of.granted) >= NAMES_MAX and name not in of.granted for of in votes.values()):

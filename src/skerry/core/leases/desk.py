@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from skerry.core.constraints import name_of
 from skerry.core.facts import Ask, Grant, Promise
 from skerry.core.leases.holder import Holder, Mine
-from skerry.core.leases.quorum import Voters, grants_of, top, voters_of, winner
+from skerry.core.leases.quorum import Voters, grants_of, too_few, top, voters_of, winner
 from skerry.core.leases.voter import Case, Later, Voter, Yes
 from skerry.core.records import Slot
 from skerry.core.timing import Timing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from skerry.core.situation import Situation
 
 _FOREVER = float("inf")
-_LEASES = 40  # a node holds no more of one key: one fact has to name them all
+_LEASES = 40  # a node holds no more: one fact has to name them all
 
 
 class Stand(NamedTuple):
@@ -49,7 +49,7 @@ class Leases:
         self.next_s = 0.0
         self.begun = False
         self.lost: list[tuple[str, Mine]] = []  # since the last review
-        self._heard: dict[tuple[str, str], Heard] = {}  # (node, key of its ask)
+        self._heard: dict[str, Heard] = {}  # by node
         self._renewed: dict[str, dict[str, tuple[Grant, float]]] = {}  # lease -> voter -> what it renewed when
         self._free_since: dict[str, float] = {}
         self._again: dict[str, float] = {}  # lease -> not asked for before that: others are better placed
@@ -96,23 +96,18 @@ class Leases:
 
     def is_freed(self, s: Situation, lease: str, grant: Grant) -> bool:
         """Whether its holder said that it is its no more."""
-        asks = [about.get(grant.holder) for about in s.known.facts.get("ask", {}).values()]
-        return any(isinstance(ask, Ask) and ask.freed.get(lease, 0) >= grant.number for ask in asks)
+        ask = s.known.of(grant.holder, "ask", "", Ask)
+        return ask is not None and ask.freed.get(lease, 0) >= grant.number
 
     def asks(self, s: Situation, lease: str, node: str) -> int:
         """Under which number a node asks for it now, 0: it doesn't."""
-        asks = [about.get(node) for about in s.known.facts.get("ask", {}).values()]
-        return max((ask.leases.get(lease, 0) for ask in asks if isinstance(ask, Ask)), default=0)
+        ask = s.known.of(node, "ask", "", Ask)
+        return ask.leases.get(lease, 0) if ask is not None else 0
 
     def why(self, s: Situation, lease: str) -> str:
         """What a lease that we ask for waits for, in words."""
-        voters = self.voters
-        if not voters.now:
-            return "no voters are named: skerry host voters set"
-        silent = [voter for voter in sorted(voters.all) if not s.presence.is_up(voter)]
-        if not voters.agree(voters.all - {*silent}):
-            many = len(voters.all)
-            return f"{len(silent)} of {many} voters {'is' if len(silent) == 1 else 'are'} silent: {', '.join(map(name_of, silent))}"
+        if few := too_few(self.voters, s.presence.is_up):
+            return few
         other = self.holder_of(s, lease)
         if other is not None and other.holder != s.me and not self.is_freed(s, lease, other):
             return (
@@ -145,8 +140,8 @@ class Leases:
                     self._renewed.setdefault(lease, {})[node] = grant, s.now
             return
         self.due = self.due or votes
-        ask = s.known.of(node, "ask", key, Ask)
-        before = self._heard.get((node, key))
+        ask = s.known.of(node, "ask", "", Ask)
+        before = self._heard.get(node)
         asked = {**ask.leases, **ask.freed} if ask is not None else {}
         if before is None or before.asked != asked:
             for lease in {*asked, *(before.asked if before is not None else ())}:
@@ -155,7 +150,7 @@ class Leases:
                 ):
                     s.touch_slot(slot)  # somebody may be waiting for it, or has it instead
         if ask is not None and not from_disk:
-            self._heard[node, key] = Heard(asked, s.now)
+            self._heard[node] = Heard(asked, s.now)
 
     # --- the step -----------------------------------------------------------------------------------------------------
 
@@ -190,7 +185,7 @@ class Leases:
             return
         said = ask if ask.leases or ask.freed else None
         s.publish("ask", "", said, "asks voters for its leases")
-        self._heard[s.me, ""] = Heard({**ask.leases, **ask.freed}, s.now)
+        self._heard[s.me] = Heard({**ask.leases, **ask.freed}, s.now)
 
     # --- holding ------------------------------------------------------------------------------------------------------
 
@@ -264,14 +259,13 @@ class Leases:
         if self.voter.is_silent(s.now):
             self.next_s = min(self.next_s, self.voter.speaks_s)
             return
-        fresh: dict[tuple[str, str], Ask] = {}
-        for key, about in s.known.facts.get("ask", {}).items():
-            for node, ask in about.items():
-                heard = self._heard.get((node, key))
-                if isinstance(ask, Ask) and heard is not None and s.now - heard.at_s < self.timing.lease_s:
-                    fresh[node, key] = ask
+        fresh: dict[str, Ask] = {}
+        for node, ask in s.known.about("ask", "").items():
+            heard = self._heard.get(node)
+            if isinstance(ask, Ask) and heard is not None and s.now - heard.at_s < self.timing.lease_s:
+                fresh[node] = ask
         askers: dict[str, list[tuple[bool, int, str, int]]] = {}
-        for (node, _), ask in fresh.items():
+        for node, ask in fresh.items():
             for lease, number in ask.leases.items():
                 own = s.known.of(s.me, "grant", lease, Grant)
                 stand = stands(lease, node)
@@ -282,11 +276,11 @@ class Leases:
             for _, _, node, number in sorted(askers[lease]):
                 self._judge(s, lease, node, number, stands)
         self._free_since = {lease: at for lease, at in self._free_since.items() if lease in askers}
-        for (node, key), ask in fresh.items():
-            self._promise(s, node, key, ask)
+        for node, ask in fresh.items():
+            self._promise(s, node, ask)
         for key, about in list(s.known.facts.get("promise", {}).items()):
-            group, _, node = key.rpartition("@")
-            if s.me in about and s.known.of(node, "ask", group, Ask) is None:
+            node = key.rpartition("@")[2]
+            if s.me in about and s.known.of(node, "ask", "", Ask) is None:
                 s.publish("promise", key, None, f"{name_of(node)} asks for nothing any more")
 
     def _judge(self, s: Situation, lease: str, node: str, number: int, stands: Callable[[str, str], Stand]) -> None:
@@ -320,13 +314,13 @@ class Leases:
             self.next_s = min(self.next_s, turn)
         return s.now >= turn
 
-    def _promise(self, s: Situation, node: str, key: str, ask: Ask) -> None:
+    def _promise(self, s: Situation, node: str, ask: Ask) -> None:
         """All that we granted of an ask, for the length of a lease from now."""
         leases = {
             lease: number for lease, number in ask.leases.items()
             if s.known.of(s.me, "grant", lease, Grant) == Grant(number=number, holder=node)
         }  # fmt: skip
-        place = f"{key}@{node}"
+        place = f"@{node}"
         promise = Promise(life=ask.life, turn=ask.turn, leases=leases, voting=self.voters.turn) if leases else None
         if s.known.about("promise", place).get(s.me) == promise:
             return

@@ -7,9 +7,10 @@ or not the present ones ever heard of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from skerry.core.constraints import name_of
 from skerry.core.facts import Grant
 from skerry.core.intent import Policy
 from skerry.core.knowledge import Knowledge
@@ -61,6 +62,17 @@ class Voters(NamedTuple):
 
 def _most(group: Collection[str], yes: Collection[str]) -> bool:
     return 2 * sum(voter in yes for voter in group) > len(group)
+
+
+def too_few(voters: Voters, is_up: Callable[[str], bool]) -> str:
+    """Why no lease can be had just now, in words; "" if enough voters live."""
+    if not voters.now:
+        return "no voters are named: skerry host voters set"
+    silent = [voter for voter in sorted(voters.all) if not is_up(voter)]
+    if voters.agree(voters.all - {*silent}):
+        return ""
+    are = "is" if len(silent) == 1 else "are"
+    return f"{len(silent)} of {len(voters.all)} voters {are} silent: {', '.join(map(name_of, silent))}"
 
 
 def voters_of(known: Knowledge) -> Voters:

@@ -6,9 +6,10 @@ import random
 
 import msgspec
 
-from skerry.core.intent import Depends, Needs, Port, Probe, Scale, Service, Update, VolumeMount
+from skerry.core.intent import Needs, Probe, Scale, Service
 from skerry.sim.cluster import World
 from skerry.sim.rented import REPLICA_BYTES
+from skerry.sim.scenario import NAMES, STORE, drawn
 
 ACTS_S = 40.0  # for so long things happen
 REAL_EVERY = 10  # one seed of so many has real signatures
@@ -125,21 +126,10 @@ def _captured(chance: random.Random, many: int) -> tuple[tuple[str, ...], ...]:
 def _services(chance: random.Random) -> dict[str, Service]:
     services: dict[str, Service] = {}
     tides = chance.random() < 0.15
-    for name in ["web", "api", "store"][: chance.randint(1, 3)]:
-        data = name == "store"
-        services[name] = Service(
-            replicas=1 if data else chance.randint(1, 5),
-            probe=chance.choice([None, Probe(kind="tcp", port=80, start_period_s=10.0)]),
-            ports=(Port(target=80, published=8000 + len(services)),),
-            volumes=(VolumeMount(volume="data", target="/data"),) if data else (),
-            init=data,
-            update=Update(
-                parallelism=chance.choice([1, 1, 2]), order=chance.choice(["start-first", "stop-first"]), monitor_s=2.0
-            ),
-            needs=Needs(reserve_memory_bytes=chance.choice([0, 0, 64 << 20])),
-            depends_on=(Depends(service="web", condition="healthy"),) if data and chance.random() < 0.5 else (),
-            scale=scale(chance) if tides and not data else None,
-        )
+    for name in NAMES[: chance.randint(1, 3)]:
+        service = drawn(chance, name, len(services))
+        follows = tides and name != STORE
+        services[name] = msgspec.structs.replace(service, scale=scale(chance)) if follows else service
     return services
 
 
