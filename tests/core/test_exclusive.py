@@ -56,6 +56,10 @@ def test_whatever_happens_no_exclusive_slot_runs_twice_and_peace_brings_it_back(
         assert wrong == [], f"seed {seed}"
 
 
+def test_who_wins_with_a_number_that_another_gave_back_while_voters_changed_is_believed() -> None:
+    assert Contest(423, faults=12).run() == []
+
+
 def test_the_same_with_real_trust_and_gossip() -> None:
     for seed in range(2):
         wrong = Contest(seed, faults=6, most_nodes=5, whole=True).run()

@@ -9,7 +9,7 @@ from skerry.sim.cluster import Cluster
 from skerry.sim.machine import Machine
 from skerry.sim.whole import WholeMachine
 
-LEASES = ("ask", "grant", "promise")  # facts that are told anew while a lease is held
+LEASES = ("up", "ask", "grant", "promise")  # facts that are told anew while a lease is held; `up` is in no digest
 
 
 def said(machine: WholeMachine, without: Collection[str]) -> dict[str, tuple[int, int, str]]:

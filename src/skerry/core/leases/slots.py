@@ -76,6 +76,9 @@ def review_fence(s: Situation) -> None:
         if slot is None or want is None or not want.service.exclusive:
             continue
         before, now = s.fenced.get(slot), s.leases.newest(s, lease)
+        if before is not None and now is not None and now.number == before.number and now.holder != before.node:
+            # Who asked in vain while voters changed has given its votes back, and another won with the same number.
+            before = None if now == s.leases.holder_of(s, lease) else before
         if now is not None and (before is None or now.number > before.number):
             found[slot] = Fenced(slot, now.holder, now.number)
             s.touch_slot(slot)

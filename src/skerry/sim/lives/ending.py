@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MESSAGES_EACH_S = (
     12.0  # of one host to one neighbour, in a quiet second: an `up` of each, and a comparison now and again
 )
-CHANGING = ("up", "load", "wish", "rent", *LEASES)  # facts that are told anew all the time
+CHANGING = ("load", "wish", "rent", *LEASES)  # facts that are told anew all the time
 
 
 def all_as_wanted(life: Life) -> list[str]:
