@@ -193,10 +193,17 @@ class Author:
 
 
 class Routes:
-    """Brings the newest wanted routes into force, one replacement at a time; what came meanwhile is folded into the next."""
+    """Brings the newest wanted routes into force, one replacement at a time; what came meanwhile is folded into the next.
 
-    def __init__(self, apply: Callable[[do.Route], Coroutine[Any, Any, None]]) -> None:
-        self._apply = apply
+    Nothing is replaced before `may` has ended.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[do.Route], Coroutine[Any, Any, None]],
+        may: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._apply, self._may = apply, may
         self._wanted: do.Route | None = None
         self._new = asyncio.Event()
         self._settled = asyncio.Event()
@@ -212,6 +219,7 @@ class Routes:
         await self._settled.wait()
 
     async def run(self) -> None:
+        await self._may()
         while True:
             await self._new.wait()
             self._new.clear()

@@ -116,6 +116,10 @@ class NodeCore:
         """For `alert ls`: what fires, as this node sees it."""
         return alerting.rows(self._s)
 
+    def awake_s(self) -> float:
+        """When its neighbours have told what they know, or it is alone; infinite for a new one that has not heard of them yet."""
+        return self._s.awake_s()
+
     def measured(self) -> frozenset[str]:
         """Names of figures that rules of alerts ask for."""
         rules = self._s.alerting.settings.rules.values()
