@@ -45,6 +45,7 @@ class Replica(msgspec.Struct):
     adopted: bool = False  # it ran before this node's agent started
     stop_asked: bool = False
     then_again: bool = False  # stopping only to be started anew
+    beside: bool = False  # the version before, kept for a while beside a new one that is well
     fencing: int = 0  # the number of the lease under which it was started
 
     @property
