@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.core import canary
+from skerry.core import events as ev
 from skerry.core.failures import is_on_trial
 from skerry.core.intent import CanaryStep, Needs, Placement, Probe, Release, Service, Update, spec_of
 from skerry.core.records import Slot
@@ -17,9 +18,9 @@ from skerry.core.rollout import Lower, may_move, tolerated
 from skerry.sim import documents as docs
 from skerry.sim.checkers import held_once
 from skerry.sim.cluster import Cluster
-from skerry.sim.still import Container
 from skerry.sim.rollouts import Rollouts, told
 from skerry.sim.scenario import cluster_of, give_image
+from skerry.sim.still import Container
 
 PROBE = Probe(kind="tcp", port=80, interval_s=1.0, start_period_s=4.0)
 shares = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4, unique=True).map(sorted)
@@ -390,7 +391,9 @@ def test_a_slot_whose_failure_is_tolerated_does_not_hold_up_the_next(ratio: floa
 # --- a version that answers, and ends seconds later --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("order", "replicas"), [("stop-first", 2), ("stop-first", 3), ("start-first", 1), ("start-first", 3)])
+@pytest.mark.parametrize(
+    ("order", "replicas"), [("stop-first", 2), ("stop-first", 3), ("start-first", 1), ("start-first", 3)]
+)
 @pytest.mark.parametrize("life_s", [0.5, 2.5, 4.5])
 @pytest.mark.parametrize("probe", [None, PROBE])
 def test_a_version_that_ends_seconds_later_leaves_no_moment_without_any(
@@ -485,3 +488,19 @@ def test_who_goes_back_by_hand_waits_for_no_monitor() -> None:
     shop.cluster.accept("vps-1", docs.document("release/shop", msgspec.structs.replace(back.body, back=True), 2))
     shop.cluster.run(5.0)
     assert shop.versions_of() == ["1.2"] * 3 and shop.well() == 3
+
+
+def test_why_a_probe_failed_is_told_with_the_last_words_of_the_log() -> None:
+    shop = Shop(Service(replicas=2, probe=PROBE))
+    shop.cluster.bad_health.add(("", "v2"))
+    shop.deploy("v2")
+    for _ in range(200):
+        shop.cluster.run(0.1)
+        for machine in shop.cluster.machines.values():
+            for c in machine.containers.values():
+                if docs.word_of(c.image) == "v2" and c.running:
+                    machine.step(ev.ProbeAnswered(slot=c.slot, node=machine.path, spec=c.spec, ok=False, detail="HTTP 500",
+                                                  last_lines="\x1b[31mKeyError: 'DB_URL'\x1b[0m\nGET /healthz 500"))  # fmt: skip
+    row = shop.cluster["vps-1"].core.rows()[0]  # type: ignore[union-attr]
+    words = "not healthy within 4 s: HTTP 500; its last words: KeyError: 'DB_URL' / GET /healthz 500"
+    assert row.verdict.count(words) == 2 and "turned back to version 1.1" in row.verdict

@@ -43,3 +43,15 @@ def test_without_a_log_how_it_ended_is_all():
 @given(st.lists(st.text(max_size=80), max_size=12), st.integers(100, 300))
 def test_no_log_makes_it_much_longer_than_asked_for(lines, most):
     assert len(last_words("\n".join(lines), most)) <= most + 50
+
+
+def test_what_steers_a_terminal_is_left_out():
+    log = "\x1b[31;1mKeyError: 'URL'\x1b[0m\n\x1b]0;a title\x07\x1b[2Jgone\x08\x9b\n\x1b(B\n"
+    assert last_words(log, 120) == "KeyError: 'URL' / gone"
+
+
+@given(log=st.text(alphabet=st.characters(max_codepoint=0x2FF)), most=st.integers(0, 200))
+def test_no_control_character_is_quoted_of_whatever_log(log: str, most: int):
+    assert last_words(log, most).isprintable() or not any(
+        c < " " or "\x7f" <= c <= "\x9f" for c in last_words(log, most)
+    )

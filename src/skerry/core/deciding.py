@@ -329,7 +329,9 @@ def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
             if until_s is None:
                 stop(s, old, f"version {_version(want)} is healthy")
         if until_s is not None:
-            s.whys[slot] = f"the version before stays beside it, without requests, for {until_s - s.now:.0f} s: in case it ends"
+            s.whys[slot] = (
+                f"the version before stays beside it, without requests, for {until_s - s.now:.0f} s: in case it ends"
+            )
             s.later(slot, until_s)
     else:
         for old in live:

@@ -28,6 +28,7 @@ class Replica(msgspec.Struct):
     address: str = ""
     healthy: bool | None = None
     detail: str = ""  # the probe's last word
+    last_lines: str = ""  # of its log, when that was bad
     well_once: bool = False
     well_s: float | None = None  # healthy since
     unwell_s: float = 0.0  # not healthy since

@@ -6,7 +6,6 @@ The rules are in rollout.py and canary.py; here they meet what this node knows. 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from skerry.core import canary
 from skerry.core.failures import beyond_tolerance, failed_slots
@@ -104,7 +103,9 @@ def _too_early(s: Situation, slot: Slot, want: Want, starts_first: bool) -> MayM
     update, numbers = want.service.update, s.numbers(slot.app, slot.service)
     if not starts_first and 0 < update.parallelism < len(numbers) and _is_last_of_tried(s, slot, want):
         done = (s.done.get(slot._replace(index=index)) for index in numbers if index != slot.index)
-        ripe = min((at[1] for at in done if at is not None and at[0] == want.spec), default=-math.inf) + update.monitor_s
+        ripe = (
+            min((at[1] for at in done if at is not None and at[0] == want.spec), default=-math.inf) + update.monitor_s
+        )
         if s.now < ripe:
             why = f"the last of its version: waits until another has been well for {update.monitor_s:g} s"
             return MayMove(False, why, ripe)

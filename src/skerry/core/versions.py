@@ -12,7 +12,9 @@ from skerry.core.records import Document
 
 
 class Want(msgspec.Struct, frozen=True):
-    """What every slot of a service shall run. `init`: the image that makes its data before its first start, "" for none. `back`: it ran before."""
+    """What every slot of a service shall run. `init`: the image that makes its data before its first start, "" for none.
+
+    `back`: somebody went back to it by hand."""
 
     service: Service  # replicas, placement and update from the newest app document
     image: str
@@ -157,7 +159,9 @@ def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
             placement=now.placement,
         )
         init = release.body.images.get(init_of(name), "")
-        wants[name] = Want(shown, image, spec_of(service, image, init), (app.version, release.version), init, release.body.back)
+        wants[name] = Want(
+            shown, image, spec_of(service, image, init), (app.version, release.version), init, release.body.back
+        )
     return wants
 
 

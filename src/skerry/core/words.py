@@ -10,6 +10,9 @@ import re
 
 LEAST_CHARACTERS = 40  # a piece of a line that is shorter says nothing
 # Of Python, Java, Node ("KeyError: 'X'", "java.lang.IllegalStateException", "Error: listen EADDRINUSE"), Go, Rust.
+_STEERS = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 _NAMED = re.compile(r"(?:Uncaught )?(?:[\w.]*(?:Error|Exception)\b|panic: |fatal error: |thread '.*' panicked)")
 
 
@@ -20,8 +23,11 @@ def with_words(how: str, log: str, most: int) -> str:
 
 
 def last_words(log: str, most: int) -> str:
-    """Whole lines from the end, parted by " / "; of a line that has no room the end; "…" where something is left out."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    """Whole lines from the end, parted by " / "; of a line that has no room the end; "…" where something is left out.
+
+    Without what steers a terminal: colours, titles, other control characters.
+    """
+    lines = [line.strip() for raw in log.splitlines() if (line := _STEERS.sub("", raw)).strip()]
     named = next((i for i in range(len(lines) - 1, -1, -1) if _NAMED.match(lines[i])), None)
     first = _first(lines, most)
     if named is None or named >= first:

@@ -17,8 +17,9 @@ from skerry.core.versions import fallback_of
 from skerry.sim import documents as docs
 from skerry.sim.checkers import held_once
 from skerry.sim.cluster import World
-from skerry.sim.machine import Container, Machine
+from skerry.sim.machine import Machine
 from skerry.sim.scenario import cluster_of, give_image
+from skerry.sim.still import Container
 
 _SETTLE_S = 200.0
 _ROUNDING_S = 0.001
@@ -54,7 +55,6 @@ class Limits:
             self.wrong.append(
                 f"{now:.2f}: {missing} slots without a replica, {double} between two versions: limit {self.limit}"
             )
-
 
     def _is_beside(self, machine: Machine, container: Container, now: float) -> bool:
         newer = [
