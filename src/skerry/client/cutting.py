@@ -18,9 +18,9 @@ from skerry.client.session import ANSWER_S, EAGER_S, Answered, Session
 from skerry.errors import BadFormat, SkerryError, Unreachable
 from skerry.trust import envelope
 from skerry.trust.drafts import rehearse
-from skerry.trust.refusals import PrevMismatch, ThresholdNotMet
+from skerry.trust.refusals import ThresholdNotMet
 
-SAID_S = 5.0  # for a host that is to say who knows it; it needs less
+SAID_S = 5.0  # for a host that is to say who knows it, or what it knows; it needs less
 ROUNDS = 3  # of signing, where a host knows something newer than what it was signed over
 
 
@@ -36,13 +36,12 @@ async def hand_to_all(session: Session, sign: Callable[[], list[bytes]], *, with
 
     With no other host they are only kept here. Raises Unreachable, ThresholdNotMet (a draft is left), what all hosts answered.
     """
-    kept = Spread()
     for _ in range(ROUNDS):
         raws = sign()
         others = [node for node in session.candidates() if node not in without]
         if not raws or not others:
             session.adopt_own(raws)
-            return kept
+            return Spread()
         try:
             rehearse(session.trusted, raws, now_s=time.time())
         except ThresholdNotMet as waits:
@@ -50,18 +49,17 @@ async def hand_to_all(session: Session, sign: Callable[[], list[bytes]], *, with
             raise
         answers = await _put(session, raws, others)
         took = [node for node, answer in answers.items() if not isinstance(answer, SkerryError)]
-        newer = [node for node, answer in answers.items() if getattr(answer, "code", "") == PrevMismatch.code]
-        if took:
-            session.preferred = took[0]
-            session.learned(raws)
-            kept = await _spread(session, raws, took)
         heads = session.trusted.heads()
-        await asyncio.gather(*map(session.learn_from, newer))
+        refused = [node for node, answer in answers.items() if isinstance(answer, Answered)]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*map(session.learn_from, refused)), SAID_S)
         if heads != session.trusted.heads():
-            continue  # who took it was behind, or said that it was
-        if took:
-            return kept
-        raise _worst(list(answers.values()))
+            continue  # who took it was behind, or said so
+        if not took:
+            raise _worst(list(answers.values()))
+        session.preferred = took[0]
+        session.learned(raws)
+        return await _spread(session, raws, took)
     raise Unreachable("not all hosts have taken it", "each time one of them knew something newer", "do it again")
 
 
