@@ -137,8 +137,8 @@ HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
 LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py \
          tests/e2e/test_databases.py
-RULES := tests/e2e/test_exclusive.py tests/e2e/test_captured.py tests/e2e/test_election.py
-PLACES := tests/e2e/test_rollouts.py tests/e2e/test_isolated.py tests/e2e/test_placement.py
+RULES := tests/e2e/test_exclusive.py tests/e2e/test_captured.py
+PLACES := tests/e2e/test_rollouts.py tests/e2e/test_isolated.py tests/e2e/test_election.py tests/e2e/test_placement.py  # the first three share a cloud
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,$(IDLY))
