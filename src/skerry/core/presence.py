@@ -208,9 +208,9 @@ class Presence:
         """Our votes: nodes whose link with us went down and did not come back in time."""
         votes = {}
         for node in enrolled if self._parted else ():
-            if node not in self._parted or node == self.me:
+            seen = self.seen(node) if node in self._parted and node != self.me else None
+            if seen is None or seen.missed_s is None:
                 continue
-            seen = self.seen(node)
             ready = seen.missed_s + (self._timing.restart_grace_s if seen.goodbye else 0.0)
             if now >= ready and (seen.status == "down" or seen.beat_s <= ready):
                 votes[node] = Lost(boot=seen.beat[0], beat=seen.beat[1], why="its link went down")
