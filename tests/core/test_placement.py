@@ -284,7 +284,7 @@ def test_wishes_that_are_followed_lead_back_to_nobody(services: dict[str, Servic
         assert ("shop", name) not in reached(("shop", name), set())
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(changes=st.lists(st.tuples(st.sampled_from(["shop", "blog", "wiki"]), wishes()), max_size=6))
 def test_ties_kept_app_by_app_are_those_that_all_documents_make(changes: list[tuple[str, dict[str, Service]]]) -> None:
     wants: dict[str, AppWant] = {}
