@@ -199,7 +199,7 @@ class NodeCore:
             self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
         s.forget_orders(app)
-        s.routes_due.add(app)
+        s.known.lodging.moved.add(app)  # its routes, and who belongs to it
         s.fence_due = True
         for service, want in now.services.items():
             old = before.services.get(service) if before is not None else None
