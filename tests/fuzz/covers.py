@@ -58,6 +58,7 @@ metadata_of_a_wheel            image.building.sources.markers
 source_archive                 image.building.sources.sdists image.tars
 zipped_source_archive          image.building.sources.sdists
 build_of_a_source_archive      image.building.sources.sdists
+package_of_npm                 image.building.sources.modules image.tars
 manifest_of_a_module           image.building.recipes.node
 bundle_of_the_agent            agent.upgrade client.bundle
 licence_of_a_package           image.licences
