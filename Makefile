@@ -191,9 +191,9 @@ mutations: venv   ## each rule of the design broken on purpose, one at a time, a
 	$(IDLY) $(BIN)/python -m soak.mutations --json build/mutations.json
 
 FUZZ_S ?= 60
-fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target
+fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes, FUZZ_S seconds for each target: make fuzz FUZZ_S=600 UNTIL=10000000
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r tests/fuzz/requirements.txt
-	PYTHONPATH=src:tests $(BIN)/python -m fuzz --seconds $(FUZZ_S)
+	PYTHONPATH=src:tests $(IDLY) $(BIN)/python -m fuzz --seconds $(FUZZ_S) $(if $(UNTIL),--until $(UNTIL))
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all

@@ -165,7 +165,7 @@ class Activators:
         try:
             while line := await reader.readline():
                 self._hear(writer, json.loads(line))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("the activator's line ended: %s", error)
         finally:
             self._tasks.discard(task)
