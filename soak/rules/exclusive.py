@@ -115,6 +115,14 @@ EXCLUSIVE = (
         (f"{STORY}[an_exclusive_slot]",),
     ),
     Rule(
+        "only-the-leases-holder-serves",
+        "5, exclusive: whoever claims an exclusive slot, only who has its lease is in routes and names.",
+        "core/standing.py",
+        "judgement.healthy and not is_holder(s, slot, node):",
+        "judgement.healthy and False:",
+        ("core/test_exclusive.py::test_who_claims_and_serves_without_the_lease_is_in_nobodys_routes",),
+    ),
+    Rule(
         "lower-numbers-are-dropped",
         "5, exclusive: hosts drop the traffic of a container with a lower number.",
         "core/leases/slots.py",

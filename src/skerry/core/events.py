@@ -141,6 +141,7 @@ class ProbeAnswered(Event, frozen=True):
     spec: str
     ok: bool
     detail: str = ""
+    last_lines: str = ""  # of its log; only of this node's own, and not when it is well
 
 
 class ImageReady(Event, frozen=True):

@@ -298,7 +298,7 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
         return
     r = _of(s, event.slot, event.spec)
     if r is not None:
-        tending.probed(s, r, event.ok, event.detail)
+        tending.probed(s, r, event.ok, event.detail, event.last_lines)
 
 
 def _knocked(s: Situation, event: Knocked) -> None:
