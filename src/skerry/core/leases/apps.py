@@ -286,7 +286,8 @@ class AppLeases:
         for name, grant in grants.items():
             if (ask := fresh.get(grant.holder)) is not None and ask.leases.get(f"{app}/{name}") == grant.number:
                 self.voter.promised(f"{app}/{name}", s.now)
-        why, to = "answers what is asked of an app's leases", ()
+        why = "answers what is asked of an app's leases"
+        to: tuple[str, ...] = ()
         if grants != before or self._votes.wait_s(s.now):
             to = tuple(node for node in sorted(fresh) if node != s.me and s.presence.linked_up(node))
         if to:
