@@ -192,7 +192,7 @@ class Author:
         self._n += 1
         try:
             raw = self._sign(effect.kind, effect.key, self.newest, self._wall_s(), effect.body)
-            self._offer(raw, binding=effect.binding)
+            self._offer(raw, binding=effect.binding, to=effect.to)
         except DiskFull as full:
             self._post(NotKept(effect.kind, effect.key, full.why))
         except Stale as stale:  # a life that our disk has forgotten has said more; the agent begins anew above it

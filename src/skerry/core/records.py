@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from skerry.core.facts import FactBody
+from skerry.core.facts import Ask, FactBody, Votes
 from skerry.core.intent import Body, Pool
 
 
@@ -146,3 +146,8 @@ _INVERTED = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 def _inverted(digest: str) -> str:
     return digest.translate(_INVERTED)
+
+
+def is_direct(record: Record) -> bool:
+    """A fact that is for whom its author sent it to, and that nobody passes on at once."""
+    return isinstance(record, Fact) and isinstance(record.body, Ask | Votes) and record.body.direct

@@ -140,7 +140,9 @@ class Situation:
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
-    def publish(self, kind: str, key: str, body: FactBody | None, reason: str, *, sync: bool = False) -> None:
+    def publish(
+        self, kind: str, key: str, body: FactBody | None, reason: str, *, sync: bool = False, to: tuple[str, ...] = ()
+    ) -> None:
         """Publish unless it says nothing new. It counts for ourselves at once."""
         if self.known.about(kind, key).get(self.me) == body and (kind, key) not in self.republish:
             return
@@ -150,12 +152,12 @@ class Situation:
             slot = Slot.parse(key)
             self.agenda.mark_slot(slot)
             self.touch_ours(slot.app, slot.service)
-        self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason))
+        self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason, to=to))
 
-    def bind(self, kind: str, key: str, body: FactBody, reason: str) -> None:
+    def bind(self, kind: str, key: str, body: FactBody, reason: str, *, to: tuple[str, ...] = ()) -> None:
         """Publish what must outlive a power cut. It counts for nobody, ourselves included, before it has come back from our disk."""
         self.binding.add((kind, key))
-        self.out.append(Publish(kind=kind, key=key, body=body, sync=True, binding=True, reason=reason))
+        self.out.append(Publish(kind=kind, key=key, body=body, sync=True, binding=True, reason=reason, to=to))
 
     def note(self, kind: str, subject: object, reason: str) -> None:
         self.out.append(Note(kind=kind, subject=str(subject), reason=reason))

@@ -10,7 +10,7 @@ from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
-from skerry.core.records import Document, Fact, Record, Slot
+from skerry.core.records import Document, Fact, Record, Slot, is_direct
 from skerry.sim.documents import word_of
 from skerry.sim.still import Container, Still
 from skerry.trust import checks_fact
@@ -183,13 +183,14 @@ class Machine(Still):
             assert isinstance(enrolment, Document) and isinstance(enrolment.body, Node)
             checks_fact.fact(fact, enrolment.body)  # what our own trust refuses is a bug of core, and ends an agent
         self.disk[fact.id] = fact
-        self.push(fact, "")
+        self.push(fact, "", effect.to)
         self.soon(0.0, lambda: self.step(ev.RecordAccepted(record=fact)))
 
-    def push(self, record: Record, source: str) -> None:
+    def push(self, record: Record, source: str, to: tuple[str, ...] = ()) -> None:
+        direct = is_direct(record)
         relays = not (isinstance(record, Fact) and record.kind == "up") or record.node == self.path
         for peer in sorted(self.linked):
-            if peer != source and relays:
+            if peer != source and relays and (not direct or peer in to):
                 self.cluster.wires.send(self, peer, record)
 
     def receive(self, record: Record, source: str) -> None:
