@@ -115,7 +115,7 @@ class Agent:
             send=lambda sends: self.links.carry(sends),
             report=self.events.append,
         )
-        self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
+        self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer, self.loop.post)
         self.auditing = Auditing(self)
         self.alerts = Alerts(self)
         self.streams = Streams(self)
