@@ -99,9 +99,7 @@ class Door:
             todo = left
         return loaded
 
-    def offer(
-        self, raw: bytes, source: str = "", *, from_client: bool = False, binding: bool = False
-    ) -> Record | None:
+    def offer(self, raw: bytes, source: str = "", *, from_client: bool = False, binding: bool = False) -> Record | None:
         """Take one record in. None: it was held already. `binding`: our own word, which nobody may hear before it is on disk.
 
         Raises TrustRefusal, and for intent and what binds us DiskFull: it is not accepted then, and comes again. After a NotYet from a
