@@ -38,8 +38,6 @@ class Shelf:
                 for line in range(LINES):
                     at = f"{line // 3600:02}:{line // 60 % 60:02}:{line % 60:02}.{line:09}"
                     out.write(f"2026-01-01T{at}+00:00 stdout F {n} {line} {'x' * 60}\n")
-                        f"2026-01-01T{line // 3600:02}:{line // 60 % 60:02}:{line % 60:02}.{line:09}+00:00 stdout F {n} {line} {'x' * 60}\n"
-                    )
 
     def with_logs(self) -> list[tuple[str, str]]:
         return [(id, f"shop.web/{id[1:]}") for id in self._files]
