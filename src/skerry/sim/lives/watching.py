@@ -7,7 +7,6 @@ a second of a tick; what is wrong it says in sentences. Captured machines are no
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.core import effects as do
@@ -225,7 +224,8 @@ class Watchers:
     def __init__(self, life: Life) -> None:
         self.life = life
         self.checkers = [kind(life) for kind in CHECKERS]
-        self.starts: Counter[Slot] = Counter()
+        self._of_effects = [c.effect for c in self.checkers if type(c).effect is not Checker.effect]
+        self._of_records = [c.record for c in self.checkers if type(c).record is not Checker.record]
         cluster = life.cluster
         cluster.watchers.append(self._effect)
         cluster.believers.append(self._record)
@@ -239,14 +239,14 @@ class Watchers:
         return [what for checker in self.checkers for what in checker.wrong]
 
     def _effect(self, machine: Machine, effect: do.Effect) -> None:
-        if isinstance(machine, Host) and not machine.captured and type(effect) is not do.Wake:
-            for checker in self.checkers:
-                checker.effect(machine, effect)
+        if type(effect) is not do.Wake and isinstance(machine, Host) and not machine.captured:
+            for tell in self._of_effects:
+                tell(machine, effect)
 
     def _record(self, host: Host, record: Record, source: str) -> None:
         if not host.captured:
-            for checker in self.checkers:
-                checker.record(host, record, source)
+            for tell in self._of_records:
+                tell(host, record, source)
 
     def _booted(self, host: Host) -> None:
         if not host.captured:
