@@ -13,12 +13,13 @@ APT_REAL := docker-registry docker.io buildah strace uidmap procps gdb tcpdump b
 APT_ELASTIC := wrk  # makes the load
 APT_NODE := $(if $(shell command -v npm),,nodejs npm)  # whoever has another node keeps it
 APT_LEASES := etcd-server etcd-client  # to be compared with
+APT_SWARM := docker.io  # to be compared with
 APT_GUEST := qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients e2fsprogs
 
 unexport PYTHONDONTWRITEBYTECODE  # each module is compiled once, not by every lot and every command that a test starts
 export SKERRY_ALL_TESTS := 1  # all that tests call is installed here: none may be left out for want of it
 
-.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e rules bench bench-images bench-elastic bench-leases guest guests soak sim seeds mutations fuzz clean
+.PHONY: help setup venv bundle wheel demo demo-elastic test timed lint fast images real e2e rules bench bench-images bench-elastic bench-leases bench-swarm guest guests soak sim seeds mutations fuzz clean
 
 help:            ## what can be made
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/:/'
@@ -48,6 +49,9 @@ build/.apt-elastic: Makefile
 
 build/.apt-leases: Makefile
 	$(call install,$(APT_LEASES))
+
+build/.apt-swarm: Makefile
+	$(call install,$(APT_SWARM))
 
 build/.apt-guest: Makefile
 	$(call install,$(APT_GUEST))
@@ -89,6 +93,9 @@ bench-elastic: venv       ## what growing and shrinking costs on loads, beside K
 
 bench-leases: setup bundle build/.apt-leases  ## leases beside etcd's on three lab hosts; 3 minutes
 	$(BIN)/python -m bench.leases --json build/bench-leases.json
+
+bench-swarm: setup bundle build/.apt-swarm  ## beside Docker Swarm on three lab hosts; 8 minutes
+	$(BIN)/python -m bench.swarm --json build/bench-swarm.json
 
 test: setup build/.apt-real build/.apt-e2e  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs --output-sync=target lint fast images bundle timed

@@ -11,9 +11,11 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 APP = "static"
 PORT = 8088
+NAMED = "mkdir /tmp/www; echo {version} $(hostname) >/tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www"
 COMPOSE = """\
 name: {app}
 services:
@@ -45,27 +47,33 @@ def write_compose(
     return path
 
 
-def archive(version: int) -> bytes:
-    """The image as a docker-archive. Every mount point that a container needs is in it: no skeleton has to be laid over it."""
+def archive(version: int, *, tag: str = "", named: bool = False) -> bytes:
+    """The image as a docker-archive. Every mount point that a container needs is in it: no skeleton has to be laid over it.
+
+    `named`: its page also says the container's host name, and it stops by SIGKILL, so that nobody's grace is in a figure.
+    """
     busybox = shutil.which("busybox")
     if busybox is None:
         raise FileNotFoundError("busybox is not installed: apt-get install busybox-static")
     layer = _tar(
         {
             **dict.fromkeys(("bin", "dev", "etc", "proc", "run", "sys", "tmp", "www"), None),
-            "bin/httpd": Path(busybox).read_bytes(),
+            **{f"bin/{name}": Path(busybox).read_bytes() for name in (("sh",) if named else ("httpd",))},
             "etc/passwd": b"root:x:0:0::/:\nweb:x:10001:10001::/www:\n",
             **dict.fromkeys(("etc/hosts", "etc/hostname", "etc/resolv.conf"), b""),
             "www/index.html": f"page {version}\n".encode(),
         }
     )
+    start: dict[str, Any] = {"Entrypoint": ["/bin/httpd", "-f", "-p", "80", "-h", "/www"], "User": "10001:10001"}
+    if named:
+        start |= {"Entrypoint": ["/bin/sh", "-ec", NAMED.format(version=version)], "StopSignal": "SIGKILL"}
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": ["/bin/httpd", "-f", "-p", "80", "-h", "/www"], "User": "10001:10001"},
+        "config": start,
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
     }
-    manifest = [{"Config": "config.json", "RepoTags": None, "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [tag] if tag else None, "Layers": ["layer.tar"]}]
     return _tar(
         {
             "config.json": json.dumps(config).encode(),

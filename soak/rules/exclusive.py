@@ -16,6 +16,33 @@ EXCLUSIVE = (
         ("core/test_leases.py::test_after_its_start_a_voter_says_nothing_for_the_length_of_a_lease",),
     ),
     Rule(
+        "granted-when-it-is-on-disk",
+        "5, exclusive: what a voter grants is on its disk before anybody hears of it.",
+        "agent/door.py",
+        "        elif binding:  # before",
+        "        elif False:  # before",
+        (
+            "core/test_granting.py::"
+            "test_a_grant_that_anybody_has_heard_of_survives_a_power_cut_that_takes_all_that_was_not_synced",
+        ),
+    ),
+    Rule(
+        "nothing-counts-before-it-is-on-disk",
+        "5, exclusive: a grant counts for its own voter only when it has come back from the disk.",
+        "core/leases/desk.py",
+        's.bind("grant", lease,',
+        's.publish("grant", lease,',
+        ("core/test_granting.py::test_a_voter_whose_disk_is_full_grants_nothing_and_says_so",),
+    ),
+    Rule(
+        "renewed-only-whom-the-disk-names",
+        "5, exclusive: right after its start a voter renews only whom its own disk names.",
+        "core/leases/desk.py",
+        "and not (silent and self._kept.get(lease) != own)",
+        "and True",
+        ("core/test_granting.py::test_voters_whose_disks_have_lost_it_renew_nobody_for_the_length_of_a_lease",),
+    ),
+    Rule(
         "voter-counts-longer",
         "5, exclusive: a voter counts D(1 + 2 rho), for its clock may be the fast one.",
         "core/leases/voter.py",
@@ -86,6 +113,14 @@ EXCLUSIVE = (
         '    return s.leases.want(s, lease) or f"waits',
         '    return s.leases.want(s, lease) and f"waits',
         (f"{STORY}[an_exclusive_slot]",),
+    ),
+    Rule(
+        "only-the-leases-holder-serves",
+        "5, exclusive: whoever claims an exclusive slot, only who has its lease is in routes and names.",
+        "core/standing.py",
+        "judgement.healthy and not is_holder(s, slot, node):",
+        "judgement.healthy and False:",
+        ("core/test_exclusive.py::test_who_claims_and_serves_without_the_lease_is_in_nobodys_routes",),
     ),
     Rule(
         "lower-numbers-are-dropped",

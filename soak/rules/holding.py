@@ -69,6 +69,16 @@ HOLDING = (
         (f"{STORY}[data_waits]",),
     ),
     Rule(
+        "disposable-data-keeps-nothing",
+        "5, data: a slot whose volume the app calls disposable does not wait for the node that has it.",
+        "core/situation.py",
+        "return body.volumes if body is not None else {}",
+        "return {}",
+        (
+            "core/test_homes.py::test_a_slot_of_a_lost_host_begins_empty_elsewhere_if_its_volume_is_disposable_and_waits_if_it_is_not",
+        ),
+    ),
+    Rule(
         "three-keep-the-images",
         "5, data: the first three nodes of the order for the service's name keep its images.",
         "core/timing.py",

@@ -61,6 +61,25 @@ async def test_alone_there_is_nobody_to_ask():
     assert await Node().copies.second([HASH], 5.0) == ""
 
 
+async def test_all_that_have_it_are_named_when_the_last_one_has():
+    node = Node("node/b", "node/c")
+    asking = asyncio.create_task(node.copies.all([HASH], 5.0))
+    ask = await node.asked(2)
+    node.copies.answered("node/c", HoldsAnswer(ask.number, True))
+    await node.asked(3)
+    assert node.sent[-1].peer == "node/b", "who has said yes is not asked again"
+    assert not asking.done()
+    node.copies.answered("node/b", HoldsAnswer(ask.number, True))
+    assert await asking == {"node/b", "node/c"}
+
+
+async def test_who_never_says_so_holds_up_the_question_no_longer_than_that():
+    node = Node("node/b", "node/c")
+    asking = asyncio.create_task(node.copies.all([HASH], 0.3))
+    node.copies.answered("node/c", HoldsAnswer((await node.asked(2)).number, True))
+    assert await asking == {"node/c"}
+
+
 @pytest.mark.parametrize("holds", [True, False])
 def test_the_answer_is_what_the_disk_says(holds):
     node = Node(holds=holds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from skerry.core.facts import Ask
+from skerry.core.facts import Ask, Claim, SlotState
 from skerry.core.intent import Probe, Service, Update
 from skerry.core.records import Fact, Slot
 from skerry.sim import documents as docs
@@ -16,6 +16,7 @@ from skerry.sim.cluster import Cluster, World
 from skerry.sim.contest import Contest
 from skerry.sim.exclusive import OneHolder
 from skerry.sim.scenario import cluster_of, give_image
+from skerry.sim.still import Container
 
 ONE = Slot("shop", "db", 0)
 SERVICE = Service(exclusive=True, probe=Probe(kind="tcp", port=80, start_period_s=10.0))
@@ -238,3 +239,29 @@ def test_who_asks_without_being_meant_is_granted_nothing() -> None:
     told = cluster["vps-4"].disk
     assert not [r for r in told.values() if isinstance(r, Fact) and r.kind == "grant" and r.body.holder == "node/vps-4"]  # type: ignore[union-attr]
     assert holder(one)[0] not in (name, "vps-4") and one.wrong == []
+
+
+def test_who_claims_and_serves_without_the_lease_is_in_nobodys_routes() -> None:
+    """A captured host that nobody grants the lease says that it runs the slot well, and does answer all who probe it."""
+    cluster, one = holding(4, service=Service(exclusive=True, probe=SERVICE.probe, constraints=("node!=vps-4",)))
+    name, number = holder(one)
+    liar = "node/vps-4"
+    honest = [machine for path, machine in cluster.machines.items() if path != liar]
+    ((_, real),) = one.running(ONE)
+    fake = Container(id="fake", slot=ONE, spec=real.spec, image=real.image, address="10.77.200.66")
+    cluster.machines[liar].containers[fake.id] = fake
+    claim = Claim(spec=real.spec, image=real.image, rank=0, reason="mine")
+    state = SlotState(
+        spec=real.spec, image=real.image, state="running", address=fake.address, healthy=True, fencing=number
+    )
+    cluster[name].power_cut()
+    for turn in range(12):
+        for machine in honest:
+            for n, (kind, body) in enumerate((("claim", claim), ("slot", state))):
+                fact = Fact(node=liar, kind=kind, key=str(ONE), seq=(10**6, 2 * turn + n), time=0.0, body=body)
+                if machine.on:
+                    machine.receive(fact, liar)
+        cluster.run(1.0)
+        routed = {address for m in honest if m.route for _, all_of in m.route.names for address in all_of}
+        assert fake.address not in routed, f"after {turn + 1} s"
+    assert routed - {real.address}, "another has taken it over"

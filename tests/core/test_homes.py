@@ -9,7 +9,7 @@ from skerry.core.records import Slot
 from skerry.sim import documents as docs
 from skerry.sim.captured import Captured
 from skerry.sim.cluster import World
-from skerry.sim.scenario import give_image
+from skerry.sim.scenario import cluster_of, give_image
 from skerry.sim.whole import WholeMachine, whole_cluster_of
 
 KEEP = Service(
@@ -153,3 +153,20 @@ def test_a_home_of_a_worse_rank_keeps_its_slot_from_a_liar_of_a_better_one_over_
         machine.boot()
     kept.cluster.run(90.0)
     assert everywhere(kept, kept.home)
+
+
+@pytest.mark.parametrize("disposable", [True, False])
+def test_a_slot_of_a_lost_host_begins_empty_elsewhere_if_its_volume_is_disposable_and_waits_if_it_is_not(
+    disposable: bool,
+) -> None:
+    cluster = cluster_of(4)
+    give_image(cluster, "vps-1", "keep")
+    app = docs.app("shop", {"keep": KEEP}, volumes={"data": disposable})
+    cluster.accept("vps-1", docs.release("shop", {"keep": "keep"}), app)
+    cluster.run(20.0)
+    (home,) = (m for m in cluster.machines.values() if any(c.slot == SLOT for c in m.containers.values()))
+    home.power_cut()
+    cluster.run(60.0)
+    others = [m for m in cluster.machines.values() if m is not home]
+    elsewhere = [c for m in others for c in m.containers.values() if c.slot == SLOT and c.running]
+    assert len(elsewhere) == (1 if disposable else 0)

@@ -127,12 +127,12 @@ def test_a_holder_counts_from_before_it_asked_less_what_a_kill_takes() -> None:
     holder.take("x", 1, 10.0)
     ask = holder.ask(10.0)
     assert ask == Ask(life=7, turn=101, leases={"x": 1})
-    assert holder.ask(11.4) is None and holder.ask(11.5) == Ask(life=7, turn=102, leases={"x": 1})
+    assert holder.ask(11.1) is None and holder.ask(11.125) == Ask(life=7, turn=102, leases={"x": 1})
     first, second = (Promise(life=7, turn=turn, leases={"x": 1}) for turn in (101, 102))
     assert holder.count("x", voters, {A: second}) == 0.0
     assert holder.count("x", voters, {A: second, B: first}) == pytest.approx(10.0 + D * 0.98 - STOP)
-    assert holder.count("x", voters, {A: second, B: second}) == pytest.approx(11.5 + D * 0.98 - STOP)
-    assert holder.count("x", voters, {A: first}) == pytest.approx(11.5 + D * 0.98 - STOP), "what was promised stands"
+    assert holder.count("x", voters, {A: second, B: second}) == pytest.approx(11.125 + D * 0.98 - STOP)
+    assert holder.count("x", voters, {A: first}) == pytest.approx(11.125 + D * 0.98 - STOP), "what was promised stands"
 
 
 @pytest.mark.parametrize(

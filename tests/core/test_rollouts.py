@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry.core import canary
+from skerry.core import events as ev
 from skerry.core.failures import is_on_trial
-from skerry.core.intent import CanaryStep, Placement, Probe, Release, Service, Update, spec_of
+from skerry.core.intent import CanaryStep, Needs, Placement, Probe, Release, Service, Update, spec_of
 from skerry.core.records import Slot
 from skerry.core.rollout import Lower, may_move, tolerated
 from skerry.sim import documents as docs
@@ -17,6 +20,7 @@ from skerry.sim.checkers import held_once
 from skerry.sim.cluster import Cluster
 from skerry.sim.rollouts import Rollouts, told
 from skerry.sim.scenario import cluster_of, give_image
+from skerry.sim.still import Container
 
 PROBE = Probe(kind="tcp", port=80, interval_s=1.0, start_period_s=4.0)
 shares = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=4, unique=True).map(sorted)
@@ -100,6 +104,12 @@ def test_a_seed_that_once_broke_its_limit_keeps_it(seed: int) -> None:
     assert scenario.run() == [], told(scenario)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5, 20])
+def test_something_serves_while_versions_come_that_answer_and_soon_end(seed: int) -> None:
+    scenario = Rollouts(seed, dying=True)
+    assert scenario.run() == [], told(scenario)
+
+
 # --- one situation each -----------------------------------------------------------------------------------------------
 
 
@@ -128,6 +138,15 @@ class Shop:
         core = self.cluster["vps-1"].core
         assert core is not None
         return [row.version for row in core.rows()]
+
+    def containers(self, word: str) -> list[Container]:
+        machines = self.cluster.machines.values()
+        return [c for m in machines for c in m.containers.values() if c.running and docs.word_of(c.image) == word]
+
+    def answering(self) -> int:
+        now = self.cluster.clock.now_s
+        every = [c for machine in self.cluster.machines.values() for c in machine.containers.values()]
+        return sum(c.running and not c.stopping and c.answers_s <= now for c in every)
 
     def well(self) -> int:
         core = self.cluster["vps-1"].core
@@ -258,6 +277,8 @@ def test_a_slot_that_an_earlier_rollout_left_without_anything_goes_first() -> No
     shop.cluster.run(10.0)
     assert shop.versions_of() == ["1.2", "1.2", "1.1"] and shop.well() == 2
     shop.deploy("v3", fallback=0)
+    shop.cluster.run(3.0)
+    assert shop.versions_of() == ["1.3", "1.3", "1.1"] and shop.well() == 3
     shop.cluster.run(5.0)
     assert shop.versions_of() == ["1.3"] * 3 and shop.well() == 3
 
@@ -365,3 +386,123 @@ def test_a_slot_whose_failure_is_tolerated_does_not_hold_up_the_next(ratio: floa
     shop.deploy("v2")
     shop.cluster.run(12.0)
     assert shop.versions_of()[1:] == others and shop.well() == 2
+
+
+# --- a version that answers, and ends seconds later --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "replicas"), [("stop-first", 2), ("stop-first", 3), ("start-first", 1), ("start-first", 3)]
+)
+@pytest.mark.parametrize("life_s", [0.5, 2.5, 4.5])
+@pytest.mark.parametrize("probe", [None, PROBE])
+def test_a_version_that_ends_seconds_later_leaves_no_moment_without_any(
+    order: Literal["stop-first", "start-first"], replicas: int, life_s: float, probe: Probe | None
+) -> None:
+    shop = Shop(Service(replicas=replicas, probe=probe, update=Update(order=order)))
+    shop.cluster.bad_life["", "v2"] = life_s
+    shop.deploy("v2")
+    least = 99
+    for _ in range(600):
+        shop.cluster.run(0.05)
+        least = min(least, shop.answering())
+    assert least >= 1
+    assert shop.versions_of() == ["1.1"] * replicas and shop.well() == replicas
+
+
+def test_the_last_that_stops_first_waits_until_another_has_been_well_for_the_monitor_s_time() -> None:
+    shop = Shop(Service(replicas=3, probe=PROBE, update=Update(monitor_s=8.0)))
+    shop.deploy("v2")
+    shop.cluster.run(7.5)
+    assert shop.versions_of() == ["1.2", "1.2", "1.1"] and shop.well() == 3
+    awaits = shop.cluster["vps-1"].core.explain(Slot("shop", "web", 2)).awaits  # type: ignore[union-attr]
+    shop.cluster.run(2.0)
+    assert shop.versions_of() == ["1.2"] * 3 and shop.well() == 3
+    holder = next(row.node for row in shop.cluster["vps-1"].core.rows() if row.slot == "shop.web/2")  # type: ignore[union-attr]
+    assert holder != "vps-1" or "waits until another has been well for 8 s" in awaits
+
+
+def test_of_many_the_last_does_not_wait_for_the_one_before_it() -> None:
+    """Ten that take 0.3 s each: the first of them has been well for the monitor's 2 s when the last one's turn comes."""
+    shop = Shop(Service(replicas=10, probe=PROBE, update=Update(monitor_s=2.0)))
+    shop.deploy("v2")
+    at_s: list[float] = []
+    for _ in range(200):
+        shop.cluster.run(0.05)
+        at_s += [shop.cluster.clock.now_s] * (shop.versions_of().count("1.2") - len(at_s))
+    assert len(at_s) == 10 and at_s[-1] - at_s[-2] < 0.6
+
+
+def test_what_starts_first_waits_for_nothing_and_keeps_one_beside_for_the_monitor_s_time() -> None:
+    shop = Shop(Service(replicas=3, probe=PROBE, update=Update(order="start-first", monitor_s=8.0)))
+    shop.deploy("v2")
+    shop.cluster.run(3.0)
+    assert shop.versions_of() == ["1.2"] * 3 and shop.well() == 3
+    assert [c.slot.index for c in shop.containers("v1")] == [2], "one of the version before, beside the last"
+    shop.cluster.run(10.0)
+    assert shop.containers("v1") == [] and shop.well() == 3
+
+
+def test_the_one_beside_serves_again_when_the_new_one_ends_and_goes_when_another_version_comes() -> None:
+    shop = Shop(Service(replicas=1, probe=PROBE, update=Update(order="start-first", monitor_s=8.0)))
+    shop.deploy("v2")
+    shop.cluster.run(3.0)
+    assert len(shop.containers("v1")) == 1
+    machine = next(m for m in shop.cluster.machines.values() if m.containers)
+    machine.kill(shop.containers("v2")[0].id, 137)
+    shop.cluster.run(0.05)
+    assert shop.versions_of() == ["1.1"] and shop.well() == 1, "at once, without a start"
+    shop.cluster.run(30.0)
+    assert shop.versions_of() == ["1.2"], "once is not enough to turn back"
+    shop.deploy("v3", fallback=1)
+    shop.cluster.run(3.0)
+    assert shop.versions_of() == ["1.3"]
+    shop.deploy("v4")
+    shop.cluster.run(0.4)
+    assert shop.containers("v2") == [], "no more than one is kept"
+    shop.cluster.run(3.0)
+    assert shop.versions_of() == ["1.4"] and len(shop.containers("v3")) == 1
+
+
+def test_room_for_two_is_enough_though_a_third_is_still_stopping() -> None:
+    """The next version comes while the one before stays beside: that one stops, and then the new one starts first again."""
+    needs = Needs(reserve_memory_bytes=400 << 20)
+    shop = Shop(Service(replicas=1, probe=PROBE, needs=needs, update=Update(order="start-first")), nodes=1)
+    assert shop.cluster["vps-1"].core._s.memory_bytes < 3 * needs.reserve_memory_bytes  # type: ignore[union-attr]
+    shop.deploy("v2")
+    shop.cluster.run(2.0)
+    shop.deploy("v3")
+    least = 99
+    for _ in range(100):
+        shop.cluster.run(0.05)
+        least = min(least, shop.answering())
+    assert least == 1 and shop.versions_of() == ["1.3"]
+
+
+def test_who_goes_back_by_hand_waits_for_no_monitor() -> None:
+    shop = Shop(Service(replicas=3, probe=PROBE, update=Update(monitor_s=60.0)))
+    back = docs.release("shop", {"web": "v2"}, version=2, fallback=shop.held[-1])
+    assert isinstance(back.body, Release)
+    for machine in shop.cluster.machines:
+        give_image(shop.cluster, machine.removeprefix("node/"), "v2")
+    shop.cluster.accept("vps-1", docs.document("release/shop", msgspec.structs.replace(back.body, back=True), 2))
+    shop.cluster.run(5.0)
+    assert shop.versions_of() == ["1.2"] * 3 and shop.well() == 3
+
+
+def test_why_a_probe_failed_is_told_with_the_last_words_of_the_log() -> None:
+    shop = Shop(Service(replicas=2, probe=PROBE))
+    shop.cluster.bad_health.add(("", "v2"))
+    shop.deploy("v2")
+    for _ in range(200):
+        shop.cluster.run(0.1)
+        for machine in shop.cluster.machines.values():
+            for c in machine.containers.values():
+                if docs.word_of(c.image) == "v2" and c.running:
+                    machine.step(ev.ProbeAnswered(slot=c.slot, node=machine.path, spec=c.spec, ok=False, detail="HTTP 500",
+                                                  last_lines="\x1b[31mKeyError: 'DB_URL'\x1b[0m\nGET /healthz 500"))  # fmt: skip
+    row = shop.cluster["vps-1"].core.rows()[0]  # type: ignore[union-attr]
+    words = "not healthy within 4 s: HTTP 500; its last words: KeyError: 'DB_URL' / GET /healthz 500"
+    assert (
+        row.verdict.count(words) == 1 and "vps-1, vps-" in row.verdict and "turned back to version 1.1" in row.verdict
+    )

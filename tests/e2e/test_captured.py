@@ -174,6 +174,7 @@ def test_who_is_expelled_through_the_only_host_in_reach_is_cut_off_everywhere_wi
         told = hosts.skerry.json("host", "expel", CAPTURED)
         took_s = time.time() - began_s
         assert told["state"] == "expelled"
+        assert (sorted(told["known_to"]), told["not_yet_known_to"]) == (sorted(HONEST), []), "all know when it ends"
         hosts.skerry.wait(
             "no tunnel to it anywhere",
             lambda: all(own not in hosts.said(h, "wg", "show", "all", "peers") for h in HONEST),

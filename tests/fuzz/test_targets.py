@@ -1,12 +1,16 @@
-"""A short run of every fuzz target with each `make test`; long ones by hand: `make fuzz`."""
+"""A short run of every fuzz target with each `make test`, and all that the corpus has; long runs by hand: `make fuzz`."""
 
 from __future__ import annotations
+
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz.targets import TARGETS, run, seeds
+from fuzz import corpus
+from fuzz.child import SLOW_S
+from fuzz.targets import TARGETS, begin_with, run, seeds
 
 MANY = 150
 SLOW = {"image_archive", "layer_of_an_image", "package_databases_of_an_image"}
@@ -29,11 +33,19 @@ def nearly(draw: st.DrawFn, good: list[bytes]) -> bytes:
 def test_no_bytes_raise_anything_but_a_skerry_error(name: str) -> None:
     @settings(max_examples=MANY // 5 if name in SLOW else MANY, deadline=None, database=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(data=st.one_of(st.binary(max_size=300), nearly(seeds(name))))
+    @given(data=st.one_of(st.binary(max_size=300), nearly(begin_with(name))))
     def all_bytes(data: bytes) -> None:
         run(name, data)
 
     all_bytes()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_failed_once_and_what_atheris_gathered_raise_nothing_else(name: str) -> None:
+    for data in corpus.read(name):
+        began_s = time.process_time()
+        run(name, data)
+        assert time.process_time() - began_s < SLOW_S, data[:100]
 
 
 @pytest.mark.parametrize("name", TARGETS)

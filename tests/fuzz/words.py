@@ -5,7 +5,6 @@ Each with the good input that its fuzzing begins with. The invariant is that of 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import os
@@ -19,8 +18,9 @@ from typing import Any
 import msgspec
 from dnslib import DNSRecord
 
+from fuzz.asked import LOOP
 from image.memory import elf_of
-from skerry.agent.newcomer import Answer
+from skerry.agent import newcomer
 from skerry.agent.renting import enrolling
 from skerry.client.compose.healthcheck import NotUnderstood, translate
 from skerry.client.compose.interpolate import parse_env
@@ -33,7 +33,7 @@ from skerry.client.shortcuts.trace import read_line
 from skerry.client.trial import trace, wish
 from skerry.errors import BadFormat
 from skerry.image import licences
-from skerry.image.building.elf import read_elf
+from skerry.image.building.elf import read_elf, stripped
 from skerry.image.building.recipe import read_recipe
 from skerry.image.building.sources.debian import parse_packages
 from skerry.image.building.sources.lock import read_lock
@@ -81,7 +81,7 @@ class _Line:
 
 
 def piece_of_a_terminal(data: bytes) -> None:
-    piece = asyncio.run(terminals.recv(_Line(data), b"".join(bytes([n]) for n in range(256))))  # type: ignore[arg-type]
+    piece = LOOP.run_until_complete(terminals.recv(_Line(data), b"".join(bytes([n]) for n in range(256))))  # type: ignore[arg-type]
     for told in (piece.size, piece.end, piece.text):
         with contextlib.suppress(BadFormat):
             told()
@@ -97,9 +97,7 @@ def what_is_handed_over(data: bytes) -> None:
 
 
 def catch_up(data: bytes) -> None:
-    """As newcomer._ask has it: it gives up that host."""
-    with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-        msgspec.msgpack.decode(data, type=Answer)
+    newcomer._read(data)
 
 
 def line_of_a_stranger(data: bytes) -> None:
@@ -290,7 +288,9 @@ def licence_of_a_package(data: bytes) -> None:
 
 
 def program_of_an_image(data: bytes) -> None:
+    """For what it needs, and then without what no system reads."""
     read_elf(data)
+    read_elf(stripped(data))
 
 
 def wish_of_a_trial(data: bytes) -> None:

@@ -38,7 +38,7 @@ from skerry.runtime.contract import ContainerSpec, Exited, Mount, Runtime
 log = logging.getLogger(__name__)
 KEPT_MAX = 100  # ended containers that are remembered for their logs
 FENCING_NUMBER = "SKERRY_FENCING_NUMBER"  # in a container of an exclusive slot: its lease's number
-LAST_LINES = 10  # of an exited container's log, for `events` and `explain`
+LAST_LINES = 10  # of the log of a container that exited or ails, for `events` and `explain`
 
 
 class Environment(Protocol):
@@ -251,7 +251,7 @@ class Containers:
             await self._runtime.start(spec)
             async with asyncio.timeout(within_s):
                 gone = await ended
-            lines = "\n".join(line.text for line in tail(self._runtime.logs(spec.id), LAST_LINES))
+            lines = self._last_lines(spec.id)
             return Ended(gone.exit_code, gone.oom, lines)
         finally:
             del self._awaited[spec.id]
@@ -291,10 +291,20 @@ class Containers:
 
     async def _tell_exit(self, gone: Exited) -> None:
         labels = self._known[gone.id]
-        lines = "\n".join(line.text for line in tail(self._runtime.logs(gone.id), LAST_LINES))
+        lines = self._last_lines(gone.id)
         self._keep(gone, labels)
         await self._clear(gone.id)
         self._post(ContainerExited(Slot.parse(labels.slot), labels.spec, gone.id, gone.exit_code, gone.oom, lines))
+
+    def _last_lines(self, id: str) -> str:
+        return "\n".join(line.text for line in tail(self._runtime.logs(id), LAST_LINES))
+
+    def last_lines_of(self, slot: Slot, spec: str) -> str:
+        """What a slot's container said last that runs here in that version; "" if none does."""
+        ids = (
+            id for id, labels in self._known.items() if (labels.slot, labels.spec, labels.init) == (str(slot), spec, "")
+        )
+        return next((self._last_lines(id) for id in ids if id not in self._gone), "")
 
     def _keep(self, gone: Exited, labels: Labels) -> None:
         """Of one that ended badly, what would be gone with it; nothing waits for that."""

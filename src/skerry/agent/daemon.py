@@ -115,7 +115,7 @@ class Agent:
             send=lambda sends: self.links.carry(sends),
             report=self.events.append,
         )
-        self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer)
+        self.author = Author(self._sign, self.boot, self.clock.wall_s, self.door.offer, self.loop.post)
         self.auditing = Auditing(self)
         self.alerts = Alerts(self)
         self.streams = Streams(self)
@@ -181,9 +181,7 @@ class Agent:
             post=self.loop.post,
             note=self.events.append,
         )
-        self.prober: Prober[Slot] = Prober(
-            lambda *answer: self.loop.post(ProbeAnswered(*answer)), on_asked=lambda *told: self.metrics.probed(*told)
-        )
+        self.prober: Prober[Slot] = Prober(self._probed, on_asked=lambda *told: self.metrics.probed(*told))
         self.waking: Activators
         self.enrolments = Enrolments(self)
         self.enrolling = Enrolling(self, self.enrolments)
@@ -196,6 +194,10 @@ class Agent:
         self.logs = LogKeeping(files.kept_logs)
         self.crashes, self.cores = crashes_of(self), cores_of(self)
         self.server: Server
+
+    def _probed(self, slot: Slot, node: str, spec: str, ok: bool, detail: str) -> None:
+        lines = self.containers.last_lines_of(slot, spec) if node == self.me and not ok else ""
+        self.loop.post(ProbeAnswered(slot, node, spec, ok, detail, lines))
 
     async def start(self) -> None:
         """Core learns what the disk holds before it decides anything; links open last, when all can be carried out."""

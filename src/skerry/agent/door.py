@@ -99,10 +99,12 @@ class Door:
             todo = left
         return loaded
 
-    def offer(self, raw: bytes, source: str = "", *, from_client: bool = False) -> Record | None:
-        """Take one record in. None: it was held already.
+    def offer(
+        self, raw: bytes, source: str = "", *, from_client: bool = False, binding: bool = False
+    ) -> Record | None:
+        """Take one record in. None: it was held already. `binding`: our own word, which nobody may hear before it is on disk.
 
-        Raises TrustRefusal, and for intent DiskFull: it is not accepted then, and comes again. After a NotYet from a
+        Raises TrustRefusal, and for intent and what binds us DiskFull: it is not accepted then, and comes again. After a NotYet from a
         neighbour it is kept aside and tried again when root, policy or an enrolment changes.
         """
         try:
@@ -131,7 +133,7 @@ class Door:
         except TrustRefusal:
             self._not_again(raw)
             raise
-        self._keep(record, raw, source)
+        self._keep(record, raw, source, binding=binding)
         if isinstance(record, Document) and record.kind in ROOT_OF_ALL:
             self.members_changed = True
             self._try_waiting()
@@ -194,9 +196,11 @@ class Door:
         hashes = (self.lacks(document) for document in self.trusted.documents())
         return tuple(itertools.islice((hash for hash in hashes if hash), PUSH_RECORDS))
 
-    def _keep(self, record: Record, raw: bytes, source: str) -> None:
+    def _keep(self, record: Record, raw: bytes, source: str, *, binding: bool = False) -> None:
         if record.kind == "up":
             self._live[record.id] = raw
+        elif binding:  # before anything else: on a full disk it was never said
+            self._records.put(record.id, raw, hash=record.hash, now=True)
         else:
             self._put(record, raw, source)
         change = self.trusted.commit(record, raw)

@@ -15,9 +15,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from skerry.core import effects as do
-from skerry.core.events import Event, Timer
+from skerry.core.events import Event, NotKept, Timer
 from skerry.core.facts import FactBody
 from skerry.core.node import NodeCore
+from skerry.store.disk import DiskFull
 from skerry.trust.accept import Stale
 
 log = logging.getLogger(__name__)
@@ -171,9 +172,12 @@ class Author:
         sign: Callable[[str, str, tuple[int, int], float, FactBody | None], bytes],
         boot: int,
         wall_s: Callable[[], float],
-        offer: Callable[[bytes], Any],
+        offer: Callable[..., Any],
+        post: Callable[[Event], None],
     ) -> None:
+        """`offer`: the door's. `post` tells core what could not be kept."""
         self._sign = sign
+        self._post = post
         self._boot = boot
         self._n = 0
         self._wall_s = wall_s
@@ -187,7 +191,10 @@ class Author:
     def publish(self, effect: do.Publish) -> None:
         self._n += 1
         try:
-            self._offer(self._sign(effect.kind, effect.key, self.newest, self._wall_s(), effect.body))
+            raw = self._sign(effect.kind, effect.key, self.newest, self._wall_s(), effect.body)
+            self._offer(raw, binding=effect.binding)
+        except DiskFull as full:
+            self._post(NotKept(effect.kind, effect.key, full.why))
         except Stale as stale:  # a life that our disk has forgotten has said more; the agent begins anew above it
             log.warning("not published: %s", stale)
 

@@ -18,7 +18,7 @@ import msgspec
 from skerry.core.events import CaughtUp
 from skerry.core.intent import Node
 from skerry.core.records import MachineSlot
-from skerry.errors import SkerryError, TrustRefusal
+from skerry.errors import BadFormat, SkerryError, TrustRefusal
 from skerry.mesh.messages import recv_bytes, send_bytes
 from skerry.outside import UNREADABLE
 
@@ -87,10 +87,10 @@ async def _ask(agent: Agent, node: str) -> bool:
         stream = await agent.mesh.open(node, "/catch-up")
         try:
             await send_bytes(stream, msgspec.msgpack.encode(ours))
-            raws = msgspec.msgpack.decode(await recv_bytes(stream, timeout_s=ANSWER_S), type=Answer)
+            raws = _read(await recv_bytes(stream, timeout_s=ANSWER_S))
         finally:
             await stream.close()
-    except (SkerryError, OSError, *UNREADABLE) as error:
+    except (SkerryError, OSError) as error:
         log.debug("%s did not answer: %s", node, error)
         return False
     for raw in raws:
@@ -99,3 +99,11 @@ async def _ask(agent: Agent, node: str) -> bool:
         except TrustRefusal as refusal:
             agent.links.refused(refusal, node)
     return True
+
+
+def _read(answer: bytes) -> Answer:
+    """Records, of which nothing is believed yet. Raises BadFormat."""
+    try:
+        return msgspec.msgpack.decode(answer, type=Answer)
+    except UNREADABLE as error:
+        raise BadFormat("an answer was not taken", str(error)) from None

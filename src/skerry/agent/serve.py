@@ -24,17 +24,20 @@ from skerry.agent.renting.acts import act
 from skerry.core.constraints import name_of
 from skerry.core.events import VolumeGone
 from skerry.core.intent import KINDS, App, Policy
+from skerry.core.messages import PayloadHash
 from skerry.core.records import Document, MachineSlot, Record, Slot, is_about, is_meant, path_of
 from skerry.core.view import Row
 from skerry.errors import BadInput, NoSuchSubject, Refusal
 from skerry.observe.events import Entry, Wanted
 from skerry.trust import envelope
+from skerry.trust.drafts import DOCUMENTS_MAX
 from skerry.trust.requests import Request
 
 if TYPE_CHECKING:
     from skerry.agent.daemon import Agent
 
 KEEP_TIMEOUT_S = 3.0
+SPREAD_S = 1.5  # who does not say by then that it has a document is told as one that has not
 TOGETHER_S = 0.005  # changes of rows that come closer to one another are told as one
 STILL_HERE_S = 1.0  # who follows rows hears of us at least so often
 
@@ -56,6 +59,12 @@ class Paths(msgspec.Struct, forbid_unknown_fields=True):
 
 class Hashes(msgspec.Struct, forbid_unknown_fields=True):
     hashes: list[str]
+
+
+class Spread(msgspec.Struct, forbid_unknown_fields=True):
+    """Payload hashes of documents."""
+
+    hashes: Annotated[list[PayloadHash], msgspec.Meta(min_length=1, max_length=DOCUMENTS_MAX)]
 
 
 class Subject(msgspec.Struct, forbid_unknown_fields=True):
@@ -194,6 +203,14 @@ class Server:
             "kept_by": [self._me, *filter(None, [second])],
             "alone": not second and len(self._door.trusted.nodes) > 1,
         }
+
+    async def _verb_spread(self, args: Spread, request: Request) -> Any:
+        """Who of those that are up has these documents on its disk by now, as far as it is linked to this host and says so."""
+        here = all(self._door.holds(hash) for hash in args.hashes)
+        have = {*await self._copies.all(args.hashes, SPREAD_S), *([self._me] if here else [])}
+        up = {f"node/{host.name}" for host in self._core.hosts() if host.state in ("up", "draining")}
+        missing = {path for path in up - have if self._door.trusted.enrolled(path) is not None}
+        return {"kept_by": sorted(have), "missing": sorted(missing)}
 
     # -- what waits for more signatures
 

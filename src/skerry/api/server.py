@@ -107,7 +107,7 @@ class Server:
         return Response(_document(), media_type="application/json")
 
     async def _not_found(self, request: Request, error: HTTPException) -> Response:
-        path, method = request.url.path[:200], request.method
+        path, method = request.scope["path"][:200], request.method
         told: SkerryError = NoSuchPath(f"there is nothing at {path}", "", "see /v1/openapi.json")
         if error.status_code == 405:
             told = MethodNotAllowed(f"{path} takes no {method}", "", "see /v1/openapi.json")
@@ -136,7 +136,7 @@ class Server:
 
     def _line(self, request: Request, status: int, token: str, begun_s: float, code: str) -> None:
         took_ms = round((time.monotonic() - begun_s) * 1000, 1)
-        line = {"time": round(time.time(), 3), "method": request.method, "path": request.url.path[:400], "status": status,
+        line = {"time": round(time.time(), 3), "method": request.method, "path": request.scope["path"][:400], "status": status,
                 "token": token, "ms": took_ms, "from": request.client.host if request.client else "", "code": code}  # fmt: skip
         self._log(json.dumps(line))
 
@@ -171,9 +171,10 @@ class Server:
         """Whoever asks again with the same key gets the answer that was given, and nothing is done again."""
         if not KEY.fullmatch(key):
             raise Malformed("the idempotency key was refused", "1 to 128 visible ASCII characters", "send a UUID")
+        query = request.scope["query_string"].decode("latin-1")  # whatever bytes came
         conditions = [request.headers.get(name, "") for name in ("if-match", "if-none-match")]
         asked = hashlib.sha256(
-            "\0".join([request.method, request.url.path, request.url.query, *conditions]).encode() + b"\0" + raw
+            "\0".join([request.method, request.scope["path"], query, *conditions]).encode() + b"\0" + raw
         ).hexdigest()
         known = self._ledger.begin(call.bearer.name, key, asked)
         if known is not None:

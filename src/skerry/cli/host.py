@@ -322,9 +322,14 @@ def expel(terminal: Terminal, name: str, cloud: str, passphrase_file: str | None
         terminal.warn(
             f"it knows how alerts reach {', '.join(receivers)}: give new addresses, skerry alert add NAME --replace"
         )
+    if late := result["not_yet_known_to"]:
+        terminal.warn(
+            f"{', '.join(late)} did not yet say that they know: they learn it from the others; see skerry host ls"
+        )
     secrets = result["secrets_it_could_read"]
     advice = f"\nchange what these apps keep secret: {', '.join(secrets)}" if secrets else ""
-    terminal.answer(result, f"{name} is expelled: no host talks to it any more{advice}")
+    known = f" (known to {', '.join(result['known_to'])})" if result["known_to"] else ""
+    terminal.answer(result, f"{name} is expelled: no host talks to it any more{known}{advice}")
 
 
 def _warn_of_data(terminal: Terminal, result: dict[str, Any]) -> None:

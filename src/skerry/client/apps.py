@@ -102,12 +102,13 @@ async def rollback(
         assert isinstance(before, App)
         body, fits = _with_numbers_of(current, before, document.hash), document.version + 1
         changes.append((f"app/{app}", body))
+    ways = any(service.rollback is not None or service.canary for service in current.services.values())
     release = Release(
         images=earlier.images,
         fits=fits,
         fallback=held.hash,
         earlier=earlier_of(held.body, earlier.images),
-        back=any(service.rollback is not None or service.canary for service in current.services.values()),
+        back=ways and session.may_sign(f"app/{app}"),  # CI's goes as any new version does
     )
     changes.insert(0, (f"release/{app}", release))
     progress(f"signing {', '.join(path for path, _ in changes)}")

@@ -11,11 +11,12 @@ import msgspec
 
 from skerry.client import alerts
 from skerry.client.bundle import find_bundle
-from skerry.client.enrolment import find, hand_over, ssh_target
+from skerry.client.cutting import Spread, hand_to_all
+from skerry.client.enrolment import find, ssh_target
 from skerry.client.keeping import all_pools, kept_by, signed_by, without_keepers
 from skerry.client.session import Session
-from skerry.core.intent import MANUAL, Body, Node, Pool, Secret
-from skerry.core.records import Document, MachineSlot
+from skerry.core.intent import MANUAL, Body, Pool, Secret
+from skerry.core.records import MachineSlot
 from skerry.errors import Refusal, Unreachable
 from skerry.machines.errors import NotOurHost
 from skerry.machines.install import Install
@@ -41,11 +42,11 @@ class StillVotes(Refusal):
 
 async def expel(session: Session, name: str) -> dict[str, Any]:
     """Cut a host off everywhere: its links, facts, tunnel and keys. Lists the secrets that it could read."""
-    await _sync(session)
+    await _sync(session, 1)  # who knows something newer says so, and it is signed again
     document, node = find(session, name, expelled=True)
     lost = await _with_data(session, name)
     kept, machines = kept_by(session, document.path), signed_by(session, document.path)
-    await _sign_off(session, document, node)
+    spread = await _sign_off(session, name)
     readable = [
         d.path.removeprefix("secret/")
         for d in session.documents("secret")
@@ -55,6 +56,8 @@ async def expel(session: Session, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "state": "expelled",
+        "known_to": [path.removeprefix("node/") for path in spread.kept_by],
+        "not_yet_known_to": [path.removeprefix("node/") for path in spread.missing],
         "secrets_it_could_read": sorted({*readable, *opened}),
         "receivers_it_could_read": alerts.readable_by(session, document.path),
         "without_their_data": lost,
@@ -104,7 +107,7 @@ async def rm(
             bundle = find_bundle()
             await asyncio.to_thread(install.mend, bundle.path)
         lost = await _with_data(session, name)
-        await _sign_off(session, document, node)
+        await _sign_off(session, name)
         removed = await asyncio.to_thread(lambda: install.rm(purge=purge))
         kept = [] if purge else await asyncio.to_thread(install.kept)
     of_pools = _of_pools(document.path, pools)
@@ -130,20 +133,27 @@ async def _with_data(session: Session, name: str) -> list[str]:
     return sorted(row["slot"] for row in rows if row["node"] == name and row["pinned"])
 
 
-async def _sync(session: Session) -> None:
+async def _sync(session: Session, hosts: int = 2) -> None:
     """The last host of a cloud may be dead: then what is known here must do."""
     try:
-        await session.sync()
+        await session.sync(hosts)
     except Unreachable:
         if len(session.nodes) > 1:
             raise
 
 
-async def _sign_off(session: Session, document: Document, node: Node) -> None:
-    """Its enrolment as expelled. Keys that policy had let in again after an earlier expulsion are barred anew.
+async def _sign_off(session: Session, name: str) -> Spread:
+    """Its enrolment as expelled, told to every host that answers."""
+    path = f"node/{name}"
+    return await hand_to_all(session, lambda: _signed_off(session, name), without=[path])
+
+
+def _signed_off(session: Session, name: str) -> list[bytes]:
+    """Keys that policy had let in again after an earlier expulsion are barred anew.
 
     What it signed as a keeper of machines is signed again in the same step, and its key is good for nothing any more.
     """
+    document, node = find(session, name, expelled=True)
     policy = session.policy
     keys = {node.signing, node.sealing, node.wireguard}
     if keys & set(policy.readmitted):
@@ -153,9 +163,6 @@ async def _sign_off(session: Session, document: Document, node: Node) -> None:
     if node.state != "expelled":
         over[document.path] = msgspec.structs.replace(node, state="expelled")
     if kept := kept_by(session, document.path):
-        raws = without_keepers(session, policy, [document.path], kept, over, bar=True)
-    else:
-        changes: list[tuple[str, Body]] = [("policy", policy)] if policy != session.policy else []
-        raws = [session.draft(path, body) for path, body in [*changes, *over.items()]]
-    if raws:
-        await hand_over(session, raws, without=[document.path])
+        return without_keepers(session, policy, [document.path], kept, over, bar=True)
+    changes: list[tuple[str, Body]] = [("policy", policy)] if policy != session.policy else []
+    return [session.draft(path, body) for path, body in [*changes, *over.items()]]

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import functools
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +30,10 @@ from skerry.trust.refusals import RootAhead, ThresholdNotMet
 from skerry.trust.requests import make_request
 
 DIAL_TIMEOUT_S = 3.0
+EAGER_S = 0.5  # after so long without an answer others are asked beside it
+LATE_S = 1.0  # for so long a host that was silent lately is waited for when another one has answered
+LEARN_S = 10.0  # the same, where others can be asked instead
+ANSWER_S = 30.0  # for a host that was reached and does not say a word
 BEGIN_TIMEOUT_S = 30.0  # a container is made meanwhile
 SILENT_S = 300.0  # for so long a host that did not answer is asked after the others
 ROOTS_MAX = 1000  # of a chain that is walked at once
@@ -84,10 +88,21 @@ class Session(Known):
     # -- asking
 
     async def request(
-        self, verb: str, args: Any = None, *, node: str | None = None, attached: Sequence[bytes] = ()
+        self,
+        verb: str,
+        args: Any = None,
+        *,
+        node: str | None = None,
+        silence_s: float | None = None,
+        attached: Sequence[bytes] = (),
     ) -> Any:
-        """One answer. Without `node` any host will do. Raises Unreachable, or what the host answered."""
-        items = [item async for item in self.stream(verb, args, node=node, attached=attached)]
+        """One answer. Without `node` any host will do, and one that was reached and says nothing is given up after ANSWER_S.
+
+        Raises Unreachable, or what the host answered.
+        """
+        silence_s = silence_s or (None if node else ANSWER_S)
+        answers = self.stream(verb, args, node=node, silence_s=silence_s, attached=attached)
+        items = [item async for item in answers]
         if not items:
             raise BadFormat(f"request {verb} got no answer", "the host closed the stream", "try again")
         return items[0]
@@ -111,7 +126,11 @@ class Session(Known):
             raw = make_request(self.signer, self.file.id, who, verb, args or {}, nonce, time.time(), attached)
             await send_bytes(stream, raw)
             while True:
-                frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), _frame(shape), who)
+                try:
+                    frame = _shaped(await recv_bytes(stream, timeout_s=silence_s), _frame(shape), who)
+                except Unreachable:  # it took the question, and kept silent or went: the next command asks others first
+                    self._silent[who] = time.time()
+                    raise
                 if frame.item is not msgspec.UNSET:
                     yield frame.item
                     continue
@@ -242,28 +261,48 @@ class Session(Known):
 
         Fixed hosts come before machines of pools: what is handed to a machine alone goes with it.
         """
-        lately_s = time.time() - SILENT_S
 
         def rank(node: str) -> tuple[bool, bool, bool, str]:
-            silent = node != self.preferred and self._silent.get(node, 0.0) > lately_s
+            silent = node != self.preferred and self._is_silent(node)
             return (silent, MachineSlot.of_path(node) is not None, node != self.preferred, node)
 
         return sorted(self.nodes, key=rank)
 
+    def _is_silent(self, node: str) -> bool:
+        return self._silent.get(node, 0.0) > time.time() - SILENT_S
+
     # -- learning
 
     async def sync(self, hosts: int = 2) -> list[str]:
-        """Learn the newest documents from up to `hosts` hosts; gives who answered. Raises Unreachable when none did."""
+        """Learn the newest documents from `hosts` hosts, or as many as answer; gives who did. Raises Unreachable when none did.
+
+        Whoever is silent holds up little: after EAGER_S all others are asked beside it, and once one has answered, those that
+        were silent lately get LATE_S.
+        """
         answered: list[str] = []
         errors: list[SkerryError] = []
         left = self.candidates()
-        while left and len(answered) < hosts:
-            asked, left = left[: hosts - len(answered)], left[hosts - len(answered) :]
-            for node, error in zip(asked, await asyncio.gather(*map(self._learn_from, asked)), strict=True):
-                if error is None:
-                    answered.append(node)
-                else:
-                    errors.append(error)
+        asked: dict[asyncio.Task[SkerryError | None], str] = {}
+        silent = {node for node in left if self._is_silent(node)}
+        try:
+            while len(answered) < hosts and (left or asked):
+                while left and len(asked) < hosts - len(answered):
+                    node = left.pop(0)
+                    asked[asyncio.create_task(self.learn_from(node))] = node
+                late = bool(answered) and not left and silent.issuperset(asked.values())
+                within_s = LATE_S if late else EAGER_S if left else None
+                done, _ = await asyncio.wait(asked, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+                if not done and late:
+                    break
+                if not done:
+                    asked |= {asyncio.create_task(self.learn_from(node)): node for node in left}
+                    left = []
+                for task in done:
+                    node, error = asked.pop(task), task.result()
+                    answered += [node] if error is None else []
+                    errors += [error] if error is not None else []
+        finally:
+            await _end(asked)
         if not answered:
             raise (
                 errors[0]
@@ -276,10 +315,12 @@ class Session(Known):
         self.save()
         return answered
 
-    async def _learn_from(self, node: str) -> SkerryError | None:
+    async def learn_from(self, node: str) -> SkerryError | None:
         """Take in what this host has that is newer; why it can't be asked, if it can't."""
         try:
-            heads = _shaped(await self.request("heads", node=node), dict[str, tuple[int, int, str]], node)
+            heads = _shaped(
+                await self.request("heads", node=node, silence_s=LEARN_S), dict[str, tuple[int, int, str]], node
+            )
             held = self.trusted.heads()
             newer = [
                 path
@@ -291,7 +332,9 @@ class Session(Known):
                 newer.remove("root")
             if newer:
                 newer.sort(key=what_rests_on_what)
-                for raw in _shaped(await self.request("get", {"paths": newer}, node=node), list[bytes], node):
+                for raw in _shaped(
+                    await self.request("get", {"paths": newer}, node=node, silence_s=LEARN_S), list[bytes], node
+                ):
                     self._learn(raw)
         except (Unreachable, Answered, BadFormat) as error:
             return error
@@ -342,10 +385,14 @@ class Session(Known):
             await self.leave(raws, waits)
             raise
         answer = await self.request("put", node=node, attached=raws)
+        self.learned(raws)
+        return dict(answer)
+
+    def learned(self, raws: Sequence[bytes]) -> None:
+        """Hosts have taken these: they hold here, too."""
         for raw in raws:
             self._learn(raw)
         self.save()
-        return dict(answer)
 
     async def leave(self, raws: Sequence[bytes], waits: ThresholdNotMet) -> None:
         """Leave a draft with all hosts that can be reached; `waits` then tells where."""
@@ -362,6 +409,13 @@ class Session(Known):
     async def change(self, bodies: Sequence[tuple[str, Body]], *, node: str | None = None) -> dict[str, Any]:
         """Sign and hand over several documents as one step, in the order given."""
         return await self.put([self.draft(path, body) for path, body in bodies], node=node)
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """What nobody waits for any more is not left behind."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @functools.cache

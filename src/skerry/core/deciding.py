@@ -20,7 +20,7 @@ from skerry.core.routes import leads_elsewhere
 from skerry.core.situation import Situation
 from skerry.core.standing import Standing, ahead, has_data, look
 from skerry.core.tending import cannot, publish_state, stop, tend
-from skerry.core.turns import may_go, review_canary, settle
+from skerry.core.turns import may_go, review_canary, settle, stays_beside_s
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
 
@@ -249,6 +249,9 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
     running = any(replica.phase in ("running", "starting", "initialising") for replica in s.replicas.of(slot).values())
     if winner is not None and own is not None and winner.node != s.me and not want.service.exclusive:
         says = f"{name_of(winner.node)} holds it"
+        if own.done and (until_s := _beside_another_s(s, want, standing)) is not None:
+            s.later(slot, until_s)
+            return ""
         if own.done:
             return f"{says}: rank {winner.rank}, healthy"
         if not winner.against:
@@ -276,6 +279,17 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
         if not live:
             return f"failed here: {failing.why}"
     return ""
+
+
+def _beside_another_s(s: Situation, want: Want, standing: Standing) -> float | None:
+    """Until when ours, of the version before, stays beside another node's, which runs the new one well. See turns.py."""
+    slot, winner = standing.slot, standing.winner
+    if winner is None or winner.node == s.me or winner.spec != want.spec:
+        return None
+    mark = s.unwell.get((slot, winner.node))
+    if mark is None or not any(r.healthy and r.spec != want.spec for r in s.replicas.of(slot).values()):
+        return None
+    return stays_beside_s(s, slot, want, mark.well_s)
 
 
 def let_go(s: Situation, slot: Slot, reason: str) -> None:
@@ -309,8 +323,16 @@ def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
         tend(s, current)
         current = s.replicas.get(slot, want.spec)
     if current is not None and (current.healthy or current.finished):
+        until_s = stays_beside_s(s, slot, want, current.well_s) if live else None
         for old in others:
-            stop(s, old, f"version {_version(want)} is healthy")
+            old.beside = until_s is not None
+            if until_s is None:
+                stop(s, old, f"version {_version(want)} is healthy")
+        if until_s is not None:
+            s.whys[slot] = (
+                f"the version before stays beside it, without requests, for {until_s - s.now:.0f} s: in case it ends"
+            )
+            s.later(slot, until_s)
     else:
         for old in live:
             tend(s, old)
@@ -321,7 +343,7 @@ def hold(s: Situation, slot: Slot, want: Want, standing: Standing) -> None:
     live = [replica for replica in others if replica.live]
     if current is None and not others:
         _begin_or_resume(s, slot, want, standing)
-    elif current is None and live:
+    elif current is None and live and _beside_another_s(s, want, standing) is None:
         _move(s, slot, want, live[0])
     # else: what was before is stopping: the new one starts when it is gone
     serving = s.replicas.get(slot, want.spec)
@@ -385,7 +407,9 @@ def _begin_or_resume(s: Situation, slot: Slot, want: Want, standing: Standing) -
 
 def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
     """Go to the wanted version if it is this slot's turn. Its image is fetched before anything stops."""
-    answer = _may_move(s, slot, want)
+    both = not s.room().lacks(want.service.needs)
+    starts_first = want.service.update.order == "start-first" and not (want.service.volumes or want.service.exclusive)
+    answer = _may_move(s, slot, want, starts_first and both)
     if not answer.yes:
         s.whys[slot] = answer.why
         if answer.look_again_s is not None:
@@ -398,11 +422,12 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
     if why := s.images.refused(want.image, want.init, want.service):
         cannot(s, slot, want.spec, why)  # before anything stops
         return
-    both = not s.room().lacks(want.service.needs)
     why = f"version {_version(want)}: {answer.why}"
     if old.phase != "running":
         stop(s, old, why)
-    elif want.service.update.order == "start-first" and both and not (want.service.volumes or want.service.exclusive):
+    elif starts_first and not both and any(other.phase == "stopping" for other in s.replicas.of(slot).values()):
+        s.whys[slot] = "its turn, and there is room for both at once when the version before that has stopped"
+    elif starts_first and both:
         s.note("moved", slot, f"{why}, the new one starts first")
         replica = _create(s, slot, want)
         replica.why, replica.restarts = why, 0
@@ -418,11 +443,11 @@ def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
         tend(s, replica)
 
 
-def _may_move(s: Situation, slot: Slot, want: Want) -> MayMove:
+def _may_move(s: Situation, slot: Slot, want: Want, starts_first: bool) -> MayMove:
     if _fails(s, slot, want):
         failing = s.failing[slot]
         return MayMove(False, f"it failed here: {failing.why}", failing.until_s)
-    return may_go(s, slot, want)
+    return may_go(s, slot, want, starts_first=starts_first)
 
 
 def _mark_done(s: Situation, standing: Standing, want: Want) -> None:

@@ -17,12 +17,17 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Publish(Effect, frozen=True, kw_only=True):
-    """Sign this fact about ourselves and store it; `sync`: on disk before it counts (claims). It comes back as RecordAccepted."""
+    """Sign this fact about ourselves and store it; `sync`: on disk before it counts (claims). It comes back as RecordAccepted.
+
+    `binding`: nobody, ourselves included, may hear of it before it is on disk (grants). Where it can't be written it was never
+    said: answered by NotKept then.
+    """
 
     kind: str
     key: str
     body: FactBody | None
     sync: bool = False
+    binding: bool = False
 
 
 class Fetch(Effect, frozen=True, kw_only=True):

@@ -31,6 +31,14 @@ class RecordAccepted(Event, frozen=True):
     from_disk: bool = False
 
 
+class NotKept(Event, frozen=True):
+    """A binding fact of ours could not be written: it was not said, and nobody has it."""
+
+    kind: str
+    key: str
+    why: str
+
+
 class FactForgotten(Event, frozen=True):
     """A withdrawn fact was let go for room: its number need not be remembered any longer."""
 
@@ -133,6 +141,7 @@ class ProbeAnswered(Event, frozen=True):
     spec: str
     ok: bool
     detail: str = ""
+    last_lines: str = ""  # of its log; only of this node's own, and not when it is well
 
 
 class ImageReady(Event, frozen=True):

@@ -29,6 +29,7 @@ from skerry.core.events import (
     LinkDown,
     LinkUp,
     Measured,
+    NotKept,
     PeerReached,
     ProbeAnswered,
     RecordAccepted,
@@ -48,6 +49,7 @@ from skerry.core.waking import knocked
 from skerry.core.witnessing import witnessed
 
 _OF_SLOTS = ("claim", "decline", "slot", "home")
+UNKEPT_EVERY_S = 60.0  # that nothing can be granted is told so often
 
 
 def gather(s: Situation, event: Event) -> None:
@@ -80,11 +82,23 @@ def _record(s: Situation, event: RecordAccepted) -> None:
     elif record.node == s.me and not event.from_disk:
         if record.seq[0] < s.boot and record.kind != "up":
             _of_a_former_life(s, record)
+        elif (record.kind, record.key) in s.binding:
+            s.binding.discard((record.kind, record.key))
+            if s.known.accept(record):
+                _fact(s, record, from_disk=False)
         # else our own, coming back: it has counted since it was published
     elif record.kind == "up":
         _up(s, record, event.from_disk)
     elif s.known.accept(record):
         _fact(s, record, event.from_disk)
+
+
+def _not_kept(s: Situation, event: NotKept) -> None:
+    """Whoever asks again is answered anew."""
+    s.binding.discard((event.kind, event.key))
+    if s.now >= s.unkept_s + UNKEPT_EVERY_S:
+        s.unkept_s = s.now
+        s.note("not-granted", event.key, f"this voter grants nothing that it can't keep: {event.why}")
 
 
 def _up(s: Situation, record: Fact, from_disk: bool) -> None:
@@ -284,7 +298,7 @@ def _probed(s: Situation, event: ProbeAnswered) -> None:
         return
     r = _of(s, event.slot, event.spec)
     if r is not None:
-        tending.probed(s, r, event.ok, event.detail)
+        tending.probed(s, r, event.ok, event.detail, event.last_lines)
 
 
 def _knocked(s: Situation, event: Knocked) -> None:
@@ -420,6 +434,7 @@ _HANDLERS: dict[type[Event], Callable[..., None]] = {
     Booted: _booted,
     RecordAccepted: _record,
     FactForgotten: _forgotten,
+    NotKept: _not_kept,
     CaughtUp: _caught_up,
     LeasesWanted: _leases_wanted,
     LinkUp: _link_up,

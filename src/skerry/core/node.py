@@ -33,6 +33,7 @@ from skerry.core.situation import Situation
 from skerry.core.timing import Timing
 from skerry.core.verdicts import review_verdicts
 from skerry.core.versions import wanted
+from skerry.core.words import told_of
 
 _PASSES = 8  # deciding settles in two or three; more is a bug, and the next timer goes on
 _FOREVER = float("inf")
@@ -296,9 +297,6 @@ def _failed(s: Situation, app: str) -> Callable[[str, str], str]:
         own = s.known.of(s.me, "verdict", f"{app}.{service}", Verdict)
         if own is not None and own.spec == spec:
             seen = {**own.evidence, **seen}
-        return (
-            "; ".join(f"{node.removeprefix('node/')}: {reason}" for node, reason in sorted(seen.items()))
-            or "others say so"
-        )
+        return told_of({name_of(node): reason for node, reason in seen.items()}) or "others say so"
 
     return why

@@ -28,6 +28,7 @@ class Replica(msgspec.Struct):
     address: str = ""
     healthy: bool | None = None
     detail: str = ""  # the probe's last word
+    last_lines: str = ""  # of its log, when that was bad
     well_once: bool = False
     well_s: float | None = None  # healthy since
     unwell_s: float = 0.0  # not healthy since
@@ -45,6 +46,7 @@ class Replica(msgspec.Struct):
     adopted: bool = False  # it ran before this node's agent started
     stop_asked: bool = False
     then_again: bool = False  # stopping only to be started anew
+    beside: bool = False  # the version before, kept for a while beside a new one that is well
     fencing: int = 0  # the number of the lease under which it was started
 
     @property

@@ -72,6 +72,8 @@ class Situation:
         self.cpus = 0.0
         self.memory_bytes = 0
         self.known = Knowledge()
+        self.binding: set[tuple[str, str]] = set()  # (kind, key) of facts of ours that are on their way to our disk
+        self.unkept_s = float("-inf")  # when it was last told that one could not be written
         self.presence = Presence(timing)
         self.replicas = Replicas()
         self.images = Images()
@@ -147,6 +149,11 @@ class Situation:
             self.agenda.mark_slot(slot)
             self.touch_ours(slot.app, slot.service)
         self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason))
+
+    def bind(self, kind: str, key: str, body: FactBody, reason: str) -> None:
+        """Publish what must outlive a power cut. It counts for nobody, ourselves included, before it has come back from our disk."""
+        self.binding.add((kind, key))
+        self.out.append(Publish(kind=kind, key=key, body=body, sync=True, binding=True, reason=reason))
 
     def note(self, kind: str, subject: object, reason: str) -> None:
         self.out.append(Note(kind=kind, subject=str(subject), reason=reason))

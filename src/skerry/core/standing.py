@@ -20,6 +20,7 @@ from skerry.core.records import Slot
 from skerry.core.restarts import again
 from skerry.core.situation import Situation, Unwell
 from skerry.core.versions import Want
+from skerry.core.words import in_short
 
 _LAST = 10_000  # rank of a claimant that is in no order: after all others
 
@@ -196,7 +197,7 @@ def _against(
     decline = s.known.of(node, "decline", str(slot), Decline)
     cannot = decline is not None and decline.spec == want.spec and (decline.failed or claim.spec != want.spec)
     if decline is not None and cannot and not s.paused(slot, want):
-        return f"could not run this version: {decline.reason}"
+        return f"could not run this version: {in_short(decline.reason)}"
     if dropped := _dropped_until(s, slot, node):
         s.later(slot, dropped)
         return "let go of it to nobody and is barred for now"

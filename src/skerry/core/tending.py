@@ -196,8 +196,8 @@ def unwatch(s: Situation, r: Replica) -> None:
         s.out.append(Unwatch(slot=r.slot, node=s.me, spec=r.spec, reason="it no longer runs"))
 
 
-def probed(s: Situation, r: Replica, ok: bool, detail: str) -> None:
-    r.detail = detail
+def probed(s: Situation, r: Replica, ok: bool, detail: str, last_lines: str = "") -> None:
+    r.detail, r.last_lines = detail, last_lines
     if r.phase != "running" or r.healthy is ok:
         return
     was, r.healthy = r.healthy, ok
@@ -209,7 +209,7 @@ def probed(s: Situation, r: Replica, ok: bool, detail: str) -> None:
     else:
         r.unwell_s = s.now
         if was:
-            s.note("unhealthy", r.slot, detail or "its probe fails")
+            s.note("unhealthy", r.slot, with_words(detail or "its probe fails", last_lines, _WORDS_MAX))
     r.since_s = s.now
 
 
@@ -225,16 +225,20 @@ def _look_after(s: Situation, r: Replica) -> None:
         limit = start_limit_s(probe, s.timing.start_limit_s)
         since = r.first_start_s if r.first_start_s is not None else r.started_s
         ripe = max(since + limit, r.started_s + min(limit, _FAIR_S))
-        _when(s, r, ripe, lambda: fail(s, r, f"not healthy within {limit:g} s: {r.detail or 'no answer'}"))
+        _when(s, r, ripe, lambda: fail(s, r, _ails(r, f"not healthy within {limit:g} s")))
     elif r.healthy is False and is_canary(s, r.slot, r.spec):
         _when(
             s,
             r,
             r.unwell_s + s.timing.unwell_moves_s,
-            lambda: fail(s, r, f"not healthy any more: {r.detail or 'no answer'}"),
+            lambda: fail(s, r, _ails(r, "not healthy any more")),
         )
     elif r.healthy is False:
         _when(s, r, r.unwell_s + s.timing.unwell_restart_s, lambda: _renew(s, r))
+
+
+def _ails(r: Replica, how: str) -> str:
+    return with_words(f"{how}: {r.detail or 'no answer'}", r.last_lines, _WORDS_MAX)
 
 
 def _renew(s: Situation, r: Replica) -> None:

@@ -50,8 +50,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     )
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
-    # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after.
-    lease_s: float = 4.5
+    # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after, and a bit.
+    # An agent that starts anew has what is left of it: D(1 - 2 rho) - stop - D/4 at least, 3.7 s.
+    lease_s: float = 5.5
     lease_rho: float = 0.01  # greatest relative error of a clock's rate
     lease_stop_s: float = 0.25  # so long before its lease ends a container is killed, for that takes a moment
     lease_least_s: float = 1.0  # nothing is started under a lease with less left

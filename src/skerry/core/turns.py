@@ -6,7 +6,6 @@ The rules are in rollout.py and canary.py; here they meet what this node knows. 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from skerry.core import canary
 from skerry.core.failures import beyond_tolerance, failed_slots
@@ -58,8 +57,8 @@ def held_now(s: Situation, app: str, service: str) -> canary.Held | None:
 # --- when a slot may move ------------------------------------------------------------------------------------------------
 
 
-def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
-    """Whether a slot of ours may go to the version that it shall run now."""
+def may_go(s: Situation, slot: Slot, want: Want, *, starts_first: bool) -> MayMove:
+    """Whether a slot of ours may go to the version that it shall run now. `starts_first`: beside the old one."""
     if s.paused(slot, want):
         return MayMove(False, "the new version failed, and the service says to pause then")
     app = s.wants[slot.app]
@@ -74,7 +73,7 @@ def may_go(s: Situation, slot: Slot, want: Want) -> MayMove:
     update = want.service.update
     numbers = s.numbers(slot.app, slot.service)
     lower = [_lower(s, slot._replace(index=index), want) for index in numbers if index < slot.index]
-    if (early := _too_early(s, slot, want, lower)) is not None:
+    if (early := _too_early(s, slot, want, starts_first)) is not None:
         return early
     between = [Lower(str(other), None) for other in _between(s, slot, want)]
     answer = may_move([*lower, *between], parallelism=update.parallelism, delay_s=update.delay_s, now_s=s.now)
@@ -94,22 +93,21 @@ def _lower(s: Situation, slot: Slot, want: Want) -> Lower:
     return Lower(str(slot), done_s(s, slot, own))
 
 
-def _too_early(s: Situation, slot: Slot, want: Want, lower: Sequence[Lower]) -> MayMove | None:
+def _too_early(s: Situation, slot: Slot, want: Want, starts_first: bool) -> MayMove | None:
     """What keeps a slot that serves from moving, beside the order.
 
-    Without a probe nobody knows more of the new version than that its process runs: the last slot of the version before goes
-    only when the others have run for the monitor's time. And where one rollout takes over from another that has not ended,
+    A version may answer and die seconds later. Where the old one has to stop first, the last of the version before therefore goes
+    only when one of the others has been well for the monitor's time. And where one rollout takes over from another that has not ended,
     nodes hear of it one after the other: it begins when all have.
     """
-    update, service = want.service.update, want.service
-    newest = s.newest_spec(slot) == want.spec
-    unproved = newest and service.probe is None and service.restart.condition == "any"
-    numbers = s.numbers(slot.app, slot.service)
-    if unproved and lower and slot.index == max(numbers) and update.parallelism < len(numbers):
-        since = [of.done_s for of in lower if of.done_s is not None]
-        ripe = max(since, default=s.now) + update.monitor_s
+    update, numbers = want.service.update, s.numbers(slot.app, slot.service)
+    if not starts_first and 0 < update.parallelism < len(numbers) and _is_last_of_tried(s, slot, want):
+        done = (s.done.get(slot._replace(index=index)) for index in numbers if index != slot.index)
+        ripe = (
+            min((at[1] for at in done if at is not None and at[0] == want.spec), default=-math.inf) + update.monitor_s
+        )
         if s.now < ripe:
-            why = f"the last of its version: waits until the others have run for {update.monitor_s:g} s"
+            why = f"the last of its version: waits until another has been well for {update.monitor_s:g} s"
             return MayMove(False, why, ripe)
     ripe = s.took_over_s.get((slot.app, slot.service), -math.inf) + s.timing.superseded_wait_s
     if s.now < ripe:
@@ -117,10 +115,33 @@ def _too_early(s: Situation, slot: Slot, want: Want, lower: Sequence[Lower]) -> 
     return None
 
 
+def stays_beside_s(s: Situation, slot: Slot, want: Want, well_s: float | None) -> float | None:
+    """Until when a replica of the version before stays beside the new one, which is well since `well_s`, here or on another node.
+
+    Without requests: it serves again if the new one ends. In the last slot only, where the new one starts first: that is one
+    replica more for the monitor's time, and nothing waits for it. None: it goes.
+    """
+    update = want.service.update
+    if update.order != "start-first" or well_s is None or not _is_last_of_tried(s, slot, want):
+        return None
+    until_s = well_s + update.monitor_s
+    return until_s if s.now < until_s else None
+
+
+def _is_last_of_tried(s: Situation, slot: Slot, want: Want) -> bool:
+    """Whether it is the last slot of a service that goes to a version of which nobody knows yet how long it stays well."""
+    service = want.service
+    if want.back or s.newest_spec(slot) != want.spec or (slot.app, slot.service, want.spec) in s.settled:
+        return False
+    serves = service.probe is not None or service.restart.condition == "any"  # a job ends anyway
+    return serves and slot.index == max(s.numbers(slot.app, slot.service), default=-1)
+
+
 def turned(s: Situation, app: str, service: str) -> None:
     """Another version of a service is wanted from now on."""
     s.turned_s[app, service] = s.now
-    specs = {replica.spec for replica in s.replicas if (replica.slot.app, replica.slot.service) == (app, service)}
+    ours = (replica for replica in s.replicas if replica.slot[:2] == (app, service) and not replica.beside)
+    specs = {replica.spec for replica in ours}
     for slot in s.slots.get((app, service), ()):
         for claimant in s.standings[slot].claimants[:1]:
             state = s.state_of(claimant.node, slot)

@@ -10,6 +10,7 @@ from skerry.core.records import Slot
 from skerry.core.rollout import has_failed
 from skerry.core.situation import Situation
 from skerry.core.versions import AppWant
+from skerry.core.words import told_of
 
 
 def review_verdicts(s: Situation, app: str) -> bool:
@@ -59,9 +60,7 @@ def _beyond_tolerance(s: Situation, app: str, service: str, want: AppWant) -> bo
 
 def _say(s: Situation, name: str, spec: str, evidence: dict[str, str]) -> bool:
     # Without evidence of others': this node forgot that it failed here, and follows what the others remember of it.
-    reason = (
-        "; ".join(f"{name_of(node)}: {why}" for node, why in sorted(evidence.items())) or "this node, as others say"
-    )
+    reason = told_of({name_of(node): why for node, why in evidence.items()}) or "this node, as others say"
     s.note("verdict", name, f"this version failed on {reason}")
     s.publish("verdict", name, Verdict(spec=spec, evidence=dict(sorted(evidence.items())[:8])), reason)
     return True

@@ -12,13 +12,16 @@ from skerry.core.records import Document
 
 
 class Want(msgspec.Struct, frozen=True):
-    """What every slot of a service shall run. `init`: the image that makes its data before its first start, "" for none."""
+    """What every slot of a service shall run. `init`: the image that makes its data before its first start, "" for none.
+
+    `back`: somebody went back to it by hand."""
 
     service: Service  # replicas, placement and update from the newest app document
     image: str
     spec: str
     versions: tuple[int, int]  # (app, release)
     init: str = ""
+    back: bool = False
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -156,7 +159,9 @@ def _services(app: Document, release: Document, newest: App) -> dict[str, Want]:
             placement=now.placement,
         )
         init = release.body.images.get(init_of(name), "")
-        wants[name] = Want(shown, image, spec_of(service, image, init), (app.version, release.version), init)
+        wants[name] = Want(
+            shown, image, spec_of(service, image, init), (app.version, release.version), init, release.body.back
+        )
     return wants
 
 

@@ -23,6 +23,7 @@ from skerry.core.turns import held_now
 from skerry.core.versions import Want
 from skerry.core.waking import at_zero
 from skerry.core.wishing import number_of, unwanted
+from skerry.core.words import in_short
 
 
 class Trying(msgspec.Struct, frozen=True):
@@ -294,7 +295,7 @@ def _awaits(s: Situation, standing: Standing, node: str) -> str:
     if not standing.order:
         return "no node satisfies its constraints and can read its secrets"
     told = s.known.about("decline", str(standing.slot)).values()
-    declines = {d.reason for d in told if isinstance(d, Decline) and d.reason}
+    declines = {in_short(d.reason) for d in told if isinstance(d, Decline) and d.reason}
     said = standing.why, f"declined: {'; '.join(sorted(declines))}" if declines else ""
     return "; ".join(part for part in said if part)
 

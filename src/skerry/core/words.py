@@ -7,21 +7,44 @@ went, so the last line that names an error is quoted before the end if the end h
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from itertools import groupby
 
+_QUOTES = "; its last words: "
 LEAST_CHARACTERS = 40  # a piece of a line that is shorter says nothing
 # Of Python, Java, Node ("KeyError: 'X'", "java.lang.IllegalStateException", "Error: listen EADDRINUSE"), Go, Rust.
+_STEERS = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 _NAMED = re.compile(r"(?:Uncaught )?(?:[\w.]*(?:Error|Exception)\b|panic: |fatal error: |thread '.*' panicked)")
 
 
 def with_words(how: str, log: str, most: int) -> str:
     """`how` it ended, and its last words of at most about `most` characters."""
     words = last_words(log, most)
-    return f"{how}; its last words: {words}" if words else how
+    return f"{how}{_QUOTES}{words}" if words else how
+
+
+def told_of(evidence: Mapping[str, str]) -> str:
+    """What failed where, in one line: hosts that tell the same are named together. `evidence`: host -> why."""
+    hosts: dict[str, list[str]] = {}
+    for host, why in sorted(evidence.items()):
+        hosts.setdefault(why, []).append(host)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in hosts.items())
+
+
+def in_short(why: str) -> str:
+    """Without the last words: where it is one of several reasons."""
+    return why.partition(_QUOTES)[0]
 
 
 def last_words(log: str, most: int) -> str:
-    """Whole lines from the end, parted by " / "; of a line that has no room the end; "…" where something is left out."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    """Whole lines from the end, parted by " / "; of a line that has no room the end; "…" where something is left out.
+
+    Without what steers a terminal: colours, titles, other control characters. What is said several times running counts once.
+    """
+    stripped = (_STEERS.sub("", line).strip() for line in log.splitlines())
+    lines = [line for line, _ in groupby(line for line in stripped if line)]
     named = next((i for i in range(len(lines) - 1, -1, -1) if _NAMED.match(lines[i])), None)
     first = _first(lines, most)
     if named is None or named >= first:

@@ -113,7 +113,7 @@ class Install:
             keys = json.loads(answer)
             if not isinstance(keys, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AgentFailed("the host made no keys", f"its answer can't be read: {error}", _JOURNAL) from None
         return keys
 
@@ -308,7 +308,7 @@ class Install:
             try:
                 error = json.loads(failed.stderr.splitlines()[-1])["error"]
                 words = [str(error[key]) for key in ("what", "why", "fix", "code")]
-            except (ValueError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError, RecursionError):
                 raise failed from None
             raise AgentRefused(*words) from None
 

@@ -141,10 +141,7 @@ class Mesh:
 
     def set_peers(self, peers: Mapping[str, PeerAddress]) -> None:
         """The whole set of nodes that may link: trusted from now on; who is no longer in it is cut off at once."""
-        before, self._peers = self._peers, dict(peers)
-        for peer in self._peers.values():
-            tls.trust(self._server_tls, peer.certificate_der)
-            tls.trust(self._client_tls, peer.certificate_der)
+        before, self._peers = self._peers, {name: peer for name, peer in peers.items() if self._trusts(peer)}
         self._cut_off_strangers()
         if self._door is not None:
             self._door.known = self._known_hosts()
@@ -160,11 +157,14 @@ class Mesh:
             else:
                 self._nudges[name].set()
 
+    def _trusts(self, peer: PeerAddress) -> bool:
+        """Whether its certificate is one: else it can't link here, and nobody else is worse off."""
+        return tls.trust(self._server_tls, peer.certificate_der) and tls.trust(self._client_tls, peer.certificate_der)
+
     def set_clients(self, certificates: Mapping[str, bytes]) -> None:
         """The whole set of those that may open streams but no link: operators, CI. Name -> certificate."""
-        for certificate in certificates.values():
-            tls.trust(self._server_tls, certificate)
-        self._clients = {name: tls.fingerprint(certificate) for name, certificate in certificates.items()}
+        good = {name: der for name, der in certificates.items() if tls.trust(self._server_tls, der)}
+        self._clients = {name: tls.fingerprint(certificate) for name, certificate in good.items()}
         self._cut_off_strangers()
 
     def neighbours(self) -> tuple[str, ...]:
@@ -195,8 +195,8 @@ class Mesh:
         target = self._peers.get(peer) if isinstance(peer, str) else peer
         if target is None:
             raise Unreachable(f"{peer} could not be reached", "it is not enrolled here")
-        if isinstance(peer, PeerAddress):
-            tls.trust(self._client_tls, peer.certificate_der)
+        if isinstance(peer, PeerAddress) and not tls.trust(self._client_tls, peer.certificate_der):
+            raise Unreachable(f"{target.addresses[0]} could not be reached", "its certificate is none")
         pinned = tls.fingerprint(target.certificate_der)
         stream = await open_stream(
             target.addresses, self._client_tls, pinned, path, timeout_s=timeout_s, connection=Outgoing

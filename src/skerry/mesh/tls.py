@@ -65,9 +65,15 @@ def client_context(identity: Path, password: str | None = None) -> ssl.SSLContex
     return _context(ssl.PROTOCOL_TLS_CLIENT, identity, password)
 
 
-def trust(context: ssl.SSLContext, certificate_der: bytes) -> None:
-    """Let this certificate through, from the next handshake on. Again is harmless. Raises ssl.SSLError for garbage."""
-    context.load_verify_locations(cadata=certificate_der)
+def trust(context: ssl.SSLContext, certificate_der: bytes) -> bool:
+    """Let this certificate through, from the next handshake on. Again is harmless. False for what TLS can't read: a keeper may
+    have signed anything that has its key in it, and no host may end by that.
+    """
+    try:
+        context.load_verify_locations(cadata=certificate_der)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def _context(protocol: int, identity: Path, password: str | None = None) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
-from dnslib import QTYPE, RCODE, RR, A, DNSHeader, DNSRecord
+from dnslib import QTYPE, RCODE, RR, A, DNSBuffer, DNSHeader, DNSRecord
 
 from skerry.errors import BadFormat
 from skerry.net.apart import Askers
@@ -28,6 +28,7 @@ def parse(data: bytes) -> DNSRecord:
     try:
         question = DNSRecord.parse(data)
         name = str(question.q.qname).encode("ascii")
+        question.q.pack(DNSBuffer())  # it reads labels that it can't write, and each answer repeats the question
     except Exception as e:  # the parser's own errors are not all of one kind
         raise BadFormat("not a DNS question", str(e)[:200]) from None
     header = question.header

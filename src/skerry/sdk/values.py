@@ -309,8 +309,13 @@ class HostRemoved(Value, frozen=True):
 
 
 class Expelled(HostRemoved, frozen=True):
-    """`secrets_it_could_read`: apps whose secrets have to be changed; `machines_it_enrolled`: of pools that it kept."""
+    """`secrets_it_could_read`: apps whose secrets have to be changed; `machines_it_enrolled`: of pools that it kept.
 
+    `known_to`: hosts that have it on their disk; `not_yet_known_to`: hosts that are up and have not said so yet.
+    """
+
+    known_to: tuple[str, ...] = ()
+    not_yet_known_to: tuple[str, ...] = ()
     secrets_it_could_read: tuple[str, ...] = ()
     machines_it_enrolled: tuple[str, ...] = ()
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from skerry.agent.door import ROOT_OF_ALL
+from skerry.store.disk import DiskFull
 
 SAFE_AFTER_S = 5.0  # so long after it was written the kernel has brought it to the disk by itself
 
@@ -36,6 +38,7 @@ class Disk:
         self._kept: dict[str, bytes] = {}
         self._evidence: dict[str, bytes] = {}
         self._loose: list[_Change] = []
+        self.full = False
 
     def lose_power(self, chance: random.Random) -> None:
         """Undo, from the newest on, a random part of what was not synced."""
@@ -57,8 +60,10 @@ class Disk:
         }
         return spare
 
-    def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False) -> None:
-        if sync:  # syncing the log brings all before it along
+    def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False, now: bool = False) -> None:
+        if now and self.full:
+            raise DiskFull(Path("/sim"))
+        if sync or now:  # syncing the log brings all before it along
             self._loose.clear()
         else:
             self._loose.append(_Change(self._now_s(), id, self._records.get(id)))

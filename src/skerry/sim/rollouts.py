@@ -19,13 +19,17 @@ from skerry.sim.checkers import held_once
 from skerry.sim.cluster import World
 from skerry.sim.machine import Machine
 from skerry.sim.scenario import cluster_of, give_image
+from skerry.sim.still import Container
 
 _SETTLE_S = 200.0
 _ROUNDING_S = 0.001
 
 
 class Limits:
-    """Never more than `limit` slots between two versions, or without a replica that answers, looked at before each moment's events."""
+    """Never more than `limit` slots between two versions, or without a replica that answers, looked at before each moment's events.
+
+    The one of the last slot that stays beside its new one, which answers, is none between two versions.
+    """
 
     def __init__(self, scenario: Rollouts, limit: int) -> None:
         self.scenario, self.limit = scenario, limit
@@ -43,7 +47,7 @@ class Limits:
         for each in self.scenario.cluster.machines.values():
             for container in each.containers.values():
                 if container.running and not container.stopping:
-                    there[container.slot] += 1
+                    there[container.slot] += not self._is_beside(each, container, now)
                     serving[container.slot] += container.answers_s <= now
         missing = sum(not serving[slot] for slot in self.slots)
         double = sum(count > 1 for count in there.values())
@@ -51,6 +55,14 @@ class Limits:
             self.wrong.append(
                 f"{now:.2f}: {missing} slots without a replica, {double} between two versions: limit {self.limit}"
             )
+
+    def _is_beside(self, machine: Machine, container: Container, now: float) -> bool:
+        newer = [
+            other
+            for other in machine.containers.values()
+            if other.slot == container.slot and other.running and container.answers_s < other.answers_s <= now
+        ]
+        return container.slot == self.slots[-1] and bool(newer)
 
 
 class CanaryChecker:
@@ -111,10 +123,12 @@ class Served:
 
 
 class Rollouts:
-    """`log` tells what was done, for who reads a failing seed."""
+    """`log` tells what was done, for who reads a failing seed. `dying`: bad versions answer, and end soon after, within the
+    monitor's time; what ends by itself keeps to no limit, so that only canaries are checked, and that something serves."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = chance = random.Random(seed)
+    def __init__(self, seed: int, *, dying: bool = False) -> None:
+        self.chance, self.dying = random.Random(seed), dying
+        chance = self.chance
         world = World(latency_s=chance.choice([0.001, 0.01, 0.05]), jitter_s=chance.choice([0.0, 0.02, 0.1]),
                       start_s=chance.choice([0.05, 0.5]), stop_s=chance.choice([0.02, 1.0]))  # fmt: skip
         self.cluster = cluster_of(chance.randint(2, 5), seed, world)
@@ -136,7 +150,7 @@ class Rollouts:
         self.deploy(bad=False)
         self.cluster.run(20.0)
         self.checkers: list[Limits | CanaryChecker | Served] = [
-            Limits(self, parallelism),
+            *([] if dying else [Limits(self, parallelism)]),
             CanaryChecker(self),
             *([Served(self)] if self.service.replicas > parallelism else []),
         ]
@@ -166,7 +180,9 @@ class Rollouts:
     def deploy(self, bad: bool) -> None:
         via = self.chance.choice(sorted(self.cluster.machines)).removeprefix("node/")
         word = f"{'bad' if bad else 'good'}{len(self.releases) + 1}"
-        if bad:
+        if bad and self.dying:
+            self.cluster.bad_life["", word] = self.chance.choice([0.3, 0.8, 1.5, 2.5])
+        elif bad:
             ways = ["start", "dies"] if self.service.probe is None else ["start", "dies", "ill"]
             self._spoil(word, self.chance.choice(ways))
         give_image(self.cluster, via, word)

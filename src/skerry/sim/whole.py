@@ -86,7 +86,7 @@ class WholeMachine(Machine):
             note=lambda kind, subject, reason: self.refusals.append(f"{subject}: {reason}"), spawn=self._spawn,
             soon=lambda act: self.soon(0.0, act), bundle=lambda peer, message: None,
         )  # fmt: skip
-        self.author = Author(self._sign, self.boots + 1, self.wall_s, self.door.offer)
+        self.author = Author(self._sign, self.boots + 1, self.wall_s, self.door.offer, self._post)
         self._events.clear()
         super().boot()
         self._tick()

@@ -39,7 +39,7 @@ class _Waiting(NamedTuple):
 class RecordStore:
     """The records of one node. One process, one thread.
 
-    `put` (synced), `flush`, `clear` and the meta calls may raise DiskFull (nothing of that call was written), all may raise
+    `put` (synced, or now), `flush`, `clear` and the meta calls may raise DiskFull (nothing of that call was written), all may raise
     StoreDamaged: start again, the file is then put aside; `on_damage` hears of it, too. `damaged` says, after opening, what
     was put aside just now. `on_waiting` hears that there is something to flush where there was nothing.
     """
@@ -63,9 +63,12 @@ class RecordStore:
         self.damaged: StoreDamaged | None = None
         self._db = self._open_or_put_aside()
 
-    def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False) -> None:
-        """Keep these bytes under this id, replacing what was there. `hash`: of the payload, for `by_hash`."""
-        if sync and not self._together:
+    def put(self, id: str, raw: bytes, *, hash: str, sync: bool = False, now: bool = False) -> None:
+        """Keep these bytes under this id, replacing what was there. `hash`: of the payload, for `by_hash`.
+
+        `now`: synced before this returns, also within `together`.
+        """
+        if now or (sync and not self._together):
             with self._writing(sync=True):
                 self._insert(id, hash, raw)
             self._waiting.pop(id, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from skerry.core.intent import Policy, Role, Root
+from skerry.core.intent import Policy, Release, Role, Root
 from skerry.core.records import Document
 from skerry.trust.refusals import NotYet, RoleDoesNotCover, ThresholdNotMet, UnknownKey
 
@@ -66,6 +66,7 @@ def permit_policy(record: Document, root: Root) -> None:
 def permit(record: Document, policy: Policy, known: Iterable[str]) -> None:
     """Any other document needs one role that covers it and that enough keys have signed for.
 
+    A release that says `back` is spared its canary: that is for those who may sign the app, not for those who only release it.
     `known`: all keys that have any part in the cloud. Raises UnknownKey, RoleDoesNotCover or ThresholdNotMet; all of
     them are NotYet, as a newer policy may allow it.
     """
@@ -76,6 +77,7 @@ def permit(record: Document, policy: Policy, known: Iterable[str]) -> None:
             continue
         have = len(signers & set(role.keys))
         if have >= role.threshold:
+            _permit_back(record, policy, signers)
             return
         if not isinstance(closest, ThresholdNotMet) or role.threshold - have < closest.need - closest.have:
             closest = ThresholdNotMet(record.path, role.name, have, role.threshold)
@@ -96,6 +98,20 @@ def permit(record: Document, policy: Policy, known: Iterable[str]) -> None:
         f"{record.path} was not accepted",
         f"no role of the key that signed it allows {record.path} at the time it was issued",
         "let somebody sign it whose role covers it: skerry role ls",
+    )
+
+
+def _permit_back(record: Document, policy: Policy, signers: set[str]) -> None:
+    if not (isinstance(record.body, Release) and record.body.back):
+        return
+    app = f"app/{record.path.removeprefix('release/')}"
+    for role in policy.roles:
+        if covers(role, app, record.issued) and len(signers & set(role.keys)) >= role.threshold:
+            return
+    raise RoleDoesNotCover(
+        f"{record.path} was not accepted",
+        f"it goes back to what ran before, without a canary, and its signer may not sign {app}",
+        "let an operator go back: skerry rollback; or release the earlier images as a new version",
     )
 
 

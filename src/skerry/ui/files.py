@@ -38,7 +38,7 @@ class Files:
         return Response(content, headers=headers, media_type=TYPES[name.rpartition(".")[2]])
 
     async def static(self, request: Request) -> Response:
-        return self.answer(request, request.url.path.removeprefix(STATIC))
+        return self.answer(request, request.scope["path"].removeprefix(STATIC))
 
     async def page(self, request: Request) -> Response:
         return self.answer(request, "index.html")

@@ -10,6 +10,7 @@ from trust.forging import payload_of
 from trust.world import (
     DAY_S,
     IMAGE,
+    IMAGE_2,
     ROOT,
     T0,
     Host,
@@ -31,6 +32,16 @@ def test_ci_releases_its_own_app_and_nothing_else():
     assert host.refuse(sign("app/web", app_body(), "ci")).code == "role-does-not-cover"
     assert host.refuse(enrol("vps-4", "ci")).code == "role-does-not-cover"
     assert host.refuse(sign("policy", policy_body(), ("ci", "anna"), version=2)).code == "threshold-not-met"
+
+
+def test_ci_spares_no_version_its_canary():
+    """A release that says that it goes back is no canary: only who may sign the app may say so."""
+    host = cloud_of_three()
+    back = msgspec.structs.replace(release_body(), back=True)
+    assert host.refuse(sign("release/web", back, "ci")).code == "role-does-not-cover"
+    assert host.refuse(sign("release/web", back, ("ci", "stranger"))).code == "role-does-not-cover"
+    host.take(sign("release/web", back, ("ci", "anna")))
+    host.take(sign("release/web", release_body(IMAGE_2), "ci", version=2))
 
 
 def test_no_rights_are_smuggled_into_a_release():

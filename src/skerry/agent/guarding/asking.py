@@ -46,10 +46,18 @@ async def ask(run: Path, wanted: tuple[Kept, ...] | None = None, within_s: float
                 await loop.sock_connect(caller, str(socket_path(run)))
                 await loop.sock_sendall(caller, msgspec.json.encode(Ask(wanted=wanted)))
                 packet = await loop.sock_recv(caller, PACKET_MAX_BYTES)
-        answer = msgspec.json.decode(packet, type=Answer)
     except TimeoutError:
         raise _silent(f"no answer within {within_s:g} s") from None
-    except (OSError, *UNREADABLE) as error:
+    except OSError as error:
+        raise _silent(str(error)) from None
+    return read_answer(packet)
+
+
+def read_answer(packet: bytes) -> Answer:
+    """Raises NoGuard."""
+    try:
+        answer = msgspec.json.decode(packet, type=Answer)
+    except UNREADABLE as error:
         raise _silent(str(error)) from None
     if answer.refused:
         raise _silent(answer.refused)

@@ -168,7 +168,9 @@ UPDATE_CONFIG = {
     "parallelism": yes("how many slots at once, 0 for all; default 1"),
     "delay": yes("between one group and the next; default 0s"),
     "order": yes("`start-first` or `stop-first` (default)"),
-    "monitor": yes("how long a new replica is watched for failure; default 5s"),
+    "monitor": yes(
+        "how long a new replica is watched for failure, and the last one of the version before stays; default 5s"
+    ),
     "failure_action": yes("`rollback` (default), `pause` or `continue`"),
     "max_failure_ratio": yes("share of the slots (0 to 1) that may fail before `failure_action` is taken; default 0"),
 }

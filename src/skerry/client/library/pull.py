@@ -71,7 +71,7 @@ def _resolve(reference: str, plain_http: bool) -> str:
     said = _skopeo([*words, f"docker://{reference}"], reference, INSPECT_WITHIN_S)
     try:
         digest = str(json.loads(said)["Digest"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         digest = ""
     if not DIGEST.match(digest):
         raise PullFailed(f"{reference} was not pulled", "the registry did not say its digest", "give it: NAME@sha256:…")

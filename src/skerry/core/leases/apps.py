@@ -46,6 +46,7 @@ class AppLeases:
         self._numbers: dict[str, int] = {}  # "app/name" -> the highest that this life asked for
         self._again: dict[str, float] = {}  # "app/name" -> not asked for before that
         self._heard: dict[tuple[str, str], _Heard] = {}  # (node, app)
+        self._kept: dict[str, dict[str, Grant]] = {}  # app -> what our own disk held of our grants when we started
         self._told: dict[str, tuple[Lease, ...]] = {}
         self._asks, self._votes = Budget(_BURST, _A_SECOND), Budget(_BURST, _A_SECOND)
         self._next: dict[str, float] = {}
@@ -65,7 +66,9 @@ class AppLeases:
     def heard(self, s: Situation, node: str, kind: str, app: str, from_disk: bool) -> None:
         """A fact about an app's leases has come."""
         self.due.add(app)
-        if kind == "ask":
+        if kind == "votes" and from_disk and node == s.me:
+            self._kept[app] = _grants(s.known.of(s.me, "votes", app, Votes))
+        elif kind == "ask":
             ask = s.known.of(node, "ask", app, Ask)
             if ask is None:
                 self._heard.pop((node, app), None)
@@ -196,9 +199,15 @@ class AppLeases:
     # --- voting -------------------------------------------------------------------------------------------------------
 
     def _vote(self, s: Situation, app: str) -> None:
+        own = s.known.of(s.me, "votes", app, Votes)
+        grants = _grants(own)
+        kept = self._kept.get(app) == grants
         if self.voter.is_silent(s.now):
             self._at(app, self.voter.speaks_s)
-            return
+            if not kept:
+                return
+        if ("votes", app) in s.binding:
+            return  # what we have just granted is on its way to our disk
         if wait_s := self._votes.wait_s(s.now):
             self._at(app, s.now + wait_s)
             return
@@ -206,8 +215,7 @@ class AppLeases:
             node: heard.ask for (node, of), heard in self._heard.items()
             if of == app and s.now < heard.at_s + self.timing.lease_s and self._may_have(s, app, node)
         }  # fmt: skip
-        own, votes = s.known.of(s.me, "votes", app, Votes), votes_of(s.known, self.voters, app)
-        grants = {name: grant for name in (own.granted if own else ()) if (grant := granted(own, name)) is not None}
+        votes = votes_of(s.known, self.voters, app)
         before, floor = dict(grants), own.floor if own is not None else 0
         for name in sorted({name for ask in fresh.values() for name in _names(app, ask.leases)}):
             number = top(votes, name)
@@ -232,7 +240,11 @@ class AppLeases:
             if (ask := fresh.get(grant.holder)) is not None and ask.leases.get(f"{app}/{name}") == grant.number:
                 self.voter.promised(f"{app}/{name}", s.now)
         self._votes.take()
-        s.publish("votes", app, said, "answers what is asked of an app's leases", sync=grants != before)
+        why = "answers what is asked of an app's leases"
+        if grants != before:
+            s.bind("votes", app, said, why)
+        else:
+            s.publish("votes", app, said, why)
 
     def _may_have(self, s: Situation, app: str, node: str) -> bool:
         """Only who may run the app may hold its leases, whatever it asks."""
@@ -352,6 +364,10 @@ def _votes(
         floor=floor,
         voting=voting,
     )
+
+
+def _grants(votes: Votes | None) -> dict[str, Grant]:
+    return {name: grant for name in (votes.granted if votes else ()) if (grant := granted(votes, name)) is not None}
 
 
 def _full(app: str, ask: Ask) -> Ask:

@@ -50,6 +50,7 @@ class Leases:
         self.begun = False
         self.lost: list[tuple[str, Mine]] = []  # since the last review
         self._heard: dict[str, Heard] = {}  # by node
+        self._kept: dict[str, Grant] = {}  # what our own disk held of our grants when we started
         self._renewed: dict[str, dict[str, tuple[Grant, float]]] = {}  # lease -> voter -> what it renewed when
         self._free_since: dict[str, float] = {}
         self._again: dict[str, float] = {}  # lease -> not asked for before that: others are better placed
@@ -128,6 +129,8 @@ class Leases:
     def heard(self, s: Situation, node: str, kind: str, key: str, from_disk: bool) -> None:
         """A fact about leases has come."""
         if kind == "grant":
+            if from_disk and node == s.me and (grant := s.known.of(s.me, "grant", key, Grant)) is not None:
+                self._kept[key] = grant
             self.due = s.fence_due = True
             return
         votes = s.me in self.voters.all
@@ -258,7 +261,6 @@ class Leases:
     def _vote(self, s: Situation, stands: Callable[[str, str], Stand]) -> None:
         if self.voter.is_silent(s.now):
             self.next_s = min(self.next_s, self.voter.speaks_s)
-            return
         fresh: dict[str, Ask] = {}
         for node, ask in s.known.about("ask", "").items():
             heard = self._heard.get(node)
@@ -293,6 +295,8 @@ class Leases:
             settled_freed=settled is not None and self.is_freed(s, lease, settled),
             alive_s=self._alive_s(lease, settled),
         )  # fmt: skip
+        if ("grant", lease) in s.binding:
+            return  # what we have just granted is on its way to our disk
         answer = self.voter.answer(case, s.now)
         if (
             isinstance(answer, Yes)
@@ -305,7 +309,8 @@ class Leases:
             self.next_s = min(self.next_s, answer.at_s)
         elif isinstance(answer, Yes):
             self._free_since.pop(lease, None)
-            s.publish("grant", lease, Grant(number=number, holder=node), f"{name_of(node)}: {answer.why}", sync=True)
+            if own != Grant(number=number, holder=node):
+                s.bind("grant", lease, Grant(number=number, holder=node), f"{name_of(node)}: {answer.why}")
 
     def _is_turn(self, s: Situation, lease: str, node: str, stands: Callable[[str, str], Stand]) -> bool:
         """Of those that want what is free, the better placed have a moment's lead, so that no distant one grabs it first."""
@@ -316,10 +321,14 @@ class Leases:
 
     def _promise(self, s: Situation, node: str, ask: Ask) -> None:
         """All that we granted of an ask, for the length of a lease from now."""
+        silent = self.voter.is_silent(s.now)
         leases = {
             lease: number for lease, number in ask.leases.items()
-            if s.known.of(s.me, "grant", lease, Grant) == Grant(number=number, holder=node)
+            if (own := s.known.of(s.me, "grant", lease, Grant)) == Grant(number=number, holder=node)
+            and ("grant", lease) not in s.binding and not (silent and self._kept.get(lease) != own)
         }  # fmt: skip
+        if silent and not leases:
+            return
         place = f"@{node}"
         promise = Promise(life=ask.life, turn=ask.turn, leases=leases, voting=self.voters.turn) if leases else None
         if s.known.about("promise", place).get(s.me) == promise:

@@ -30,7 +30,7 @@ class Holder:
     def __init__(self, lease_s: float, rho: float, stop_s: float) -> None:
         self._length_s = lease_s * (1 - 2 * rho) - stop_s
         self._freed_s = FREED_FOR * lease_s
-        self.renew_s = lease_s / 3
+        self.renew_s = lease_s / 4
         self.life = 0
         self._turn = 0
         self._asked: dict[int, float] = {}  # turn -> when

@@ -7,7 +7,6 @@ Debian's security tracker. A file of which something can't be read is refused: a
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from skerry.image.audit.known import Known
 from skerry.image.audit.osv import parse_osv
 from skerry.image.audit.tracker import looks_like, parse_tracker
 from skerry.image.origin import Ecosystem
+from skerry.image.zips import NO_ZIP
 from skerry.outside import UNREADABLE
 
 MAX_FILE_BYTES = 1 << 30
@@ -51,7 +51,7 @@ def read_database(path: Path, wanted: Wanted) -> list[Known]:
         return list(parse_database(path.read_bytes(), wanted))
     except UNREADABLE as error:
         raise _bad(path, str(error)) from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (OSError, *NO_ZIP) as error:
         raise _bad(path, str(error) or type(error).__name__) from error
 
 

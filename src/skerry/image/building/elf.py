@@ -36,6 +36,17 @@ class Elf(msgspec.Struct, frozen=True):
     locale: bool = False
 
 
+_DAMAGED = (
+    ELFError,
+    ValueError,
+    AssertionError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+)  # what its reader raises
+
+
 def is_elf(data: bytes) -> bool:
     return data[:4] == b"\x7fELF"
 
@@ -64,7 +75,7 @@ def read_elf(data: bytes) -> Elf | None:
                         size = tag.entry.d_val
                 strings = data[start : start + size]
         machine, bits = file["e_machine"], file.elfclass
-    except (ELFError, UnicodeDecodeError, ValueError, AssertionError, KeyError, IndexError, AttributeError):
+    except _DAMAGED:
         return None
     needed = tuple(tags["DT_NEEDED"])
     hints = {name.decode() for name in _SONAME.findall(data)} - set(needed)
@@ -97,7 +108,7 @@ def stripped(data: bytes) -> bytes:
         file = ELFFile(io.BytesIO(data))
         end = max(segment["p_offset"] + segment["p_filesz"] for segment in file.iter_segments())
         end = max(end, file["e_phoff"] + file["e_phnum"] * file["e_phentsize"])
-    except (ELFError, ValueError, AssertionError):
+    except _DAMAGED:
         return data
     head = bytearray(data[:64])
     head[40:48] = bytes(8)  # e_shoff

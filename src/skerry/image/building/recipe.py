@@ -201,7 +201,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     try:
         tables: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecipe(f"{path} can't be read", str(error)) from error
     recipe = _table(tables, "image", path)
     if "from" in recipe:

@@ -77,7 +77,7 @@ def suggest(folder: Path) -> Suggestion:
 def _node(folder: Path, docker: str) -> _Guess | None:
     try:
         package = json.loads(_read(folder / "package.json") or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(package, dict):
         return None
@@ -276,8 +276,8 @@ def _toml(value: Any) -> str:
 
 def _cargo_name(folder: Path) -> str:
     try:
-        return str(tomllib.loads(_read(folder / "Cargo.toml")).get("package", {}).get("name", "server"))
-    except tomllib.TOMLDecodeError:
+        return str(tomllib.loads(_read(folder / "Cargo.toml"))["package"]["name"])
+    except (tomllib.TOMLDecodeError, LookupError, TypeError, RecursionError):
         return "server"
 
 

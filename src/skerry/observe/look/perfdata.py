@@ -74,7 +74,7 @@ def counted(records: bytes) -> tuple[int, int]:
     samples = lost = at = 0
     while at + _RECORD.size <= len(records):
         kind, _, length = _RECORD.unpack_from(records, at)
-        if length < _RECORD.size:
+        if length < _RECORD.size or at + length > len(records):
             break
         if kind == _OF_SAMPLE:
             samples += 1

@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from skerry.image.building.sources.environment import environment
+from skerry.image.zips import NO_ZIP
 
 MAX_METADATA_BYTES = 4 << 20
 
@@ -68,10 +69,13 @@ def _applies(requirement: Requirement, extras: set[str], python_version: str) ->
 
 
 def _metadata(path: Path) -> tuple[str, list[str]]:
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
-        if not names:
-            raise zipfile.BadZipFile("it has no metadata")
-        with archive.open(names[0]) as source:
-            message = email.message_from_bytes(source.read(MAX_METADATA_BYTES))
-    return plain_name(message["Name"] or ""), [str(text) for text in message.get_all("Requires-Dist") or ()]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
+            if not names:
+                raise zipfile.BadZipFile("it has no metadata")
+            with archive.open(names[0]) as source:
+                message = email.message_from_bytes(source.read(MAX_METADATA_BYTES))
+    except (OSError, *NO_ZIP) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+    return plain_name(str(message["Name"] or "")), [str(text) for text in message.get_all("Requires-Dist") or ()]

@@ -27,6 +27,7 @@ from skerry.image.tars import BROKEN, members, open_tar
 MAX_TAR_BYTES = 4 << 30
 MAX_MEMBERS = 200_000
 BLOCK_BYTES = 1 << 20
+MAX_MEMORY_BYTES = 1 << 27  # to decompress; the most that xz -9 asks for is half of that
 
 
 class _Member(msgspec.Struct, array_like=True):
@@ -95,9 +96,10 @@ def _blocks(name: str, data: bytes) -> Iterator[bytes]:
     source = io.BytesIO(data)
     reader: IO[bytes] | gzip.GzipFile
     if name.endswith(".xz"):
-        reader = lzma.LZMAFile(source)  # noqa: SIM115 (what it reads is in memory)
-    elif name.endswith(".zst"):
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(source)
+        yield from _unpacked_xz(data)
+        return
+    if name.endswith(".zst"):
+        reader = zstandard.ZstdDecompressor(max_window_size=MAX_MEMORY_BYTES).stream_reader(source)
     elif name.endswith(".gz"):
         reader = gzip.GzipFile(fileobj=source)
     elif name == "data.tar":
@@ -106,6 +108,19 @@ def _blocks(name: str, data: bytes) -> Iterator[bytes]:
         raise tarfile.ReadError(f"{name} is compressed in an unknown way")
     while block := reader.read(BLOCK_BYTES):
         yield block
+
+
+def _unpacked_xz(data: bytes) -> Iterator[bytes]:
+    """One stream after the other. `lzma.LZMAFile` would give a dictionary as much memory as it asks for."""
+    while data:
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_MEMORY_BYTES)
+        while not decoder.eof:
+            block = decoder.decompress(data, BLOCK_BYTES)
+            data = b""
+            if not block and not decoder.eof and decoder.needs_input:
+                raise EOFError("it is cut")
+            yield block
+        data = decoder.unused_data.lstrip(b"\0")
 
 
 def _members(plain: BinaryIO) -> Iterator[_Member]:

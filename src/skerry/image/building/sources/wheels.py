@@ -25,13 +25,12 @@ from skerry.image.building.sources.markers import plain_name, unmet
 from skerry.image.building.sources.pip import pip_download
 from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.kept import CacheDamaged, keep, kept, read_checked
-from skerry.image.tars import BROKEN
+from skerry.image.zips import NO_ZIP
 
 PIP_TIMEOUT_S = 300
 MAX_ROUNDS = 4
 MAX_FILES = 100_000
 MAX_WHEEL_BYTES = 2 << 30
-_NO_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, *BROKEN)
 _NAME = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl\Z")
 
 
@@ -116,14 +115,14 @@ def unpack_wheel(wheel: Wheel, cache: Path, site: str) -> list[File]:
         whole = io.BytesIO(read_checked(path, wheel.sha256, wheel.file))
         try:
             members = _list(whole)
-        except _NO_ZIP as error:
+        except NO_ZIP as error:
             raise DownloadRefused(f"{wheel.file} was refused", f"it is not a wheel: {error}") from error
         keep(listing, members)
     archive: list[zipfile.ZipFile] = []
 
     def load(member: str, sha256: str) -> bytes:
         """A wheel was whole when it was listed: what can't be read now, the disk has changed."""
-        with contextlib.suppress(*_NO_ZIP, KeyError):
+        with contextlib.suppress(*NO_ZIP):
             if not archive:
                 archive.append(zipfile.ZipFile(path))
             data = archive[0].read(member)

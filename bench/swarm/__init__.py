@@ -1,0 +1,1 @@
+"""Skerry beside Docker Swarm on the same three lab hosts, in one run."""
