@@ -240,11 +240,11 @@ class Gossip:
 
     def _lists(self, digests: tuple[bytes, ...]) -> Iterator[Ids]:
         """Our lists of the buckets that differ; of many, this round's part, beginning with another bucket each time."""
-        listed = 0
+        listed, ours = 0, self._held.digests()
         self._turn += 1
         for i in range(BUCKETS):
             bucket = (i + self._turn) % BUCKETS
-            if digests[bucket] == self._held.digests()[bucket]:
+            if digests[bucket] == ours[bucket]:
                 continue
             for ids in self._held.lists(bucket):
                 yield ids

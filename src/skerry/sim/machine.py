@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from skerry.core import effects as do
@@ -158,14 +159,18 @@ class Machine(Still):
             return
         now = self.now_s()
         self.cluster.steps += 1
-        # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
-        for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
+        effects = self.core.step(event, now)
+        if len(effects) > 1:  # facts first, as agent/loop.py does: a claim is on disk before anything is done about it
+            effects.sort(key=lambda effect: not isinstance(effect, do.Publish))
+        for effect in effects:
             self.cluster.happened(self, effect)
-            handler = getattr(self, f"_do_{type(effect).__name__.lower()}", None)
+            handler = getattr(self, _handler(type(effect)), None)
             if handler is not None:
                 handler(effect)
 
     def _do_wake(self, effect: do.Wake) -> None:
+        if self._wake_s == effect.at_s:
+            return  # it will ring then
         self._wake_s = effect.at_s
 
         def ring() -> None:
@@ -417,3 +422,8 @@ class Machine(Still):
         ok = self.cluster.wires.reaches(effect.via, effect.peer)
         delay = 3 * self.cluster.world.latency_s + (0.0 if ok else 0.3)
         self.soon(delay, lambda: self.step(ev.PeerReached(peer=effect.peer, via=effect.via, ok=ok)))
+
+
+@lru_cache
+def _handler(of: type[do.Effect]) -> str:
+    return f"_do_{of.__name__.lower()}"
