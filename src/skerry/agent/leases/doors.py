@@ -22,7 +22,7 @@ SOCKET = "leases.sock"
 VARIABLE = "SKERRY_LEASES"
 CONNECTIONS = 16  # of one container
 LINE_BYTES = 1024
-REQUESTS_BURST, REQUESTS_S = 100.0, 50.0  # of one container; more wait
+REQUESTS_BURST, REQUESTS_S = 200.0, 200.0  # of one container; more wait
 WAIT_MAX_S = 60.0
 IDLE_S = 300.0
 
