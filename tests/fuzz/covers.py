@@ -137,6 +137,7 @@ OWN = {
     "agent.auditing": _DISK,
     "agent.drafts": _DISK + "; a draft itself: target draft",
     "agent.files": _DISK,
+    "agent.logs.past": "what it packed itself, in memory",
     "agent.logs.shipper": _CHILD,
     "agent.logs.shipping": _CHILD,
     "agent.looking.child": _CHILD,

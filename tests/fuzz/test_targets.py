@@ -72,3 +72,11 @@ def test_a_config_that_is_no_text_is_a_bad_image() -> None:
     (good,) = seeds("image_archive")
     assert b'"os": "linux"' in good
     assert run("image_archive", good.replace(b'"os": "linux"', b'"os": "l\xebnux"')) is False
+
+
+def test_a_program_of_100_bytes_that_says_it_has_32512_segments_takes_no_time() -> None:
+    """Found by atheris, which came to a stand: 0.7 s each."""
+    (find,) = corpus.finds("program_of_an_image")
+    began_s = time.process_time()
+    run("program_of_an_image", find)
+    assert time.process_time() - began_s < 0.2

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -36,6 +37,8 @@ class Elf(msgspec.Struct, frozen=True):
     locale: bool = False
 
 
+SEGMENTS_MAX = 256  # real ones have a dozen
+TAGS_MAX = 8192
 _DAMAGED = (
     ELFError,
     ValueError,
@@ -61,12 +64,12 @@ def read_elf(data: bytes) -> Elf | None:
         tags: dict[str, list[str]] = {"DT_NEEDED": [], "DT_RPATH": [], "DT_RUNPATH": []}
         strings = b""
         segment: Any  # pyelftools has no types for its segments
-        for segment in file.iter_segments():
+        for segment in _segments(file):
             if segment["p_type"] == "PT_INTERP":
                 interpreter = segment.get_interp_name()
             elif segment["p_type"] == "PT_DYNAMIC":
                 start = size = 0
-                for tag in segment.iter_tags():
+                for tag in islice(segment.iter_tags(), TAGS_MAX):
                     if tag.entry.d_tag in tags:
                         tags[tag.entry.d_tag].append(getattr(tag, tag.entry.d_tag[3:].lower()))
                     elif tag.entry.d_tag == "DT_STRTAB":
@@ -92,6 +95,13 @@ def read_elf(data: bytes) -> Elf | None:
     )
 
 
+def _segments(file: ELFFile) -> Any:
+    """Raises ELFError for more than there can be: a header of 100 bytes may say 65,535, all at one place."""
+    if file.num_segments() > SEGMENTS_MAX:
+        raise ELFError(f"it has {file.num_segments()} segments")
+    return file.iter_segments()
+
+
 def _paths(values: list[str]) -> tuple[str, ...]:
     return tuple(path for value in values for path in value.split(":") if path)
 
@@ -106,7 +116,7 @@ def stripped(data: bytes) -> bytes:
         return data
     try:
         file = ELFFile(io.BytesIO(data))
-        end = max(segment["p_offset"] + segment["p_filesz"] for segment in file.iter_segments())
+        end = max(segment["p_offset"] + segment["p_filesz"] for segment in _segments(file))
         end = max(end, file["e_phoff"] + file["e_phnum"] * file["e_phentsize"])
     except _DAMAGED:
         return data
