@@ -24,6 +24,8 @@ from skerry.core.turns import may_go, review_canary, settle, stays_beside_s
 from skerry.core.versions import Want
 from skerry.core.witnessing import review_watches
 
+_WITNESSED_S = 2.0  # by then who claims a slot was looked at by its witnesses, and what they say of it is here
+
 
 def decide_service(s: Situation, app: str, service: str, some: Collection[Slot] | None, own: Collection[Slot]) -> None:
     """Look at slots of a service (None: at all) and do what is due. Called again as long as that changes a fact of ours.
@@ -253,6 +255,13 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
             s.later(slot, until_s)
             return ""
         if own.done:
+            mark = s.unwell.get((slot, winner.node))
+            seen_s = (mark.well_s if mark is not None else s.now) + _WITNESSED_S
+            if winner.rank > own.rank and s.now < seen_s:
+                s.later(
+                    slot, seen_s
+                )  # only its version speaks for it: first its witnesses, for it may say so of any slot
+                return ""
             return f"{says}: rank {winner.rank}, healthy"
         if not winner.against:
             if slot in s.resume:

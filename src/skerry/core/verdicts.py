@@ -86,9 +86,11 @@ def _is_home(s: Situation, node: str, app: str, service: str, want: AppWant) -> 
 def _candidates(s: Situation, app: str, service: str, spec: str) -> list[str]:
     """Nodes that could run the version as far as anybody knows: not drained, no decline for want of room.
 
-    Those that are down count: one node alone in its part of a network must not condemn a version for all.
+    Those that are down count: one node alone in its part of a network must not condemn a version for all. Who has said that it failed
+    runs it no more, and its decline went with that.
     """
-    declined: set[str] = set()
+    said = s.known.about("verdict", f"{app}.{service}").items()
+    declined = {node for node, verdict in said if isinstance(verdict, Verdict) and verdict.spec == spec}
     for index in s.numbers(app, service):
         for node, decline in s.known.about("decline", str(Slot(app, service, index))).items():
             if isinstance(decline, Decline) and decline.spec == spec and not decline.failed:
