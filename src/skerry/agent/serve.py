@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from skerry.agent.drafts import Drafts
+from skerry.agent.logs.past import Room
 from skerry.agent.logs.tails import Asked, Tails
 from skerry.agent.metrics import answering
 from skerry.agent.renting.acts import act
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 KEEP_TIMEOUT_S = 3.0
 SPREAD_S = 1.5  # who does not say by then that it has a document is told as one that has not
+ENTRY_BYTES = 1000  # of the diary, as one is held: its other words and the objects
 TOGETHER_S = 0.005  # changes of rows that come closer to one another are told as one
 STILL_HERE_S = 1.0  # who follows rows hears of us at least so often
 
@@ -138,7 +140,8 @@ class Server:
         self._door = agent.door
         self._copies = agent.links.copies
         self._containers = agent.containers
-        self._tails = Tails(agent.containers, agent.logs.store, agent.me, agent.files.own_logs)
+        self._room = Room()
+        self._tails = Tails(agent.containers, agent.logs.store, agent.me, agent.files.own_logs, self._room)
         self._events = agent.events
         self._metrics = agent.metrics
         self._auditing = agent.auditing
@@ -282,11 +285,12 @@ class Server:
         def wanted(entry: Entry) -> bool:
             return said(entry) and is_about(args.targets, entry.subject) and request.may("observe", self._about(entry))
 
+        seen, past = self._events.count, self._events.tail(args.tail, wanted)[::-1]
+        with self._room.holding(sum(ENTRY_BYTES + len(entry.reason) for entry in past)):
+            while past:
+                yield past.pop()
         if args.follow:
-            async for entry in self._events.follow(args.tail, wanted):
-                yield entry
-        else:
-            for entry in self._events.tail(args.tail, wanted):
+            async for entry in self._events.follow(wanted=wanted, seen=seen):
                 yield entry
 
     def _about(self, entry: Entry) -> str:

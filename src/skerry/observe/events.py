@@ -20,6 +20,7 @@ from skerry.observe.chain import Head, hash_of, read_link
 from skerry.outside import UNREADABLE
 
 TEXT_MAX = 2000  # characters of one field; reasons may quote what a container said
+FRESH_MAX = 2000  # entries held for one who follows and does not read
 _ANCHOR_BYTES = 200
 
 
@@ -130,17 +131,30 @@ class EventLog:
             found = list(filter(wanted, _read(self._older))) + found
         return found[-n:]
 
-    async def follow(self, n: int = 0, wanted: Callable[[Entry], bool] | None = None) -> AsyncIterator[Entry]:
-        """The last `n`, then each new one, for ever. A reader so slow that two rotations pass misses what went."""
+    @property
+    def count(self) -> int:
+        """How many were written in this life: where `follow` may begin."""
+        return self._count
+
+    async def follow(
+        self, n: int = 0, wanted: Callable[[Entry], bool] | None = None, *, seen: int | None = None
+    ) -> AsyncIterator[Entry]:
+        """The last `n`, then each new one, for ever; those before the `seen`th are not new. Who is slow is told what it misses."""
+        seen = self._count if seen is None else seen
         for entry in self.tail(n, wanted):
             yield entry
-        seen = self._count
         while True:
             if seen == self._count:
                 await self._news.wait()
-            fresh = self.tail(self._count - seen)
-            seen = self._count
-            for entry in filter(wanted, fresh):
+            fresh, seen = self._count - seen, self._count
+            if fresh > FRESH_MAX:
+                yield Entry(
+                    self._now(),
+                    "diary",
+                    "",
+                    f"{fresh - FRESH_MAX} entries are not told here: they were not read in time",
+                )
+            for entry in filter(wanted, self.tail(min(fresh, FRESH_MAX))):
                 yield entry
 
     def anchor(self) -> Head | None:

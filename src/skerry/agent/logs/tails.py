@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
+from skerry.agent.logs.past import LINE, Past, Room, Row
 from skerry.core.constraints import name_of
 from skerry.core.records import is_meant, path_of
 from skerry.errors import BadInput, Passing
@@ -34,9 +36,7 @@ WRITTEN_S = 0.05  # from a line's stamp to its being in the file
 BATCH_ROWS = 5000
 COUNTED_BYTES = 256 << 10  # read at once of what is left out
 TAIL_MAX = 1_000_000
-LINE = 4  # fields of a row that is a line
 
-Row = list[Any]
 Paths = Callable[[], Sequence[Path]]
 Sources = dict[str, tuple[str, Paths]]  # container or host -> slot or host, and its files
 _stamp = itemgetter(0)
@@ -75,13 +75,14 @@ class TooManySearches(Passing):
 
 
 class Tails:
-    """`own`: this host's own log files, oldest first."""
+    """`own`: this host's own log files, oldest first. `room`: for what is read and not yet taken."""
 
-    def __init__(self, containers: Containers, store: LogStore, me: str, own: Paths) -> None:
+    def __init__(self, containers: Containers, store: LogStore, me: str, own: Paths, room: Room | None = None) -> None:
         self._containers = containers
         self._store = store
         self._me = me
         self._own = own
+        self._room = room or Room()
 
     async def answer(self, asked: Asked, request: Request) -> AsyncGenerator[dict[str, Any]]:
         """Close it: a search holds a child process. Raises VerbNotAllowed, BadInput, PatternTooSlow, TooManySearches."""
@@ -115,18 +116,18 @@ class Tails:
         sources = self._sources(asked, request)
         followed = _Followed(sources, lambda: self._sources(asked, request)) if asked.follow else None
         try:
-            past: list[Row] = []
-            opened = await asyncio.to_thread(self._open, asked, request, sources, followed)
-            try:
-                for name, pieces in opened:
-                    past += await reader.past(name, pieces)
-            finally:
-                for _, pieces in opened:
-                    pieces.close()
-            past.sort(key=_stamp)
-            past = _last(past, asked.tail)
-            for begin in range(0, len(past), BATCH_ROWS):
-                yield {"rows": past[begin : begin + BATCH_ROWS]}
+            with contextlib.closing(Past(self._room, asked.tail)) as past:
+                opened = await asyncio.to_thread(self._open, asked, request, sources, followed)
+                try:
+                    for name, pieces in opened:
+                        past.begin()
+                        await reader.past(name, pieces, past)
+                finally:
+                    for _, pieces in opened:
+                        pieces.close()
+                found = past.rows()
+                while batch := list(itertools.islice(found, BATCH_ROWS)):
+                    yield {"rows": batch}
             while followed is not None:
                 now = moment(WRITTEN_S)
                 rows = await asyncio.to_thread(followed.round)
@@ -193,9 +194,8 @@ class _Reader:
         self._asked = asked
         self._matcher = matcher
 
-    async def past(self, name: str, pieces: Pieces) -> list[Row]:
-        """The last `tail` of a source that match. `pieces`: newest first."""
-        found: list[list[Row]] = []
+    async def past(self, name: str, pieces: Pieces, past: Past) -> None:
+        """The last `tail` of a source that match. `pieces`: newest first. Raises TooManyLines."""
         count = 0
         while self._asked.tail > count:
             more = await asyncio.to_thread(self._next, name, pieces)
@@ -203,11 +203,10 @@ class _Reader:
                 break
             rows, is_old = more
             rows = await self.pick(rows)
-            found.append(rows)
+            past.add(rows)
             count += [len(row) for row in rows].count(LINE)
             if is_old:
                 break
-        return _last([row for rows in reversed(found) for row in rows], self._asked.tail)
 
     def _next(self, name: str, pieces: Pieces) -> tuple[list[Row], bool] | None:
         """Rows of the next piece that has any of the time asked for, and whether all before it is too old."""
@@ -349,17 +348,6 @@ class _Growing:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def _last(rows: list[Row], n: int) -> list[Row]:
-    """The last `n` lines, and what is told between them."""
-    if len(rows) <= n:
-        return rows
-    at = len(rows)
-    while n > 0 and at > 0:
-        at -= 1
-        n -= len(rows[at]) == LINE
-    return rows[at:]
 
 
 def moment(ago_s: float) -> str:
