@@ -113,7 +113,7 @@ TRUST = (
         "authors-rate",
         "6, bounds: an author has a rate.",
         "trust/accept.py",
-        "                self._rates.charge(fact.node, now_s)",
+        "                (self._direct if is_direct(fact) else self._rates).charge(fact.node, now_s)",
         "                pass",
         (f"{ATTACKS}/test_floods.py::test_a_link_is_charged_before_and_an_author_after_the_signature",),
     ),
