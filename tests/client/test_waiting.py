@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from skerry.client import views, waiting
-from skerry.core.intent import App, CanaryStep, Service
+from skerry.core.intent import App, CanaryStep, Service, Update
 from skerry.core.places import Placement
 
 APP = App(
@@ -74,6 +74,26 @@ def test_it_ends_when_a_newer_release_is_wanted_and_not_because_somebody_scaled(
         wait(monkeypatch, [row(index, outdated=True) for index in range(4)], [row(index, "3.3") for index in range(4)])
     assert "3.3 is wanted now" in found.value.why and found.value.exit_code == 1
     wait(monkeypatch, [row(index, "3.2") for index in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("update", "line"),
+    [
+        (Update(), True),
+        (Update(order="start-first"), False),
+        (Update(monitor_s=0.0), False),
+        (Update(parallelism=0), False),
+        (Update(parallelism=4), False),
+    ],
+)
+def test_why_the_last_that_stops_first_still_stays_is_told(
+    monkeypatch: pytest.MonkeyPatch, update: Update, line: bool
+) -> None:
+    app = App(services={"web": Service(replicas=4, update=update)})
+    pictures = [[row(index, outdated=index >= moved) for index in range(4)] for moved in (0, 2, 3, 4)]
+    said, _ = wait(monkeypatch, *pictures, app=app)
+    assert ("the last of web stays until another has been well for 5s" in said) is line
+    assert said[-1] == "4 of 4 replicas healthy"
 
 
 def test_the_holds_of_a_canary_come_on_top_of_the_time_that_is_given() -> None:

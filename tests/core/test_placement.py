@@ -372,3 +372,19 @@ def test_a_service_that_names_itself_is_tied_to_nothing(name: str) -> None:
     wants = {"shop": AppWant(known=True, services={"web": Want(service(near=(name,), apart=(name,)), "", "", (1, 1))})}
     ties = Placing().ties(wants, "shop", "web")
     assert not ties.near and not ties.apart
+
+
+def test_a_host_that_is_taken_back_gets_its_share_one_slot_after_another() -> None:
+    cluster = cluster_of(3)
+    deploy(cluster, {"web": service(6)})
+    cluster.run(10.0)
+    before = places(cluster)
+    drain(cluster, "vps-2", "draining", 2)
+    cluster.run(20.0)
+    assert "vps-2" not in places(cluster).values()
+    drain(cluster, "vps-2", "active", 3)
+    for _ in range(600):
+        cluster.run(0.05)
+        there = [c.slot for machine in cluster.machines.values() for c in machine.containers.values() if not c.stopping]
+        assert len(set(there)) == 6 and len(there) <= 7, "one at a time, and none missing meanwhile"
+    assert places(cluster) == before

@@ -123,6 +123,7 @@ def test_events_and_reasons_of_an_app(at: At) -> None:
     page.locator(".tabs a", has_text="Explain").click()
     page.locator("summary").first.click()
     expect(page.locator("details[open] td", has_text="claims").first).to_be_visible()
+    expect(page.locator("details[open]", has_text="There because").first).to_be_visible()
 
 
 def test_a_host_is_drained_and_taken_back(at: At) -> None:

@@ -37,7 +37,7 @@ async def drain(
         arriving |= {slot: left[slot] for slot in sorted(left.keys() - movable.keys())}
         for slot in list(arriving):
             row = next((r for r in seen if r["slot"] == slot), None)
-            if row is None or row["healthy"] or row["finished"] or slot in ailing:
+            if row is None or row["healthy"] or row["finished"] or row["state"] == "asleep" or slot in ailing:
                 to = moved[slot] = row["node"] if row is not None else ""
                 progress(f"{slot} is on {to} now" if to else f"{slot} has stopped")
                 del arriving[slot]

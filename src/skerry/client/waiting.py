@@ -12,7 +12,7 @@ from skerry.client import views
 from skerry.client.numbers import scalings
 from skerry.client.session import Session
 from skerry.core.canary import steps_of
-from skerry.core.intent import App
+from skerry.core.intent import App, Service
 from skerry.errors import NotInTime, Refusal, SkerryError
 
 LOOK_S = 0.5  # between two looks at who has an image
@@ -109,6 +109,11 @@ async def wait_healthy(
                     if row.get("canary"):
                         say(trying(row))
                 say(f"{len(done)} of {total} replicas healthy")
+                for name, service in wanted.services.items():
+                    if line := _waits_for_monitor(
+                        name, service, [row for row in rows if row["service"] == name], versions
+                    ):
+                        say(line)
             if known and len(done) >= total and not any(row["outdated"] for row in rows):
                 return rows
             if time.monotonic() > deadline_s:
@@ -119,6 +124,18 @@ async def wait_healthy(
                     f"it goes on by itself: skerry ps {app} --watch; why: skerry explain {app}",
                 )
     raise AssertionError("rows are followed until one of these")
+
+
+def _waits_for_monitor(name: str, service: Service, rows: list[dict[str, Any]], versions: Versions) -> str:
+    """What is told while only the last replica is left to go, which stops first (core/turns.py); "" at any other time."""
+    update, left = service.update, [row for row in rows if row["outdated"]]
+    if update.order != "stop-first" or not 0 < update.parallelism < len(rows) or len(left) != 1 or not update.monitor_s:
+        return ""
+    if left[0].get("canary") or not (
+        left[0]["healthy"] and all(row["healthy"] or row in left for row in rows) and is_known(left[0], versions)
+    ):
+        return ""
+    return f"the last of {name} stays until another has been well for {duration(update.monitor_s)}"
 
 
 def holds_s(wanted: App, only: str = "") -> float:

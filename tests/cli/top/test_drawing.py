@@ -92,9 +92,27 @@ def test_nothing_that_others_wrote_steers_the_terminal_or_is_read_as_markup(view
 def test_an_explanation_that_a_captured_host_made_up_is_shown_as_words() -> None:
     answer = {"node": HOSTILE, "rank": HOSTILE, "answer": HOSTILE, "why": HOSTILE}
     slot = {"order": [answer, HOSTILE], "holder": HOSTILE, "wanted": HOSTILE, "image": None, "awaits": [HOSTILE]}
-    told = {HOSTILE: slot, "a host": {HOSTILE: [HOSTILE]}}
+    slot |= {"because": HOSTILE, "advice": [{"what": HOSTILE, "command": HOSTILE}, {"command": 7}, HOSTILE]}
+    told = {HOSTILE: slot, "another": slot | {"advice": 7}, "a host": {HOSTILE: [HOSTILE]}}
     for parts in reasons(told):
         assert all(words.isprintable() for words, _ in parts)
+
+
+def test_what_would_change_where_a_slot_is_is_told_with_its_command() -> None:
+    advice = [{"what": "undrain vps-2, and it moves there", "command": "skerry host undrain vps-2"}]
+    lines = reasons(
+        {
+            "shop.web/0": {
+                "order": [],
+                "holder": "vps-1",
+                "because": "rank 1, after vps-2 (it is drained)",
+                "advice": advice,
+            }
+        }
+    )
+    shown = ["".join(words for words, _ in parts) for parts in lines]
+    assert "  because  rank 1, after vps-2 (it is drained)" in shown
+    assert "  advice   undrain vps-2, and it moves there   skerry host undrain vps-2" in shown
 
 
 @pytest.mark.parametrize("width", [40, 79, 120, 300])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skerry.cli.explain import outline
@@ -34,7 +34,8 @@ def _slot(name: str, row: Mapping[str, Any]) -> list[Parts]:
         lines.append([("  awaits   ", "dim"), (clean(row["awaits"]), "watch")])
     if row.get("because"):
         lines.append([("  because  ", "dim"), (clean(row["because"]), "")])
-    for advice in row.get("advice") or ():
+    told = row.get("advice")
+    for advice in told if isinstance(told, Sequence) else ():
         if isinstance(advice, Mapping):
             command = clean(advice.get("command") or "")
             lines.append(
