@@ -157,6 +157,8 @@ async def test_what_does_not_fit_is_refused_with_the_cure(
     with pytest.raises(Answered, match="asked for") as refused:
         await session.request("events", {"tail": 100}, node="node/vps-1")
     assert refused.value.code == "too-many-lines" and "--tail" in refused.value.fix
+    with pytest.raises(Answered, match="asked for"):
+        await session.request("audit", node="node/vps-1")
     assert await session.request("events", {"tail": 3}, node="node/vps-1")
 
 
