@@ -137,8 +137,8 @@ HOSTS := tests/e2e/test_hosts.py
 LABS := tests/e2e/test_takeover.py tests/e2e/test_lab.py
 LOADS := tests/e2e/test_waking.py tests/e2e/test_scale.py tests/e2e/test_rented.py tests/e2e/test_attacks.py \
          tests/e2e/test_databases.py
-RULES := tests/e2e/test_exclusive.py tests/e2e/test_captured.py tests/e2e/test_election.py
-PLACES := tests/e2e/test_rollouts.py tests/e2e/test_isolated.py tests/e2e/test_placement.py
+RULES := tests/e2e/test_exclusive.py tests/e2e/test_captured.py
+PLACES := tests/e2e/test_rollouts.py tests/e2e/test_isolated.py tests/e2e/test_election.py tests/e2e/test_placement.py  # the first three share a cloud
 
 fast: venv       ## pure and in-process tests
 	$(call side_by_side,not real and not e2e,AGENTS CLIENTS LINKS PROGRAMS,tests,$(IDLY))
@@ -191,9 +191,9 @@ mutations: venv   ## each rule of the design broken on purpose, one at a time, a
 	$(IDLY) $(BIN)/python -m soak.mutations --json build/mutations.json
 
 FUZZ_S ?= 60
-fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes: FUZZ_S seconds for each target
+fuzz: venv       ## coverage-guided fuzzing of everything that reads others' bytes, FUZZ_S seconds for each target: make fuzz FUZZ_S=600 UNTIL=10000000
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r tests/fuzz/requirements.txt
-	PYTHONPATH=src:tests $(BIN)/python -m fuzz --seconds $(FUZZ_S)
+	PYTHONPATH=src:tests $(IDLY) $(BIN)/python -m fuzz --seconds $(FUZZ_S) $(if $(UNTIL),--until $(UNTIL))
 
 clean:           ## take down what a demo or test may have left, and what was built
 	-$(BIN)/skerry lab down --all

@@ -165,7 +165,7 @@ class Bench:
         begun = time.process_time()
         self.step(ev.Booted(node=ME, boot=boot, cpus=8.0, memory_bytes=1 << 34, clock=CLOCK))
         for record in records:
-            self.step(ev.RecordAccepted(record=record, from_disk=True), 0.0)
+            self.core.step(ev.RecordAccepted(record=record, from_disk=True), self.now)
         for slot, node in cloud.holders.items():
             if node == ME:
                 self.step(ev.ContainerFound(slot=slot, spec=cloud.spec(slot), image=IMAGE, address=address(slot),
@@ -249,7 +249,9 @@ class Bench:
         """Hosts that are silent for so long that they count as lost, one after the other, and their return."""
         fall, rise = [], []
         for name in self.cloud.names[11:16]:
-            for _ in range(41):
+            for second in range(41):
+                if second == 39:
+                    self.step(ev.Timer(), 0.0)  # all else that has become due: alerts are looked at each 5 s
                 self.now += 1.0
                 for other in self.cloud.names[1:]:
                     if other != name:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.cloud import ROOT, Cloud
@@ -27,7 +28,7 @@ TARGETS = {
     "leader_lost_ratio": 0.1,
     "idle_pss_ratio": 0.5,
 }
-TURNS = 3
+TURNS = 5
 PARALLEL = 3  # of the update with which Swarm is tuned; Skerry's has as much
 IDLE_S = 20.0
 SETTLED_S = 10.0  # managers tell the others of another heartbeat with the next one
@@ -113,6 +114,14 @@ def _told(
         "worker_lost_ratio": round(slowest / lost["worker_lost"].answer_s, 3),
         "leader_lost_ratio": round(slowest / lost["leader_lost"].answer_s, 3),
         "idle_pss_ratio": round(pss["skerry"] / pss["swarm"], 3),
+        "until_the_command_ends": {
+            what: round(
+                median(each.command_s for each in times["skerry"][what])
+                / median(each.command_s for each in times["swarm"][what]),
+                3,
+            )
+            for what in times["skerry"]
+        },
         "tuned": {
             "update_ratio": ratio("update_tuned", "update_tuned"),
             "worker_lost_ratio": round(slowest / lost["worker_lost_tuned"].answer_s, 3),

@@ -60,6 +60,7 @@ class NoNetwork:
         self.asleep = Asleep()
         self.holder = f"127.0.0.1:{free_port()}"
         self.flows: Callable[[], list[Open]] = list
+        self.leads: Sequence[Any] = ()  # each start of an agent here is one after a boot
         self._next = 0
 
     async def start(self) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from skerry.core import effects as do
 from skerry.core import events as ev
-from skerry.core.facts import Votes
+from skerry.core.facts import Ask, Votes
 from skerry.core.intent import Service
 from skerry.core.leases.shared import NAMES_MAX, Budget
 from skerry.sim import documents as docs
@@ -29,7 +29,9 @@ class Holders:
         self.number: dict[tuple[str, str], int] = {}
         self.taken: list[tuple[float, str, str, int]] = []
         self.wrong: list[str] = []
-        self.facts: Counter[tuple[str, str]] = Counter()
+        self.facts: Counter[tuple[str, str, bool]] = (
+            Counter()
+        )  # (node, kind, whether it is for voters and askers alone)
         self.tickets: dict[str, dict[str, int]] = {}
         self._next = 0
         cluster.watchers.append(self._see)
@@ -60,8 +62,8 @@ class Holders:
                     self.wrong.append(f"{self.cluster.clock.now_s:.2f}: {name} is held by {self.of(name)}")
 
     def _see(self, machine: Machine, effect: do.Effect) -> None:
-        if isinstance(effect, do.Publish) and effect.kind in ("ask", "votes"):
-            self.facts[machine.path, effect.kind] += 1
+        if isinstance(effect, do.Publish) and isinstance(effect.body, Ask | Votes) and effect.key:
+            self.facts[machine.path, effect.kind, effect.body.direct] += 1
         if not isinstance(effect, do.Leased):
             return
         for lease in effect.leases:
@@ -271,9 +273,31 @@ def test_a_flood_costs_no_more_facts_than_the_budget() -> None:
         for node in (1, 2, 3):
             holders.want(f"vps-{node}", f"a{node}", f"b{node}", again=True)
         holders.run(0.1)
-    for place, told in holders.facts.items():
-        assert told < 80 + 30 * 5 + 30 / 1.5 + 2, (place, told)
-    assert len(holders.taken) > 100 and not holders.wrong
+    for (*place, direct), told in holders.facts.items():
+        assert direct or told < 80 + 30 * 5 + 30 / 1.5 + 2, (place, told)
+    assert len(holders.taken) > 1000 and not holders.wrong
+
+
+def test_what_voters_and_askers_are_told_alone_is_bounded_too_and_asks_of_a_moment_go_as_one() -> None:
+    holders = cloud()
+    holders.run(2)
+    holders.facts.clear()
+    names, seconds = {f"vps-{n}": [f"{name}{n}" for name in "abcd"] for n in (1, 2, 3)}, 4.0
+    for node, of in names.items():
+        holders.want(node, *of)
+    for _ in range(round(seconds / 0.002)):
+        holders.cluster.run(0.002)
+        for node, of in names.items():
+            if all(holders.of(name) for name in of):
+                holders.want(node, *of, again=True)
+    told = {kind: n for (path, kind, direct), n in holders.facts.items() if direct and path == "node/vps-1"}
+    assert told["ask"] > 50 and told["votes"] <= 150 + seconds * 150 + 1
+    assert len(holders.taken) > 3 * 2 * told["ask"], "of three hosts, several names in one"
+    for _ in range(round(seconds / 0.002)):
+        holders.want("vps-1", "a1", again=True)
+        holders.cluster.run(0.002)
+    assert 300 < holders.facts["node/vps-1", "ask", True] - told["ask"] <= 150 + seconds * 150 + 1
+    assert not holders.wrong
 
 
 def test_a_budget() -> None:

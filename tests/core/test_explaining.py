@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -180,7 +181,62 @@ def test_a_slot_that_is_held_says_why_there_and_needs_no_advice() -> None:
     first = told.holder
     drain(cluster, first, "draining", 2)
     cluster.run(20.0)
-    assert explained(cluster, "web/0").because == f"rank 1, after {first} (it is drained)"
+    told = explained(cluster, "web/0")
+    assert told.because == f"rank 1, after {first} (it is drained)"
+    assert [one.command for one in told.advice] == [f"skerry host undrain {first}"]
+
+
+@pytest.mark.parametrize("how", ["drained", "down", "constraint"])
+def test_what_is_advised_of_a_slot_that_is_held_elsewhere_brings_it_there(how: str) -> None:
+    """Its first host comes back into question by that one thing alone."""
+
+    def setup() -> tuple[Cluster, dict[str, Service], str]:
+        cluster, services = cloud({"web": service(1, 200)}, 3)()
+        first = explained(cluster, "web/0").order[0].node
+        if how == "drained":
+            drain(cluster, first, "draining", 2)
+        elif how == "down":
+            cluster[first].power_cut()
+        else:
+            for name in {"vps-1", "vps-2", "vps-3"} - {first}:
+                _sign(cluster, name, labels={"disk": "ssd"})
+            services = {"web": msgspec.structs.replace(services["web"], constraints=("label.disk==ssd",))}
+            deploy(cluster, services, version=2)
+        cluster.run(30.0)
+        return cluster, services, first
+
+    cluster, services, first = setup()
+    told = explained(cluster, "web/0")
+    holder = told.holder
+    if how == "constraint":  # it is in the order no more: where it is now is the first of those that may
+        assert told.holder and told.holder != first and told.advice == ()
+        return
+    assert told.holder not in ("", first) and len(told.advice) == 1, told
+    follow(cluster, services, "web/0", told.advice[0].what.removesuffix(", and it moves there"))
+    cluster.run(60.0)
+    assert explained(cluster, "web/0").holder == first != holder
+
+
+def test_where_what_runs_moves_for_no_better_place_nothing_is_said_of_it() -> None:
+    cluster, _ = cloud({"web": msgspec.structs.replace(service(1), exclusive=True)}, 3)()
+    core = cluster["vps-1"].core
+    assert core is not None
+    told = explained(cluster, "web/0")
+    assert told.advice == () or told.holder == ""
+
+
+def test_what_a_better_place_is_better_by_is_told() -> None:
+    """Of hosts in two zones: the one that comes back takes the slot that its zone begins with, and says so."""
+    cluster, _ = cloud({"web": service(2)}, 2, zones=["a", "b"])()
+    first = explained(cluster, "web/0").holder
+    body = enrolled(cluster, first)
+    for version, state in ((2, "draining"), (3, "active")):
+        changed = msgspec.structs.replace(body, state=state)
+        cluster.accept("vps-1", docs.document(f"node/{first}", changed, version=version))
+        cluster.run(30.0)
+    told = explained(cluster, "web/0")
+    why = next(answer.why for answer in told.order if answer.node == first)
+    assert told.holder == first and f"replicas are spread over zone, and web/0 begins at {body.zone}" in why
 
 
 @settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])

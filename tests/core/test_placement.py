@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -281,6 +282,30 @@ def test_wishes_that_are_followed_lead_back_to_nobody(services: dict[str, Servic
 
     for name in services:
         assert ("shop", name) not in reached(("shop", name), set())
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(changes=st.lists(st.tuples(st.sampled_from(["shop", "blog", "wiki"]), wishes()), max_size=6))
+def test_ties_kept_app_by_app_are_those_that_all_documents_make(changes: list[tuple[str, dict[str, Service]]]) -> None:
+    wants: dict[str, AppWant] = {}
+    kept = Placing()
+    for app, services in changes:
+        abroad = {name: msgspec.structs.replace(of, placement=_abroad(of.placement)) for name, of in services.items()}
+        wants[app] = AppWant(known=True, services={name: Want(of, "", "", (1, 1)) for name, of in abroad.items()})
+        kept.forget(app)
+        anew = Placing()
+        for key in [(app, service) for app, of in wants.items() for service in of.services]:
+            assert kept.ties(wants, *key) == anew.ties(wants, *key)
+            assert kept.followers(wants, *key) == anew.followers(wants, *key)
+
+
+def _abroad(placement: Placement) -> Placement:
+    """Some of its wishes are about the same service of another app."""
+    near, away, apart = (
+        tuple(f"blog.{name}" if name in "ab" else name for name in names)
+        for names in (placement.near, placement.away, placement.apart)
+    )
+    return msgspec.structs.replace(placement, near=near, away=away, apart=apart)
 
 
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink a cloud takes minutes

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import pytest
+from demo.clients import Count
 from demo.skerry import COMMAND
 
 from e2e.test_apps import PORT, Puppet, puppet
@@ -42,7 +43,8 @@ def test_a_bad_version_is_turned_back_and_no_request_fails(puppet: Puppet, order
             code, error = skerry.refused("deploy", puppet.write(web(f"VERSION: '2', {spoilt}", f"order: {order}")))
             assert (code, error["code"]) == (1, "rollout-failed")
             assert how in error["why"] and f"turned back to version {good}" in error["why"]
-        assert "the reason of the crash" in error["why"]
+            reason = "the reason of the sickness" if "SICK" in spoilt else "the reason of the crash"
+            assert "; its last words: " in error["why"] and f"{reason};" in error["why"]
         skerry.wait("the version before everywhere", lambda: not any(r["outdated"] for r in puppet.rows().values()))
         count = clients.take()
     assert count.failed == 0 and count.requests > 100 and set(count.versions) == {"1"}, (count.versions, count.whys)
@@ -50,6 +52,30 @@ def test_a_bad_version_is_turned_back_and_no_request_fails(puppet: Puppet, order
     shown = skerry.run("ps", puppet.name, quiet=True)
     assert shown.count("ended with exit code 7") <= 2, "said once below the table, for the two hosts where it was seen"
     assert f"turned back to version {good}" in shown
+
+
+def test_a_version_that_answers_and_dies_seconds_later_takes_not_all_that_serve(puppet: Puppet) -> None:
+    """The old one stops first, no `delay` between slots, and the new one is well for 3 s: never do all requests of a second fail."""
+    skerry = puppet.cloud.skerry
+    puppet.deploy(web("VERSION: '1'", "order: stop-first"))
+    good = puppet.rows()["web/0"]["version"]
+    counts: list[Count] = []
+    with puppet.clients() as clients:
+        deploy = subprocess.Popen([COMMAND, "deploy", puppet.write(web("VERSION: '2', DIES: '3'", "order: stop-first")), "--json"],
+                                  env=skerry.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+        try:
+            more = 4  # seconds after it has ended
+            while more := more - (deploy.poll() is not None):
+                time.sleep(1.0)
+                counts.append(clients.take())
+            told = json.loads(deploy.communicate()[0])["error"]
+        finally:
+            deploy.kill()
+    assert told["code"] == "rollout-failed" and f"turned back to version {good}" in told["why"], told
+    assert "ended with exit code 7" in told["why"] and "the reason of the death" in told["why"]
+    assert all(count.versions for count in counts if count.failed), [(c.failed, c.versions, c.whys[:2]) for c in counts]
+    assert any("2" in count.versions for count in counts), "it has served"
+    skerry.wait("the version before everywhere", lambda: not any(r["outdated"] for r in puppet.rows().values()))
 
 
 def test_a_canary_is_held_and_may_be_given_up_while_a_deploy_waits_for_it(puppet: Puppet) -> None:

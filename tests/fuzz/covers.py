@@ -53,11 +53,12 @@ file_of_an_image               image.lint.programs image.lint.secrets
 program_of_an_image            image.building.elf
 package_databases_of_an_image  image.packages
 debian_package                 image.building.sources.unpack image.tars
-wheel                          image.building.sources.wheels
+wheel                          image.building.sources.wheels image.zips
 metadata_of_a_wheel            image.building.sources.markers
 source_archive                 image.building.sources.sdists image.tars
-zipped_source_archive          image.building.sources.sdists
+zipped_source_archive          image.building.sources.sdists image.zips
 build_of_a_source_archive      image.building.sources.sdists
+package_of_npm                 image.building.sources.modules image.tars
 manifest_of_a_module           image.building.recipes.node
 bundle_of_the_agent            agent.upgrade client.bundle
 licence_of_a_package           image.licences

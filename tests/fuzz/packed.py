@@ -6,6 +6,7 @@ Each with the good input that its fuzzing begins with. The invariant is that of 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import struct
@@ -22,9 +23,10 @@ from skerry.agent import upgrade
 from skerry.client import adopt, bundle, looking
 from skerry.image.building.pile import File
 from skerry.image.building.recipes import node
-from skerry.image.building.sources import markers, sdists, unpack, wheels
+from skerry.image.building.sources import markers, modules, sdists, unpack, wheels
 from skerry.image.building.sources.lock import Sdist, Wheel
 from skerry.image.building.suggest import NothingToBuild, suggest
+from skerry.image.tars import BROKEN
 from skerry.net import flows, netlink
 from skerry.observe.look import perfdata
 from trust.world import CLOUD, ROOT
@@ -53,6 +55,11 @@ def wheel(data: bytes) -> None:
         named = Wheel("a", "1", sha256, len(data), "a-1-py3-none-any.whl")
         for file in wheels.unpack_wheel(named, Path(cache), "site"):
             file.load()
+
+
+def package_of_npm(data: bytes) -> None:
+    with contextlib.suppress(gzip.BadGzipFile, *BROKEN):  # which its caller tells
+        modules._read_tarball(io.BytesIO(data))
 
 
 def metadata_of_a_wheel(data: bytes) -> None:
@@ -152,6 +159,7 @@ PACKED: dict[Callable[[bytes], None], list[bytes]] = {
     metadata_of_a_wheel: [_zip(**{"a-1.dist-info/METADATA": METADATA})],
     source_archive: [_gz(("a-1", None), ("a-1/pyproject.toml", PROJECT), ("a-1/a.py", b""))],
     zipped_source_archive: [_zip(**{"a-1/pyproject.toml": PROJECT, "a-1/a.py": b""})],
+    package_of_npm: [_gz(("package/package.json", b"{}"), ("package/a/b.js", b"x"))],
     build_of_a_source_archive: [PROJECT, b""],
     manifest_of_a_module: [b'{"name":"a","version":"1","scripts":{"install":"x"}}'],
     bundle_of_the_agent: [_gz(("1.0-0123abcd", None), ("1.0-0123abcd/bin", None), ("1.0-0123abcd/bin/skerry-agent", b"x"))],

@@ -21,7 +21,7 @@ import msgspec
 
 from agent.small import archive
 from fuzz import corpus
-from fuzz.asked import ASKED, LOOP
+from fuzz.asked import ASKED, at_once, no_clock
 from fuzz.packed import PACKED
 from fuzz.words import WORDS
 from image.memory import SimpleObjects, elf_of, file_entry
@@ -188,7 +188,8 @@ class _Line:
 
 
 def objects_message(data: bytes) -> None:
-    LOOP.run_until_complete(streams._recv(_Line(data), 1.0, *streams._Any.__args__))  # type: ignore[arg-type]
+    with no_clock():
+        at_once(streams._recv(_Line(data), 1.0, *streams._Any.__args__))  # type: ignore[arg-type]
 
 
 def oci_manifest(data: bytes) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,18 @@ from fuzz.child import SLOW_S
 from fuzz.targets import TARGETS, begin_with, run, seeds
 
 MANY = 150
-SLOW = {"image_archive", "layer_of_an_image", "package_databases_of_an_image"}
+SLOW = {
+    "image_archive", "layer_of_an_image", "package_databases_of_an_image", "bundle_of_the_agent", "source_archive", "debian_package",
+    "wheel", "zipped_source_archive", "copy_from_a_host", "lock_of_uv", "lock_of_poetry", "lock_of_pip", "compose_file",
+    "folder_of_a_cloud", "request_to_the_api",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a target writes and reads back need not reach a disk."""
+    if Path("/dev/shm").is_dir():
+        monkeypatch.setattr(tempfile, "tempdir", "/dev/shm")
 
 
 @st.composite

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from dnslib import DNSRecord
 
-from fuzz.asked import LOOP
+from fuzz.asked import at_once, no_clock
 from image.memory import elf_of
 from skerry.agent import newcomer
 from skerry.agent.renting import enrolling
@@ -81,7 +81,8 @@ class _Line:
 
 
 def piece_of_a_terminal(data: bytes) -> None:
-    piece = LOOP.run_until_complete(terminals.recv(_Line(data), b"".join(bytes([n]) for n in range(256))))  # type: ignore[arg-type]
+    with no_clock():
+        piece = at_once(terminals.recv(_Line(data), bytes(range(256))))  # type: ignore[arg-type]
     for told in (piece.size, piece.end, piece.text):
         with contextlib.suppress(BadFormat):
             told()

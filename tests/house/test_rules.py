@@ -60,6 +60,7 @@ ENTRY_POINTS = {
 }
 SHELLS = {"os.system", "os.popen", "asyncio.create_subprocess_shell"}
 LINES_MAX = 500
+PYTHONS_READERS = {"json.load", "json.loads", "tomllib.load", "tomllib.loads"}
 
 
 def modules(*rooms: str) -> Iterator[Path]:
@@ -204,5 +205,14 @@ def test_what_reads_bytes_from_outside_survives_a_deep_text() -> None:
             if isinstance(node, ast.ExceptHandler) and node.type is not None:
                 caught = ast.unparse(node.type)
                 assert "msgspec.DecodeError" not in caught and "msgspec.MsgspecError" not in caught, (
+                    f"{path}:{node.lineno}"
+                )
+            if isinstance(node, ast.Try) and any(
+                isinstance(part, ast.Call) and ast.unparse(part.func) in PYTHONS_READERS
+                for each in node.body
+                for part in ast.walk(each)
+            ):
+                caught = " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type is not None)
+                assert "ValueError" not in caught or re.search("RecursionError|UNREADABLE", caught), (
                     f"{path}:{node.lineno}"
                 )

@@ -265,6 +265,20 @@ async def test_clients_open_streams_but_no_links_and_lose_them_when_dropped(node
         await asyncio.wait_for(stream.recv(), 2)
 
 
+async def test_a_certificate_that_tls_can_not_read_keeps_its_own_node_out_and_nobody_else(node):
+    """A keeper may sign any bytes that have its machine's key in them. No host's agent may end by that."""
+    a, b, garbage = await node("node/a"), await node("node/b"), b"0" * 200
+    bad = PeerAddress(garbage, ("127.0.0.1:1",), True)
+    a.mesh.set_peers({"node/bad": bad, "node/b": b.as_peer()})
+    b.mesh.set_peers({"node/bad": bad, "node/a": a.as_peer()})
+    await wait_until(lambda: a.mesh.neighbours() == ("node/b",))
+    a.mesh.set_clients({"operator/bad": garbage})
+    with pytest.raises(Unreachable, match="not enrolled"):
+        await a.mesh.open("node/bad", "/request")
+    with pytest.raises(Unreachable, match="its certificate is none"):
+        await a.mesh.open(bad, "/request")
+
+
 async def test_no_older_tls_and_no_certificate_are_both_refused(node):
     a = await node("node/a")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

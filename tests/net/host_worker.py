@@ -168,6 +168,10 @@ class Worker:
                 waking.purge(Path("/run/skn"))
                 await self.waking.close()
                 n.free_stand_ins(())
+            case "known":  # this agent has learnt all that its disk holds
+                self.waking.known()
+            case "let_be":  # what an agent does that is told to end
+                await self.waking.close()
             case "knocks":
                 return [[knock.service, knock.n] for knock in self.knocks]
             case "passing":

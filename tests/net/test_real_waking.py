@@ -164,6 +164,76 @@ def test_it_outlives_its_agent_and_is_found_again(cloud: Cloud) -> None:
     assert asking.wait() == "a1 10.77.3.1"
 
 
+def anew(cloud: Cloud, n: int) -> None:
+    """Another agent, of the same version, that has not been told yet who is where."""
+    host = cloud.hosts[n]
+    host.restart_agent()
+    host.call("peers", peers=[other.peer() for other in cloud.hosts if other is not host])
+    host.call("start")
+    host.call("wake")
+
+
+def test_an_agent_that_knows_of_no_service_yet_refuses_nobody_who_waits(cloud: Cloud) -> None:
+    route(cloud)
+    host = cloud.hosts[1]
+    (pid,) = host.call("activator")
+    asking = curl(cloud, "outside", host.address)
+    until(lambda: knocked(cloud, 1))
+    anew(cloud, 1)
+    until(lambda: knocked(cloud, 1))
+    assert host.call("activator") == [pid]
+    later = curl(cloud, "outside", host.address)
+    route(cloud, only=1)
+    route(cloud, "a2", only=1)
+    assert asking.wait() == "a2 10.77.2.1" and later.wait().startswith("a2 ") and host.call("activator") == [pid]
+
+
+@pytest.mark.parametrize("ends", ["killed", "told to end"])
+def test_an_agent_that_has_not_heard_yet_who_passes_does_not_say_that_nobody_does(cloud: Cloud, ends: str) -> None:
+    route(cloud)
+    host, outside = cloud.hosts[2], cloud.outside
+    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
+    until(lambda: knocked(cloud, 2))
+    route(cloud, "a1", only=2)
+    assert opened.wait() == "a1 hello"
+    (pid,) = host.call("activator")
+    host.run("kill", "-STOP", str(pid))  # it gets no processor for a while
+    if ends == "told to end":
+        host.call("let_be")
+    anew(cloud, 2)
+    assert host.call("passing", service="sleeper") is None
+    host.run("kill", "-CONT", str(pid))
+    told: list[int | None] = [None]
+    until(lambda: told.append(host.call("passing", service="sleeper")) or told[-1] is not None)
+    assert told[-1] == 1, "and not what has passed in all"
+    outside.call("hang_up")
+    until(lambda: host.call("passing", service="sleeper") == 0)
+
+
+def test_one_that_listens_no_more_is_not_taken_for_one_that_does(cloud: Cloud) -> None:
+    """Nothing may sleep any more, so it was to retire, and passes somebody on; then something may again."""
+    route(cloud)
+    host, outside = cloud.hosts[2], cloud.outside
+    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
+    until(lambda: knocked(cloud, 2))
+    route(cloud, "a1", only=2)
+    assert opened.wait() == "a1 hello"
+    (old,) = host.call("activator")
+    anew(cloud, 2)
+    host.call("known")
+    until(lambda: host.call("activator") == [old])
+    until(lambda: not host.run("sh", "-c", "ss -Hltn sport = :7079 || netstat -ltn | grep 7079", check=False))
+    anew(cloud, 2)
+    until(lambda: host.call("activator") == [old])
+    route(cloud, only=2)
+    asking = curl(cloud, "outside", host.address)
+    until(lambda: knocked(cloud, 2))
+    route(cloud, "a1", only=2)
+    assert asking.wait() == "a1 10.77.3.1" and outside.call("say", text="here") == "a1 here"
+    outside.call("hang_up")
+    until(lambda: old not in host.call("activator"))
+
+
 def test_one_that_is_killed_is_replaced(cloud: Cloud) -> None:
     route(cloud)
     two = cloud.hosts[1]

@@ -64,6 +64,15 @@ def test_a_rollout_without_its_limit_is_seen_and_its_story_is_short(monkeypatch:
     assert story.wrong and len(story.plan.acts) <= 2, story.lines
 
 
+def test_voters_that_break_their_promise_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from skerry.core.leases.voter import Voter
+
+    begin = Voter.__init__
+    monkeypatch.setattr(Voter, "__init__", lambda self, lease_s, rho: begin(self, 0.0, rho))
+    wrong, _ = run(draw(82))
+    assert any("runs more than once" in what for what in wrong), wrong
+
+
 def _rolls(plan: Plan) -> bool:
     web = plan.services["web"]
     enough = web.replicas > 3 and web.update.parallelism == 1 and web.scale is None and plan.nodes == 3

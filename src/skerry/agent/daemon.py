@@ -221,7 +221,7 @@ class Agent:
         self.network = self.parts.network(self.files, enrolment)
         for line in await self.network.start():
             self.events.append("host", self.me, line)
-        self.routes = Routes(self._route)
+        self.routes = Routes(self._route, self._others_told)
         self.waking = Activators(
             self.files.run,
             self.network.holder,
@@ -290,6 +290,7 @@ class Agent:
             self.loop.spawn(work)
         await self.mesh.serve(self.parts.address, self.parts.port)
         self.loop.live()
+        self.waking.known()
         self.loop.spawn(self.network.begin_fence())
         if why := upgrade.turned_back(self.files.run):
             self.events.append("agent", self.me, why)
@@ -434,8 +435,18 @@ class Agent:
     def _route_wanted(self, effect: do.Route) -> None:
         """Who waits for a service is led there at once; the rules, for those who come later, take some milliseconds more."""
         self.waking.tell(effect.dormant, self.network.stand_in)
-        self.figures.routed(effect)
         self.routes.carry(effect)
+
+    async def _others_told(self) -> None:
+        """An agent that has just started takes nobody else for alive yet: what an earlier one led to them stays until it does.
+
+        Else each restart would refuse, for as long as a link takes, who comes to this host for what runs on another.
+        """
+        self.figures.routed(self.network.leads)
+        while self.network.leads and (rest_s := self.loop.core.awake_s() - self.loop.now_s()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(rest_s, 60.0)):
+                    await self.loop.stepped()
 
     def _subnets(self) -> tuple[str, list[str]]:
         """This host's containers' network, and those of all hosts."""
@@ -447,6 +458,7 @@ class Agent:
         await self.waking.ready()
         names, asleep = led(dict(effect.names), effect.dormant, self.network.stand_in)
         await self.network.route(effect.ports, names, asleep, effect.members)
+        self.figures.routed(effect.ports)
         self.network.free_stand_ins({of.name for of in effect.dormant})
         targets = {t.address: t.node for _, some in effect.ports for t in some}
         linked = {self.me, *self.mesh.neighbours()}

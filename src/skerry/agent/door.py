@@ -16,7 +16,7 @@ from skerry.core.events import Event, FactForgotten, RecordAccepted
 from skerry.core.facts import SlotState, Up
 from skerry.core.gossip import Gossip, Send, token
 from skerry.core.messages import PUSH_RECORDS
-from skerry.core.records import Document, Fact, Record
+from skerry.core.records import Document, Fact, Record, is_direct
 from skerry.errors import TrustRefusal
 from skerry.store.disk import DiskFull
 from skerry.store.records import RecordStore
@@ -100,9 +100,16 @@ class Door:
         return loaded
 
     def offer(
-        self, raw: bytes, source: str = "", *, from_client: bool = False, binding: bool = False
+        self,
+        raw: bytes,
+        source: str = "",
+        *,
+        from_client: bool = False,
+        binding: bool = False,
+        to: tuple[str, ...] = (),
     ) -> Record | None:
         """Take one record in. None: it was held already. `binding`: our own word, which nobody may hear before it is on disk.
+        `to`: these neighbours hear of it at once; (): all.
 
         Raises TrustRefusal, and for intent and what binds us DiskFull: it is not accepted then, and comes again. After a NotYet from a
         neighbour it is kept aside and tried again when root, policy or an enrolment changes.
@@ -133,7 +140,7 @@ class Door:
         except TrustRefusal:
             self._not_again(raw)
             raise
-        self._keep(record, raw, source, binding=binding)
+        self._keep(record, raw, source, binding=binding, to=to)
         if isinstance(record, Document) and record.kind in ROOT_OF_ALL:
             self.members_changed = True
             self._try_waiting()
@@ -196,7 +203,9 @@ class Door:
         hashes = (self.lacks(document) for document in self.trusted.documents())
         return tuple(itertools.islice((hash for hash in hashes if hash), PUSH_RECORDS))
 
-    def _keep(self, record: Record, raw: bytes, source: str, *, binding: bool = False) -> None:
+    def _keep(
+        self, record: Record, raw: bytes, source: str, *, binding: bool = False, to: tuple[str, ...] = ()
+    ) -> None:
         if record.kind == "up":
             self._live[record.id] = raw
         elif binding:  # before anything else: on a full disk it was never said
@@ -223,7 +232,7 @@ class Door:
             self._live.pop(f"{node}|up|", None)
             self._gossip.forgotten(f"{node}|up|")
             self._clocks.pop(node, None)
-        self._tell(record, source, len(raw))
+        self._tell(record, source, len(raw), to=to)
 
     def _put(self, record: Record, raw: bytes, source: str = "") -> None:
         if isinstance(record, Document):
@@ -237,7 +246,9 @@ class Door:
         except DiskFull:  # what goes on must be told even so; a power cut before there is room again may take it
             self._records.put(record.id, raw, hash=record.hash)
 
-    def _tell(self, record: Record, source: str, size_bytes: int, *, from_disk: bool = False) -> None:
+    def _tell(
+        self, record: Record, source: str, size_bytes: int, *, from_disk: bool = False, to: tuple[str, ...] = ()
+    ) -> None:
         mark = ""
         if isinstance(record, Fact) and isinstance(record.body, Up):
             if record.node != self._gossip.me:  # our own is counted by who asks
@@ -248,9 +259,10 @@ class Door:
         # it; and what this node does about a document must not be known elsewhere before the document, or others would claim
         # the slots that it lets go.
         now_s = self._now_s()
+        whom = to if is_direct(record) else None
         self._send(
             self._gossip.accepted(
-                record.id, token(record), source, now_s, record.kind, size_bytes=size_bytes, mark=mark
+                record.id, token(record), source, now_s, record.kind, size_bytes=size_bytes, mark=mark, to=whom
             )
         )
         self._post(RecordAccepted(record, source, from_disk))

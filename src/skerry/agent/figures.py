@@ -12,11 +12,12 @@ import ipaddress
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Protocol
 
-from skerry.core.effects import Gauge, Measure, Route
+from skerry.core.effects import Gauge, Measure, Target
 from skerry.core.events import Measured
+from skerry.core.intent import Port
 from skerry.core.records import Slot
 from skerry.errors import Passing
 from skerry.net.flows import TCP, UDP, Open
@@ -37,7 +38,8 @@ class Figures:
     """`running()`: container -> (slot, address) of this host's; `cpu_s(container)`: used since it began, None if unknown.
 
     `subnets()`: this host's containers' network, and those of all hosts. `held(app, service)`: further connections that some
-    other part of this agent holds for the service. `told(slot, name)`: a figure that a replica tells by itself.
+    other part of this agent holds for the service; None: not known yet, and of such a step nothing is told, as zero would let the
+    service sleep. `told(slot, name)`: a figure that a replica tells by itself.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Figures:
         wall_s: Callable[[], float],
         post: Callable[[Measured], None],
         spawn: Callable[[Coroutine[Any, Any, Any]], None],
-        held: Callable[[str, str], int] = lambda app, service: 0,
+        held: Callable[[str, str], int | None] = lambda app, service: 0,
         told: Callable[[str, str], float | None] = lambda slot, name: None,
     ) -> None:
         self._network = network
@@ -84,10 +86,11 @@ class Figures:
             self._works = True
             self._spawn(self._run())
 
-    def routed(self, route: Route) -> None:
+    def routed(self, ports: Sequence[tuple[Port, Sequence[Target]]]) -> None:
+        """Published ports lead there now."""
         self._replicas = {
             int(ipaddress.IPv4Address(target.address)): (target.slot.app, target.slot.service)
-            for _, targets in route.ports
+            for _, targets in ports
             for target in targets
             if _is_address(target.address)
         }
@@ -115,6 +118,8 @@ class Figures:
                     continue
                 self._steps[gauge] = self._step_now(gauge)
                 held = self._held(gauge.app, gauge.service) if gauge.connections else 0
+                if held is None:
+                    continue
                 established, fresh = self._flows.get(gauge, (0, 0))
                 self._post(
                     Measured(

@@ -192,7 +192,7 @@ class Author:
         self._n += 1
         try:
             raw = self._sign(effect.kind, effect.key, self.newest, self._wall_s(), effect.body)
-            self._offer(raw, binding=effect.binding)
+            self._offer(raw, binding=effect.binding, to=effect.to)
         except DiskFull as full:
             self._post(NotKept(effect.kind, effect.key, full.why))
         except Stale as stale:  # a life that our disk has forgotten has said more; the agent begins anew above it
@@ -200,10 +200,17 @@ class Author:
 
 
 class Routes:
-    """Brings the newest wanted routes into force, one replacement at a time; what came meanwhile is folded into the next."""
+    """Brings the newest wanted routes into force, one replacement at a time; what came meanwhile is folded into the next.
 
-    def __init__(self, apply: Callable[[do.Route], Coroutine[Any, Any, None]]) -> None:
-        self._apply = apply
+    Nothing is replaced before `may` has ended.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[do.Route], Coroutine[Any, Any, None]],
+        may: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._apply, self._may = apply, may
         self._wanted: do.Route | None = None
         self._new = asyncio.Event()
         self._settled = asyncio.Event()
@@ -219,6 +226,7 @@ class Routes:
         await self._settled.wait()
 
     async def run(self) -> None:
+        await self._may()
         while True:
             await self._new.wait()
             self._new.clear()

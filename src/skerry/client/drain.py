@@ -21,33 +21,43 @@ async def drain(
 ) -> dict[str, Any]:
     """Move every replica off; wait until none is left. Slots that wait for their data stay, and are named."""
     await session.sync()
-    left = _movable(await session.request("ps", {"subject": ""}), name)  # before it is signed: some go within a moment
+    seen = await session.request("ps", {"subject": ""})  # before it is signed: some go within a moment
+    left, ailing = _movable(seen, name), {row["slot"] for row in seen if not row["healthy"]}  # these are not waited for
     await _set_state(session, name, "draining")
     deadline_s = time.monotonic() + timeout_s
     moved: dict[str, str] = {}  # slot -> where it is now
+    arriving: dict[
+        str, str
+    ] = {}  # slot that is no longer there, and not yet well elsewhere -> what was said of it last
     last = -1
     while True:
         seen = await session.request("ps", {"subject": ""})
         rows = [r for r in seen if r["node"] == name and r["state"] != "waiting"]
         movable = _movable(seen, name)
-        for slot in sorted(left.keys() - movable.keys()):
-            to = next((r["node"] for r in seen if r["slot"] == slot), "")
-            moved[slot] = to
-            progress(f"{slot} is on {to} now" if to else f"{slot} has stopped")
+        arriving |= {slot: left[slot] for slot in sorted(left.keys() - movable.keys())}
+        for slot in list(arriving):
+            row = next((r for r in seen if r["slot"] == slot), None)
+            if row is None or row["healthy"] or row["finished"] or slot in ailing:
+                to = moved[slot] = row["node"] if row is not None else ""
+                progress(f"{slot} is on {to} now" if to else f"{slot} has stopped")
+                del arriving[slot]
+            elif row["node"] and arriving[slot] != (said := f"starts on {row['node']}"):
+                arriving[slot] = said
+                progress(f"{slot} {said}")
         before, left = left, movable
         if len(movable) != last:
             last = len(movable)
-            progress(f"{last} replicas left on {name}")
+            progress(f"{last} {'replica' if last == 1 else 'replicas'} left on {name}")
         for slot in sorted(movable):  # at the first look some may be taken already
             if movable[slot] != before.get(slot, "is running here"):
                 progress(f"{slot} {movable[slot]}")
-        if not movable:
+        if not movable and not arriving:
             return {"name": name, "state": "draining", "left": [r["slot"] for r in rows], "moved": moved}
         if time.monotonic() > deadline_s:
-            first = min(movable)
+            first = min(movable or arriving)
             raise NotInTime(
-                f"{name} is not empty yet",
-                f"{', '.join(movable)} still run there",
+                f"{name} is not empty yet" if movable else f"{name} is empty, and not all that left it is well",
+                f"{', '.join(movable)} still run there" if movable else f"{', '.join(arriving)} not well elsewhere yet",
                 f"it goes on by itself; why it waits: skerry explain {first}; or take it back: skerry host undrain {name}",
             )
         await asyncio.sleep(POLL_S)

@@ -13,25 +13,29 @@ class Bars:
     def __init__(self, first_s: float, most_s: float) -> None:
         self._first_s = first_s
         self._most_s = most_s
-        self._held: dict[tuple[Slot, str], tuple[int, float]] = {}  # (slot, node) -> failures, barred until
+        self._held: dict[Slot, dict[str, tuple[int, float]]] = {}  # slot -> node -> failures, barred until
 
     def bar(self, slot: Slot, node: str, now: float) -> float:
         """Count one failure; gives until when the node is barred."""
-        failures = self._held.get((slot, node), (0, 0.0))[0] + 1
+        of_slot = self._held.setdefault(slot, {})
+        failures = of_slot.get(node, (0, 0.0))[0] + 1
         until = now + min(self._most_s, self._first_s * 2.0 ** min(failures - 1, 30))
-        self._held[slot, node] = (failures, until)
+        of_slot[node] = (failures, until)
         return until
 
     def until(self, slot: Slot, node: str, now: float) -> float:
         """When the bar ends; 0.0 if there is none any more."""
-        until = self._held.get((slot, node), (0, 0.0))[1]
+        of_slot = self._held.get(slot)
+        if of_slot is None:
+            return 0.0
+        until = of_slot.get(node, (0, 0.0))[1]
         return until if until > now else 0.0
 
     def ever(self, slot: Slot) -> list[str]:
         """Who was barred from this slot at all."""
-        return [node for held, node in self._held if held == slot]
+        return list(self._held.get(slot, ()))
 
     def forget(self, app: str) -> None:
         """A newer version of the app: everybody may try anew."""
-        for key in [key for key in self._held if key[0].app == app]:
-            del self._held[key]
+        for slot in [slot for slot in self._held if slot.app == app]:
+            del self._held[slot]

@@ -7,6 +7,7 @@ again. In small clouds every slot is everybody's business.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from skerry.core.standing import Standing
     from skerry.core.versions import Want
 
+_AT_ONCE, _SOON_S = 8, 0.01  # so many slots are proven anew in one step, so long after the one before
 ENOUGH = 3  # so many that come before it: it is no witness, and nobody whose better rank would move the slot
 
 
@@ -25,7 +27,7 @@ class Concern:
     def __init__(self) -> None:
         self._mine: dict[tuple[str, str], set[Slot]] = {}
         self._proofs: dict[Slot, tuple[str, ...]] = {}  # of slots that are not our business: who comes before us
-        self._in_proofs: dict[str, set[Slot]] = {}  # node -> slots
+        self._in_proofs: dict[str, set[Slot]] = defaultdict(set)  # node -> slots
         self.doubted: set[Slot] = set()  # somebody says that it doesn't answer: whose word counts depends on who lives
 
     def of(self, app: str, service: str) -> set[Slot]:
@@ -52,7 +54,7 @@ class Concern:
         self.forget(slot)
         self._proofs[slot] = proof
         for node in proof:
-            self._in_proofs.setdefault(node, set()).add(slot)
+            self._in_proofs[node].add(slot)
 
     def forget(self, slot: Slot) -> None:
         """It is wanted no more."""
@@ -100,8 +102,7 @@ def _counting(s: Situation, slot: Slot, want: Want, standing: Standing) -> Calla
     def counts(node: str) -> bool:
         if s.presence.is_down(node) or not s.is_active(node) or node in claimants:
             return False
-        decline = declines.get(node)
-        if isinstance(decline, Decline) and decline.spec == want.spec:
+        if declines and isinstance(decline := declines.get(node), Decline) and decline.spec == want.spec:
             return False
         return not s.barred_until(slot, node)
 
@@ -118,9 +119,11 @@ def touch_presence(s: Situation, node: str, *, up: bool) -> None:
             slot = Slot.read(key)
             if slot is not None:
                 s.touch_slot(slot)
-    if not up:
-        for slot in s.concern.leaning_on(node):
-            s.touch_slot(slot)
+    if (
+        not up
+    ):  # others hold them, well: to find who else comes before us has time, and we have more urgent things to do now
+        for at, slot in enumerate(sorted(s.concern.leaning_on(node))):
+            s.later(slot, s.now + _SOON_S * (1 + at // _AT_ONCE))
     for slot in s.concern.all():
         if _matters(s, slot, node):
             s.touch_slot(slot)

@@ -20,7 +20,7 @@ class Publish(Effect, frozen=True, kw_only=True):
     """Sign this fact about ourselves and store it; `sync`: on disk before it counts (claims). It comes back as RecordAccepted.
 
     `binding`: nobody, ourselves included, may hear of it before it is on disk (grants). Where it can't be written it was never
-    said: answered by NotKept then.
+    said: answered by NotKept then. `to`: these neighbours at once, and nobody else but by comparing; (): all.
     """
 
     kind: str
@@ -28,6 +28,7 @@ class Publish(Effect, frozen=True, kw_only=True):
     body: FactBody | None
     sync: bool = False
     binding: bool = False
+    to: tuple[str, ...] = ()
 
 
 class Fetch(Effect, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from skerry.core.standing import Standing
 from skerry.core.versions import Want
 
 _MIB = 1 << 20
+_BETTER = 5  # so many better hosts are spoken of
 
 
 class Advice(msgspec.Struct, frozen=True):
@@ -47,11 +48,19 @@ def because(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     words = _wishes_met(s, slot, holder.node)
     if holder.rank == 0:
         return f"it is the first in the order of {slot.service}/{slot.index}" + (f": {words}" if words else "")
-    better = []
-    for node in standing.order[: holder.rank][:5]:
+    better, back = (
+        [],
+        "may take it back" if _may_move(want) else "it was not there, and what runs moves for no better place",
+    )
+    for node in standing.order[: holder.rank][:_BETTER]:
         found = _obstacles(s, slot, want, standing, node)
-        better.append(f"{name_of(node)} ({_words(found[0]) if found else 'may take it back'})")
+        better.append(f"{name_of(node)} ({_words(found[0]) if found else back})")
     return f"rank {holder.rank}, after {', '.join(better)}" + (f"; {words}" if words else "")
+
+
+def _may_move(want: Want) -> bool:
+    """Whether it may go to a better place while it is well (rebalance.py)."""
+    return not (want.service.volumes or want.service.exclusive)
 
 
 def _wishes_met(s: Situation, slot: Slot, holder: str) -> str:
@@ -63,8 +72,10 @@ def _wishes_met(s: Situation, slot: Slot, holder: str) -> str:
 
 
 def advice(s: Situation, slot: Slot, want: Want, standing: Standing) -> tuple[Advice, ...]:
-    """What would let a slot run that nobody holds, the smallest step first."""
-    if not standing.vacant or standing.winner is not None or s.failing.get(slot) is not None:
+    """What would let a slot run that nobody holds, the smallest step first; or bring one that is held to a better place."""
+    if standing.winner is not None:
+        return _to_better(s, slot, want, standing)
+    if not standing.vacant or s.failing.get(slot) is not None:
         return ()
     if standing.home:
         home = standing.home[0]
@@ -85,6 +96,20 @@ def advice(s: Situation, slot: Slot, want: Want, standing: Standing) -> tuple[Ad
     if not want.service.placement.every_node:
         found += _further_host(s, want)
     return tuple(dict.fromkeys(one for one in found if one.what))
+
+
+def _to_better(s: Situation, slot: Slot, want: Want, standing: Standing) -> tuple[Advice, ...]:
+    """Of each host that comes before the holder in the order, and that one thing alone keeps from the slot."""
+    holder = standing.winner
+    assert holder is not None
+    if standing.home or holder.rank == 0 or not _may_move(want) or want.service.placement.every_node:
+        return ()
+    found = []
+    for node in standing.order[: holder.rank][:_BETTER]:
+        obstacles = _obstacles(s, slot, want, standing, node)
+        if len(obstacles) == 1 and (one := _fix(slot, want, node, obstacles[0])).what:
+            found.append(Advice(f"{one.what}, and it moves there", one.command))
+    return tuple(dict.fromkeys(found))
 
 
 def _obstacles(s: Situation, slot: Slot, want: Want, standing: Standing, node: str) -> list[_Obstacle]:

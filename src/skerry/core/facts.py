@@ -196,13 +196,14 @@ class Ask(Shape, frozen=True, kw_only=True):
 
     `leases`: name ("app.service/index" of an exclusive slot) -> number. `life`: my start count, `turn`: grows with each ask; whoever
     promises repeats both, so that I know since when to count. `freed`: leases that I let go under that number, and what ran
-    under them has ended.
+    under them has ended. `direct`: meant for whom I sent it to, and not to be passed on.
     """
 
     life: int
     turn: int
     leases: dict[str, int] = {}
     freed: dict[str, int] = {}
+    direct: bool = False
 
 
 class Grant(Shape, frozen=True, kw_only=True):
@@ -229,7 +230,7 @@ class Votes(Shape, frozen=True, kw_only=True):
 
     `granted`: name -> (number, whose: a place in `nodes`). `turns`: of each of `nodes` the (life, turn) of its newest ask: what it
     holds is its for the length of a lease by my clock. `floor`: no name that isn't there any more had a higher number.
-    `voting`: as in Promise.
+    `voting`: as in Promise, `direct`: as in Ask.
     """
 
     nodes: tuple[str, ...] = ()
@@ -237,6 +238,7 @@ class Votes(Shape, frozen=True, kw_only=True):
     granted: dict[str, tuple[int, int]] = {}
     floor: int = 0
     voting: int = 0
+    direct: bool = False
 
 
 class Alarm(Shape, frozen=True, kw_only=True):

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any, TypeVar, overload
 
+import msgspec
+
 from skerry.core.intent import Node
-from skerry.core.order import order_for, score
+from skerry.core.order import order_by_name, order_for, score
 from skerry.core.records import MachineSlot
 
 T = TypeVar("T")
-_TURNS = 9  # so many slots of a service are told apart by one look
+_Ring = list[tuple[str, bytes]]  # path, and what goes before a name when its score is hashed; twice all of them
+_SCORE_BYTES = 6
+_MOST = b"\xff" * (32 - _SCORE_BYTES)
+
+
+class _Behind(msgspec.Struct):
+    """How many groups come before one by a service's order, as far as somebody had to know; `others`: goes on looking."""
+
+    others: Iterator[str]
+    ahead: int = 0
 
 
 class Field:
@@ -40,9 +52,13 @@ class Field:
         self._zones = {pool: list(zones.values()) for pool, zones in self._pools.items()}
         self._salted = {path: f"{path}\0{node.salt}\0".encode() for path, node in nodes.items()}
         self._alone = {pool: all(len(members) == 1 for members in zones) for pool, zones in self._zones.items()}
+        self._rings = {
+            pool: self._ring(path for [path] in zones) for pool, zones in self._zones.items() if self._alone[pool]
+        }
         self._fixed = [path for path, (pool, _) in self._place.items() if not pool] or list(nodes)
+        self._fixed_ring = self._ring(self._fixed)
         self._even = len({node.weight for node in nodes.values()}) == 1 and all(n.weight > 0 for n in nodes.values())
-        self._behind: dict[tuple[str, str], tuple[int, bool]] = {}  # (path or zone, service) -> so many come before it
+        self._behind: dict[tuple[str, str], _Behind] = {}  # (path or zone, service)
 
     def before(
         self, me: str, service: str, index: int, enough: int, counts: Callable[[str], bool]
@@ -97,12 +113,31 @@ class Field:
         self, pool: str, slot: str, at: int, mine: Any, enough: int, counts: Callable[[str], bool], found: list[str]
     ) -> tuple[str, ...] | None:
         """The same where every node is a zone of its own: whoever has the better score comes first."""
-        for [path] in _from(self._zones[pool], at):
-            if self._score(path, slot) > mine and counts(path):
+        for path in self._better(self._rings[pool], slot, mine, at):
+            if counts(path):
                 found.append(path)
                 if len(found) >= enough:
                     return tuple(found)
         return None
+
+    def _ring(self, paths: Iterable[str]) -> _Ring:
+        """To begin anywhere and go round once."""
+        once = [(path, self._salted[path]) for path in paths]
+        return once + once
+
+    def _better(self, ring: _Ring, name: str, mine: Any, at: int) -> Iterator[str]:
+        """Those with a better score. Most of what a large cloud's deciding takes is spent here."""
+        whole = len(ring) // 2
+        start = at % whole
+        if not self._even:
+            yield from (path for path, _ in ring[start : start + whole] if self._score(path, name) > mine)
+            return
+        hashed, bound = name.encode(), mine + _MOST
+        while whole:
+            path, salted = ring[start]
+            if sha256(salted + hashed).digest() > bound:
+                yield path
+            start, whole = start + 1, whole - 1
 
     def _earlier(self, pool: str, at: int) -> Iterator[str]:
         """Nodes of the pools before this one."""
@@ -116,43 +151,60 @@ class Field:
         """Whether `me` is one of the `most` best fixed nodes for something that is not a slot (order_by_name)."""
         if me not in self._place or (self._place[me][0] and self._place[self._fixed[0]][0] == ""):
             return False
-        mine, ahead = self._score(me, name), 0
-        for path in _from(self._fixed, _number(name)):
-            other = self._score(path, name)
-            if other > mine or (other == mine and path < me):
-                ahead += 1
-                if ahead >= most:
-                    return False
-        return True
+        better = self._better(self._fixed_ring, name, self._score(me, name), _number(name))
+        if next(islice(better, most - 1, None), None) is not None:
+            return False
+        return (
+            me in order_by_name(name, {path: self.nodes[path] for path in self._fixed})[:most]
+        )  # of two alike the first
 
     def _score(self, path: str, name: str) -> Any:
         """Compares as score() does; of nodes of one weight without the logarithm (what 48 bits don't tell apart is equal here)."""
         if not self._even:
             return score(path, self.nodes[path], name)
-        return sha256(self._salted[path] + name.encode()).digest()[:6]
+        return sha256(self._salted[path] + name.encode()).digest()[:_SCORE_BYTES]
 
     def _is_at(self, turn: int, key: str, service: str, zone_of_pool: str | None = None) -> bool:
         """Whether a zone among the zones of its pool, or a node among those of its zone, is at this place by the service's own order:
         the slot begins there."""
-        ahead, whole = self._behind.get((key, service), (-1, False))
-        if whole:
-            return ahead == turn
-        if ahead > turn:
-            return False
+        held = self._behind.get((key, service))
+        if held is None:
+            mine = max(self._score(path, service) for path in self._members(key, zone_of_pool))
+            held = self._behind[key, service] = _Behind(self._ahead_of(key, service, mine, zone_of_pool))
+        while held.ahead <= turn and next(held.others, None) is not None:
+            held.ahead += 1
+        return held.ahead == turn
+
+    def _members(self, key: str, zone_of_pool: str | None) -> Sequence[str]:
+        return self._pools[zone_of_pool][key] if zone_of_pool is not None else [key]
+
+    def _ahead_of(self, key: str, service: str, mine: Any, zone_of_pool: str | None) -> Iterator[str]:
+        """Of the groups beside this one those that come before it."""
+        if zone_of_pool is not None and self._alone[zone_of_pool]:
+            return self._better(self._rings[zone_of_pool], service, mine, _number(service))
         if zone_of_pool is not None:
             groups: Sequence[Sequence[str]] = self._zones[zone_of_pool]
-            own: Sequence[str] = self._pools[zone_of_pool][key]
         else:
             pool, zone = self._place[key]
-            groups, own = [[path] for path in self._pools[pool][zone]], [key]
-        mine, ahead = max(self._score(path, service) for path in own), 0
-        for group in _from(groups, _number(service)):
-            ahead += any(self._score(path, service) > mine for path in group)
-            if ahead > max(turn, _TURNS):
-                self._behind[key, service] = (ahead, False)
-                return False
-        self._behind[key, service] = (ahead, True)
-        return ahead == turn
+            groups = [[path] for path in self._pools[pool][zone]]
+        others = _from(groups, _number(service))
+        return (group[0] for group in others if any(self._score(path, service) > mine for path in group))
+
+    def order(self, service: str, index: int) -> tuple[str, ...]:
+        """All nodes, best first, as order_for; quicker where nodes differ by their hashes alone."""
+        if len(self._zones) == 1 and self._even and all(self._alone.values()):
+            name = f"{service}/{index}".encode()
+            digests = {sha256(salted + name).digest()[:_SCORE_BYTES]: path for path, salted in self._salted.items()}
+            of_service = {
+                sha256(salted + service.encode()).digest()[:_SCORE_BYTES]: path for path, salted in self._salted.items()
+            }
+            if len(digests) == len(of_service) == len(self.nodes):
+                first = of_service[sorted(of_service, reverse=True)[index % len(of_service)]]
+                return (
+                    first,
+                    *(path for digest in sorted(digests, reverse=True) if (path := digests[digest]) != first),
+                )
+        return order_for(service, index, self.nodes)
 
 
 class Order(Sequence[str]):
@@ -166,7 +218,7 @@ class Order(Sequence[str]):
 
     def all(self) -> tuple[str, ...]:
         if self._all is None:
-            self._all = order_for(self._service, self._index, self._field.nodes)
+            self._all = self._field.order(self._service, self._index)
         return self._all
 
     def __contains__(self, node: object) -> bool:

@@ -156,7 +156,7 @@ def _of_a_former_life(s: Situation, record: Fact) -> None:
 def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
     dealt.heard(s, record)
     if record.kind in _OF_SLOTS:
-        slot = Slot.read(record.key)
+        slot = Slot.read(record.key) if s.begun else None  # before that, nothing is looked at; after it all is
         if slot is None:
             return
         s.leases.due = s.leases.due or bool(s.known.about("ask", ""))
@@ -172,7 +172,7 @@ def _fact(s: Situation, record: Fact, from_disk: bool) -> None:
             s.touch_ours(slot.app, slot.service)  # it may hold up others no longer
         s.verdicts_due |= {slot.app} if s.known.facts.get("verdict") else set()
     elif record.kind == "saw":
-        slot = Slot.read(record.key.rpartition("@")[0])
+        slot = Slot.read(record.key.rpartition("@")[0]) if s.begun else None
         if slot is not None:
             s.touch_slot(slot)
     elif record.kind == "verdict":
@@ -371,6 +371,7 @@ def _volume_gone(s: Situation, event: VolumeGone) -> None:
 
 def awaken(s: Situation) -> None:
     """All that the disk held is in: what of our former life goes on, and what has no meaning any more."""
+    s.begun = True
     for kind in ("saw", "lost", "decline", "wake"):
         for key in s.known.told_by(s.me, kind):
             s.publish(kind, key, None, "this node has started anew")

@@ -10,7 +10,7 @@ One comparison:  Heads ->  <- Buckets (if they differ)  Ids of those that differ
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -137,12 +137,22 @@ class Gossip:
         return self._held.digest().hex()
 
     def accepted(
-        self, id: str, token: str, source: str, now: float, kind: str = "", *, size_bytes: int = 1024, mark: str = ""
+        self,
+        id: str,
+        token: str,
+        source: str,
+        now: float,
+        kind: str = "",
+        *,
+        size_bytes: int = 1024,
+        mark: str = "",
+        to: Collection[str] | None = None,
     ) -> list[Send]:
         """A record was accepted and is in the store. `source`: the neighbour it came from, "" for all else.
 
         For `up` facts `mark` is what must be forwarded at once when it changes: start count, root and policy version.
-        Call it too for a record that was held already: then it only notes that `source` has it.
+        Call it too for a record that was held already: then it only notes that `source` has it. `to`: of the neighbours only these
+        are told at once; None: all.
         """
         if source in self._peers:
             self._peers[source].known.put(id, token)
@@ -151,7 +161,7 @@ class Gossip:
         if self._held.token(id) == token:
             return []
         self._held.put(id, token, size_bytes)
-        return self._push(id, token, source)
+        return self._push(id, token, source, to)
 
     def forgotten(self, id: str) -> None:
         """The record was dropped: its author was expelled, or it ended."""
@@ -220,21 +230,21 @@ class Gossip:
         self._ups[id] = _Up(token, mark, now, sent_s)
         return self._push(id, token, source) if due else []
 
-    def _push(self, id: str, token: str, source: str) -> list[Send]:
+    def _push(self, id: str, token: str, source: str, to: Collection[str] | None = None) -> list[Send]:
         out: list[Send] = []
         for name, peer in self._peers.items():
-            if name != source and peer.known.get(id) != token:
+            if name != source and (to is None or name in to) and peer.known.get(id) != token:
                 peer.known.put(id, token)
                 out.append(SendRecords(name, (id,)))
         return out
 
     def _lists(self, digests: tuple[bytes, ...]) -> Iterator[Ids]:
         """Our lists of the buckets that differ; of many, this round's part, beginning with another bucket each time."""
-        listed = 0
+        listed, ours = 0, self._held.digests()
         self._turn += 1
         for i in range(BUCKETS):
             bucket = (i + self._turn) % BUCKETS
-            if digests[bucket] == self._held.digests()[bucket]:
+            if digests[bucket] == ours[bucket]:
                 continue
             for ids in self._held.lists(bucket):
                 yield ids

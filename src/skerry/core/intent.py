@@ -14,7 +14,7 @@ import msgspec
 from skerry.core.places import ANYWHERE, Placement
 
 
-class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+class Shape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, gc=False):
     """An immutable value that came from outside, strictly decoded."""
 
 

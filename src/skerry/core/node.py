@@ -117,6 +117,10 @@ class NodeCore:
         """For `alert ls`: what fires, as this node sees it."""
         return alerting.rows(self._s)
 
+    def awake_s(self) -> float:
+        """When its neighbours have told what they know, or it is alone; infinite for a new one that has not heard of them yet."""
+        return self._s.awake_s()
+
     def measured(self) -> frozenset[str]:
         """Names of figures that rules of alerts ask for."""
         rules = self._s.alerting.settings.rules.values()
@@ -195,7 +199,7 @@ class NodeCore:
             self._gather_evidence(app)
         s.changed_s[app] = s.now if documents else s.changed_s.get(app, s.now)
         s.forget_orders(app)
-        s.routes_due.add(app)
+        s.known.lodging.moved.add(app)  # its routes, and who belongs to it
         s.fence_due = True
         for service, want in now.services.items():
             old = before.services.get(service) if before is not None else None

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from skerry.core.constraints import name_of
 from skerry.core.facts import Claim
+from skerry.core.order import LABEL, ZONE, zones_of
 from skerry.core.placing import Key
 from skerry.core.records import MachineSlot, Slot
 from skerry.core.situation import Situation
@@ -56,7 +57,22 @@ def gain(s: Situation, slot: Slot, holder: str) -> str:
             words.append(f"near {_told(key, slot)}")
         elif hosts and _zone(s, s.me) in {_zone(s, node) for node in hosts} and holder not in hosts:
             words.append(f"in the zone of {_told(key, slot)}")
-    return ", ".join(words)
+    return ", ".join(words) or _apart_by(s, slot, holder)
+
+
+def _apart_by(s: Situation, slot: Slot, holder: str) -> str:
+    """At which level of what replicas are spread over this node is in another group than the holder: there the order begins."""
+    want = s.want(slot)
+    mine, its = s.known.nodes.get(s.me), s.known.nodes.get(holder)
+    if want is None or mine is None or its is None:
+        return ""
+    for level in zones_of(want.service.placement.spread):
+        ours, theirs = (
+            node.zone if level == ZONE else node.labels.get(level.removeprefix(LABEL), "") for node in (mine, its)
+        )
+        if ours and ours != theirs:
+            return f"replicas are spread over {level.removeprefix(LABEL)}, and {slot.service}/{slot.index} begins at {ours}"
+    return ""
 
 
 def is_settled(s: Situation, slot: Slot) -> bool:

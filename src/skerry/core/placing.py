@@ -6,7 +6,7 @@ what all go by then has a direction, and comes to rest from its end on (docs/dec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from skerry.core.intent import Node
@@ -31,26 +31,65 @@ NO_TIES = Ties()
 
 
 class Placing:
-    """Kept until documents change. `last`: where a slot that others look to was well last: a restart there moves nobody."""
+    """Kept app by app, until documents change. `last`: where a slot that others look to was well last: a restart there moves nobody.
+
+    An app that looks to no other, and to which no other looks, is reckoned by itself; of any other all are reckoned anew.
+    """
 
     def __init__(self) -> None:
-        self._ties: dict[Key, Ties] | None = None
-        self._followers: dict[Key, set[Key]] = {}
+        self._ties: dict[str, dict[Key, Ties]] = {}  # by app
+        self._followers: dict[str, dict[Key, set[Key]]] = {}
+        self._looks: dict[
+            str, frozenset[str]
+        ] = {}  # app -> apps whose places matter to it; only of those to which any do
+        self._due: dict[str, None] = {}
+        self._all_due = True
         self.last: dict[Slot, str] = {}
 
-    def forget(self) -> None:
-        self._ties = None
+    def forget(self, app: str) -> None:
+        """What is wanted of it has changed."""
+        self._due[app] = None
 
     def ties(self, wants: Mapping[str, AppWant], app: str, service: str) -> Ties:
-        if self._ties is None:
-            self._ties = _ties_of(wants)
-            self._followers = _followers_of(self._ties)
-        return self._ties.get((app, service), NO_TIES)
+        if self._due or self._all_due:
+            self._review(wants)
+        return self._ties.get(app, {}).get((app, service), NO_TIES)
 
     def followers(self, wants: Mapping[str, AppWant], app: str, service: str) -> set[Key]:
         """Services that are to be decided about anew when this one's places change."""
-        self.ties(wants, app, service)
-        return self._followers.get((app, service), set())
+        if self._due or self._all_due:
+            self._review(wants)
+        return self._followers.get(app, {}).get((app, service), set())
+
+    def _review(self, wants: Mapping[str, AppWant]) -> None:
+        due = list(wants) if self._all_due else list(self._due)
+        joined = self._all_due or any(map(self._is_joined, due))
+        self._due, self._all_due = {}, False
+        for app in due:
+            self._looks.pop(app, None)
+            if looks := _looks_of(app, wants):
+                self._looks[app] = looks
+        if joined or any(map(self._is_joined, due)):
+            due = list(self._looks)
+            self._ties, self._followers = {}, {}
+            self._put(_ties_of(wants, due))
+            return
+        for app in due:
+            self._ties.pop(app, None)
+            self._followers.pop(app, None)
+            if app in self._looks:
+                self._put(_ties_of(wants, [app]))
+
+    def _is_joined(self, app: str) -> bool:
+        """Whether its ties, or others', are more than its own business."""
+        own = self._looks.get(app, frozenset())
+        return bool(own - {app}) or any(app in looks for other, looks in self._looks.items() if other != app)
+
+    def _put(self, ties: Mapping[Key, Ties]) -> None:
+        for own, of in ties.items():
+            self._ties.setdefault(own[0], {})[own] = of
+            for other in (*of.near, *of.away, *of.apart):
+                self._followers.setdefault(other[0], {}).setdefault(other, set()).add(own)
 
 
 def named(name: str, app: str) -> Key:
@@ -72,11 +111,17 @@ def _number(subnet: str) -> int:
     return c if (a, b) == (10, 77) else _OURS + (a * 65536 + b * 256 + c) % (NUMBERS - _OURS)
 
 
-def _ties_of(wants: Mapping[str, AppWant]) -> dict[Key, Ties]:
+def _looks_of(app: str, wants: Mapping[str, AppWant]) -> frozenset[str]:
+    places = [want.service.placement for want in wants[app].services.values()] if app in wants else []
+    return frozenset(named(name, app)[0] for of in places for name in (*of.near, *of.away, *of.apart))
+
+
+def _ties_of(wants: Mapping[str, AppWant], apps: Sequence[str]) -> dict[Key, Ties]:
+    """Of these apps, which look to no others than themselves."""
     wished: dict[Key, tuple[tuple[Key, ...], tuple[Key, ...]]] = {}
     apart: dict[Key, set[Key]] = {}
-    for app, want_app in wants.items():
-        for service, want in want_app.services.items():
+    for app in apps:
+        for service, want in wants[app].services.items():
             placement, own = want.service.placement, (app, service)
             near, away, never = (
                 tuple(key for name in names if (key := named(name, app)) != own and _is_there(wants, key))
@@ -113,11 +158,3 @@ def _reached(wished: Mapping[Key, tuple[tuple[Key, ...], tuple[Key, ...]]], star
         seen |= fresh
         todo += sorted(fresh)
     return seen
-
-
-def _followers_of(ties: Mapping[Key, Ties]) -> dict[Key, set[Key]]:
-    found: dict[Key, set[Key]] = {}
-    for own, of in ties.items():
-        for other in (*of.near, *of.away, *of.apart):
-            found.setdefault(other, set()).add(own)
-    return found

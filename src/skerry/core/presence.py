@@ -6,6 +6,7 @@ holds its slots but gets no traffic; `takeover_after_s` after our own start, unk
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
@@ -47,6 +48,7 @@ class Presence:
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
         self._seen: dict[str, Seen] = {}
+        self._parted: set[str] = set()  # nodes whose link with us went down and has not come back
         self.me = ""
         self.first_link_s: float | None = None  # of this life
         self.now_s = 0.0  # the time of this step: the node sets it
@@ -86,6 +88,7 @@ class Presence:
     def link_up(self, node: str, now: float) -> Change | None:
         seen = self.seen(node)
         seen.linked, seen.missed_s, seen.goodbye, seen.beat_s = True, None, False, now
+        self._parted.discard(node)
         seen.said_no.clear()
         if self.first_link_s is None:
             self.first_link_s = now
@@ -95,6 +98,7 @@ class Presence:
         seen = self.seen(node)
         if seen.linked:
             seen.linked, seen.missed_s, seen.goodbye, seen.asked_s = False, now, goodbye, -1e9
+            self._parted.add(node)
             seen.said_no.clear()
         self.next_s = now
 
@@ -144,10 +148,14 @@ class Presence:
         changes: list[Change] = []
         asks: list[tuple[str, str]] = []
         self.next_s = now + 3600.0
+        soonest_s = math.inf
         for node in enrolled:
             if node == self.me:
                 continue
-            seen = self.seen(node)
+            seen = self._seen.get(node) or self.seen(node)
+            if seen.status == "up" and now < seen.beat_s + timing.silent_s and self._nobody_misses(node, seen, votes):
+                soonest_s = min(soonest_s, seen.beat_s)  # nearly all of a large cloud
+                continue
             if seen.status == "down":
                 continue
             if seen.status == "unknown":
@@ -162,7 +170,11 @@ class Presence:
                 changes.append(Change(node, False, why))
             else:
                 self.next_s = min(self.next_s, at)
+        self.next_s = min(self.next_s, soonest_s + timing.silent_s)
         return changes, asks
+
+    def _nobody_misses(self, node: str, seen: Seen, votes: Mapping[str, object]) -> bool:
+        return seen.linked or (seen.missed_s is None and not seen.said_no and node not in votes)
 
     def _missed(
         self, node: str, seen: Seen, votes: Mapping[str, FactBody], now: float, asks: list[tuple[str, str]]
@@ -195,9 +207,9 @@ class Presence:
     def lost(self, enrolled: Iterable[str], now: float) -> dict[str, Lost]:
         """Our votes: nodes whose link with us went down and did not come back in time."""
         votes = {}
-        for node in enrolled:
-            seen = self.seen(node)
-            if node == self.me or seen.linked or seen.missed_s is None:
+        for node in enrolled if self._parted else ():
+            seen = self.seen(node) if node in self._parted and node != self.me else None
+            if seen is None or seen.missed_s is None:
                 continue
             ready = seen.missed_s + (self._timing.restart_grace_s if seen.goodbye else 0.0)
             if now >= ready and (seen.status == "down" or seen.beat_s <= ready):

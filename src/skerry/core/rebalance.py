@@ -64,11 +64,15 @@ def _improvable(s: Situation, standing: Standing, want: Want) -> bool:
     holder = standing.winner
     assert holder is not None
     declines = s.known.about("decline", str(standing.slot))
-    for node in standing.order[: holder.rank]:
-        barred = s.barred_until(standing.slot, node)
-        declined = isinstance(declines.get(node), Decline) or forbids(s, standing.slot, want, node)
-        if s.presence.is_up(node) and s.is_active(node) and not barred and not declined:
-            since = s.improvable.setdefault(standing.slot, s.now)
-            return s.now < since + _STUCK_S
+
+    def could(node: str) -> bool:
+        if not s.presence.is_up(node) or not s.is_active(node) or s.barred_until(standing.slot, node):
+            return False
+        return not isinstance(declines.get(node), Decline) and not forbids(s, standing.slot, want, node)
+
+    proven = holder.active and s.before(standing.order, 1, could, of=holder.node)
+    if proven or any(could(node) for node in standing.order[: holder.rank]):
+        since = s.improvable.setdefault(standing.slot, s.now)
+        return s.now < since + _STUCK_S
     s.improvable.pop(standing.slot, None)
     return False

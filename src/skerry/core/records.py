@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from skerry.core.facts import FactBody
+from skerry.core.facts import Ask, FactBody, Votes
 from skerry.core.intent import Body, Pool
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
+class Document(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A verified document. `hash`: SHA-256 (hex) of the signed payload; `id`: the record's name, which is its path."""
 
     path: str
@@ -35,7 +36,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return (self.epoch, self.version, self.issued, _inverted(self.hash))
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True):
+class Fact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A verified fact. `node` is the author's path ("node/vps-1"); `seq` is (start count, n); a body of None withdraws it."""
 
     node: str
@@ -80,10 +81,15 @@ class Slot(NamedTuple):
     @classmethod
     def read(cls, text: str) -> Slot | None:
         """As `parse`, for what others wrote: a key that is no slot gives None."""
-        try:
-            return cls.parse(text)
-        except ValueError:
-            return None
+        return _read_slot(text)
+
+
+@functools.lru_cache(maxsize=32_768)  # facts are told by the key, four or more about each slot
+def _read_slot(text: str) -> Slot | None:
+    try:
+        return Slot.parse(text)
+    except ValueError:
+        return None
 
 
 def path_of(subject: str) -> str:
@@ -140,3 +146,8 @@ _INVERTED = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 def _inverted(digest: str) -> str:
     return digest.translate(_INVERTED)
+
+
+def is_direct(record: Record) -> bool:
+    """A fact that is for whom its author sent it to, and that nobody passes on at once."""
+    return isinstance(record, Fact) and isinstance(record.body, Ask | Votes) and record.body.direct

@@ -46,7 +46,9 @@ class Routes:
         """The new state, if it differs from the one before."""
         changed = self._dormant is None
         for app in sorted(s.routes_due | s.known.lodging.moved):
-            old, new = self._parts.get(app, _Part()), _part(s, app)
+            old = self._parts.get(app)
+            moved = old is None or app in s.known.lodging.moved
+            old, new = old or _Part(), _part(s, app, _members(s, app) if moved or old is None else old.members)
             if old != new:
                 changed = True
                 self._replace(app, old, new)
@@ -57,7 +59,7 @@ class Routes:
             return None
         self._dormant = dormant
         return Route(
-            ports=tuple(self._ports.values()), names=tuple(self._names.items()), dormant=dormant,
+            ports=self._ports.values(), names=self._names.items(), dormant=dormant,
             members=tuple(chain.from_iterable(self._members.values())), reason="what is healthy has changed",
         )  # fmt: skip
 
@@ -118,7 +120,7 @@ def _place(port: Port) -> tuple[int, str]:
     return (port.published, port.protocol)
 
 
-def _part(s: Situation, app: str) -> _Part:
+def _part(s: Situation, app: str, members: tuple[Members, ...]) -> _Part:
     names: dict[str, tuple[str, ...]] = {}
     ports: list[tuple[str, Port, tuple[Target, ...]]] = []
     sleepers: dict[str, tuple[Target, ...]] = {}
@@ -136,7 +138,7 @@ def _part(s: Situation, app: str) -> _Part:
         ports += [(service, port, tuple(targets)) for port in want.service.ports]
         if may_sleep(want.service):
             sleepers[service] = tuple(targets)
-    return _Part(names, tuple(ports), sleepers, _members(s, app))
+    return _Part(names, tuple(ports), sleepers, members)
 
 
 def _members(s: Situation, app: str) -> tuple[Members, ...]:

@@ -49,7 +49,7 @@ class Failing(NamedTuple):
     until_s: float
 
 
-class Unwell(msgspec.Struct):
+class Unwell(msgspec.Struct, gc=False):
     """Since when this node sees a replica not healthy, whether it is now, whether it ever was, and since when it is."""
 
     spec: str
@@ -67,6 +67,7 @@ class Situation:
         self.agent = ""
         self.boot_s = 0.0
         self.clock = 0.0  # unix seconds at boot_s
+        self.begun = False  # all that the disk held is in
         self.new = False  # not yet compared with anybody: no claim
         self.now = 0.0
         self.cpus = 0.0
@@ -130,6 +131,7 @@ class Situation:
         self.placing = Placing()  # what wishes and rules between services come to
         self._orders: dict[str, dict[Slot, Sequence[str]]] = {}  # by app
         self._fields: dict[str, dict[str, Field]] = {}  # app -> service
+        self._waiting: dict[str, dict[str, list[str]]] = {}  # app -> service -> those that depend on it
         self._shared: dict[object, Field] = {}  # by what makes nodes eligible
         self._numbered: dict[str, dict[str, dict[int, str]]] = {}  # app -> service with a replica on every host
         self._active: dict[str, bool] = {}
@@ -138,7 +140,9 @@ class Situation:
 
     # --- effects ------------------------------------------------------------------------------------------------------
 
-    def publish(self, kind: str, key: str, body: FactBody | None, reason: str, *, sync: bool = False) -> None:
+    def publish(
+        self, kind: str, key: str, body: FactBody | None, reason: str, *, sync: bool = False, to: tuple[str, ...] = ()
+    ) -> None:
         """Publish unless it says nothing new. It counts for ourselves at once."""
         if self.known.about(kind, key).get(self.me) == body and (kind, key) not in self.republish:
             return
@@ -148,12 +152,12 @@ class Situation:
             slot = Slot.parse(key)
             self.agenda.mark_slot(slot)
             self.touch_ours(slot.app, slot.service)
-        self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason))
+        self.out.append(Publish(kind=kind, key=key, body=body, sync=sync, reason=reason, to=to))
 
-    def bind(self, kind: str, key: str, body: FactBody, reason: str) -> None:
+    def bind(self, kind: str, key: str, body: FactBody, reason: str, *, to: tuple[str, ...] = ()) -> None:
         """Publish what must outlive a power cut. It counts for nobody, ourselves included, before it has come back from our disk."""
         self.binding.add((kind, key))
-        self.out.append(Publish(kind=kind, key=key, body=body, sync=True, binding=True, reason=reason))
+        self.out.append(Publish(kind=kind, key=key, body=body, sync=True, binding=True, reason=reason, to=to))
 
     def note(self, kind: str, subject: object, reason: str) -> None:
         self.out.append(Note(kind=kind, subject=str(subject), reason=reason))
@@ -180,10 +184,15 @@ class Situation:
         """Containers of ours may wait for it; and others' places may follow from where it is."""
         for key in self.placing.followers(self.wants, app, service):
             self.agenda.mark(*key)
-        for name, want in self.wants.get(app, _UNWANTED).services.items():
-            if any(depends.service == service for depends in want.service.depends_on):
-                for slot in self.own_of(app, name):
-                    self.agenda.mark_slot(slot)
+        waiting = self._waiting.get(app)
+        if waiting is None:
+            waiting = self._waiting[app] = {}
+            for name, want in self.wants.get(app, _UNWANTED).services.items():
+                for depends in want.service.depends_on:
+                    waiting.setdefault(depends.service, []).append(name)
+        for name in waiting.get(service, ()):
+            for slot in self.own_of(app, name):
+                self.agenda.mark_slot(slot)
 
     def touch_app(self, app: str) -> None:
         for service in self.wants.get(app, _UNWANTED).services:
@@ -253,6 +262,8 @@ class Situation:
 
     def stays_with_data(self, app: str, service: Service) -> bool:
         """Whether its slots belong to where their volume is, never to a rented machine. Unlisted volumes aren't disposable."""
+        if not service.volumes:
+            return False
         from_app = self.disposable(app)
         return any(not from_app.get(mount.volume, False) for mount in service.volumes)
 
@@ -304,12 +315,12 @@ class Situation:
         return self.known.of(node, "slot", str(slot), SlotState)
 
     def own_claims(self) -> list[Slot]:
-        return [Slot.parse(key) for key in self.known.told_by(self.me, "claim")]
+        return [slot for key in self.known.told_by(self.me, "claim") if (slot := Slot.read(key)) is not None]
 
     def own_slots(self) -> list[Slot]:
         """Slots about which we say anything: claimed, running, or their data is here."""
         keys = dict.fromkeys(key for kind in ("claim", "slot", "decline") for key in self.known.told_by(self.me, kind))
-        return [Slot.parse(key) for key in keys]
+        return [slot for key in keys if (slot := Slot.read(key)) is not None]
 
     def own_by_service(self) -> dict[ServiceKey, set[Slot]]:
         """Those, and what runs here."""
@@ -355,10 +366,11 @@ class Situation:
     def forget_orders(self, app: str = "") -> None:
         """Of one app, whose documents have changed; or all."""
         self.images.referring.forget(app)
-        self.placing.forget()
         if app:
+            self.placing.forget(app)
             self._orders.pop(app, None)
             self._fields.pop(app, None)
+            self._waiting.pop(app, None)
             self._numbered.pop(app, None)
             self._keeps.pop(app, None)
             return
@@ -399,7 +411,9 @@ class Situation:
 
     def order(self, slot: Slot) -> Sequence[str]:
         """By signed documents alone. Wishes that depend on where others run come in later: placement.ranked."""
-        of_app = self._orders.setdefault(slot.app, {})
+        of_app = self._orders.get(slot.app)
+        if of_app is None:
+            of_app = self._orders[slot.app] = {}
         order = of_app.get(slot)
         if order is None:
             order = of_app[slot] = self._order(slot)

@@ -13,23 +13,25 @@ class Sorted(Generic[K, V]):
     def __init__(self) -> None:
         self._keys: list[K] = []
         self._items: list[tuple[K, V]] = []
+        self._values: list[V] = []
 
     def put(self, key: K, value: V) -> None:
         at = bisect_left(self._keys, key)
         if at < len(self._keys) and self._keys[at] == key:
-            self._items[at] = (key, value)
+            self._items[at], self._values[at] = (key, value), value
         else:
             self._keys.insert(at, key)
             self._items.insert(at, (key, value))
+            self._values.insert(at, value)
 
     def remove(self, key: K) -> None:
         """What is not there is not missed."""
         at = bisect_left(self._keys, key)
         if at < len(self._keys) and self._keys[at] == key:
-            del self._keys[at], self._items[at]
+            del self._keys[at], self._items[at], self._values[at]
 
-    def items(self) -> list[tuple[K, V]]:
-        return self._items
+    def items(self) -> tuple[tuple[K, V], ...]:
+        return tuple(self._items)
 
-    def values(self) -> list[V]:
-        return [value for _, value in self._items]
+    def values(self) -> tuple[V, ...]:
+        return tuple(self._values)

@@ -25,7 +25,7 @@ from skerry.core.words import in_short
 _LAST = 10_000  # rank of a claimant that is in no order: after all others
 
 
-class Claimant(msgspec.Struct, frozen=True):
+class Claimant(msgspec.Struct, frozen=True, gc=False):
     """A node that claims the slot. `against`: why its claim doesn't keep others from claiming, "" if it does."""
 
     node: str
@@ -44,7 +44,7 @@ class Claimant(msgspec.Struct, frozen=True):
         return place if self.active else place + _LAST
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     slot: Slot
     order: Sequence[str]
     claimants: tuple[Claimant, ...]  # best first

@@ -50,7 +50,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     )
     link_everyone: int = 30  # up to so many nodes everyone links with everyone
     links: int = 10  # above that: so many each
-    # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after, and a bit.
+    # Of leases (core/leases). A holder's host may lose its power right after a renewal: another starts the slot this long after.
     # An agent that starts anew has what is left of it: D(1 - 2 rho) - stop - D/4 at least, 3.7 s.
     lease_s: float = 5.5
     lease_rho: float = 0.01  # greatest relative error of a clock's rate

@@ -38,9 +38,7 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
     seen = {node: why for node, why in s.evidence.get(key, {}).items() if node in s.known.nodes}
     # Who says that it failed on itself has declined it, whether or not that decline ever came here.
     seen |= {node: v.evidence[node] for node, v in said.items() if node in v.evidence and node in s.known.nodes}
-    sole = any(_is_home(s, node, app, service, want) for node in seen)
-    enough = sole or has_failed(seen, _candidates(s, app, service, spec))
-    if seen and key not in s.settled and enough and _beyond_tolerance(s, app, service, want):
+    if seen and key not in s.settled and _is_enough(s, app, service, spec, want, seen):
         return _say(s, name, spec, seen)
     if not said:
         return False
@@ -50,6 +48,13 @@ def _judge(s: Situation, app: str, service: str, spec: str, want: AppWant) -> bo
         told = {node: why for v in said.values() for node, why in v.evidence.items() if node != s.me}
         return _say(s, name, spec, told | seen)
     return False
+
+
+def _is_enough(s: Situation, app: str, service: str, spec: str, want: AppWant, seen: dict[str, str]) -> bool:
+    """Whether the version has failed where it was `seen` to: on the slot's home, on two nodes, on the only candidate."""
+    sole = any(_is_home(s, node, app, service, want) for node in seen)
+    enough = sole or has_failed(seen, _candidates(s, app, service, spec))
+    return enough and _beyond_tolerance(s, app, service, want)
 
 
 def _beyond_tolerance(s: Situation, app: str, service: str, want: AppWant) -> bool:

@@ -103,7 +103,7 @@ class Explanation(msgspec.Struct, frozen=True):
     holder: str
     awaits: str
     because: str = ""  # why the holder has it
-    advice: tuple[Advice, ...] = ()  # what would let it run, of one that nobody holds
+    advice: tuple[Advice, ...] = ()  # what would let it run; of one that is held, what would bring it to a better place
 
 
 class KeepersWish(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import zstandard
 
@@ -47,11 +47,19 @@ class _Info(tarfile.TarInfo):
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _no_sparse
 
 
+class _Tar(tarfile.TarFile):
+    OPEN_METH: ClassVar = {
+        "tar": "taropen",
+        "gz": "gzopen",
+        "bz2": "bz2open",
+    }  # not xz: its header may ask for gigabytes of memory
+
+
 def open_tar(source: Path | IO[bytes], mode: str) -> tarfile.TarFile:
     """As tarfile.open. Raises what is in BROKEN, and OSError."""
     if isinstance(source, Path):
-        return tarfile.open(source, mode, tarinfo=_Info)  # type: ignore[call-overload,no-any-return]
-    return tarfile.open(fileobj=source, mode=mode, tarinfo=_Info)  # type: ignore[call-overload,no-any-return]
+        return _Tar.open(source, mode, tarinfo=_Info)  # type: ignore[call-overload,no-any-return]
+    return _Tar.open(fileobj=source, mode=mode, tarinfo=_Info)  # type: ignore[call-overload,no-any-return]
 
 
 def members(tar: tarfile.TarFile, *, remember: bool = False) -> Iterator[tarfile.TarInfo]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from skerry.errors import BadInput, NotInTime, Refusal
 
 
@@ -71,8 +73,12 @@ class LabAlreadyUp(LabError):
 class LabNotUp(LabError):
     code = "lab-not-up"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"lab {name} is not up", "there is no lab of that name on this machine", "skerry lab up")
+    def __init__(self, name: str, others: Sequence[str] = ()) -> None:
+        why = "there is no lab of that name on this machine"
+        if others:
+            super().__init__(f"lab {name} is not up", f"{why}, but {', '.join(others)}", f"name it: --lab {others[0]}")
+        else:
+            super().__init__(f"lab {name} is not up", why, "skerry lab up")
 
 
 class LabUnknownHost(LabError, BadInput):

@@ -99,7 +99,7 @@ def load(directory: Path, name: str) -> State:
     try:
         return msgspec.json.decode((directory / "state.json").read_bytes(), type=State)
     except FileNotFoundError:
-        raise LabNotUp(name) from None
+        raise LabNotUp(name, sorted(other.parent.name for other in directory.parent.glob("*/state.json"))) from None
 
 
 def save(directory: Path, state: State) -> None:

@@ -210,12 +210,12 @@ class Install:
         text = self._read(f"{STATE}/node.json")
         try:
             node = {key: str(value) for key, value in json.loads(text).items()} if text else {}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return {}
         try:
             held = json.loads(self._read(f"{STATE}/net/addresses.json"))["held"].values()
             node["subnet"] = str(ipaddress.IPv4Network(f"{next(iter(held))}/24", strict=False))
-        except (ValueError, KeyError, AttributeError, TypeError, StopIteration):
+        except (ValueError, KeyError, AttributeError, TypeError, StopIteration, RecursionError):
             pass  # no container has an address: any subnet will do
         return node
 

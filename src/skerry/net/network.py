@@ -293,6 +293,11 @@ class Network:
         """TCP and UDP flows through or from this host to these container addresses. Blocking. Raises CommandFailed."""
         return flows.towards(addresses)
 
+    @property
+    def leads(self) -> Sequence[tuple[Port, Sequence[Target]]]:
+        """Published ports, by the rules in force. After `start` that is what an earlier agent left, and nothing after a boot."""
+        return self._routes.ports
+
     def resolv_conf(self, app: str) -> bytes:
         """A container's /etc/resolv.conf:
 

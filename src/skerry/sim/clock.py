@@ -19,7 +19,7 @@ class Clock:
         heapq.heappush(self._queue, (max(at_s, self.now_s), next(self._count), act))
 
     def after(self, delay_s: float, act: Callable[[], object]) -> None:
-        self.at(self.now_s + delay_s, act)
+        heapq.heappush(self._queue, (self.now_s + delay_s if delay_s > 0.0 else self.now_s, next(self._count), act))
 
     def run_until(self, end_s: float) -> None:
         while self._queue and self._queue[0][0] <= end_s:

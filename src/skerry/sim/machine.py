@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from skerry.core import effects as do
 from skerry.core import events as ev
 from skerry.core.intent import Node
 from skerry.core.node import NodeCore
-from skerry.core.records import Document, Fact, Record, Slot
+from skerry.core.records import Document, Fact, Record, Slot, is_direct
 from skerry.sim.documents import word_of
 from skerry.sim.still import Container, Still
 from skerry.trust import checks_fact
@@ -158,14 +159,18 @@ class Machine(Still):
             return
         now = self.now_s()
         self.cluster.steps += 1
-        # Facts first, as agent/loop.py does: a claim is on disk before anything is done about it.
-        for effect in sorted(self.core.step(event, now), key=lambda effect: not isinstance(effect, do.Publish)):
+        effects = self.core.step(event, now)
+        if len(effects) > 1:  # facts first, as agent/loop.py does: a claim is on disk before anything is done about it
+            effects.sort(key=lambda effect: not isinstance(effect, do.Publish))
+        for effect in effects:
             self.cluster.happened(self, effect)
-            handler = getattr(self, f"_do_{type(effect).__name__.lower()}", None)
+            handler = getattr(self, _handler(type(effect)), None)
             if handler is not None:
                 handler(effect)
 
     def _do_wake(self, effect: do.Wake) -> None:
+        if self._wake_s == effect.at_s:
+            return  # it will ring then
         self._wake_s = effect.at_s
 
         def ring() -> None:
@@ -183,13 +188,14 @@ class Machine(Still):
             assert isinstance(enrolment, Document) and isinstance(enrolment.body, Node)
             checks_fact.fact(fact, enrolment.body)  # what our own trust refuses is a bug of core, and ends an agent
         self.disk[fact.id] = fact
-        self.push(fact, "")
+        self.push(fact, "", effect.to)
         self.soon(0.0, lambda: self.step(ev.RecordAccepted(record=fact)))
 
-    def push(self, record: Record, source: str) -> None:
+    def push(self, record: Record, source: str, to: tuple[str, ...] = ()) -> None:
+        direct = is_direct(record)
         relays = not (isinstance(record, Fact) and record.kind == "up") or record.node == self.path
         for peer in sorted(self.linked):
-            if peer != source and relays:
+            if peer != source and relays and (not direct or peer in to):
                 self.cluster.wires.send(self, peer, record)
 
     def receive(self, record: Record, source: str) -> None:
@@ -416,3 +422,8 @@ class Machine(Still):
         ok = self.cluster.wires.reaches(effect.via, effect.peer)
         delay = 3 * self.cluster.world.latency_s + (0.0 if ok else 0.3)
         self.soon(delay, lambda: self.step(ev.PeerReached(peer=effect.peer, via=effect.via, ok=ok)))
+
+
+@lru_cache
+def _handler(of: type[do.Effect]) -> str:
+    return f"_do_{of.__name__.lower()}"

@@ -98,8 +98,9 @@ class Still:
         self._counted, self._ice = (self.cluster.clock.now_s, self.now_s()), False
         for slot in list(self.guards):
             self._guard_later(slot)
-        if self._wake_s < float("inf"):
-            self._do_wake(do.Wake(at_s=self._wake_s))
+        if (at_s := self._wake_s) < float("inf"):
+            self._wake_s = float("inf")
+            self._do_wake(do.Wake(at_s=at_s))
         self.go_on()
 
     # --- the guard: a process of its own ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from skerry.core.intent import Node, Pool
-from skerry.core.records import Document, Fact, MachineSlot, Record
+from skerry.core.records import Document, Fact, MachineSlot, Record, is_direct
 from skerry.errors import TrustRefusal
 from skerry.trust import checks, checks_fact, checks_pool, client_checks, clock, documents
 from skerry.trust import envelope as dsse
@@ -18,7 +18,7 @@ from skerry.trust.envelope import Envelope
 from skerry.trust.holdings import Committed, Holdings, fallback_of
 from skerry.trust.identity import verify
 from skerry.trust.quotas import PATHS_MAX, Author
-from skerry.trust.rates import AUTHOR_BURST, AUTHOR_PER_S, LINK_BURST, LINK_PER_S, Rates
+from skerry.trust.rates import AUTHOR_BURST, AUTHOR_PER_S, DIRECT_BURST, DIRECT_PER_S, LINK_BURST, LINK_PER_S, Rates
 from skerry.trust.refusals import (
     AlreadyHeld,
     Expelled,
@@ -52,6 +52,7 @@ class Trusted(Holdings):
         super().__init__(cloud)
         self._links = Rates(LINK_PER_S, LINK_BURST, "neighbour")
         self._rates = Rates(AUTHOR_PER_S, AUTHOR_BURST, "author")
+        self._direct = Rates(DIRECT_PER_S, DIRECT_BURST, "author")
 
     def judge(
         self,
@@ -262,7 +263,7 @@ class Trusted(Holdings):
         verify_all(envelope, fact.id)  # Step 4
         try:
             if source:
-                self._rates.charge(fact.node, now_s)
+                (self._direct if is_direct(fact) else self._rates).charge(fact.node, now_s)
             checks_fact.fact(fact, node)  # Step 5
             author.room_for(fact, size_bytes)
         except (RateExceeded, Quota) as refusal:

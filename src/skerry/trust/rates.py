@@ -10,6 +10,7 @@ from skerry.trust.refusals import RateExceeded
 
 LINK_PER_S, LINK_BURST = 2000.0, 2000.0
 AUTHOR_PER_S, AUTHOR_BURST = 20.0, 200.0
+DIRECT_PER_S, DIRECT_BURST = 200.0, 400.0  # of facts that go no further than to whom they were sent
 
 
 class Bucket:

@@ -1,7 +1,7 @@
 """An application that does what it is told, so that a test can see what a compose file's words do to a real container.
 
 By its environment at the start: CRASH=7 writes a line and ends with 7, DONE=1 ends well, SICK=1 answers its health with 500,
-SLOW=4 takes so many seconds to begin. By requests later: see `do_GET`.
+SLOW=4 takes so many seconds to begin, DIES=3 is well for so many and ends with 7. By requests later: see `do_GET`.
 """
 
 import json
@@ -59,7 +59,10 @@ class Handler(BaseHTTPRequestHandler):
         return about()
 
     def do_healthz(self, word: str) -> object:
-        return (500, "I am sick") if os.environ.get("SICK") else "well"
+        if not os.environ.get("SICK"):
+            return "well"
+        print("\x1b[31mthe reason of the sickness\x1b[0m", flush=True)
+        return (500, "I am sick")
 
     def do_exit(self, word: str) -> object:
         print(f"told to end with {word}", flush=True)
@@ -122,6 +125,13 @@ print(f"puppet {VERSION} begins", flush=True)
 if os.environ.get("CRASH"):
     print("the reason of the crash", file=sys.stderr, flush=True)
     sys.exit(int(os.environ["CRASH"]))
+if os.environ.get("DIES"):
+
+    def die() -> None:
+        print("the reason of the death", file=sys.stderr, flush=True)
+        os._exit(7)
+
+    threading.Timer(float(os.environ["DIES"]), die).start()
 if os.environ.get("DONE"):
     print("the work is done", flush=True)
     sys.exit(0)

@@ -64,8 +64,9 @@ def enrol(files: HostFiles, raw: bytes) -> bytes:
                 continue
             if "join" in answer:
                 return json.dumps(answer["join"]).encode()
-            error_told = answer.get("error", {})
-            why = f"{address}: {error_told.get('what', 'it has to wait')}: {error_told.get('why', '')}"
+            told = answer.get("error")
+            told = told if isinstance(told, dict) else {}
+            why = f"{address}: {told.get('what', 'it has to wait')}: {told.get('why', '')}"
         if time.monotonic() > end_s:
             raise NotInTime(f"this machine did not become {asked.slot}", why, "its keeper returns it")
         time.sleep(AGAIN_S)
@@ -83,13 +84,21 @@ def _ask(asked: Asked, signer: Signer, keys: joining.Keys, address: str, pinned:
             raise ValueError("another certificate answers there")
         line.settimeout(ANSWER_S)
         file = line.makefile("rwb")
-        nonce = str(json.loads(file.readline(4096))["nonce"])
+        nonce = str(_said(file.readline(4096)).get("nonce", ""))
         asking = joining.ask(
             signer, asked.cloud, asked.slot, keys, token=asked.token, secret=asked.secret, nonce=nonce, door=pinned
         )
         file.write(msgspec.json.encode(joining.Line(enrol=asking)) + b"\n")
         file.flush()
-        answer = json.loads(file.readline(ANSWER_BYTES))
-        if not isinstance(answer, dict):
-            raise ValueError("it answered something else")
-        return answer
+        return _said(file.readline(ANSWER_BYTES))
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """One object. Raises ValueError, whatever came."""
+    try:
+        said = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("it answered something else") from error
+    if not isinstance(said, dict):
+        raise ValueError("it answered something else")
+    return said

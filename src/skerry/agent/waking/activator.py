@@ -7,9 +7,9 @@ the agent tells it who is where (a table, a line of JSON), and it tells the agen
 
     {"services": {"shop.web": {"ports": {"8000": 80}, "address": "10.77.1.250", "targets": [], "rising": [], "limit_s": 60}}}
     {"retire": true}                          from the agent: another takes over; pass on what is here, then end
-    {"hello": VERSION, "pid": N}              from here, and then
+    {"hello": VERSION, "pid": N, "retired": false}   from here, and then
     {"held": {"shop.web": 2}}                 whenever that changes
-    {"flows": {"shop.web": [1, 7]}}           it passes now, and has passed in all; once in a while
+    {"flows": {"shop.web": [1, 7]}}           it passes now, and has passed in all; at once, and once in a while
     {"closed": {"shop.web": {"late": 2}}}     "late": nobody came up in time; "full": more than may wait
 
 Everything has a bound: connections that wait, in all and of one client, and how long. Source: SO_ORIGINAL_DST gives
@@ -102,7 +102,7 @@ class Activator:
         self._waiting: dict[str, dict[int, Held]] = {}
         self._clients: Counter[str] = Counter()
         self._told: dict[str, int] = {}
-        self._told_flows: dict[str, tuple[int, int]] = {}
+        self._told_flows: dict[str, tuple[int, int]] | None = None  # None: not told yet
         self._closed: dict[str, dict[str, int]] = {}
         self._said_s = 0.0
         self._again: list[tuple[float, int, int]] = []  # when to dial, number, the client's descriptor
@@ -329,9 +329,9 @@ class Activator:
         self._control = control
         self._heard.clear()
         self._to_say.clear()
-        self._told, self._told_flows = {}, {}
+        self._told, self._told_flows, self._said_s = {}, None, 0.0
         self._poll.register(control, _READ)
-        self._say({"hello": self._version, "pid": os.getpid()})
+        self._say({"hello": self._version, "pid": os.getpid(), "retired": self._retired})
 
     def _hear(self, what: int) -> None:
         assert self._control is not None

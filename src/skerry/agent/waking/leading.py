@@ -2,6 +2,10 @@
 
 The process outlives this one (see activator.py beside this): a new agent finds it again by the socket to which it comes back. One of
 another version is told to retire once ours listens; what it passes lives on in it.
+
+An agent that has just started knows of no service yet. Until core has said who is where (`tell`), what an earlier one told the process
+stands: else whoever waits there would be refused. Until the process has said what it passes nothing is counted (`passing`): else the
+service would fall asleep under those who use it.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ BACK_S = 0.5  # one that runs comes back within it
 BEGIN_S = 10.0
 LOOK_S = 0.05
 AGAIN_S = 30.0  # after one that could not begin
+HEARD_S = 5.0  # one that runs and has said nothing by then passes nothing that could be counted
 LINGER_S = 1.0  # so long at least every host can hear of a knock
 LINE_BYTES = 1 << 20
 
@@ -53,8 +58,11 @@ class Activators:
         self._run, self._listen, self._version = run, listen, version
         self._post, self._note, self._why = post, note, why
         self._server: asyncio.Server | None = None
-        self._table: dict[str, dict[str, Any]] = {}
+        self._table: dict[str, dict[str, Any]] | None = None  # None: not known yet
         self._all: dict[asyncio.StreamWriter, tuple[str, int]] = {}  # (version, pid)
+        self._retired: set[asyncio.StreamWriter] = set()  # they listen no more, and pass on what they have
+        self._unheard: set[int] = set()  # of an earlier agent's: those that have not said yet what they pass
+        self._unheard_until_s = 0.0
         self._own: asyncio.StreamWriter | None = None  # the one that listens for us
         self._waiting: dict[asyncio.StreamWriter, dict[str, int]] = {}
         self._told: dict[str, float] = {}  # since when core knows that somebody waits for it
@@ -67,7 +75,9 @@ class Activators:
 
     async def start(self) -> None:
         """Of a host on which nothing may sleep there is nothing to hear."""
-        if _pids(self._run):
+        self._unheard = set(_pids(self._run))
+        if self._unheard:
+            self._unheard_until_s = asyncio.get_running_loop().time() + HEARD_S
             await self._hear_them()
 
     async def _hear_them(self) -> None:
@@ -101,8 +111,12 @@ class Activators:
             self._table = table
             for writer in self._all:
                 _say(writer, {"services": table})
-            if not table:
-                self._retire_all_but(None)
+            self._divide()
+
+    def known(self) -> None:
+        """Core has looked at all that this host's disk holds: a service of which it has said nothing is not there."""
+        if self._table is None:
+            self.tell((), str)
 
     async def ready(self) -> None:
         """Wait until one listens, if there is anything to hold; the rules may lead to it then."""
@@ -151,15 +165,16 @@ class Activators:
         try:
             while line := await reader.readline():
                 self._hear(writer, json.loads(line))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("the activator's line ended: %s", error)
         finally:
             self._tasks.discard(task)
             self._all.pop(writer, None)
             self._waiting.pop(writer, None)
             self._flows.pop(writer, None)
-            self._save_pids()
-            if self._server is not None and self._server.is_serving():
+            self._retired.discard(writer)
+            if self._server is not None and self._server.is_serving():  # else it is we who end: the next finds it
+                self._save_pids()
                 self._count()
                 if self._own is writer:
                     log.warning("the activator ended; starting another")
@@ -177,26 +192,37 @@ class Activators:
     def _hear(self, writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
         if "hello" in said:
             self._all[writer] = (said["hello"], said["pid"])
+            if said.get("retired"):
+                self._retired.add(writer)
             self._save_pids()
-            _say(writer, {"services": self._table})
-            if self._own is None and said["hello"] == self._version and self._table:
-                self._own = writer
-                self._came.set()
-            if self._own is not None or not self._table:
-                self._retire_all_but(self._own)
+            if self._table is not None:
+                _say(writer, {"services": self._table})
+                self._divide()
         if "held" in said:
             self._waiting.setdefault(writer, {}).update(said["held"])
             self._count()
         if "flows" in said:
+            if writer not in self._flows:  # what it passed before we heard of it is no load of now
+                for name, (_, ever) in said["flows"].items():
+                    self._counted[name] = self._counted.get(name, 0) + ever
             self._flows[writer] = {name: tuple(counts) for name, counts in said["flows"].items()}
+            self._unheard.discard(self._all[writer][1] if writer in self._all else 0)
         for name, counts in said.get("closed", {}).items():
             self._tell_closed(name, counts)
 
-    def _retire_all_but(self, own: asyncio.StreamWriter | None) -> None:
-        for writer in self._all:
-            if writer is not own:
-                _say(writer, {"retire": True})
-        self._own = own
+    def _divide(self) -> None:
+        """One of our version listens for us. Once it does, or when there is nothing to listen for, the others are to retire."""
+        if not self._table:
+            self._own = None
+        elif self._own is None:
+            ours = (w for w, (version, _) in self._all.items() if version == self._version and w not in self._retired)
+            self._own = next(ours, None)
+            if self._own is None:
+                return
+            self._came.set()
+        for writer in self._all.keys() - self._retired - {self._own}:
+            _say(writer, {"retire": True})
+            self._retired.add(writer)
 
     def _count(self) -> None:
         """Core is told when the first waits, and when none does any more; who leaves at once has knocked all the same."""
@@ -218,8 +244,13 @@ class Activators:
                     del self._told[name]
                     self._post(Knocked(app, service, 0))
 
-    def passing(self, app: str, service: str) -> int:
-        """How many of its connections go through an activator, or did since this was last asked."""
+    def passing(self, app: str, service: str) -> int | None:
+        """How many of its connections go through an activator, or did since this was last asked. None: that is not known yet."""
+        if self._unheard:
+            self._unheard &= set(_pids(self._run))
+            if self._unheard and asyncio.get_running_loop().time() < self._unheard_until_s:
+                return None
+            self._unheard.clear()
         name = f"{app}.{service}"
         counts = [flows[name] for flows in self._flows.values() if name in flows]
         now, ever = sum(n for n, _ in counts), sum(n for _, n in counts)
@@ -229,7 +260,7 @@ class Activators:
     def _tell_closed(self, name: str, counts: dict[str, int]) -> None:
         app, _, service = name.partition(".")
         if late := counts.get("late"):
-            limit_s = self._table.get(name, {}).get("limit_s", 0.0)
+            limit_s = (self._table or {}).get(name, {}).get("limit_s", 0.0)
             why = self._why(Slot(app, service, 0)) or "nothing of it became healthy"
             told = f"{late} connection{'s' if late > 1 else ''} waited for {limit_s:g} s and got no answer: {why}"
             self._note("not-woken", name, told)
@@ -238,8 +269,9 @@ class Activators:
             self._note("not-woken", name, f"{full} connection{'s' if full > 1 else ''} refused: {most}")
 
     def _save_pids(self) -> None:
+        pids = sorted({pid for _, pid in self._all.values()} | self._unheard)
         with contextlib.suppress(OSError):
-            (self._run / PIDS).write_text("".join(f"{pid}\n" for _, pid in self._all.values()))
+            (self._run / PIDS).write_text("".join(f"{pid}\n" for pid in pids))
 
 
 def led(

@@ -36,7 +36,7 @@ class ImageName(click.ParamType[str]):
 
         try:
             names = json.loads((run.home().images / "names.json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             names = {}
         found = [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]

@@ -32,6 +32,14 @@ def _slot(name: str, row: Mapping[str, Any]) -> list[Parts]:
     ]
     if row.get("awaits"):
         lines.append([("  awaits   ", "dim"), (clean(row["awaits"]), "watch")])
+    if row.get("because"):
+        lines.append([("  because  ", "dim"), (clean(row["because"]), "")])
+    for advice in row.get("advice") or ():
+        if isinstance(advice, Mapping):
+            command = clean(advice.get("command") or "")
+            lines.append(
+                [("  advice   ", "dim"), (clean(advice.get("what")), ""), (f"   {command}" if command else "", "dim")]
+            )
     order = [answer for answer in row["order"] if isinstance(answer, Mapping)]
     width = max((len(clean(answer.get("node"))) for answer in order), default=0)
     wide = max((len(clean(answer.get("answer"))) for answer in order), default=0)

@@ -7,13 +7,12 @@ no use. At last the program itself is started for a moment.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -24,6 +23,7 @@ from skerry.core.words import last_words
 from skerry.image.building.rules.certificates import BUNDLE
 from skerry.image.manifest import Tree
 from skerry.image.oci import ImageConfig
+from skerry.outside import UNREADABLE
 
 HOLDER = "/dev/skerry-holder"
 # mov eax, 34 (pause); syscall; jmp back. Source: System V ABI; Linux, syscall_64.tbl.
@@ -113,6 +113,14 @@ def _looked_at(process: Path, kept: set[str], config: ImageConfig) -> Iterator[S
         yield Seen("authorities", count >= AUTHORITIES_MIN, f"OpenSSL finds {count} certificate authorities")
 
 
+class _Said(msgspec.Struct):
+    """What ASK prints in the image, which may print anything."""
+
+    authorities: int
+    locale: str
+    zone: str
+
+
 def _from_inside(root: Path, config: ImageConfig, place: Path, scratch: Path, authorities: int) -> list[Seen]:
     with (scratch / "said").open("w+b") as out:
         asking = msgspec.structs.replace(
@@ -121,13 +129,13 @@ def _from_inside(root: Path, config: ImageConfig, place: Path, scratch: Path, au
         code = run_image(root, asking, Wish(), place, out=out, for_s=ASKED_WITHIN_S)
         said = _end_of(out)
     try:
-        answer: dict[str, Any] = json.loads(said.splitlines()[-1]) if code == 0 and said else {}
-    except ValueError:
-        answer = {}
-    if not answer:
+        answer = msgspec.json.decode(said.splitlines()[-1], type=_Said) if code == 0 and said else None
+    except UNREADABLE:
+        answer = None
+    if answer is None:
         return [Seen("python", False, f"its Python ended with {code}: {said[-300:]}")]
-    good = answer["authorities"] >= authorities and answer["locale"] == "C.UTF-8"
-    words = f"its Python has {answer['authorities']} authorities, locale {answer['locale']}, zone {answer['zone']}"
+    good = answer.authorities >= authorities and answer.locale == "C.UTF-8"
+    words = f"its Python has {answer.authorities} authorities, locale {answer.locale}, zone {answer.zone}"
     return [Seen("python", good, words)]
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from hashlib import blake2s
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from skerry.core.constraints import name_of
 from skerry.core.effects import Lease, Leased
 from skerry.core.facts import Ask, Grant, Votes
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 _FOREVER = float("inf")
 _TICK_S = 0.001
-_BURST, _A_SECOND = 80.0, 5.0  # facts for asking, and as many for voting, of the 20 a second that a node may tell
+_BURST, _A_SECOND = 40.0, 5.0  # facts for asking, and as many for voting, of the 20 a second that a node may tell
+_DIRECT = 150.0  # a second, of those that go to voters and askers alone (trust/rates.py takes 200 of one author)
+_OPEN_S = 0.02  # so long the next ask waits for the answers to the last one, and what is wanted meanwhile goes with it
+_OTHERS_S = 0.05  # what voters and askers know everybody else is told that much later, folded
 
 
 class _Heard(NamedTuple):
@@ -49,6 +54,8 @@ class AppLeases:
         self._kept: dict[str, dict[str, Grant]] = {}  # app -> what our own disk held of our grants when we started
         self._told: dict[str, tuple[Lease, ...]] = {}
         self._asks, self._votes = Budget(_BURST, _A_SECOND), Budget(_BURST, _A_SECOND)
+        self._direct_asks, self._direct_votes = Budget(_DIRECT, _DIRECT), Budget(_DIRECT, _DIRECT)
+        self._owed: dict[tuple[str, str], float] = {}  # (kind, app) -> when everybody is to be told what few know
         self._next: dict[str, float] = {}
         self._now_s = 0.0
         self._life, self._turn = 0, 0
@@ -92,10 +99,14 @@ class AppLeases:
         self._now_s = s.now
         for app in apps:
             self._next.pop(app, None)
-            self._hold(s, app)
+            asked = self._hold(s, app)
             if s.me in self.voters.all:
-                self._vote(s, app)
-                self._hold(s, app)  # our own vote may be the one that was missing
+                if asked:  # it leaves before our own disk is waited for
+                    self._at(app, s.now)
+                else:
+                    self._vote(s, app)
+                    self._hold(s, app)  # our own vote may be the one that was missing
+            self._tell_others(s, app)
             self._look_who_goes(s, app)
             self._tell(s, app)
         self.next_s = min(self._next.values(), default=_FOREVER)
@@ -112,12 +123,13 @@ class AppLeases:
 
     # --- holding ------------------------------------------------------------------------------------------------------
 
-    def _hold(self, s: Situation, app: str) -> None:
+    def _hold(self, s: Situation, app: str) -> bool:
+        """Whether it has asked just now."""
         wanted = self.wanted.get(app, {})
         holder = self._holders.get(app)
         if holder is None:
             if not wanted:
-                return
+                return False
             holder = self._holders[app] = Holder(self.timing.lease_s, self.timing.lease_rho, 0.0)
             holder.begin(self._life, self._turn)
         tickets, votes = self._tickets.setdefault(app, {}), votes_of(s.known, self.voters, app)
@@ -139,8 +151,9 @@ class AppLeases:
                 mine.held, mine.split_s = True, None
             elif not mine.held:
                 self._contend(s, app, holder, name, mine, votes)
-        self._ask(s, app, holder)
+        asked = self._ask(s, app, holder)
         self._at(app, holder.next_s())
+        return asked
 
     def _may_ask(self, s: Situation, app: str, name: str, ticket: int) -> bool:
         if self._tickets[app].get(name) == ticket and f"{app}/{name}" not in self._again:
@@ -182,19 +195,53 @@ class AppLeases:
             holder.free(name, s.now)
             self._again[f"{app}/{name}"] = s.now + self.timing.lease_split_s
 
-    def _ask(self, s: Situation, app: str, holder: Holder) -> None:
-        """What is new waits for the budget; what is held is renewed in any case."""
+    def _ask(self, s: Situation, app: str, holder: Holder) -> bool:
+        """What is new goes to the voters alone, if enough are neighbours, one ask at a time, and else by the budget; what is held is
+        renewed in any case, and everybody hears of it.
+        """
         renews = bool(holder.leases) and s.now >= holder.asked_s + holder.renew_s
-        if not renews and (wait_s := self._asks.wait_s(s.now)):
-            self._at(app, s.now + wait_s)
-            return
+        to = () if renews else self._voters_linked(s)
+        if to:
+            at_s = max(s.now + self._direct_asks.wait_s(s.now), holder.open_until(_OPEN_S))
+        else:
+            at_s = s.now if renews else s.now + self._asks.wait_s(s.now)
+        if at_s > s.now:
+            self._at(app, at_s)
+            return False
         ask = holder.ask(s.now)
         if ask is None:
-            return
-        self._asks.take()
-        said = _full(app, ask)
-        s.publish("ask", app, said if ask.leases or ask.freed else None, "asks voters for an app's leases")
-        self._heard[s.me, app] = _Heard(said, s.now)
+            return False
+        self._heard[s.me, app] = _Heard(said := _full(app, ask), s.now)
+        why = "asks voters for an app's leases"
+        if not to or not (ask.leases or ask.freed):
+            self._asks.take()
+            self._owed.pop(("ask", app), None)
+            s.publish("ask", app, said if ask.leases or ask.freed else None, why)
+        else:
+            self._direct_asks.take()
+            self._owed.setdefault(("ask", app), s.now + _OTHERS_S)
+            s.publish("ask", app, msgspec.structs.replace(said, direct=True), why, to=to)
+        return True
+
+    def _voters_linked(self, s: Situation) -> tuple[str, ...]:
+        """The voters that are neighbours, () if these and we are too few."""
+        linked = {voter for voter in self.voters.all if voter != s.me and s.presence.linked_up(voter)}
+        return tuple(sorted(linked)) if self.voters.agree({*linked, s.me}) else ()
+
+    def _tell_others(self, s: Situation, app: str) -> None:
+        """By the budget: what only voters and askers were told."""
+        for kind, budget in (("ask", self._asks), ("votes", self._votes)):
+            due_s = self._owed.get((kind, app))
+            if due_s is None or (kind, app) in s.binding:
+                continue
+            if (at_s := max(due_s, s.now + budget.wait_s(s.now))) > s.now:
+                self._at(app, at_s)
+                continue
+            del self._owed[kind, app]
+            said = s.known.about(kind, app).get(s.me)
+            if isinstance(said, Ask | Votes) and said.direct:
+                budget.take()
+                s.publish(kind, app, msgspec.structs.replace(said, direct=False), "tells everybody")
 
     # --- voting -------------------------------------------------------------------------------------------------------
 
@@ -208,7 +255,7 @@ class AppLeases:
                 return
         if ("votes", app) in s.binding:
             return  # what we have just granted is on its way to our disk
-        if wait_s := self._votes.wait_s(s.now):
+        if wait_s := self._direct_votes.wait_s(s.now):
             self._at(app, s.now + wait_s)
             return
         fresh = {
@@ -234,17 +281,26 @@ class AppLeases:
                             continue  # it sees that, and asks again above it
                     grants[name] = asked
         said = _votes(app, grants, fresh, own, floor, self.voters.turn)
-        if own == said or (own is None and not said.granted):
+        if (own is not None and msgspec.structs.replace(own, direct=False) == said) or not (own or said.granted):
             return
         for name, grant in grants.items():
             if (ask := fresh.get(grant.holder)) is not None and ask.leases.get(f"{app}/{name}") == grant.number:
                 self.voter.promised(f"{app}/{name}", s.now)
-        self._votes.take()
         why = "answers what is asked of an app's leases"
-        if grants != before:
-            s.bind("votes", app, said, why)
+        to: tuple[str, ...] = ()
+        if grants != before or self._votes.wait_s(s.now):
+            to = tuple(node for node in sorted(fresh) if node != s.me and s.presence.linked_up(node))
+        if to:
+            self._direct_votes.take()
+            self._owed.setdefault(("votes", app), s.now + _OTHERS_S)
+            said = msgspec.structs.replace(said, direct=True)
         else:
-            s.publish("votes", app, said, why)
+            self._votes.take()
+            self._owed.pop(("votes", app), None)
+        if grants != before:
+            s.bind("votes", app, said, why, to=to)
+        else:
+            s.publish("votes", app, said, why, to=to)
 
     def _may_have(self, s: Situation, app: str, node: str) -> bool:
         """Only who may run the app may hold its leases, whatever it asks."""

@@ -79,6 +79,12 @@ class Holder:
             del self._asked[turn]
         return Ask(life=self.life, turn=self._turn, leases=leases, freed=freed)
 
+    def open_until(self, wait_s: float) -> float:
+        """When to give up waiting for answers to the last ask before another one is made; 0: it is answered, or asks for nothing."""
+        asked_s = self.asked_s
+        waits = any(mine.turn <= self._turn and mine.counted_s < asked_s for mine in self.leases.values())
+        return asked_s + wait_s if waits else 0.0
+
     def next_s(self) -> float:
         """When to ask again, or when a lease ends."""
         ends = [mine.until_s for mine in self.leases.values() if mine.held]

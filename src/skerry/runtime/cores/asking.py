@@ -44,7 +44,7 @@ def asked(containers: str, id: str, cgroup: str = "") -> Asked | None:
         if cgroup and config["linux"]["cgroupsPath"] != cgroup:
             return None
         limits = [int(row["hard"]) for row in config["process"]["rlimits"] if row["type"] == "RLIMIT_CORE"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return Asked(id, str(slot), limits[0]) if limits and limits[0] else None
 

@@ -53,7 +53,7 @@ class Shelf:
                 if not name.endswith(RECORD):
                     continue
                 stem = os.path.join(folder, name.removesuffix(RECORD))
-                with contextlib.suppress(OSError, ValueError), open(stem + RECORD, "rb") as file:
+                with contextlib.suppress(OSError, ValueError, RecursionError), open(stem + RECORD, "rb") as file:
                     row = json.loads(file.read(RECORD_BYTES))
                     if isinstance(row, dict) and self.folder(str(row.get("slot"))) == folder:
                         found.append(row | {"name": name.removesuffix(RECORD), "missed": _size(stem + MISSED)})

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skerry.core.intent import App, Node, Pool, Release, Service, init_of
+from skerry.core.intent import App, Node, Policy, Pool, Release, Service, init_of
 from skerry.sim import documents as docs
 from skerry.sim.lives.host import Host
 from skerry.sim.lives.plan import Act, scale
 from skerry.sim.lives.renting import NAME
 from skerry.sim.machine import Machine
 from skerry.sim.scenario import give_image
+from skerry.sim.still import Container
 from skerry.trust import envelope
 from skerry.trust.identity import Signer
 
@@ -150,7 +151,7 @@ class Acts:
             self.life.office.refresh(self.life.office.laptops[index], host)
         return host, index
 
-    def sign(self, host: Host, laptop: int, path: str, body: Node | App | Release | Pool) -> bool:
+    def sign(self, host: Host, laptop: int, path: str, body: Node | App | Release | Pool | Policy) -> bool:
         why = self.life.office.hand_over(self.life.office.laptops[laptop], host, path, body)
         if why:
             self._say(f"  refused by {_name(host)}: {why}")
@@ -210,6 +211,34 @@ class Acts:
 
     def app(self, services: dict[str, Service]) -> App:
         return App(services=dict(services), volumes={"data": False}, pools=(NAME,) if self.life.plan.keepers else ())
+
+    def do_change_voters(self, act: Act) -> None:
+        host = self._host(act.who)
+        if host is not None and self.life.voting is not None:
+            self.life.voting.change(host, act.n)
+
+    def do_to_the_holder(self, act: Act) -> None:
+        """Something happens to who runs an exclusive slot."""
+        holders = [
+            h for h in self.life.members() if h.on and not h.paused and any(map(_is_leased, h.containers.values()))
+        ]
+        if not holders:
+            return
+        host = holders[act.who % len(holders)]
+        what = ("power", "agent", "stop", "freeze", "part", "out", "in")[act.n % 7]
+        self._say(f"{_name(host)} holds an exclusive slot: {what}")
+        others = [name for name in self.life.names() if name != _name(host)]
+        if what == "power":
+            host.power_cut()
+        elif what == "agent":
+            host.end_agent()
+            self._boot_later(host, act.span_s)
+        elif what in ("stop", "freeze"):
+            host.pause(act.span_s, frozen=what == "freeze")
+        elif what == "part":
+            self.life.cluster.wires.part({_name(host)}, set(others))
+        for other in others if what in ("out", "in") else ():
+            self.life.wires.cut(*((_name(host), other) if what == "out" else (other, _name(host))))
 
     def do_cut_provider(self, act: Act) -> None:
         """A keeper doesn't reach it for a while."""
@@ -301,6 +330,10 @@ class Acts:
                 machine.records.put(path, raw_held, hash=str(head[2]), sync=True)
         machine.new = True
         return machine
+
+
+def _is_leased(container: Container) -> bool:
+    return bool(container.fencing and container.running)
 
 
 def _name(machine: Machine) -> str:

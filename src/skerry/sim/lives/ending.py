@@ -55,7 +55,7 @@ class _only:
 def may_go_on(happened: Happened) -> bool:
     """Whether that may happen in a quiet cloud: figures are told once a step, whether or not anything changes."""
     told = isinstance(happened.effect, do.Publish) and happened.effect.kind in CHANGING
-    return told or renting.may_go_on(happened.effect)
+    return told or isinstance(happened.effect, do.Guard) or renting.may_go_on(happened.effect)
 
 
 def busy(life: Life, since: int) -> list[str]:
@@ -68,7 +68,7 @@ def few_messages(life: Life, frames: int, seconds: float) -> list[str]:
     """Nobody talks more than it has to, once there is nothing to say."""
     pairs = sum(len(host.linked) for host in life.honest())
     each = frames / seconds / max(1, pairs)
-    scaled = sum(service.scale is not None for service in life.services.values())
+    scaled = sum(service.scale is not None or service.exclusive for service in life.services.values())
     most = MESSAGES_EACH_S * (1 + scaled) + 2.0 * scaled * len(
         life.honest()
     )  # figures and wishes in each step of a second
@@ -101,6 +101,9 @@ def served_beside_a_liar(life: Life) -> list[str]:
     """Every other slot is held, healthy, by an honest host, and gets its traffic there, whatever the captured one says."""
     share, wrong = share_of(life), []
     gone = {path for path, machine in life.cluster.machines.items() if not machine.on}
+    # Of these nothing is said where a voter is captured.
+    voting = life.voting is not None and life.voting.ever & life.captured
+    names = {f"shop.{name}" for name, service in life.services.items() if voting and service.exclusive}
     for host in life.honest():
         assert host.core is not None
         for row in host.core.rows():
@@ -108,7 +111,8 @@ def served_beside_a_liar(life: Life) -> list[str]:
             # For a host that is gone; or, where it had the slot's data and is gone for good, for the liar that says it has them.
             of = gone | life.captured if gone and row.why.startswith("its data is on") else gone
             waits = row.state == "waiting" and any(path.removeprefix("node/") in row.why for path in of)
-            if slot in share or waits or host.core._s.want(slot) is None:
+            leased = row.slot.partition("/")[0] in names
+            if slot in share or leased or waits or host.core._s.want(slot) is None:
                 continue
             if not row.healthy or holder in life.captured:
                 wrong.append(

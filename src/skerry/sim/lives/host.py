@@ -29,12 +29,17 @@ class Host(WholeMachine):
         self.rate = 1.0
         self.awake_s = 0.0
         self.frozen = False
+        self.stood_still = False  # as a whole, at some time of its life
         self._held: list[Callable[[], None]] = []
         self.ever_captured = False
 
     @property
     def paused(self) -> bool:
         return self.on and self.cluster.clock.now_s < self.awake_s
+
+    @property
+    def stands_still(self) -> bool:
+        return self.paused and self.frozen
 
     def now_s(self) -> float:
         return self.cluster.clock.now_s * self.rate
@@ -46,12 +51,17 @@ class Host(WholeMachine):
     def pause(self, seconds: float, *, frozen: bool) -> None:
         """SIGSTOP of the agent, or all of the machine; links and containers find out by themselves."""
         self.awake_s, self.frozen = self.cluster.clock.now_s + seconds, frozen
+        self.stood_still = self.stood_still or frozen
         until_s = self.awake_s
         self.cluster.clock.at(until_s, lambda: self.wake() if self.awake_s == until_s else None)
 
     def wake(self) -> None:
         """All that came meanwhile comes now, in its order."""
         self.awake_s = min(self.awake_s, self.cluster.clock.now_s)
+        if self.frozen:
+            self.frozen = False
+            for slot in list(self.guards):
+                self._guard_later(slot)
         held, self._held = self._held, []
         for then in held:
             then()

@@ -24,6 +24,7 @@ from skerry.sim.lives.office import Office
 from skerry.sim.lives.plan import ACTS_S, Plan
 from skerry.sim.lives.renting import TIMING, Rented
 from skerry.sim.lives.tokens import signatures
+from skerry.sim.lives.voting import Voting
 from skerry.sim.lives.watching import Believed, Reasons, Watchers
 from skerry.sim.lives.wires import OneWayWires
 from skerry.sim.machine import CLOCK_AT_ZERO
@@ -50,6 +51,7 @@ class Life:
         self.captured: set[str] = set()
         self.held_when_captured: set[Slot] = set()
         self.ever_hostile = bool(plan.captured)
+        self.voting: Voting | None = None
 
     def run(self) -> list[str]:
         with signatures(real=self.plan.real):
@@ -120,6 +122,9 @@ class Life:
         if plan.keepers:
             self.rented = Rented(self)
             self.rented.sign(self.honest()[0], 0)
+        if plan.voters:
+            self.voting = Voting(self)
+            self.voting.begin(self.honest()[0])
         if deploy:
             self.acts.deploy(self.honest()[0], 0)
             self.cluster.run(5.0)
@@ -198,6 +203,8 @@ class Life:
             self.services["web"] = web
             self.acts.sign(via, 0, "app/shop", self.acts.app(self.services))
             self.rented.sign(via, 0, max=0)
+        if self.voting is not None:
+            self.voting.settle(via)
         held = via.trusted.document("release/shop")
         body = held.body if held is not None else None
         if not isinstance(body, Release):
@@ -251,6 +258,9 @@ class Life:
             self.office.refresh(laptop, via)
             self.say(f"{path} is expelled")
             self.acts.set_state(via, 0, self.cluster.host(path), "expelled")
+        if self.voting is not None:
+            self.cluster.run(5.0)
+            self.voting.settle(via)
 
     def _reboot(self) -> list[str]:
         """All power goes at once and comes back by and by: nothing starts twice and nothing moves."""

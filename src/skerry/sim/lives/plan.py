@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from skerry.core.intent import Needs, Probe, Scale, Service
+from skerry.core.intent import Needs, Probe, Scale, Service, Update
 from skerry.sim.cluster import World
 from skerry.sim.rented import REPLICA_BYTES
 from skerry.sim.scenario import NAMES, STORE, drawn
@@ -43,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     rates: tuple[float, ...] = ()  # of monotonic clocks
     keepers: int = 0  # of a pool whose machines are rented; 0: there is none
     age_s: float = 22.0  # of the cloud when all begins: after 20 s hosts may take over what others held
+    voters: int = 0  # so many vote about leases of exclusive slots; 0: there are none
     trouble: float = 0.0  # share of calls to the provider that go wrong
 
 
@@ -60,6 +61,7 @@ TRICKS = (
     "wishes", "withholds",
 )  # fmt: skip
 """What a captured host may do: methods of hostile.Hostile, kept here by name so that what a seed draws stays the same."""
+LEASES = {"change_voters": 3, "to_the_holder": 8}
 POOLS = {"cut_provider": 2, "forget_machine": 1, "set_pool": 2, "scale": 8}
 
 
@@ -78,12 +80,17 @@ def draw(seed: int, nodes: int = 0) -> Plan:
     keepers = chance.randint(1, min(3, many)) if many >= 2 and chance.random() < 0.12 else 0
     if keepers:
         services = {"web": _rented(chance)}
+    voters = chance.choice([1, 3, 3, 3, 5]) if not keepers and chance.random() < 0.16 else 0
+    if voters:
+        services["api"] = _exclusive(chance)
+        world = msgspec.structs.replace(world, loss=0.0)  # what is lost is never asked again in time
     return Plan(
-        seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, bool(_scaled(services)), bool(keepers)),
+        seed=seed, nodes=many, world=world, services=services, acts=_acts(chance, _kinds(services, keepers, voters)),
         captured=_captured(chance, many) if hostile else (), laptops=chance.randint(1, 3), real=seed % REAL_EVERY == 0,
         reboot=chance.random() < 0.3 and world.loss < 0.1, gone=chance.choice([0, 0, 0, 1, 2]),
         rates=tuple(1 + chance.uniform(-0.01, 0.01) for _ in range(many)) if chance.random() < 0.5 else (),
-        age_s=chance.choice([5.0, 5.0, 5.0, 22.0]), keepers=keepers, trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
+        age_s=chance.choice([5.0, 5.0, 5.0, 22.0]), keepers=keepers, voters=voters,
+        trouble=chance.choice([0.0, 0.05, 0.2]) if keepers else 0.0,
     )  # fmt: skip
 
 
@@ -99,8 +106,19 @@ def _scaled(services: dict[str, Service]) -> list[str]:
     return [name for name, service in services.items() if service.scale is not None]
 
 
-def _acts(chance: random.Random, tides: bool, pool: bool) -> tuple[Act, ...]:
-    kinds = {**FAULTS, **OPERATORS} | ({"tide": 8} if tides else {}) | (POOLS if pool else {})
+def _exclusive(chance: random.Random) -> Service:
+    return Service(
+        replicas=chance.choice([1, 1, 2]), exclusive=True, update=Update(order="start-first", monitor_s=2.0),
+        probe=chance.choice([None, Probe(kind="tcp", port=80, start_period_s=10.0)]),
+    )  # fmt: skip
+
+
+def _kinds(services: dict[str, Service], keepers: int, voters: int) -> dict[str, int]:
+    found = {**FAULTS, **OPERATORS} | ({"tide": 8} if _scaled(services) else {})
+    return found | (POOLS if keepers else {}) | (LEASES if voters else {})
+
+
+def _acts(chance: random.Random, kinds: dict[str, int]) -> tuple[Act, ...]:
     number = chance.choice([2, 4, 6, 6, 8, 10, 14])
     acts = [
         Act(

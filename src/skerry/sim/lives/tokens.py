@@ -1,19 +1,23 @@
 """Signatures that cost less: tokens that nobody can make without the secret, and what was read once is not read again.
 
 For the time of a life this takes the place of Ed25519 in trust; a share of the seeds runs with real signatures instead. Reading
-is a pure function of the bytes, so it is remembered in both.
+is a pure function of the bytes, so it is remembered in both; and so is whether a signature, or a fact, is in order.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
-from skerry.trust import accept, documents, envelope
-from skerry.trust.identity import SIGNATURE_BYTES, Signer
+from skerry.agent import door
+from skerry.core.gossip import token
+from skerry.core.intent import Node
+from skerry.core.records import Fact, Record
+from skerry.trust import accept, checks_fact, documents, envelope
+from skerry.trust.identity import SIGNATURE_BYTES, Signer, verify
 
 REMEMBERED = 20_000  # records
 
@@ -37,6 +41,34 @@ def _token(secret: bytes, message: bytes) -> bytes:
     return hashlib.blake2b(message, key=secret, digest_size=SIGNATURE_BYTES).digest()
 
 
+class _Looked:
+    """A fact that was within bounds once is so for the same enrolment: hosts needn't look again one by one."""
+
+    def __init__(self, look: Callable[[Fact, Node], None]) -> None:
+        self._look = look
+        # By enrolment, which is kept so that its number stays its own.
+        self._well: dict[int, tuple[Node, set[str]]] = {}
+
+    def __call__(self, fact: Fact, author: Node) -> None:
+        _, well = self._well.setdefault(id(author), (author, set()))
+        if not fact.hash or fact.hash not in well:
+            self._look(fact, author)
+            well.add(fact.hash)
+
+
+def _tokens() -> Callable[[Record], str]:
+    """As core.gossip.token, by the hash of what it is over."""
+    known: dict[str, str] = {}
+
+    def of(record: Record) -> str:
+        found = known.get(record.hash)
+        if found is None:
+            found = known[record.hash] = token(record)
+        return found
+
+    return of
+
+
 @contextmanager
 def signatures(*, real: bool) -> Iterator[None]:
     """Within it records are signed and judged by tokens (or really). Not for several threads."""
@@ -49,6 +81,9 @@ def signatures(*, real: bool) -> Iterator[None]:
     places: dict[tuple[Any, str], Any] = {
         (envelope, "parse"): remembered,
         (documents, "decode"): lru_cache(REMEMBERED)(decode),
+        (checks_fact, "fact"): _Looked(checks_fact.fact),
+        (door, "token"): _tokens(),
+        (accept, "verify"): lru_cache(REMEMBERED)(verify),
     }
     if not real:
         mint = _Mint()

@@ -7,7 +7,6 @@ a second of a tick; what is wrong it says in sentences. Captured machines are no
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 from skerry.core import effects as do
@@ -17,6 +16,7 @@ from skerry.core.records import Document, Fact, Record, Slot
 from skerry.sim.checkers import EffectChecker
 from skerry.sim.lives.host import Host
 from skerry.sim.machine import Machine
+from skerry.sim.still import Container
 from skerry.trust.quotas import FACTS_BYTES, FACTS_MAX
 
 if TYPE_CHECKING:
@@ -216,7 +216,55 @@ class Claims(Checker):
             self.say(f"{host.path} claims {effect.key} for {effect.body.image[:24]}, which no operator signed")
 
 
-CHECKERS: tuple[type[Checker], ...] = (Reasons, Signed, Believed, Bounded, Moves, Alone, Claims)
+class OneHolder(Checker):
+    """Of an exclusive slot one container at a time, by what really runs: what core believes is not asked.
+
+    A machine that stood still as a whole counts no more by its containers, but by the numbers that it lets through. With a
+    captured voter nothing is promised.
+    """
+
+    def __init__(self, life: Life) -> None:
+        super().__init__(life)
+        self._fences: dict[tuple[str, int, Slot], int] = {}  # (host, its life, slot) -> the highest number that it knew
+        self._holders: dict[tuple[Slot, int], str] = {}
+        life.cluster.begins.append(self._begun)
+
+    def _promised(self) -> bool:
+        voting = self.life.voting
+        return voting is not None and not voting.ever & self.life.captured
+
+    def _begun(self, machine: Machine, container: Container) -> None:
+        """Two at once are two from the moment in which the later one begins."""
+        if not container.fencing or not self._promised():
+            return
+        found = sorted(
+            (host.path, c.fencing)
+            for host in self.life.cluster.hosts()
+            for c in host.containers.values()
+            if c.slot == container.slot and c.running and not host.captured and not host.stood_still
+        )
+        if len(found) > 1:
+            self.say(f"{container.slot} runs more than once: {found}")
+
+    def effect(self, host: Host, effect: do.Effect) -> None:
+        if isinstance(effect, do.Fence):
+            for fenced in effect.leases if self._promised() else ():
+                place = host.path, host.life, fenced.slot
+                if fenced.number < self._fences.get(place, 0):
+                    self.say(f"{host.path} goes back to lease {fenced.number} of {fenced.slot}")
+                self._fences[place] = fenced.number
+        elif isinstance(effect, do.Start) and effect.service.exclusive:
+            if not effect.fencing:
+                self.say(f"{host.path} starts {effect.slot} without a lease")
+            other = self._holders.setdefault((effect.slot, effect.fencing), host.path)
+            if other != host.path and self._promised():
+                self.say(f"{other} and {host.path} both had lease {effect.fencing} of {effect.slot}")
+            guard = host.guards.get(effect.slot)
+            if guard is None or guard.number != effect.fencing or guard.until_s <= host.now_s():
+                self.say(f"{host.path} starts {effect.slot} before its guard knows")
+
+
+CHECKERS: tuple[type[Checker], ...] = (Reasons, Signed, Believed, Bounded, Moves, Alone, Claims, OneHolder)
 
 
 class Watchers:
@@ -225,7 +273,8 @@ class Watchers:
     def __init__(self, life: Life) -> None:
         self.life = life
         self.checkers = [kind(life) for kind in CHECKERS]
-        self.starts: Counter[Slot] = Counter()
+        self._of_effects = [c.effect for c in self.checkers if type(c).effect is not Checker.effect]
+        self._of_records = [c.record for c in self.checkers if type(c).record is not Checker.record]
         cluster = life.cluster
         cluster.watchers.append(self._effect)
         cluster.believers.append(self._record)
@@ -239,14 +288,14 @@ class Watchers:
         return [what for checker in self.checkers for what in checker.wrong]
 
     def _effect(self, machine: Machine, effect: do.Effect) -> None:
-        if isinstance(machine, Host) and not machine.captured and type(effect) is not do.Wake:
-            for checker in self.checkers:
-                checker.effect(machine, effect)
+        if type(effect) is not do.Wake and isinstance(machine, Host) and not machine.captured:
+            for tell in self._of_effects:
+                tell(machine, effect)
 
     def _record(self, host: Host, record: Record, source: str) -> None:
         if not host.captured:
-            for checker in self.checkers:
-                checker.record(host, record, source)
+            for tell in self._of_records:
+                tell(host, record, source)
 
     def _booted(self, host: Host) -> None:
         if not host.captured:

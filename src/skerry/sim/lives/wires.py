@@ -43,6 +43,22 @@ class OneWayWires(Wires):
         return super().reaches(a, b) and not any(isinstance(m, Host) and m.paused for m in (machines[a], machines[b]))
 
     def _look_after(self, a: str, b: str) -> None:
+        if not self._is_well(a, b):
+            self._mend(a, b)
+        cluster = self._cluster
+        pause = cluster.world.dial_s + cluster.chance.random() * cluster.world.jitter_s
+        cluster.clock.after(pause, lambda: self._look_after(a, b))
+
+    def _is_well(self, a: str, b: str) -> bool:
+        """Nothing to do: as it most often is."""
+        machines = self._cluster.machines
+        one, other = machines.get(a), machines.get(b)
+        if one is None or other is None or self._deaf_s:
+            return False
+        linked = one.linked.get(b) == other.life and other.linked.get(a) == one.life
+        return linked and self.reaches(a, b) and wants(one, b) and wants(other, a)
+
+    def _mend(self, a: str, b: str) -> None:
         cluster = self._cluster
         up = self.reaches(a, b) and wants(cluster.machines[a], b) and wants(cluster.machines[b], a)
         known = cluster.machines.keys()
@@ -54,8 +70,6 @@ class OneWayWires(Wires):
             linked[0].unlinked(other, "replaced", goodbye=False)
         for machine, other_machine in sides:
             self._side(machine, other_machine, up)
-        pause = cluster.world.dial_s + cluster.chance.random() * cluster.world.jitter_s
-        cluster.clock.after(pause, lambda: self._look_after(a, b))
 
     def _side(self, machine: Machine, other: Machine, up: bool) -> None:
         world, path, now_s = self._cluster.world, other.path, self._cluster.clock.now_s

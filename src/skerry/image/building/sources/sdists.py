@@ -36,7 +36,7 @@ from skerry.image.building.sources.pip import pip_download
 from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.kept import read_checked, write_whole
 from skerry.image.tars import BROKEN, open_tar
-from skerry.image.zips import NO_ZIP
+from skerry.image.zips import NO_ZIP, files_in
 
 MAX_SDIST_BYTES = 256 << 20
 MAX_UNPACKED_BYTES = 1 << 30
@@ -176,7 +176,7 @@ def _authorities() -> str:
 
 
 def _tarred(source: io.BytesIO) -> Iterator[File]:
-    with open_tar(source, "r:gz") as tar:  # what its name says: xz may ask for gigabytes of memory
+    with open_tar(source, "r:*") as tar:
         total_bytes = 0
         for count, info in enumerate(tar):  # each is remembered: hard links look for them
             total_bytes += info.size
@@ -198,7 +198,7 @@ def _tarred(source: io.BytesIO) -> Iterator[File]:
 
 def _zipped(source: io.BytesIO) -> Iterator[File]:
     with zipfile.ZipFile(source) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = files_in(archive)
         if len(infos) > MAX_FILES or sum(info.file_size for info in infos) > MAX_UNPACKED_BYTES:
             raise zipfile.BadZipFile("it has too many or too large files")
         for info in infos:

@@ -25,7 +25,7 @@ from skerry.image.building.sources.markers import plain_name, unmet
 from skerry.image.building.sources.pip import pip_download
 from skerry.image.contract import BuildRefused, DownloadRefused
 from skerry.image.kept import CacheDamaged, keep, kept, read_checked
-from skerry.image.zips import NO_ZIP
+from skerry.image.zips import NO_ZIP, files_in
 
 PIP_TIMEOUT_S = 300
 MAX_ROUNDS = 4
@@ -150,7 +150,7 @@ def _list(whole: io.BytesIO) -> list[tuple[str, str, str, int]]:
     """(member, path below site or an absolute one, sha256, size) of what is installed."""
     found = []
     with zipfile.ZipFile(whole) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = files_in(archive)
         if len(infos) > MAX_FILES or sum(info.file_size for info in infos) > MAX_WHEEL_BYTES:
             raise zipfile.BadZipFile("it has too many or too large files")
         for info in infos:

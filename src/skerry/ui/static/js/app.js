@@ -117,6 +117,8 @@ function Explain({ name, its }) {
   if (!told) return html`<${Loading} />`;
   return html`<div class="head"><h2>Why each replica is where it is</h2><span class="grow"></span><button class="do" type="button" onClick=${again}>Ask again</button></div>
     ${Object.values(told).sort((a, b) => natural(a.slot, b.slot)).map((each) => html`<details key=${each.slot} open=${its.length < 4}><summary class="mono">${each.slot} <span class="quiet">${each.holder ? `held by ${each.holder}` : "held by nobody"}${each.awaits ? `: ${cleaned(each.awaits)}` : ""}</span></summary>
+      ${each.because && html`<p class="quiet">There because ${cleaned(each.because)}.</p>`}
+      ${(each.advice ?? []).length > 0 && html`<p>What would change it:</p><ul>${each.advice.map((one) => html`<li>${cleaned(one.what)}${one.command && html`: <code>${cleaned(one.command)}</code>`}</li>`)}</ul>`}
       <div class="scroll"><table class="cards"><thead><tr><th class="right">Rank</th><th>Host</th><th>Its answer</th><th>Why</th></tr></thead><tbody>
       ${each.order.map((row) => html`<tr><td class="right">${row.rank}</td><td class="tight"><a href=${link.host(row.node)}>${row.node}</a></td><td class="tight">${row.answer}</td><td class="wide">${cleaned(row.why)}</td></tr>`)}</tbody></table></div></details>`)}`;
 }
