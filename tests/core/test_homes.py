@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from skerry.core.alerting import looking
 from skerry.core.alerting.looking import of_cloud
 from skerry.core.alerting.rules import RULES
 from skerry.core.intent import Probe, Service, VolumeMount
@@ -130,11 +131,13 @@ def told(kept: Kept, by: str) -> str:
     return of_cloud(core._s, RULES)["no-replica", "shop.keep"].why
 
 
-def test_who_waits_for_data_is_told_of_with_what_gives_it_up_and_whether_only_its_host_says_so() -> None:
+def test_who_waits_for_data_is_told_of_with_what_gives_it_up_and_whether_only_its_host_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(looking, "NEW_S", 5.0)  # so long whoever has deployed an app is thought to look at it
     kept = Kept()
-    kept.cluster.run(150.0)  # until nobody is thought to look at a new app
     kept.cluster.machines[kept.home].power_cut()
-    kept.cluster.run(60.0)
+    kept.cluster.run(15.0)
     name, by = kept.home.removeprefix("node/"), next(n for n in kept.seen() if n != kept.home.removeprefix("node/"))
     assert told(kept, by).endswith(
         f"its data is on {name}, which is down; if that host is lost or captured: skerry host expel {name}, "
