@@ -121,7 +121,7 @@ TRUST = (
         "links-rate",
         "6, bounds: a link has a rate, charged before a signature is checked.",
         "trust/accept.py",
-        "            self._links.charge(source, now_s)",
+        "            self._links.charge(source, now_s, many)",
         "            pass",
         (f"{ATTACKS}/test_floods.py::test_a_link_is_charged_before_and_an_author_after_the_signature",),
     ),

@@ -8,11 +8,14 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from attacks.captured import Link
 from attacks.conftest import HONEST, Scene
 from skerry.agent import complaints
 from skerry.core import messages as m
 from skerry.core.facts import Claim, Decline, SlotState
+from skerry.errors import SkerryError
 from skerry.mesh.messages import send_bytes
+from skerry.trust.refusals import RateExceeded
 
 DEEP = 200_000
 
@@ -235,4 +238,32 @@ def test_of_answers_that_nobody_reads_one_is_held_for_each_host(scene: Scene) ->
     scene.aside.wait("the end of it", lambda: not agent.streams._catching_up)
     why, came = scene.aside.run(catch_up(scene, b"\x80"))
     assert len(came) > 1000, "it may ask again"
+    scene.calm()
+
+
+async def seek(scene: Scene) -> Link:
+    """Documents that are there, as many as one message may name, again and again."""
+    hashes = [head[2] for head in scene.cloud.agents["vps-2"].trusted.heads().values()]
+    hashes = (hashes * m.PUSH_RECORDS)[: m.PUSH_RECORDS]
+    link = await scene.thief.link("vps-1")
+    for n in range(60):
+        await link.stream.send(m.encode(m.HoldsAsk(n, tuple(hashes))))
+    return link
+
+
+def test_who_has_much_sought_on_the_disk_waits_as_if_it_had_brought_as_many_records(scene: Scene) -> None:
+    links = scene.cloud.agents["vps-1"].links
+    tell, waits = links.tell, []
+
+    def told(refusal: SkerryError, peer: str) -> None:
+        waits.append(isinstance(refusal, RateExceeded) and refusal.of_link and peer == "node/vps-3")
+        tell(refusal, peer)
+
+    scene.aside.look(lambda: setattr(links, "tell", told))
+    try:
+        link = scene.aside.run(seek(scene))
+        scene.aside.wait("it is made to wait", lambda: any(waits))
+        scene.aside.look(link.stream.transport.abort)
+    finally:
+        scene.aside.look(lambda: setattr(links, "tell", tell))
     scene.calm()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from skerry.core.alerting import looking
+from skerry.core.alerting.looking import of_cloud
+from skerry.core.alerting.rules import RULES
 from skerry.core.intent import Probe, Service, VolumeMount
 from skerry.core.records import Slot
 from skerry.sim import documents as docs
@@ -119,6 +122,32 @@ def test_nor_when_the_home_is_down_and_every_other_honest_node_starts_anew() -> 
     kept.cluster.machines[kept.home].boot()
     kept.cluster.run(60.0)
     assert everywhere(kept, kept.home)
+
+
+def told(kept: Kept, by: str) -> str:
+    """What the alert about the service says there."""
+    core = kept.cluster[by].core
+    assert core is not None
+    return of_cloud(core._s, RULES)["no-replica", "shop.keep"].why
+
+
+def test_who_waits_for_data_is_told_of_with_what_gives_it_up_and_whether_only_its_host_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(looking, "NEW_S", 5.0)  # so long whoever has deployed an app is thought to look at it
+    kept = Kept()
+    kept.cluster.machines[kept.home].power_cut()
+    kept.cluster.run(15.0)
+    name, by = kept.home.removeprefix("node/"), next(n for n in kept.seen() if n != kept.home.removeprefix("node/"))
+    assert told(kept, by).endswith(
+        f"its data is on {name}, which is down; if that host is lost or captured: skerry host expel {name}, "
+        "and it begins empty elsewhere"
+    )
+    core = kept.cluster[by].core
+    assert core is not None
+    for words in core._s.known.facts["home"].values():
+        words.clear()
+    assert "nobody else says that it is there; if that host is lost" in told(kept, by)
 
 
 def test_a_node_that_lost_its_disk_hears_from_the_others_where_the_data_is() -> None:

@@ -35,6 +35,7 @@ REACHES_EACH = 2  # at once for one neighbour: each is a handshake with another 
 PAUSE_S = 0.1  # for so long a neighbour that sends too fast isn't read
 TURN_RECORDS = 64  # of one frame at once: then others get their turn
 TURN_S = 0.0005
+LOOKED_UP = 4  # documents that are sought on the disk for a neighbour cost as much as one record that it brings
 PUSH_BYTES = m.FRAME_BYTES - 4096
 
 
@@ -98,6 +99,8 @@ class Links:
             if not done:
                 self._door.trusted.charge_link(peer, self._wall_s())
             message = m.decode(data)
+            if isinstance(message, m.WantNamed | m.HoldsAsk):
+                self._door.trusted.charge_link(peer, self._wall_s(), len(message.hashes) // LOOKED_UP)
         except RateExceeded as refusal:
             self.tell(refusal, peer)
             return PAUSE_S

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 KEEP_TIMEOUT_S = 3.0
 SPREAD_S = 1.5  # who does not say by then that it has a document is told as one that has not
+AUDIT_BYTES = 8 << 20  # of a diary that is read as it stands, file by file
 ENTRY_BYTES = 1000  # of the diary, as one is held: its other words and the objects
 TOGETHER_S = 0.005  # changes of rows that come closer to one another are told as one
 STILL_HERE_S = 1.0  # who follows rows hears of us at least so often
@@ -316,8 +317,9 @@ class Server:
         """The whole diary as it stands on disk; whoever may not see all of it can't verify it."""
         request.must("observe", self._me)
         request.must("observe", "app/*")
-        for part in self._auditing.shown():
-            yield part
+        with self._room.holding(AUDIT_BYTES):
+            for part in self._auditing.shown():
+                yield part
 
     async def _verb_logs(self, args: Asked, request: Request) -> AsyncIterator[Any]:
         """Lines of this host's containers, and its own: oldest first, then (follow) as they come."""

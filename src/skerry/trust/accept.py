@@ -149,13 +149,14 @@ class Trusted(Holdings):
         self._named[record.hash] = record
         return record
 
-    def charge_link(self, source: str, now_s: float) -> None:
-        """Something came from this neighbour: a record, or a message of another kind. Raises RateExceeded.
+    def charge_link(self, source: str, now_s: float, many: int = 1) -> None:
+        """Something came from this neighbour: a record, or a message of another kind, that costs as much as so many. Raises
+        RateExceeded.
 
         Nobody's bucket is forgotten with its link, or coming back would fill it; there are no more than enrolled nodes.
         """
         try:
-            self._links.charge(source, now_s)
+            self._links.charge(source, now_s, many)
         except RateExceeded as refusal:
             refusal.of_link = True
             raise

@@ -22,13 +22,13 @@ class Bucket:
         self._per_s, self._burst = per_s, burst
         self._left, self._at_s = burst, now_s
 
-    def take(self, now_s: float) -> bool:
-        """Take one, if there is one."""
+    def take(self, now_s: float, many: int = 1) -> bool:
+        """Take so many, if they are there. `many`: no more than the burst."""
         self._left = min(self._burst, self._left + max(0.0, now_s - self._at_s) * self._per_s)
         self._at_s = now_s
-        if self._left < 1.0:
+        if self._left < many:
             return False
-        self._left -= 1.0
+        self._left -= many
         return True
 
 
@@ -39,12 +39,12 @@ class Rates:
         self._per_s, self._burst, self._what = per_s, burst, what
         self._buckets: dict[str, Bucket] = {}
 
-    def charge(self, name: str, now_s: float) -> None:
+    def charge(self, name: str, now_s: float, many: int = 1) -> None:
         """Raises RateExceeded."""
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = Bucket(self._per_s, self._burst, now_s)
-        if not bucket.take(now_s):
+        if not bucket.take(now_s, many):
             raise RateExceeded(
                 f"a record of {self._what} {name} was not taken",
                 f"it sends more than {self._per_s:g} a second",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from skerry.core.alerting.damping import Finding, Key
 from skerry.core.alerting.rules import RULES, Rule, concerns
 from skerry.core.constraints import name_of
-from skerry.core.facts import Alarm
+from skerry.core.facts import Alarm, Home
 from skerry.core.intent import Pool
 from skerry.core.records import MachineSlot, Slot
 from skerry.core.renting.needing import best_word
@@ -77,8 +77,23 @@ def _without_replica(s: Situation, found: dict[Key, Finding]) -> None:
             continue  # whoever has just deployed it is looking
         which = ", ".join(f"{name}/{slot.index}" for slot in down[:5]) + (", …" if len(down) > 5 else "")
         why = s.whys.get(down[0], "")
-        told = f"{which} of {len(s.numbers(app, name))}" + (f": {why}" if why else "")
+        told = f"{which} of {len(s.numbers(app, name))}" + (f": {why}{_given_up(s, down[0])}" if why else "")
         found["no-replica", f"{app}.{name}"] = Finding(float(len(down)), 0.0, told[:300])
+
+
+def _given_up(s: Situation, slot: Slot) -> str:
+    """What an operator may do about a slot that waits for its data; only a person can know whether the host is lost, or lies."""
+    standing = s.standings.get(slot)
+    if standing is None or not standing.home:
+        return ""
+    home = standing.home[0]
+    words = {a: word.node for a, word in s.known.about("home", str(slot)).items() if isinstance(word, Home)}
+    alone = (
+        "" if home in (of for author, of in words.items() if author != home) else " nobody else says that it is there;"
+    )
+    return (
+        f";{alone} if that host is lost or captured: skerry host expel {name_of(home)}, and it begins empty elsewhere"
+    )
 
 
 def _expiring(s: Situation, rule: Rule, found: dict[Key, Finding]) -> None:
