@@ -260,7 +260,7 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
             if winner.rank > own.rank and s.now < seen_s:
                 s.later(
                     slot, seen_s
-                )  # only its version speaks for it: first its witnesses, for it may say so of any slot
+                )  # only its version speaks for it, and it may say so of any slot: first its witnesses
                 return ""
             return f"{says}: rank {winner.rank}, healthy"
         if not winner.against:
