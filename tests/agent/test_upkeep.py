@@ -36,7 +36,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[SmallCloud]:
     await made.stop()
 
 
-async def wait(what: str, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+async def wait(what: str, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"waited {timeout_s} s for {what}"

@@ -168,7 +168,9 @@ async def test_a_drain_says_where_each_replica_is_now_and_names_those_that_stop(
     told = await drain.drain(session, "vps-2", 30.0, said.append)
     assert told["left"] == [] and set(told["moved"]) == {web, agent}
     assert told["moved"][web] in {"vps-1", "vps-3"} and told["moved"][agent] == ""
-    assert said[0] == "2 replicas left on vps-2" and said[-1] == "0 replicas left on vps-2"
+    left = [line for line in said if " left on " in line]
+    assert left[0] in {"2 replicas left on vps-2", "1 replica left on vps-2"}  # one may be gone at the first look
+    assert left[-1] == "0 replicas left on vps-2"
     assert f"{web} is on {told['moved'][web]} now" in said and f"{agent} has stopped" in said
     after = await until_held(session, 5)
     assert after[web] == told["moved"][web] and agent not in after

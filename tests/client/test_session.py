@@ -74,9 +74,8 @@ async def test_a_host_that_does_not_answer_is_named_and_makes_no_clock_of_anothe
     async with await asyncio.start_server(silent, host, int(port)):
         checks = {check["check"]: check for check in await views.doctor(session)}
     assert not checks["vps-2 answers"]["ok"]
-    assert checks["vps-1 clock"]["detail"] in ("differs by 0.0 s", "differs by 0.1 s"), (
-        "what was waited for is no offset"
-    )
+    differs_s = float(checks["vps-1 clock"]["detail"].removeprefix("differs by ").removesuffix(" s"))
+    assert abs(differs_s) < 1.0, "what was waited for, 3 s, is no offset"  # a busy machine takes some tenths to answer
     with pytest.raises(NoSuchSubject, match="there is no host vps-9"):
         await session.request("ps", node="node/vps-9")
 

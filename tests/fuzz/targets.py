@@ -94,7 +94,7 @@ def _judged(data: bytes, **how: Any) -> Any:
 
 
 class _Unmetered:
-    def charge(self, source: str, now_s: float) -> None:
+    def charge(self, source: str, now_s: float, many: int = 1) -> None:
         pass
 
 

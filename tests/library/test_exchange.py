@@ -18,7 +18,7 @@ from image import engines
 from library.conftest import Home
 
 pytestmark = pytest.mark.real
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 WRITTEN = [("oci", "layout"), ("oci", "a.tar"), ("oci", "a.tar.gz"), ("docker", "d.tar"), ("docker", "d.tgz")]
 
 

@@ -21,7 +21,7 @@ from library.conftest import ROOT, SKERRY, Home
 from skerry.client.trial.container import sweep
 
 pytestmark = pytest.mark.real
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 
 
 @contextmanager
