@@ -63,7 +63,10 @@ class Store:
             def handle(self) -> None:
                 with contextlib.suppress(OSError, ValueError):
                     self.request.settimeout(2)
-                    number = int(self.rfile.readline(100) or b"0")
+                    line = self.rfile.readline(100)
+                    if not line:  # ended before it said a word
+                        return
+                    number = int(line.strip() or b"0")
                     with lock:
                         taken = number >= store.highest
                         store.highest = max(number, store.highest)
