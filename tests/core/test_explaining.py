@@ -217,12 +217,19 @@ def test_what_is_advised_of_a_slot_that_is_held_elsewhere_brings_it_there(how: s
     assert explained(cluster, "web/0").holder == first != holder
 
 
-def test_where_what_runs_moves_for_no_better_place_nothing_is_said_of_it() -> None:
-    cluster, _ = cloud({"web": msgspec.structs.replace(service(1), exclusive=True)}, 3)()
-    core = cluster["vps-1"].core
-    assert core is not None
+def test_what_runs_and_moves_for_no_better_place_is_not_said_to_go_back() -> None:
+    exclusive = msgspec.structs.replace(service(1), exclusive=True)
+    voters = docs.policy("vps-1", "vps-2", "vps-3")
+    cluster, _ = cloud({"web": exclusive}, 3, before=lambda made: made.accept("vps-1", voters))()
+    first = explained(cluster, "web/0").holder
+    assert first
+    cluster[first].power_cut()
+    cluster.run(30.0)
+    cluster[first].boot()
+    cluster.run(30.0)
     told = explained(cluster, "web/0")
-    assert told.advice == () or told.holder == ""
+    assert told.holder not in ("", first) and told.advice == ()
+    assert "moves for no better place" in told.because and "may take it back" not in told.because
 
 
 def test_what_a_better_place_is_better_by_is_told() -> None:
