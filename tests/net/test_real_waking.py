@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from net.bench import Host, Place
 from net.conftest import Cloud
 from net.test_real_cloud import until
 
@@ -68,6 +69,18 @@ def curl(cloud: Cloud, place: str, to: str, port: int = 8000, netns: str = "") -
 def knocked(cloud: Cloud, n: int) -> bool:
     told = cloud.hosts[n].call("knocks")
     return bool(told) and told[-1][1] > 0
+
+
+def passing_on(cloud: Cloud) -> tuple[Host, Place, int]:
+    """The third host's activator, by its pid, has held a connection from outside and passes it on."""
+    route(cloud)
+    host, outside = cloud.hosts[2], cloud.outside
+    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
+    until(lambda: knocked(cloud, 2))
+    route(cloud, "a1", only=2)
+    assert opened.wait() == "a1 hello"
+    (pid,) = host.call("activator")
+    return host, outside, pid
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
@@ -190,13 +203,7 @@ def test_an_agent_that_knows_of_no_service_yet_refuses_nobody_who_waits(cloud: C
 
 @pytest.mark.parametrize("ends", ["killed", "told to end"])
 def test_an_agent_that_has_not_heard_yet_who_passes_does_not_say_that_nobody_does(cloud: Cloud, ends: str) -> None:
-    route(cloud)
-    host, outside = cloud.hosts[2], cloud.outside
-    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
-    until(lambda: knocked(cloud, 2))
-    route(cloud, "a1", only=2)
-    assert opened.wait() == "a1 hello"
-    (pid,) = host.call("activator")
+    host, outside, pid = passing_on(cloud)
     host.run("kill", "-STOP", str(pid))  # it gets no processor for a while
     if ends == "told to end":
         host.call("let_be")
@@ -212,13 +219,7 @@ def test_an_agent_that_has_not_heard_yet_who_passes_does_not_say_that_nobody_doe
 
 def test_one_that_listens_no_more_is_not_taken_for_one_that_does(cloud: Cloud) -> None:
     """Nothing may sleep any more, so it was to retire, and passes somebody on; then something may again."""
-    route(cloud)
-    host, outside = cloud.hosts[2], cloud.outside
-    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
-    until(lambda: knocked(cloud, 2))
-    route(cloud, "a1", only=2)
-    assert opened.wait() == "a1 hello"
-    (old,) = host.call("activator")
+    host, outside, old = passing_on(cloud)
     anew(cloud, 2)
     host.call("known")
     until(lambda: host.call("activator") == [old])
@@ -259,13 +260,7 @@ def flows(cloud: Cloud, n: int) -> int:
 
 def test_an_upgrade_of_the_agent_cuts_no_connection_that_its_activator_passes(cloud: Cloud) -> None:
     """The new agent starts an activator of its own; the old one listens no more, passes on what it has, is counted, and ends."""
-    route(cloud)
-    host, outside = cloud.hosts[2], cloud.outside
-    opened = Asking(lambda: outside.call("flow", to=host.address, port=8001))
-    until(lambda: knocked(cloud, 2))
-    route(cloud, "a1", only=2)
-    assert opened.wait() == "a1 hello"  # through the activator: it was held
-    (old,) = host.call("activator")
+    host, outside, old = passing_on(cloud)
     host.restart_agent()
     host.call("peers", peers=[other.peer() for other in cloud.hosts if other is not host])
     host.call("start")

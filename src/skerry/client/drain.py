@@ -26,9 +26,8 @@ async def drain(
     await _set_state(session, name, "draining")
     deadline_s = time.monotonic() + timeout_s
     moved: dict[str, str] = {}  # slot -> where it is now
-    arriving: dict[
-        str, str
-    ] = {}  # slot that is no longer there, and not yet well elsewhere -> what was said of it last
+    # Slot that is no longer there, and not yet well elsewhere -> what was said of it last.
+    arriving: dict[str, str] = {}
     last = -1
     while True:
         seen = await session.request("ps", {"subject": ""})

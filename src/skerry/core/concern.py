@@ -119,9 +119,8 @@ def touch_presence(s: Situation, node: str, *, up: bool) -> None:
             slot = Slot.read(key)
             if slot is not None:
                 s.touch_slot(slot)
-    if (
-        not up
-    ):  # others hold them, well: to find who else comes before us has time, and we have more urgent things to do now
+    if not up:
+        # Others hold them, well: to find who else comes before us has time, and we have more urgent things to do now.
         for at, slot in enumerate(sorted(s.concern.leaning_on(node))):
             s.later(slot, s.now + _SOON_S * (1 + at // _AT_ONCE))
     for slot in s.concern.all():

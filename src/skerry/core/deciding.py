@@ -258,9 +258,8 @@ def _why_let_go(s: Situation, slot: Slot, want: Want, standing: Standing) -> str
             mark = s.unwell.get((slot, winner.node))
             seen_s = (mark.well_s if mark is not None else s.now) + _WITNESSED_S
             if winner.rank > own.rank and s.now < seen_s:
-                s.later(
-                    slot, seen_s
-                )  # only its version speaks for it, and it may say so of any slot: first its witnesses
+                # Only its version speaks for it, and it may say so of any slot: first its witnesses.
+                s.later(slot, seen_s)
                 return ""
             return f"{says}: rank {winner.rank}, healthy"
         if not winner.against:
@@ -417,7 +416,7 @@ def _begin_or_resume(s: Situation, slot: Slot, want: Want, standing: Standing) -
 def _move(s: Situation, slot: Slot, want: Want, old: Replica) -> None:
     """Go to the wanted version if it is this slot's turn. Its image is fetched before anything stops."""
     both = not s.room().lacks(want.service.needs)
-    starts_first = want.service.update.order == "start-first" and not (want.service.volumes or want.service.exclusive)
+    starts_first = want.service.update.order == "start-first" and want.may_overlap
     answer = _may_move(s, slot, want, starts_first and both)
     if not answer.yes:
         s.whys[slot] = answer.why

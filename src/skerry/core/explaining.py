@@ -48,19 +48,12 @@ def because(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     words = _wishes_met(s, slot, holder.node)
     if holder.rank == 0:
         return f"it is the first in the order of {slot.service}/{slot.index}" + (f": {words}" if words else "")
-    better, back = (
-        [],
-        "may take it back" if _may_move(want) else "it was not there, and what runs moves for no better place",
-    )
+    better = []
+    back = "may take it back" if want.may_overlap else "it was not there, and what runs moves for no better place"
     for node in standing.order[: holder.rank][:_BETTER]:
         found = _obstacles(s, slot, want, standing, node)
         better.append(f"{name_of(node)} ({_words(found[0]) if found else back})")
     return f"rank {holder.rank}, after {', '.join(better)}" + (f"; {words}" if words else "")
-
-
-def _may_move(want: Want) -> bool:
-    """Whether it may go to a better place while it is well (rebalance.py)."""
-    return not (want.service.volumes or want.service.exclusive)
 
 
 def _wishes_met(s: Situation, slot: Slot, holder: str) -> str:
@@ -102,7 +95,7 @@ def _to_better(s: Situation, slot: Slot, want: Want, standing: Standing) -> tupl
     """Of each host that comes before the holder in the order, and that one thing alone keeps from the slot."""
     holder = standing.winner
     assert holder is not None
-    if standing.home or holder.rank == 0 or not _may_move(want) or want.service.placement.every_node:
+    if standing.home or holder.rank == 0 or not want.may_overlap or want.service.placement.every_node:
         return ()
     found = []
     for node in standing.order[: holder.rank][:_BETTER]:

@@ -154,9 +154,8 @@ class Field:
         better = self._better(self._fixed_ring, name, self._score(me, name), _number(name))
         if next(islice(better, most - 1, None), None) is not None:
             return False
-        return (
-            me in order_by_name(name, {path: self.nodes[path] for path in self._fixed})[:most]
-        )  # of two alike the first
+        # Of two alike the first.
+        return me in order_by_name(name, {path: self.nodes[path] for path in self._fixed})[:most]
 
     def _score(self, path: str, name: str) -> Any:
         """Compares as score() does; of nodes of one weight without the logarithm (what 48 bits don't tell apart is equal here)."""

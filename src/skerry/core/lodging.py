@@ -14,9 +14,8 @@ ServiceKey = tuple[str, str]  # (app, service)
 class Lodging:
     def __init__(self) -> None:
         self._of: dict[str, dict[str, dict[tuple[str, str], str]]] = {}  # app -> service -> (node, key) -> address
-        self.moved: set[str] = (
-            set()
-        )  # apps of which an address, or what is wanted, has changed since the routes were reckoned
+        # Apps of which an address, or what is wanted, has changed since the routes were reckoned.
+        self.moved: set[str] = set()
 
     def heard(self, node: str, key: str, body: FactBody | None) -> None:
         """What a node says of a slot now; None: nothing any more."""

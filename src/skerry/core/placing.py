@@ -39,9 +39,8 @@ class Placing:
     def __init__(self) -> None:
         self._ties: dict[str, dict[Key, Ties]] = {}  # by app
         self._followers: dict[str, dict[Key, set[Key]]] = {}
-        self._looks: dict[
-            str, frozenset[str]
-        ] = {}  # app -> apps whose places matter to it; only of those to which any do
+        # App -> apps whose places matter to it; only of those to which any do.
+        self._looks: dict[str, frozenset[str]] = {}
         self._due: dict[str, None] = {}
         self._all_due = True
         self.last: dict[Slot, str] = {}

@@ -20,13 +20,7 @@ _STUCK_S = 60.0  # a lower slot's better node has not taken it for so long: it e
 def may_improve(s: Situation, slot: Slot, want: Want, standing: Standing) -> str:
     """Why this node should have the slot, "" if it shouldn't (now). Start-first follows from claims: a loser waits."""
     holder = standing.winner
-    if (
-        want.service.volumes
-        or want.service.exclusive
-        or holder is None
-        or holder.spec != want.spec
-        or _is_moving(standing)
-    ):
+    if not want.may_overlap or holder is None or holder.spec != want.spec or _is_moving(standing):
         return ""
     if MachineSlot.of_path(s.me) and MachineSlot.of_path(holder.node):
         return ""  # machines come and go: nothing moves between them for a better rank, only to where it may stay

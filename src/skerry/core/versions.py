@@ -24,6 +24,11 @@ class Want(msgspec.Struct, frozen=True):
     back: bool = False
 
     @property
+    def may_overlap(self) -> bool:
+        """Whether two of a slot may run for a moment, so that it moves while it is well."""
+        return not (self.service.volumes or self.service.exclusive)
+
+    @property
     def images(self) -> tuple[str, ...]:
         """All that a host needs of it."""
         return (self.image, self.init) if self.init else (self.image,)

@@ -248,10 +248,9 @@ class AppLeases:
     def _vote(self, s: Situation, app: str) -> None:
         own = s.known.of(s.me, "votes", app, Votes)
         grants = _grants(own)
-        kept = self._kept.get(app) == grants
         if self.voter.is_silent(s.now):
             self._at(app, self.voter.speaks_s)
-            if not kept:
+            if self._kept.get(app) != grants:
                 return
         if ("votes", app) in s.binding:
             return  # what we have just granted is on its way to our disk
